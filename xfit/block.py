@@ -1,0 +1,310 @@
+"""fit_block: pixels x channels in, packed results out; NumPy only, whoever schedules it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from xfit.compile.cache import compile_lock
+from xfit.compile.program import LoadedProgram, Program
+from xfit.kernels.evaluate import evaluate_pixels
+from xfit.kernels.fit import SCALARS, fit_pixels
+
+#: Elements of data that are converted to float64 at a time: what the engine works on stays in the cache.
+_BATCH = 1 << 18
+
+_NONE = np.empty((1, 0))
+_ALL = np.empty((1, 0), bool)
+_ready = threading.Lock()
+_is_ready = False
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How the pixels of a block are fitted; small, immutable and picklable.
+
+    Attributes
+    ----------
+    tolerance : float
+        A fit stops where its estimated distance to the minimum, in units of the residual variance, is below this.
+    max_nfev : int or None
+        Largest number of model evaluations of a pixel; None is ``100 * (n_free + 1)`` for each of
+        two attempts.
+    scale_covariance : bool
+        Whether errors are scaled by the square root of the reduced chi-squared.
+    covariance : bool
+        Whether the covariance matrix of every pixel is kept.
+    """
+
+    tolerance: float = 1e-13
+    max_nfev: int | None = None
+    scale_covariance: bool = True
+    covariance: bool = False
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where each variable lies in a packed row.
+
+    Parameters
+    ----------
+    n : int
+        Number of parameters.
+    covariance : bool
+        Whether the covariance matrix is at the end.
+    """
+
+    n: int
+    covariance: bool = False
+
+    @property
+    def total(self) -> int:
+        """Length of a packed row."""
+        return 3 * self.n + len(SCALARS) + (self.n**2 if self.covariance else 0)
+
+    @property
+    def slices(self) -> dict[str, slice]:
+        """Columns of each variable."""
+        n = self.n
+        found = {"value": slice(0, n), "stderr": slice(n, 2 * n), "at_bound": slice(2 * n, 3 * n)}
+        found |= {name: slice(3 * n + k, 3 * n + k + 1) for k, name in enumerate(SCALARS)}
+        if self.covariance:
+            found["covariance"] = slice(3 * n + len(SCALARS), self.total)
+        return found
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The numbers of a model for one fit: what the compiled program leaves open.
+
+    Attributes
+    ----------
+    start, lower, upper : float64 (n_parameters,)
+        Start values (of fixed parameters: their values) and bounds.
+    free : bool (n_parameters,)
+        Which parameters are fitted; tied ones are not free.
+    active : bool (n_components,)
+        Which components take part.
+    """
+
+    start: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+    free: np.ndarray
+    active: np.ndarray
+
+
+def prepare_engine() -> None:
+    """Compile the engine, or load it from the disk, once per process and by one process at a time."""
+    global _is_ready
+    with _ready:
+        if _is_ready:
+            return
+        with compile_lock("engine"):
+            _run_on_nothing()
+        _is_ready = True
+
+
+def _run_on_nothing() -> None:
+    program = Program((), (), ()).load()
+    structure = program.structure(())
+    nothing = np.empty((1, 0))
+    no_pixels = np.empty(0, np.int64)
+    fit_pixels(
+        structure, program.ties, nothing, nothing, _NONE, _ALL, nothing[0], nothing, nothing, nothing, no_pixels,
+        no_pixels, 0.0, 0, 0, True, False, nothing,
+    )  # fmt: skip
+    evaluate_pixels(structure, program.ties, nothing, nothing[0], nothing, no_pixels, nothing)
+
+
+def fit_block(
+    program: Program,
+    settings: Settings,
+    y: np.ndarray,
+    coordinates: Mapping[str, np.ndarray],
+    *,
+    start: Mapping[str, np.ndarray] | None = None,
+    variance: np.ndarray | None = None,
+    where: np.ndarray | None = None,
+    width: np.ndarray | None = None,
+    active: np.ndarray | None = None,
+    options: FitOptions | None = None,
+) -> np.ndarray:
+    """Fit every pixel of a block.
+
+    Parameters
+    ----------
+    program : Program
+        The model's structure.
+    settings : Settings
+        The model's numbers.
+    y : array (n_pixels, n_channels)
+        Data of any real dtype and byte order.
+    coordinates : mapping of str to float64 (n_channels,)
+        The coordinates that the model names.
+    start : mapping of str to array (n_pixels,), optional
+        Start values per pixel by full parameter name (of fixed parameters: their values); where NaN, that of ``settings``.
+    variance : array (n_pixels or 1, n_channels), optional
+        Variance of the data.
+    where : bool array (n_pixels or 1, n_channels or 1), optional
+        Channels to use; pixels to fit.
+    width : float64 (n_channels,), optional
+        Channel widths, for binned data.
+    active : bool array (n_pixels, n_components), optional
+        Where each component takes part; that of ``settings`` if not given.
+    options : FitOptions, optional
+        How to fit.
+
+    Returns
+    -------
+    float64 (n_pixels, Columns.total)
+        Packed results; see `Columns`.
+    """
+    prepare_engine()
+    options = options or FitOptions()
+    loaded = program.load()
+    columns = Columns(len(settings.start), options.covariance)
+    out = np.full((y.shape[0], columns.total), np.nan)
+    x = _coordinate_rows(loaded, coordinates, y.shape[1])
+    wide = _ALL if where is None else np.ascontiguousarray(np.broadcast_to(where, (where.shape[0], y.shape[1])), bool)
+    width = _NONE[0] if width is None else np.ascontiguousarray(width, np.float64)
+    for first, last in _batches(y):
+        batch = slice(first, last)
+        starts = _starts(program, settings, start, batch)
+        for on, pixels in _patterns(settings, active, batch):
+            free = free_positions(loaded, settings, on)
+            first_limit = options.max_nfev or 100 * (free.size + 1)
+            fit_pixels(
+                loaded.structure(on),
+                loaded.ties,
+                x,
+                np.ascontiguousarray(y[batch], np.float64),
+                _rows_of(variance, batch, np.float64),
+                wide if wide.shape[0] == 1 else wide[batch],
+                width,
+                starts,
+                settings.lower[None],
+                settings.upper[None],
+                free,
+                pixels,
+                options.tolerance,
+                first_limit,
+                options.max_nfev or 2 * first_limit,
+                options.scale_covariance,
+                options.covariance,
+                out[batch],
+            )
+    return out
+
+
+def free_positions(loaded: LoadedProgram, settings: Settings, active: np.ndarray) -> np.ndarray:
+    """Positions of the free parameters: those of active components, and those that an active tie needs."""
+    needed = active[loaded.component_of]
+    ties = loaded.ties
+    used = needed[ties.tied[ties.row]]
+    needed = needed.copy()
+    needed[ties.column[used]] = True
+    return np.flatnonzero(settings.free & needed).astype(np.int64)
+
+
+def _coordinate_rows(loaded: LoadedProgram, coordinates: Mapping[str, np.ndarray], n: int) -> np.ndarray:
+    x = np.empty((len(loaded.coordinate_rows), n))
+    for row, name in enumerate(loaded.coordinate_rows):
+        x[row] = coordinates[name]
+    return x
+
+
+def _batches(y: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Ranges of pixels whose data are converted and fitted together."""
+    step = max(_BATCH // max(y.shape[1], 1), 1)
+    for first in range(0, y.shape[0], step):
+        yield first, min(first + step, y.shape[0])
+
+
+def _rows_of(array: np.ndarray | None, batch: slice, dtype: type) -> np.ndarray:
+    """Rows of a batch, or the one row that all pixels share."""
+    if array is None:
+        return _NONE
+    return np.ascontiguousarray(array if array.shape[0] == 1 else array[batch], dtype)
+
+
+def _starts(
+    program: Program, settings: Settings, start: Mapping[str, np.ndarray] | None, batch: slice
+) -> np.ndarray:
+    """Start values of a batch: those of the settings, overridden by maps where these are not NaN."""
+    if not start:
+        return settings.start[None]
+    names = program.parameters
+    table = np.tile(settings.start, (batch.stop - batch.start, 1))
+    for name, values in start.items():
+        column = table[:, names.index(name)]
+        given = np.asarray(values[batch], np.float64)
+        np.copyto(column, given, where=~np.isnan(given))
+    return table
+
+
+def _patterns(
+    settings: Settings, active: np.ndarray | None, batch: slice
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Groups of pixels of a batch with the same active components."""
+    if active is None:
+        yield settings.active, np.arange(batch.stop - batch.start)
+        return
+    patterns, group = np.unique(active[batch], axis=0, return_inverse=True)
+    for k, pattern in enumerate(patterns):
+        yield pattern, np.flatnonzero(group.ravel() == k)
+
+
+def evaluate_block(
+    program: Program,
+    values: np.ndarray,
+    coordinates: Mapping[str, np.ndarray],
+    *,
+    width: np.ndarray | None = None,
+    components: tuple[int, ...] | None = None,
+) -> np.ndarray:
+    """Evaluate the model at given parameter values.
+
+    Parameters
+    ----------
+    program : Program
+        The model's structure.
+    values : float64 (n_pixels, n_parameters)
+        Values of all parameters; a component with a NaN among them is left out, and a pixel without
+        any component is NaN.
+    coordinates : mapping of str to float64 (n_channels,)
+        The coordinates that the model names.
+    width : float64 (n_channels,), optional
+        Channel widths, for binned data.
+    components : tuple of int, optional
+        Which components to add up; all by default.
+
+    Returns
+    -------
+    float64 (n_pixels, n_channels)
+    """
+    prepare_engine()
+    loaded = program.load()
+    n = len(next(iter(coordinates.values())))
+    x = _coordinate_rows(loaded, coordinates, n)
+    out = np.full((values.shape[0], n), np.nan)
+    missing = np.isnan(values)
+    known = np.stack([~missing[:, loaded.component_of == k].any(axis=1) for k in range(len(program.kernels))], axis=1)
+    chosen = np.isin(np.arange(len(program.kernels)), range(len(program.kernels)) if components is None else components)
+    patterns, group = np.unique(known & chosen, axis=0, return_inverse=True)
+    for k, pattern in enumerate(patterns):
+        if pattern.any():
+            pixels = np.flatnonzero(group.ravel() == k)
+            evaluate_pixels(
+                loaded.structure(pattern),
+                loaded.ties,
+                x,
+                _NONE[0] if width is None else np.ascontiguousarray(width, np.float64),
+                np.ascontiguousarray(values, np.float64),
+                pixels,
+                out,
+            )
+    return out

@@ -1,0 +1,129 @@
+"""Kernels compiled once ever: generated source and numba's machine code kept in the user's cache folder."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import pickle
+import sys
+import tempfile
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numba
+from filelock import FileLock, Timeout
+from platformdirs import user_cache_dir
+
+from xfit.kernels.call import KERNEL_SIGNATURE
+
+_OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}}
+
+#: Seconds to wait for another process that compiles the same kernel, before it is compiled for this process alone.
+_PATIENCE = 120.0
+
+_loaded: dict[str, Any] = {}
+_loading = threading.RLock()
+
+
+def cache_folder() -> Path:
+    """Folder of the compiled kernels: ``XFIT_CACHE_DIR`` or the user's cache folder."""
+    root = os.environ.get("XFIT_CACHE_DIR") or user_cache_dir("xfit", appauthor=False)
+    python = f"cp{sys.version_info.major}{sys.version_info.minor}"
+    return Path(root) / f"{python}-numba{numba.__version__}"
+
+
+@contextmanager
+def compile_lock(name: str) -> Iterator[bool]:
+    """Hold a lock between processes while something is compiled or loaded.
+
+    Yields False where no lock is to be had (a read-only folder, a file system without locks, a process that died
+    holding it on a network drive): what follows must then do without the disk.
+    """
+    try:
+        folder = cache_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / f"{name}.lock")
+        lock.acquire(timeout=_PATIENCE)
+    except (OSError, Timeout, NotImplementedError) as error:
+        warnings.warn(f"kernels are compiled for this process only: {error}", RuntimeWarning, stacklevel=2)
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def load_kernel(key: str, write_source: Callable[[], str]) -> Any:
+    """Return the compiled kernel of a key, compiling it only if no process ever has.
+
+    Parameters
+    ----------
+    key : str
+        Whatever determines the source.
+    write_source : callable
+        Makes the source, Python code that defines ``kernel``; called only if the cache has none.
+
+    Returns
+    -------
+    numba.core.ccallback.CFunc
+        With the attribute ``address``. It is kept alive for the life of the process.
+    """
+    name = "k" + hashlib.sha256(key.encode()).hexdigest()[:24]
+    with _loading:
+        if name not in _loaded:
+            _loaded[name] = _load(name, write_source)
+        return _loaded[name]
+
+
+def _load(name: str, write_source: Callable[[], str]) -> Any:
+    with compile_lock(name) as on_disk:
+        if not on_disk:
+            return compile_source(write_source(), name)
+        path = cache_folder() / f"{name}.py"
+        if not path.exists():
+            _write(path, write_source())
+        kernel = _import(path, name).kernel
+        try:
+            return numba.cfunc(KERNEL_SIGNATURE, cache=True, **_OPTIONS)(kernel)
+        except (pickle.UnpicklingError, EOFError, OSError, ValueError, KeyError, AttributeError, ImportError) as error:
+            # A damaged or foreign file in the cache must cost a compilation, not the fit.
+            warnings.warn(f"cached kernel {path} can't be used ({error!r}); compiling anew", RuntimeWarning, stacklevel=2)
+            return numba.cfunc(KERNEL_SIGNATURE, **_OPTIONS)(kernel)
+
+
+def compile_source(source: str, name: str) -> Any:
+    """Compile kernel source for this process only."""
+    namespace: dict[str, Any] = {"__name__": name}
+    exec(compile(source, f"<{name}>", "exec"), namespace)
+    return numba.cfunc(KERNEL_SIGNATURE, **_OPTIONS)(namespace["kernel"])
+
+
+def compile_function(kernel: Callable[..., None]) -> Any:
+    """Compile a kernel that is a Python function (built around a user's function) for this process only."""
+    return numba.cfunc(KERNEL_SIGNATURE, **_OPTIONS)(kernel)
+
+
+def _write(path: Path, source: str) -> None:
+    """Write a file so that no reader ever sees half of it."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        stream.write(source)
+    os.replace(temporary, path)
+
+
+def _import(path: Path, name: str) -> ModuleType:
+    """Import a generated module; numba finds its cache beside the file."""
+    spec = importlib.util.spec_from_file_location(f"xfit_kernel_{name}", path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"can't import {path}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module

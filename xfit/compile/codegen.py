@@ -1,0 +1,185 @@
+"""Formula to kernel source: sympy, common subexpressions, invariants hoisted, plain Python that numba compiles.
+
+Two kernels are written from one formula. Both add the component's value to ``f`` and fill its rows of the
+Jacobian; they differ in what runs along the vector units:
+
+``tile``
+    the channels of one pixel: ``f[i]``, ``jac[k, i]`` with scalar parameters ``p[k]``;
+``lanes``
+    `LANES` pixels side by side: ``f[c, l]``, ``jac[k, c, l]`` with parameters ``p[k, l]``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from xfit import formula
+from xfit.kernels.layout import LANE_TILE, LANES, TILE
+
+if TYPE_CHECKING:
+    import sympy
+
+#: Part of every cache key: raise it whenever the source below or the contract of a kernel changes.
+CODEGEN_VERSION = 1
+
+_HEADER = """\
+import math
+
+from numba import carray
+from xfit.compile.special import {special}
+
+"""
+
+_SPECIAL = ("exp", "heaviside", "log", "power", "select", "sign")
+
+
+@dataclass(frozen=True)
+class _Split:
+    """A formula's value and gradients as straight-line code: what depends on parameters only, then the rest."""
+
+    invariant: list[tuple[str, str]]
+    varying: list[tuple[str, str]]
+    outputs: list[str]
+
+
+def kernel_source(expression: str, coordinates: tuple[str, ...], parameters: tuple[str, ...], kind: str) -> str:
+    """Write the source of one kernel.
+
+    Parameters
+    ----------
+    expression : str
+        Formula of the coordinates and parameters, as `xfit.formula.parse` reads it.
+    coordinates, parameters : tuple of str
+        Names in the order in which the engine passes them.
+    kind : {"tile", "lanes"}
+        Which of the two kernels.
+
+    Returns
+    -------
+    str
+        Python source that defines ``kernel``.
+    """
+    split = _split(formula.parse(expression), coordinates, parameters)
+    body = _tile_body(split, coordinates, parameters) if kind == "tile" else _lanes_body(split, coordinates, parameters)
+    return _HEADER.format(special=", ".join(_SPECIAL)) + "\n".join(body) + "\n"
+
+
+def _tile_body(split: _Split, coordinates: tuple[str, ...], parameters: tuple[str, ...]) -> list[str]:
+    lines = ["def kernel(x_, ldx, p_, f_, jac_, n, scratch_):"]
+    lines += [f"    x = carray(x_, ({len(coordinates)}, ldx))"]
+    lines += [f"    p = carray(p_, ({max(len(parameters), 1)},))"]
+    lines += [f"    f = carray(f_, ({TILE},))", f"    jac = carray(jac_, ({max(len(parameters), 1)}, {TILE}))"]
+    lines += [f"    p{k} = p[{k}]" for k in range(len(parameters))]
+    lines += [f"    {name} = {code}" for name, code in split.invariant]
+    lines += ["    for i in range(n):"]
+    lines += [f"        x{d} = x[{d}, i]" for d in range(len(coordinates))]
+    lines += [f"        {name} = {code}" for name, code in split.varying]
+    lines += [f"        f[i] += {split.outputs[0]}"]
+    lines += [f"        jac[{k}, i] = {code}" for k, code in enumerate(split.outputs[1:])]
+    return lines
+
+
+def _lanes_body(split: _Split, coordinates: tuple[str, ...], parameters: tuple[str, ...]) -> list[str]:
+    stored = {name: row for row, (name, _) in enumerate(split.invariant)}
+    lines = ["def kernel(x_, ldx, p_, f_, jac_, n, scratch_):"]
+    lines += [f"    x = carray(x_, ({len(coordinates)}, ldx))"]
+    lines += [f"    p = carray(p_, ({max(len(parameters), 1)}, {LANES}))"]
+    lines += [f"    h = carray(scratch_, ({max(len(stored), 1)}, {LANES}))"]
+    lines += [f"    f = carray(f_, ({LANE_TILE}, {LANES}))"]
+    lines += [f"    jac = carray(jac_, ({max(len(parameters), 1)}, {LANE_TILE}, {LANES}))"]
+    if stored:
+        lines += [f"    for l in range({LANES}):"]
+        lines += [f"        p{k} = p[{k}, l]" for k in range(len(parameters))]
+        for name, code in split.invariant:
+            lines += [f"        {name} = {code}", f"        h[{stored[name]}, l] = {name}"]
+    lines += ["    for i in range(n):"]
+    lines += [f"        x{d} = x[{d}, i]" for d in range(len(coordinates))]
+    lines += [f"        for l in range({LANES}):"]
+    lines += [f"            p{k} = p[{k}, l]" for k in range(len(parameters))]
+    lines += [f"            {name} = h[{row}, l]" for name, row in stored.items()]
+    lines += [f"            {name} = {code}" for name, code in split.varying]
+    lines += [f"            f[i, l] += {split.outputs[0]}"]
+    lines += [f"            jac[{k}, i, l] = {code}" for k, code in enumerate(split.outputs[1:])]
+    return lines
+
+
+def lanes_scratch(expression: str, coordinates: tuple[str, ...], parameters: tuple[str, ...]) -> int:
+    """Number of per-lane scratch rows that a lanes kernel needs for what depends on parameters only."""
+    return len(_split(formula.parse(expression), coordinates, parameters).invariant)
+
+
+def _split(expr: sympy.Expr, coordinates: tuple[str, ...], parameters: tuple[str, ...]) -> _Split:
+    """Value and gradients with common subexpressions shared and what no coordinate enters taken out of the loop."""
+    import sympy
+
+    names = {formula.symbol(name): sympy.Symbol(f"x{d}", real=True) for d, name in enumerate(coordinates)}
+    names |= {formula.symbol(name): sympy.Symbol(f"p{k}", real=True) for k, name in enumerate(parameters)}
+    outputs = [expr, *(formula.derivative(expr, name) for name in parameters)]
+    outputs = [out.xreplace(names) for out in outputs]
+    replacements, reduced = sympy.cse(outputs, symbols=sympy.numbered_symbols("t", real=True), order="none")
+    hoister = _Hoister({sympy.Symbol(f"x{d}", real=True) for d in range(len(coordinates))})
+    for symbol, sub in replacements:
+        hoister.assign(symbol, sub)
+    codes = [hoister.code(out) for out in reduced]
+    return _Split(hoister.invariant, hoister.varying, codes)
+
+
+class _Hoister:
+    """Prints expressions in order, moving what does not vary with the channel before the loop."""
+
+    def __init__(self, coordinates: set[sympy.Symbol]) -> None:
+        self.varies: set[sympy.Symbol] = set(coordinates)
+        self.invariant: list[tuple[str, str]] = []
+        self.varying: list[tuple[str, str]] = []
+        self._hoisted: dict[sympy.Expr, sympy.Symbol] = {}
+
+    def assign(self, symbol: sympy.Symbol, expr: sympy.Expr) -> None:
+        """Emit ``symbol = expr`` in the loop, or before it if nothing in it varies."""
+        if expr.free_symbols & self.varies:
+            code = self.code(expr)
+            self.varies.add(symbol)
+            self.varying.append((symbol.name, code))
+        else:
+            self.invariant.append((symbol.name, print_code(expr)))
+
+    def code(self, expr: sympy.Expr) -> str:
+        """Source of an expression in the loop, its invariant parts replaced by hoisted names."""
+        return print_code(self._hoist(expr))
+
+    def _hoist(self, expr: sympy.Expr) -> sympy.Expr:
+        import sympy
+
+        if expr.is_Atom:
+            return expr
+        if not expr.free_symbols & self.varies:
+            return self._name(expr) if expr.free_symbols else expr
+        if isinstance(expr, sympy.Add | sympy.Mul):
+            fixed = [arg for arg in expr.args if not arg.free_symbols & self.varies]
+            rest = [self._hoist(arg) for arg in expr.args if arg.free_symbols & self.varies]
+            if any(arg.free_symbols for arg in fixed):
+                fixed = [self._name(expr.func(*fixed))]
+            return expr.func(*fixed, *rest, evaluate=False)
+        return expr.func(*(self._hoist(arg) for arg in expr.args), evaluate=False)
+
+    def _name(self, expr: sympy.Expr) -> sympy.Expr:
+        import sympy
+
+        if expr.is_Atom:
+            return expr
+        if expr not in self._hoisted:
+            symbol = sympy.Symbol(f"h{len(self._hoisted)}", real=True)
+            self._hoisted[expr] = symbol
+            self.invariant.append((symbol.name, print_code(expr)))
+        return self._hoisted[expr]
+
+
+def print_code(expr: sympy.Expr) -> str:
+    """Print an expression as Python source in terms of `math` and `xfit.compile.special`.
+
+    Integer powers become products and reciprocals, so that no call hides in them; conditions become
+    selects, which vectorise.
+    """
+    from xfit.compile.printer import KernelPrinter
+
+    return str(KernelPrinter().doprint(expr))

@@ -1,0 +1,148 @@
+"""Program: the structure of a model, compiled; immutable, hashable, picklable, without a number in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xfit.compile.cache import load_kernel
+from xfit.compile.codegen import CODEGEN_VERSION, kernel_source
+from xfit.compile.functions import load_function_kernel
+from xfit.compile.ties import compile_ties
+from xfit.component import FormulaKernel, FunctionKernel
+from xfit.kernels.evaluate import Structure
+from xfit.kernels.layout import LANE_TILE, LANES, TILE
+from xfit.kernels.ties import Ties
+
+if TYPE_CHECKING:
+    from xfit.model import Model
+
+Kernel = FormulaKernel | FunctionKernel
+
+
+@dataclass(frozen=True)
+class Program:
+    """What of a model must be compiled, and nothing else: its text is all that a worker needs.
+
+    Parameters
+    ----------
+    components : tuple of str
+        Names of the components.
+    kernels : tuple of FormulaKernel or FunctionKernel
+        What each component's kernel is made from.
+    ties : tuple of (str, str)
+        Full name of each tied parameter and its formula in terms of parameters that are not tied.
+    """
+
+    components: tuple[str, ...]
+    kernels: tuple[Kernel, ...]
+    ties: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def from_model(cls, model: Model) -> Program:
+        """Take the structure of a model; values, bounds and flags stay behind."""
+        return cls(
+            tuple(component.name for component in model),
+            tuple(component.kernel for component in model),
+            tuple(sorted(model.resolve_ties().items())),
+        )
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Full names of all parameters, in the engine's order."""
+        return tuple(
+            f"{component}.{parameter}"
+            for component, kernel in zip(self.components, self.kernels, strict=True)
+            for parameter in kernel.parameters
+        )
+
+    @property
+    def coordinates(self) -> tuple[str, ...]:
+        """Names of the coordinates, each once."""
+        return tuple(dict.fromkeys(name for kernel in self.kernels for name in kernel.coordinates))
+
+    def load(self) -> LoadedProgram:
+        """Compile, or find what is compiled already; kept for the life of the process."""
+        return _load(self)
+
+    def __dask_tokenize__(self) -> Any:
+        """Equal structures have equal tokens in every process."""
+        from dask.base import normalize_token
+
+        kernels = [
+            (kernel.coordinates, kernel.parameters, kernel.expression)
+            if isinstance(kernel, FormulaKernel)
+            else (kernel.coordinates, kernel.parameters, normalize_token(kernel.function), normalize_token(kernel.gradient))
+            for kernel in self.kernels
+        ]
+        return ("xfit.Program", self.components, kernels, self.ties)
+
+
+@dataclass(frozen=True)
+class LoadedProgram:
+    """A program in this process: addresses of its kernels and its ties as arrays.
+
+    Attributes
+    ----------
+    coordinate_rows : tuple of str
+        Which coordinate each row of the engine's coordinate array holds.
+    first, xrow : int64 (n_components,)
+        See `xfit.kernels.evaluate.Structure`.
+    component_of : int64 (n_parameters,)
+        Component of each parameter.
+    ties : Ties
+        See `xfit.kernels.ties.Ties`.
+    """
+
+    program: Program
+    coordinate_rows: tuple[str, ...]
+    first: np.ndarray
+    xrow: np.ndarray
+    component_of: np.ndarray
+    ties: Ties
+
+    def structure(self, active: Sequence[bool], kind: str = "tile") -> Structure:
+        """Arrays of the active components, for the engine."""
+        chosen = [k for k, on in enumerate(active) if on]
+        address = [kernel_address(self.program.kernels[k], kind) for k in chosen]
+        idle = np.flatnonzero(~np.asarray(active, bool)[self.component_of])
+        return Structure(np.array(address, np.int64), self.first[chosen], self.xrow[chosen], idle.astype(np.int64))
+
+
+@lru_cache(maxsize=256)
+def _load(program: Program) -> LoadedProgram:
+    rows: list[str] = []
+    begins: dict[tuple[str, ...], int] = {}
+    for kernel in program.kernels:
+        if kernel.coordinates not in begins:
+            begins[kernel.coordinates] = len(rows)
+            rows += kernel.coordinates
+        kernel_address(kernel, "tile")
+    counts = [len(kernel.parameters) for kernel in program.kernels]
+    return LoadedProgram(
+        program,
+        tuple(rows),
+        np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64),
+        np.array([begins[kernel.coordinates] for kernel in program.kernels], np.int64),
+        np.repeat(np.arange(len(counts)), counts),
+        compile_ties(dict(program.ties), program.parameters),
+    )
+
+
+@lru_cache(maxsize=4096)
+def _load_kernel(kernel: Kernel, kind: str) -> Any:
+    if isinstance(kernel, FunctionKernel):
+        return load_function_kernel(kernel, kind)
+    key = repr((CODEGEN_VERSION, kind, TILE, LANES, LANE_TILE, kernel.expression, kernel.coordinates, kernel.parameters))
+    return load_kernel(
+        key, lambda: kernel_source(kernel.expression, kernel.coordinates, kernel.parameters, kind)
+    )
+
+
+def kernel_address(kernel: Kernel, kind: str) -> int:
+    """Address of a component's compiled kernel, which is compiled if it never was."""
+    return int(_load_kernel(kernel, kind).address)

@@ -1,0 +1,133 @@
+"""Ties from formulas to instructions of the stack machine, values and exact derivatives both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from xfit import formula
+from xfit.kernels.ties import CODE, STACK, Ties
+
+if TYPE_CHECKING:
+    import sympy
+
+_FUNCTIONS = {"Abs": "abs", "Heaviside": "heaviside"}
+_RELATIONS = {"<": "lt", "<=": "le", ">": "gt", ">=": "ge", "==": "eq", "!=": "ne"}
+
+
+class _Tape:
+    """Instructions in the order in which the stack machine runs them."""
+
+    def __init__(self, position: Mapping[str, int]) -> None:
+        self.position = position
+        self.operation: list[int] = []
+        self.load: list[int] = []
+        self.constant: list[float] = []
+
+    def __len__(self) -> int:
+        return len(self.operation)
+
+    def emit(self, name: str, load: int = 0, constant: float = 0.0) -> None:
+        """Append one instruction."""
+        self.operation.append(CODE[name])
+        self.load.append(load)
+        self.constant.append(constant)
+
+    def add(self, expr: sympy.Basic) -> int:
+        """Append the instructions of an expression; return how deep its operands pile up."""
+        if expr.is_Symbol:
+            self.emit("load", load=self.position[str(expr)])
+            return 1
+        if getattr(expr, "is_number", False):
+            self.emit("const", constant=float(expr))
+            return 1
+        name = type(expr).__name__
+        if name == "Piecewise":
+            return self._select(expr.args)
+        if getattr(expr, "is_Relational", False):
+            return self._operands(expr.args, _RELATIONS[expr.rel_op])
+        if name in ("Add", "Mul", "Min", "Max", "Pow", "atan2"):
+            return self._operands(expr.args, name.lower())
+        name = _FUNCTIONS.get(name, name)
+        if name not in CODE:
+            raise formula.FormulaError(f"a tie can't use {name}(); it can use {', '.join(CODE)}")
+        return self._operands(expr.args, name)
+
+    def _operands(self, args: Sequence[sympy.Basic], name: str) -> int:
+        depth = self.add(args[0])
+        if len(args) == 1:
+            self.emit(name)
+        for arg in args[1:]:
+            depth = max(depth, 1 + self.add(arg))
+            self.emit(name)
+        return depth
+
+    def _select(self, branches: Sequence[sympy.Basic]) -> int:
+        value, condition = branches[0].args
+        if str(condition) == "True":
+            return self.add(value)
+        depth = max(self.add(condition), 1 + self.add(value))
+        depth = max(depth, 2 + (self._select(branches[1:]) if len(branches) > 1 else self.add(_nan())))
+        self.emit("select")
+        return depth
+
+
+def _nan() -> sympy.Basic:
+    import sympy
+
+    return sympy.nan
+
+
+def compile_ties(formulas: Mapping[str, str], parameters: Sequence[str]) -> Ties:
+    """Compile ties to instructions.
+
+    Parameters
+    ----------
+    formulas : mapping of str to str
+        Full name of each tied parameter and its formula in terms of parameters that are not tied themselves.
+    parameters : sequence of str
+        Full names of all parameters in the engine's order.
+
+    Returns
+    -------
+    Ties
+        Arrays for `xfit.kernels.ties`.
+
+    Raises
+    ------
+    FormulaError
+        For a function without derivative or a formula that is nested too deeply.
+    """
+    position = {name: k for k, name in enumerate(parameters)}
+    tape = _Tape(position)
+    tied, span, row, column = [], [0], [], []
+    expressions = {name: formula.parse(text) for name, text in formulas.items()}
+    for name, expr in expressions.items():
+        _append(tape, expr, name)
+        tied.append(position[name])
+        span.append(len(tape))
+    derivative_span = [len(tape)]
+    for index, (name, expr) in enumerate(expressions.items()):
+        for source in sorted(map(str, expr.free_symbols), key=position.__getitem__):
+            _append(tape, formula.derivative(expr, source), name)
+            row.append(index)
+            column.append(position[source])
+            derivative_span.append(len(tape))
+    return Ties(
+        np.array(tied, np.int64),
+        np.array(span, np.int64),
+        np.array(row, np.int64),
+        np.array(column, np.int64),
+        np.array(derivative_span, np.int64),
+        np.array(tape.operation, np.int64),
+        np.array(tape.load, np.int64),
+        np.array(tape.constant, np.float64),
+    )
+
+
+def _append(tape: _Tape, expr: sympy.Basic, name: str) -> None:
+    depth = tape.add(expr)
+    if depth > STACK:
+        raise formula.FormulaError(f"the tie of {name} is nested too deeply ({depth} operands at once, {STACK} are possible)")

@@ -1,0 +1,118 @@
+"""Curves of a fitted model over the map, from the values in a result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import dask.array
+import numpy as np
+import xarray as xr
+
+from xfit.axes import axes_of
+from xfit.block import evaluate_block
+from xfit.compile.program import Program
+from xfit.model import Model
+
+
+def model_curves(
+    result: xr.Dataset, model: Model, dims: tuple[str, ...], components: Sequence[str] | None = None
+) -> xr.DataArray:
+    """Evaluate the model, or some of its components, at every pixel's values.
+
+    Parameters
+    ----------
+    result : Dataset
+        With ``value`` over navigation dimensions and ``param``, and the signal coordinates.
+    model : Model
+        Its structure; the values come from the result.
+    dims : tuple of str
+        Signal dimensions.
+    components : sequence of str, optional
+        Which to add up; all by default.
+
+    Returns
+    -------
+    DataArray
+        Over navigation and signal dimensions, lazy if ``value`` is.
+
+    Raises
+    ------
+    ValueError
+        For an unknown component, or where the result has lost its signal coordinates.
+    """
+    names = [component.name for component in model]
+    unknown = [name for name in components or () if name not in names]
+    if unknown:
+        raise ValueError(f"no component(s) {unknown}; the model has {names}")
+    missing = [d for d in dims if d not in result.coords]
+    if missing:
+        raise ValueError(f"the result has no coordinate(s) {missing} any more; curves need them")
+    value = result["value"].transpose(..., "param")
+    program = Program.from_model(model)
+    if [str(name) for name in value["param"].values] != list(program.parameters):
+        value = value.sel(param=list(program.parameters))
+    signal = xr.DataArray(
+        np.broadcast_to(0.0, [result.sizes[d] for d in dims]),
+        dims=dims,
+        coords={name: c for name, c in result.coords.items() if set(c.dims) <= set(dims)},
+    )
+    axes = axes_of(signal, dims, program.coordinates, binned=False)
+    width = result["channel_width"].values.ravel() if "channel_width" in result.coords else None
+    table = axes.table if width is None else np.vstack([axes.table, width])
+    chosen = None if components is None else tuple(names.index(name) for name in components)
+    keywords = {"program": program, "names": axes.names, "components": chosen, "shape": axes.shape}
+    navigation = value.dims[:-1]
+    coords = {name: c for name, c in value.coords.items() if "param" not in c.dims}
+    coords |= {name: c for name, c in signal.coords.items() if name != "channel_width"}
+    data = _evaluate(value.data, table, **keywords) if value.chunks is None else _lazy(value, table, keywords)
+    curve = xr.DataArray(data, dims=(*navigation, *dims), coords=coords, name="model")
+    return curve.drop_vars([c for c in ("units", "component", "parameter", "free", "param") if c in curve.coords])
+
+
+def _lazy(value: xr.DataArray, table: np.ndarray, keywords: dict[str, Any]) -> Any:
+    """Evaluate chunk by chunk."""
+    value = value.chunk(param=-1)
+    n = value.ndim
+    navigation = list(range(n - 1))
+    signal = list(range(n, n + len(keywords["shape"])))
+    rows, columns = n + len(signal), n + len(signal) + 1
+    return dask.array.blockwise(
+        _evaluate,
+        [*navigation, *signal],
+        value.data,
+        [*navigation, n - 1],
+        dask.array.from_array(table, chunks=-1),
+        [rows, columns],
+        **keywords,
+        new_axes=dict(zip(signal, keywords["shape"], strict=True)),
+        concatenate=False,
+        dtype=np.float64,
+        meta=np.empty((0,) * (n - 1 + len(signal))),
+    )
+
+
+def _evaluate(
+    values: Any,
+    table: Any,
+    *,
+    program: Program,
+    names: tuple[str, ...],
+    components: tuple[int, ...] | None,
+    shape: tuple[int, ...],
+) -> np.ndarray:
+    """Curves of one block."""
+    while isinstance(values, list):
+        (values,) = values
+    while isinstance(table, list):
+        (table,) = table
+    navigation = values.shape[:-1]
+    width = table[-1] if len(table) > len(names) else None
+    flat = evaluate_block(
+        program,
+        values.reshape(int(np.prod(navigation)), -1),
+        dict(zip(names, table, strict=False)),
+        width=width,
+        components=components,
+    )
+    return flat.reshape(*navigation, *shape)

@@ -1,0 +1,488 @@
+"""Formulas: text to sympy by a whitelist walk over Python's syntax tree (never eval), derivatives, joint linearity."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import math
+import re
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import sympy
+
+MAX_LENGTH = 4000
+MAX_DEPTH = 60
+MAX_NODES = 2000
+MAX_INTEGER = 10**18
+MAX_EXPONENT = 64
+
+#: Functions that a formula may call, with the number of their arguments.
+FUNCTIONS: dict[str, int] = {
+    **dict.fromkeys(("exp", "log", "log10", "log2", "sqrt", "cbrt", "abs", "sin", "cos", "tan"), 1),
+    **dict.fromkeys(("asin", "acos", "atan", "sinh", "cosh", "tanh", "erf", "erfc", "gamma", "loggamma"), 1),
+    **dict.fromkeys(("digamma", "heaviside", "sign"), 1),
+    **dict.fromkeys(("atan2", "minimum", "maximum"), 2),
+    "where": 3,
+}
+
+#: Other spellings of the same functions.
+ALIASES = {
+    "Abs": "abs",
+    "arcsin": "asin",
+    "arccos": "acos",
+    "arctan": "atan",
+    "arctan2": "atan2",
+    "lgamma": "loggamma",
+    "Heaviside": "heaviside",
+    "Min": "minimum",
+    "Max": "maximum",
+    "min": "minimum",
+    "max": "maximum",
+}
+
+CONSTANTS = ("pi", "E")
+
+_COMPARISONS: dict[type[ast.cmpop], str] = {
+    ast.Lt: "StrictLessThan",
+    ast.LtE: "LessThan",
+    ast.Gt: "StrictGreaterThan",
+    ast.GtE: "GreaterThan",
+    ast.Eq: "Equality",
+    ast.NotEq: "Unequality",
+}
+
+
+class FormulaError(ValueError):
+    """A formula that can't be used; the message quotes it and says what is wrong."""
+
+
+def _refuse(text: str, reason: str) -> FormulaError:
+    shown = text if len(text) <= 80 else text[:77] + "..."
+    return FormulaError(f"formula {shown!r}: {reason}")
+
+
+def symbol(name: str) -> sympy.Symbol:
+    """Return the symbol of a name; equal names give equal symbols.
+
+    Parameters
+    ----------
+    name : str
+        Of a coordinate, a parameter, or a parameter of a component ("Fe.A").
+    """
+    import sympy
+
+    return sympy.Symbol(name, real=True)
+
+
+# --- text to syntax tree ------------------------------------------------------------------------------------------
+
+
+def _quote_names(text: str) -> tuple[str, dict[str, str]]:
+    """Replace component names in backticks by identifiers; return the text and what they stand for."""
+    quoted: dict[str, str] = {}
+
+    def replace(match: re.Match[str]) -> str:
+        key = f"quoted{len(quoted)}_"
+        while key in text:
+            key += "_"
+        quoted[key] = match.group(1)
+        return key
+
+    replaced = re.sub(r"`([^`]+)`(?=\s*\.)", replace, text)
+    if "`" in replaced:
+        raise _refuse(text, "backticks quote a component's name before a dot, as in `line with offset`.a")
+    return replaced, quoted
+
+
+def _syntax(text: str, part: str) -> ast.expr:
+    """Parse one expression, refusing whatever Python's parser can't stomach."""
+    try:
+        tree = ast.parse(part.strip(), mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise _refuse(text, f"not a valid expression ({type(error).__name__}: {error})") from None
+    return tree.body
+
+
+def _check_text(text: str) -> None:
+    if not isinstance(text, str):
+        raise FormulaError(f"a formula must be text, not {type(text).__name__}")
+    if not text.strip():
+        raise FormulaError("a formula must not be empty")
+    if len(text) > MAX_LENGTH:
+        raise _refuse(text, f"longer than {MAX_LENGTH} characters")
+    if any(ch < " " and ch not in "\t\n\r" for ch in text):
+        raise _refuse(text, "control characters are not allowed")
+    if "^" in text:
+        raise _refuse(text, "'^' is not a power; write **")
+    depth = 0
+    for ch in text:
+        depth += (ch in "([{") - (ch in ")]}")
+        if depth > MAX_DEPTH:
+            raise _refuse(text, f"nested deeper than {MAX_DEPTH} levels")
+
+
+def _statements(text: str) -> tuple[ast.expr, dict[str, ast.expr], dict[str, str]]:
+    """Split HyperSpy's ``;`` substitutions: the expression, the definitions after it, and quoted names."""
+    _check_text(text)
+    replaced, quoted = _quote_names(text)
+    head, *rest = replaced.split(";")
+    if not head.strip():
+        raise _refuse(text, "the expression before the first ';' is empty")
+    definitions: dict[str, ast.expr] = {}
+    for part in rest:
+        if not part.strip():
+            continue
+        name, equals, value = part.partition("=")
+        name = name.strip()
+        if not equals or not name.isidentifier() or value.startswith("="):
+            raise _refuse(text, f"after ';' a definition 'name = expression' is needed, not {part.strip()!r}")
+        if name in definitions:
+            raise _refuse(text, f"{name!r} is defined twice")
+        if name in FUNCTIONS or name in ALIASES or name in CONSTANTS:
+            raise _refuse(text, f"{name!r} is a function or constant and can't be defined")
+        definitions[name] = _syntax(text, value)
+    tree = _syntax(text, head)
+    for expression in (tree, *definitions.values()):
+        _check_size(text, expression)
+    return tree, definitions, quoted
+
+
+def _check_size(text: str, tree: ast.expr) -> None:
+    stack: list[tuple[ast.AST, int]] = [(tree, 1)]
+    nodes = 0
+    while stack:
+        node, depth = stack.pop()
+        nodes += 1
+        if depth > 4 * MAX_DEPTH or nodes > MAX_NODES:
+            raise _refuse(text, f"more than {MAX_NODES} parts, or nested too deeply")
+        stack += [(child, depth + 1) for child in ast.iter_child_nodes(node)]
+
+
+# --- syntax tree to sympy -----------------------------------------------------------------------------------------
+
+
+class _Builder:
+    """Builds the expression of one text; only what is named here can come out."""
+
+    def __init__(self, text: str, definitions: Mapping[str, ast.expr], quoted: Mapping[str, str]) -> None:
+        self.text = text
+        self.definitions = definitions
+        self.quoted = quoted
+        self.open: list[str] = []
+        self.done: dict[str, sympy.Expr] = {}
+
+    def build(self, node: ast.AST) -> sympy.Expr:
+        """Build the expression of a node."""
+        handler: Callable[[Any], sympy.Expr] | None = {
+            ast.Constant: self._constant,
+            ast.Name: self._name,
+            ast.Attribute: self._attribute,
+            ast.UnaryOp: self._unary,
+            ast.BinOp: self._binary,
+            ast.Call: self._call,
+        }.get(type(node))
+        if handler is None:
+            raise _refuse(self.text, f"{type(node).__name__} is not allowed; use numbers, names, + - * / ** and functions")
+        return handler(node)
+
+    def _constant(self, node: ast.Constant) -> sympy.Expr:
+        import sympy
+
+        value = node.value
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise _refuse(self.text, f"{value!r} is not a real number")
+        if isinstance(value, int):
+            if abs(value) > MAX_INTEGER:
+                raise _refuse(self.text, f"integers beyond {MAX_INTEGER:.0e} are not allowed; write a float")
+            return sympy.Integer(value)
+        if not math.isfinite(value):
+            raise _refuse(self.text, "a number overflows")
+        return sympy.Float(value, 17)
+
+    def _name(self, node: ast.Name) -> sympy.Expr:
+        import sympy
+
+        name = node.id
+        if name in CONSTANTS:
+            return {"pi": sympy.pi, "E": sympy.E}[name]
+        if name in self.definitions:
+            return self._defined(name)
+        _check_name(self.text, name)
+        if name in self.quoted:
+            raise _refuse(self.text, f"`{self.quoted[name]}` names a component; a parameter of it is needed")
+        return symbol(name)
+
+    def _defined(self, name: str) -> sympy.Expr:
+        if name in self.open:
+            raise _refuse(self.text, f"the definitions {' -> '.join([*self.open, name])} go in a circle")
+        if name not in self.done:
+            self.open.append(name)
+            self.done[name] = self.build(self.definitions[name])
+            self.open.pop()
+        return self.done[name]
+
+    def _attribute(self, node: ast.Attribute) -> sympy.Expr:
+        return symbol(_dotted(self.text, node, self.quoted))
+
+    def _unary(self, node: ast.UnaryOp) -> sympy.Expr:
+        if isinstance(node.op, ast.USub):
+            return -self.build(node.operand)
+        if isinstance(node.op, ast.UAdd):
+            return self.build(node.operand)
+        raise _refuse(self.text, f"the operator {type(node.op).__name__} is not allowed")
+
+    def _binary(self, node: ast.BinOp) -> sympy.Expr:
+        left, right = self.build(node.left), self.build(node.right)
+        if isinstance(node.op, ast.Add):
+            return left + right
+        if isinstance(node.op, ast.Sub):
+            return left - right
+        if isinstance(node.op, ast.Mult):
+            return left * right
+        if isinstance(node.op, ast.Div):
+            if right.is_zero:
+                raise _refuse(self.text, "division by zero")
+            return left / right
+        if isinstance(node.op, ast.Pow):
+            return self._power(left, right)
+        raise _refuse(self.text, f"the operator {type(node.op).__name__} is not allowed; use + - * / **")
+
+    def _power(self, base: sympy.Expr, exponent: sympy.Expr) -> sympy.Expr:
+        if exponent.is_number:
+            value = _real(self.text, exponent)
+            if abs(value) > MAX_EXPONENT:
+                raise _refuse(self.text, f"the exponent {value:g} is beyond {MAX_EXPONENT}")
+            if base.is_number:
+                _bounded_number(self.text, base, value)
+        return base**exponent
+
+    def _call(self, node: ast.Call) -> sympy.Expr:
+        if not isinstance(node.func, ast.Name):
+            raise _refuse(self.text, "only functions can be called, by their plain name")
+        name = ALIASES.get(node.func.id, node.func.id)
+        if name not in FUNCTIONS:
+            close = difflib.get_close_matches(name, [*FUNCTIONS, *ALIASES], 1)
+            hint = f"did you mean {close[0]}? " if close else ""
+            raise _refuse(self.text, f"unknown function {node.func.id!r}; {hint}known: {', '.join(FUNCTIONS)}")
+        if node.keywords or any(isinstance(arg, ast.Starred) for arg in node.args):
+            raise _refuse(self.text, f"{name}() takes plain arguments only")
+        if len(node.args) != FUNCTIONS[name]:
+            raise _refuse(self.text, f"{name}() takes {FUNCTIONS[name]} argument(s), not {len(node.args)}")
+        if name == "where":
+            return self._where(node)
+        args = [self.build(arg) for arg in node.args]
+        if all(arg.is_number for arg in args):
+            for arg in args:
+                if abs(_real(self.text, arg)) > 700:
+                    raise _refuse(self.text, f"{name}() of a constant beyond 700")
+        return _apply(name, args)
+
+    def _where(self, node: ast.Call) -> sympy.Expr:
+        import sympy
+
+        condition = node.args[0]
+        if not isinstance(condition, ast.Compare) or len(condition.ops) != 1:
+            raise _refuse(self.text, "where() needs one comparison first, as in where(x > a, b, c)")
+        relation = _COMPARISONS.get(type(condition.ops[0]))
+        if relation is None:
+            raise _refuse(self.text, "where() compares with < <= > >= == or !=")
+        left, right = self.build(condition.left), self.build(condition.comparators[0])
+        test = getattr(sympy, relation)(left, right)
+        return sympy.Piecewise((self.build(node.args[1]), test), (self.build(node.args[2]), True))
+
+
+def _apply(name: str, args: list[sympy.Expr]) -> sympy.Expr:
+    """Apply a whitelisted function."""
+    import sympy
+
+    if name == "log10":
+        return sympy.log(args[0]) / sympy.log(10)
+    if name == "log2":
+        return sympy.log(args[0]) / sympy.log(2)
+    if name == "cbrt":
+        return sympy.sign(args[0]) * sympy.Abs(args[0]) ** sympy.Rational(1, 3)
+    if name == "heaviside":
+        return sympy.Heaviside(args[0], sympy.Rational(1, 2))
+    known = {"abs": "Abs", "minimum": "Min", "maximum": "Max"}
+    return getattr(sympy, known.get(name, name))(*args)
+
+
+def _real(text: str, expr: sympy.Expr) -> float:
+    try:
+        value = float(expr.evalf(17))
+    except (TypeError, OverflowError, ValueError):
+        raise _refuse(text, f"{expr} is not a real number") from None
+    if not math.isfinite(value):
+        raise _refuse(text, f"{expr} is not finite")
+    return value
+
+
+def _bounded_number(text: str, base: sympy.Expr, exponent: float) -> None:
+    value = _real(text, base)
+    if value != 0 and abs(exponent * math.log(abs(value))) > 700:
+        raise _refuse(text, "a power of numbers overflows")
+    if value == 0 and exponent < 0:
+        raise _refuse(text, "division by zero")
+
+
+def _check_name(text: str, name: str) -> None:
+    if name.startswith("__"):
+        raise _refuse(text, f"names must not begin with two underscores: {name!r}")
+    if name in FUNCTIONS or name in ALIASES:
+        raise _refuse(text, f"{name!r} is a function; it needs arguments in parentheses")
+    if unicodedata.normalize("NFKC", name) != name:
+        raise _refuse(text, f"the name {name!r} is not in normal form")
+
+
+def _dotted(text: str, node: ast.Attribute, quoted: Mapping[str, str]) -> str:
+    if not isinstance(node.value, ast.Name):
+        raise _refuse(text, "a dot stands between a component's name and its parameter's name only, as in Fe.A")
+    if node.attr.startswith("__") or node.value.id.startswith("__"):
+        raise _refuse(text, "names must not begin with two underscores")
+    return f"{quoted.get(node.value.id, node.value.id)}.{node.attr}"
+
+
+@lru_cache(maxsize=1024)
+def parse(text: str) -> sympy.Expr:
+    """Parse a formula.
+
+    Parameters
+    ----------
+    text : str
+        Numbers, names, ``+ - * / **``, parentheses, the functions in `FUNCTIONS`, ``pi`` and ``E``;
+        ``Fe.A`` is the parameter A of the component Fe, with backticks around names that are no identifiers. After
+        ``;`` follow definitions: ``"a*z; z = exp(-x/tau)"``.
+
+    Returns
+    -------
+    sympy.Expr
+
+    Raises
+    ------
+    FormulaError
+        For anything else.
+    """
+    tree, definitions, quoted = _statements(text)
+    builder = _Builder(text, definitions, quoted)
+    try:
+        expr = builder.build(tree)
+        unused = [name for name in definitions if name not in builder.done]
+    except RecursionError:
+        raise _refuse(text, "nested too deeply") from None
+    if unused:
+        raise _refuse(text, f"{', '.join(unused)} defined but not used")
+    import sympy
+
+    if expr.has(sympy.zoo, sympy.nan, sympy.oo, -sympy.oo, sympy.I):
+        raise _refuse(text, "it is not a finite real number")
+    return expr
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Return the names that a formula uses, sorted, functions, constants and definitions left out.
+
+    Parameters
+    ----------
+    text : str
+        As for `parse`.
+    """
+    tree, definitions, quoted = _statements(text)
+    found: set[str] = set()
+    for expression in (tree, *definitions.values()):
+        called = {id(node.func) for node in ast.walk(expression) if isinstance(node, ast.Call)}
+        dotted = [node for node in ast.walk(expression) if isinstance(node, ast.Attribute)]
+        bases = {id(node.value) for node in dotted}
+        found |= {_dotted(text, node, quoted) for node in dotted}
+        for node in ast.walk(expression):
+            if isinstance(node, ast.Name) and id(node) not in called | bases:
+                found.add(node.id)
+    return tuple(sorted(found - set(definitions) - set(CONSTANTS)))
+
+
+# --- sympy to text ------------------------------------------------------------------------------------------------
+
+
+def to_text(expr: sympy.Expr) -> str:
+    """Print an expression as text that `parse` reads back."""
+    from xfit.formula_printer import FormulaPrinter
+
+    return str(FormulaPrinter().doprint(expr))
+
+
+def substitute(text: str, replacements: Mapping[str, str]) -> str:
+    """Rename names in a formula, leaving everything else as it is written.
+
+    Parameters
+    ----------
+    text : str
+        As for `parse`.
+    replacements : mapping of str to str
+        Old and new names; dotted ones for parameters of components.
+    """
+    expr = parse(text)
+    present = {str(s): s for s in expr.free_symbols}
+    mapping = {present[old]: symbol(new) for old, new in replacements.items() if old in present}
+    return to_text(expr.xreplace(mapping)) if mapping else text
+
+
+# --- calculus -----------------------------------------------------------------------------------------------------
+
+
+def derivative(expr: sympy.Expr, name: str) -> sympy.Expr:
+    """Return the derivative with respect to a name.
+
+    Steps, kinks and conditions have the derivative that they have on either side: no delta functions.
+
+    Raises
+    ------
+    FormulaError
+        Where there is none in closed form (of digamma).
+    """
+    import sympy
+
+    # A sign or step is constant almost everywhere: as an opaque constant it has the derivative zero.
+    steps = expr.atoms(sympy.Heaviside, sympy.sign)
+    frozen = {step: sympy.Dummy(f"step{k}", real=True) for k, step in enumerate(sorted(steps, key=str))}
+    result = expr.xreplace(frozen).diff(symbol(name)).xreplace({value: key for key, value in frozen.items()})
+    result = result.replace(sympy.Heaviside, lambda arg, *_: sympy.Heaviside(arg, sympy.Rational(1, 2)))
+    result = result.replace(sympy.DiracDelta, lambda *_: sympy.Integer(0))
+    result = result.replace(
+        lambda e: isinstance(e, sympy.polygamma) and e.args[0] == 0, lambda e: sympy.digamma(e.args[1])
+    )
+    if result.has(sympy.Derivative, sympy.Subs) or any(a.args[0] != 0 for a in result.atoms(sympy.polygamma)):
+        raise FormulaError(f"no derivative of {to_text(expr)!r} with respect to {name!r} in closed form")
+    return result
+
+
+def linear_parameters(expr: sympy.Expr, candidates: Sequence[str]) -> tuple[str, ...]:
+    """Return parameters in which an expression is jointly linear (affine).
+
+    They are taken in order: each that is linear together with all taken before. Of ``a*b*x`` that is ``a`` alone.
+
+    Parameters
+    ----------
+    expr : sympy.Expr
+    candidates : sequence of str
+        Names to try, in order.
+    """
+    chosen: list[str] = []
+    for name in candidates:
+        first = expr.diff(symbol(name))
+        if all(_vanishes(first, other) for other in [*chosen, name]):
+            chosen.append(name)
+    return tuple(chosen)
+
+
+def _vanishes(first: sympy.Expr, name: str) -> bool:
+    """Whether a first derivative does not depend on a name."""
+    import sympy
+
+    if symbol(name) not in first.free_symbols:
+        return True
+    second = first.diff(symbol(name))
+    return bool(second == 0 or sympy.simplify(second) == 0)
+

@@ -1,0 +1,55 @@
+"""Sympy expressions printed as the text that `xfit.formula.parse` reads back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sympy.printing.str import StrPrinter
+
+_NAMES = {"Abs": "abs", "Min": "minimum", "Max": "maximum", "Heaviside": "heaviside"}
+
+
+class FormulaPrinter(StrPrinter):
+    """Prints with the names of the whitelist, floats to the last digit, component names in backticks where needed."""
+
+    def _print_Symbol(self, expr: Any) -> str:
+        component, dot, parameter = str(expr.name).partition(".")
+        if dot and not component.isidentifier():
+            return f"`{component}`.{parameter}"
+        return str(expr.name)
+
+    def _print_Float(self, expr: Any) -> str:
+        return repr(float(expr))
+
+    def _print_Exp1(self, expr: Any) -> str:
+        return "E"
+
+    def _print_Piecewise(self, expr: Any) -> str:
+        *branches, (last, _) = expr.args
+        code = str(self._print(last))
+        for value, condition in reversed(branches):
+            code = f"where({self._print(condition)}, {self._print(value)}, {code})"
+        return code
+
+    def _print_Relational(self, expr: Any) -> str:
+        return f"{self._print(expr.lhs)} {expr.rel_op} {self._print(expr.rhs)}"
+
+    def _print_Heaviside(self, expr: Any) -> str:
+        return f"heaviside({self._print(expr.args[0])})"
+
+    def _print_Function(self, expr: Any) -> str:
+        name = type(expr).__name__
+        args = ", ".join(str(self._print(arg)) for arg in expr.args)
+        return f"{_NAMES.get(name, name)}({args})"
+
+    def _print_LatticeOp(self, expr: Any) -> str:
+        args = [str(self._print(arg)) for arg in expr.args]
+        code = args[-1]
+        for arg in reversed(args[:-1]):
+            code = f"{_NAMES[type(expr).__name__]}({arg}, {code})"
+        return code
+
+    _print_Min = _print_Max = _print_LatticeOp
+
+    def _print_polygamma(self, expr: Any) -> str:
+        return f"digamma({self._print(expr.args[1])})"

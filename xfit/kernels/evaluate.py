@@ -1,0 +1,286 @@
+"""One pixel's model, Jacobian and Gram matrix, a tile of channels at a time."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numba
+import numpy as np
+
+from xfit.kernels.call import call_kernel
+from xfit.kernels.gram import add_gram
+from xfit.kernels.layout import TILE
+from xfit.kernels.ties import Ties, tie_derivatives
+
+
+class Structure(NamedTuple):
+    """The active components of a model as arrays.
+
+    Attributes
+    ----------
+    address : int64 (n_components,)
+        Address of each component's tile kernel.
+    first : int64 (n_components,)
+        Position of each component's first parameter.
+    xrow : int64 (n_components,)
+        Row of the coordinate array where each component's coordinates begin.
+    idle : int64 (n_idle,)
+        Positions of parameters of inactive components, whose Jacobian rows are zero.
+    """
+
+    address: np.ndarray
+    first: np.ndarray
+    xrow: np.ndarray
+    idle: np.ndarray
+
+
+class Spectrum(NamedTuple):
+    """One pixel's data as the engine wants them.
+
+    Attributes
+    ----------
+    y : float64 (n,)
+        Data times ``m``, zero where a channel is left out.
+    m : float64 (n,)
+        Factor of the model: channel width (for binned data) over the standard deviation; zero where a
+        channel is left out.
+    plain : bool
+        Whether every ``m`` is one, so that it needs no multiplication.
+    used : int
+        Number of channels that take part.
+    """
+
+    y: np.ndarray
+    m: np.ndarray
+    plain: bool
+    used: int
+
+
+@numba.njit(error_model="numpy", nogil=True)
+def weigh(
+    y: np.ndarray,
+    variance: np.ndarray,
+    where: np.ndarray,
+    width: np.ndarray,
+    weighted: np.ndarray,
+    factor: np.ndarray,
+) -> tuple[bool, int, bool]:
+    """Weigh one pixel's data and leave out what is masked or not finite.
+
+    Parameters
+    ----------
+    y : float64 (n,)
+        Data.
+    variance, width : float64 (n,) or (0,)
+        Variance and channel widths; empty where there is none.
+    where : bool (n,) or (0,)
+        Channels to use; empty for all.
+    weighted, factor : float64 (n,)
+        Filled with `Spectrum.y` and `Spectrum.m`.
+
+    Returns
+    -------
+    plain : bool
+        See `Spectrum`.
+    used : int
+        Channels that take part.
+    valid : bool
+        False where a channel in use has a variance of zero or below.
+    """
+    plain = variance.size == 0 and width.size == 0
+    used = 0
+    valid = True
+    for i in range(y.size):
+        m = width[i] if width.size else 1.0
+        keep = math.isfinite(y[i]) and (where.size == 0 or where[i])
+        if keep and variance.size:
+            if variance[i] <= 0:
+                valid = False
+                keep = False
+            elif math.isfinite(variance[i]):
+                m /= math.sqrt(variance[i])
+                weighted[i] = y[i] / math.sqrt(variance[i])
+            else:
+                keep = False
+        else:
+            weighted[i] = y[i]
+        if keep:
+            factor[i] = m
+            used += 1
+        else:
+            factor[i] = 0.0
+            weighted[i] = 0.0
+            plain = False
+    return plain, used, valid
+
+
+@numba.njit(error_model="numpy", nogil=True)
+def fill_tile(
+    structure: Structure,
+    ties: Ties,
+    x: np.ndarray,
+    q: np.ndarray,
+    derivative: np.ndarray,
+    start: int,
+    n: int,
+    tile: np.ndarray,
+) -> None:
+    """Evaluate the model and its Jacobian on ``n`` channels from ``start``.
+
+    Row ``k`` of ``tile`` becomes the derivative with respect to parameter ``k`` (chain rule of the ties
+    included), the row after the last parameter the model.
+    """
+    last = q.size
+    f = tile[last]
+    for i in range(n):
+        f[i] = 0.0
+    for row in structure.idle:
+        for i in range(n):
+            tile[row, i] = 0.0
+    for k in range(structure.address.size):
+        call_kernel(
+            structure.address[k],
+            x,
+            structure.xrow[k] * x.shape[1] + start,
+            x.shape[1],
+            q,
+            structure.first[k],
+            tile,
+            last * TILE,
+            tile,
+            structure.first[k] * TILE,
+            n,
+            derivative,
+        )
+    for d in range(ties.row.size):
+        slope = derivative[d]
+        target = tile[ties.column[d]]
+        source = tile[ties.tied[ties.row[d]]]
+        for i in range(n):
+            target[i] += slope * source[i]
+
+
+@numba.njit(error_model="numpy", nogil=True)
+def residual_rows(
+    spectrum: Spectrum, start: int, n: int, rows: np.ndarray, count: int, last: int, tile: np.ndarray
+) -> None:
+    """Turn the model row of a tile into the residual and weigh the Jacobian rows in use.
+
+    A channel that is left out has zeros everywhere, whatever the model is there (it may well be NaN).
+    """
+    f = tile[last]
+    y, m = spectrum.y, spectrum.m
+    if spectrum.plain:
+        for i in range(n):
+            f[i] = y[start + i] - f[i]
+        return
+    for i in range(n):
+        f[i] = y[start + i] - m[start + i] * f[i] if m[start + i] != 0.0 else 0.0
+    for j in range(count):
+        row = tile[rows[j]]
+        for i in range(n):
+            row[i] = m[start + i] * row[i] if m[start + i] != 0.0 else 0.0
+
+
+@numba.njit(error_model="numpy", nogil=True)
+def gram_at(
+    structure: Structure,
+    ties: Ties,
+    x: np.ndarray,
+    spectrum: Spectrum,
+    q: np.ndarray,
+    rows: np.ndarray,
+    count: int,
+    derivative: np.ndarray,
+    stack: np.ndarray,
+    tile: np.ndarray,
+    gram: np.ndarray,
+) -> float:
+    """Evaluate the model at ``q`` and form the Gram matrix of the free Jacobian rows and the residual.
+
+    Parameters
+    ----------
+    rows : int64 (count + 3,)
+        Positions of the free parameters, then that of the residual row, the rest repeats it.
+    count : int
+        Number of free parameters.
+    gram : float64 (count + 1, count + 1)
+        Lower triangle: ``J'J``, then ``J'r`` and ``r'r`` in the last row.
+
+    Returns
+    -------
+    float
+        The weighted sum of squared residuals.
+    """
+    for i in range(count + 1):
+        for j in range(i + 1):
+            gram[i, j] = 0.0
+    tie_derivatives(ties, q, derivative, stack)
+    for start in range(0, spectrum.y.size, TILE):
+        n = min(TILE, spectrum.y.size - start)
+        fill_tile(structure, ties, x, q, derivative, start, n, tile)
+        residual_rows(spectrum, start, n, rows, count, q.size, tile)
+        add_gram(tile, rows, count + 1, n, gram)
+    return gram[count, count]
+
+
+@numba.njit(error_model="numpy", nogil=True)
+def jacobian_at(
+    structure: Structure,
+    ties: Ties,
+    x: np.ndarray,
+    spectrum: Spectrum,
+    q: np.ndarray,
+    rows: np.ndarray,
+    count: int,
+    derivative: np.ndarray,
+    stack: np.ndarray,
+    tile: np.ndarray,
+    jacobian: np.ndarray,
+) -> None:
+    """Fill ``jacobian`` (count + 1, at least n): the weighted free Jacobian rows and the residual, all channels."""
+    tie_derivatives(ties, q, derivative, stack)
+    for start in range(0, spectrum.y.size, TILE):
+        n = min(TILE, spectrum.y.size - start)
+        fill_tile(structure, ties, x, q, derivative, start, n, tile)
+        residual_rows(spectrum, start, n, rows, count, q.size, tile)
+        for j in range(count + 1):
+            for i in range(n):
+                jacobian[j, start + i] = tile[rows[j], i]
+
+
+@numba.njit(cache=True, error_model="numpy", nogil=True)
+def evaluate_pixels(
+    structure: Structure,
+    ties: Ties,
+    x: np.ndarray,
+    width: np.ndarray,
+    values: np.ndarray,
+    pixels: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    """Evaluate the sum of the active components for the listed pixels.
+
+    Parameters
+    ----------
+    x : float64 (n_rows, n_channels)
+        Coordinates of the components.
+    width : float64 (n_channels,), or (0,) for data that are not binned
+        Channel widths.
+    values : float64 (n_pixels, n_parameters)
+        Values of all parameters, tied ones included.
+    pixels : int64 (any,)
+        Which pixels to evaluate.
+    out : float64 (n_pixels, n_channels)
+        Written in place.
+    """
+    last = values.shape[1]
+    tile = np.empty((last + 1, TILE))
+    scratch = np.zeros(max(ties.row.size, 1))
+    for i in pixels:
+        for start in range(0, x.shape[1], TILE):
+            n = min(TILE, x.shape[1] - start)
+            fill_tile(structure, ties, x, values[i], scratch, start, n, tile)
+            for c in range(n):
+                out[i, start + c] = tile[last, c] * (width[start + c] if width.size else 1.0)

@@ -1,0 +1,12 @@
+"""The shapes that generated kernels and the engine agree on."""
+
+from __future__ import annotations
+
+#: Channels that a "tile" kernel is given at a time: all rows of a Jacobian tile stay in the first or second level cache.
+TILE = 512
+
+#: Pixels that a "lanes" kernel fits side by side: two AVX-512 or four AVX2 vectors of doubles.
+LANES = 16
+
+#: Channels that a "lanes" kernel is given at a time.
+LANE_TILE = 32

@@ -1,0 +1,495 @@
+"""Levenberg-Marquardt for one pixel: the least-squares engine, compiled once for all models.
+
+The method is More's trust region (Lecture Notes in Mathematics 630, 105 (1978), doi:10.1007/BFb0067700): a full
+Gauss-Newton step where it stays inside the region, else one damped until it does, lengths being measured in units of the
+running maximum of the column norms. Bounds are an active set inside each step. A fit that takes long is in a narrow curved
+valley: from then on steps are bent by their geodesic acceleration (Transtrum and Sethna, arXiv:1201.5885). It stops
+where the estimated distance to the minimum, the decrease of the sum of squares that a Gauss-Newton step promises, is a
+small fraction of the residual variance; that last step is taken without another evaluation, and counts with the rate
+at which the distance fell before.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numba
+import numpy as np
+
+from xfit.kernels.evaluate import Spectrum, Structure, fill_tile, gram_at, jacobian_at, residual_rows
+from xfit.kernels.layout import TILE
+from xfit.kernels.status import CONVERGED, MAX_NFEV, NONFINITE_MODEL, SINGULAR
+from xfit.kernels.steps import (
+    AT_LOWER,
+    AT_UPPER,
+    FLAT,
+    FREE,
+    RANK,
+    SMALLEST_PIVOT,
+    bounded_step,
+    predicted_decrease,
+    scale_of,
+    solve_cholesky,
+    solve_triangular,
+    triangularise,
+)
+from xfit.kernels.ties import STACK, Ties, apply_ties
+
+#: First radius of the trust region of each attempt, in units of the start's length. A fit that fails is tried again
+#: with shorter first steps.
+RADII = (1.0, 0.1)
+
+#: Model evaluations after which steps follow the valley's curvature, which costs two more evaluations each.
+PATIENCE = 20
+
+#: Fraction of a step at which the curvature along it is measured.
+_PROBE = 0.1
+
+_EPS = 2.220446049250313e-16
+
+
+class Workspace(NamedTuple):
+    """Scratch of one engine call; see `workspace` for the shapes."""
+
+    q: np.ndarray
+    trial: np.ndarray
+    theta: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+    rows: np.ndarray
+    gram: np.ndarray
+    gram_trial: np.ndarray
+    norm: np.ndarray
+    weight: np.ndarray
+    state: np.ndarray
+    step: np.ndarray
+    work: np.ndarray
+    tile: np.ndarray
+    jacobian: np.ndarray
+    curve: np.ndarray
+    bend: np.ndarray
+    derivative: np.ndarray
+    stack: np.ndarray
+    best: np.ndarray
+
+
+class Outcome(NamedTuple):
+    """How the fit of one pixel ended."""
+
+    status: int
+    chisq: float
+    nfev: int
+    by_qr: bool
+
+
+@numba.njit(error_model="numpy", nogil=True)
+def workspace(n_parameters: int, count: int, n_channels: int, n_derivatives: int) -> Workspace:
+    """Allocate what one engine call needs, for every pixel that it fits."""
+    return Workspace(
+        np.empty(n_parameters),
+        np.empty(n_parameters),
+        np.empty(count),
+        np.empty(count),
+        np.empty(count),
+        np.empty(count + 4, np.int64),
+        np.empty((count + 1, count + 1)),
+        np.empty((count + 1, count + 1)),
+        np.empty(count),
+        np.empty(count),
+        np.empty(count, np.int64),
+        np.empty(count),
+        np.empty((count + 1, max(2 * count, count + 1))),
+        np.empty((n_parameters + 1, TILE)),
+        np.empty((count + 1, n_channels)),
+        np.empty((count + 1, n_channels)),
+        np.empty(count),
+        np.empty(max(n_derivatives, 1)),
+        np.empty(STACK),
+        np.empty(count),
+    )
+
+
+@numba.njit(error_model="numpy", nogil=True)
+def _evaluate(
+    structure: Structure, ties: Ties, x: np.ndarray, spectrum: Spectrum, count: int, q: np.ndarray, ws: Workspace, gram: np.ndarray
+) -> float:
+    """Sum of squares and Gram matrix at ``q``."""
+    return gram_at(structure, ties, x, spectrum, q, ws.rows, count, ws.derivative, ws.stack, ws.tile, gram)
+
+
+@numba.njit(error_model="numpy", nogil=True)
+def factorise(
+    structure: Structure, ties: Ties, x: np.ndarray, spectrum: Spectrum, count: int, ws: Workspace
+) -> None:
+    """Leave the triangular factor of the Jacobian at the current point in ``ws.jacobian``."""
+    jacobian_at(
+        structure, ties, x, spectrum, ws.q, ws.rows, count, ws.derivative, ws.stack, ws.tile, ws.jacobian
+    )
+    triangularise(ws.jacobian, count, spectrum.y.size)
+
+
+@numba.njit(error_model="numpy", nogil=True)
+def _solve(by_qr: bool, count: int, damping: float, ws: Workspace) -> float:
+    """Step from the current point with the given damping, into ``ws.step``."""
+    return bounded_step(
+        ws.gram,
+        ws.jacobian,
+        by_qr,
+        count,
+        ws.norm,
+        damping,
+        ws.weight,
+        ws.theta,
+        ws.lower,
+        ws.upper,
+        ws.state,
+        ws.work,
+        ws.step,
+    )
+
+
+@numba.njit(error_model="numpy", nogil=True)
+def _move(count: int, ties: Ties, ws: Workspace, q: np.ndarray) -> None:
+    """Set ``q`` to the point that the step leads to; what is held at a bound lies on it exactly."""
+    for j in range(count):
+        value = ws.theta[j] + ws.step[j]
+        if ws.state[j] == AT_LOWER:
+            value = ws.lower[j]
+        elif ws.state[j] == AT_UPPER:
+            value = ws.upper[j]
+        q[ws.rows[j]] = min(max(value, ws.lower[j]), ws.upper[j])
+    apply_ties(ties, q, ws.stack)
+
+
+@numba.njit(error_model="numpy", nogil=True)
+def _take(count: int, q: np.ndarray, ws: Workspace) -> None:
+    """Make ``q`` the current point."""
+    for k in range(q.size):
+        ws.q[k] = q[k]
+    for j in range(count):
+        ws.theta[j] = q[ws.rows[j]]
+
+
+@numba.njit(error_model="numpy", nogil=True)
+def _accept(count: int, ws: Workspace) -> None:
+    """Make the trial point, with its Gram matrix, the current one."""
+    _take(count, ws.trial, ws)
+    for i in range(count + 1):
+        for j in range(i + 1):
+            ws.gram[i, j] = ws.gram_trial[i, j]
+    _rescale(count, ws)
+
+
+@numba.njit(error_model="numpy", nogil=True)
+def _rescale(count: int, ws: Workspace) -> None:
+    """Column norms at the current point, and their running maximum as the damping's weight."""
+    scale_of(ws.gram, count, ws.norm)
+    for j in range(count):
+        ws.weight[j] = max(ws.weight[j], ws.norm[j])
+
+
+@numba.njit(error_model="numpy", nogil=True)
+def _any_flat(count: int, ws: Workspace) -> bool:
+    """Whether a free parameter has no influence on the model here."""
+    for j in range(count):
+        if ws.state[j] == FLAT:
+            return True
+    return False
+
+
+@numba.njit(error_model="numpy", nogil=True)
+def _step_or_qr(
+    structure: Structure,
+    ties: Ties,
+    x: np.ndarray,
+    spectrum: Spectrum,
+    count: int,
+    damping: float,
+    factorised: bool,
+    ws: Workspace,
+) -> tuple[bool, bool, bool]:
+    """Solve by Cholesky and, where that is too ill-conditioned, by QR of the Jacobian.
+
+    Returns
+    -------
+    solved : bool
+        False where even the Jacobian's columns are dependent at this damping.
+    by_qr : bool
+        Which of the two gave the step.
+    factorised : bool
+        Whether ``ws.jacobian`` now holds the triangular factor of the current point.
+    """
+    if _solve(False, count, damping, ws) > SMALLEST_PIVOT:
+        return True, False, factorised
+    if not factorised:
+        factorise(structure, ties, x, spectrum, count, ws)
+    return _solve(True, count, damping, ws) > RANK, True, True
+
+
+@numba.njit(error_model="numpy", nogil=True)
+def _length(count: int, vector: np.ndarray, ws: Workspace) -> float:
+    """Length of a vector of parameters in units of the damping's weights."""
+    total = 0.0
+    for j in range(count):
+        total += (ws.weight[j] * vector[j]) ** 2
+    return math.sqrt(total)
+
+
+@numba.njit(error_model="numpy", nogil=True)
+def _steepest(count: int, ws: Workspace) -> float:
+    """Length of the gradient in the same units: over the radius, it bounds the damping from above."""
+    total = 0.0
+    for j in range(count):
+        if ws.weight[j] > 0.0:
+            total += (ws.gram[count, j] / ws.weight[j]) ** 2
+    return math.sqrt(total)
+
+
+@numba.njit(error_model="numpy", nogil=True)
+def _damped_step(
+    structure: Structure,
+    ties: Ties,
+    x: np.ndarray,
+    spectrum: Spectrum,
+    count: int,
+    radius: float,
+    longest: float,
+    damping: float,
+    factorised: bool,
+    ws: Workspace,
+) -> tuple[float, bool, bool]:
+    """Find the damping at which the step is as long as the radius, to a tenth; leave the step in ``ws.step``.
+
+    The inverse of the step's length is nearly linear in the damping (Hebden's observation, see More 1978), so that a secant
+    on it needs two or three solutions.
+
+    Parameters
+    ----------
+    longest : float
+        Length of the undamped step, infinite where there is none.
+    damping : float
+        Where to begin to search.
+
+    Returns
+    -------
+    damping : float
+    by_qr, factorised : bool
+        As in `_step_or_qr`.
+    """
+    high = _steepest(count, ws) / radius
+    low, at_low = 0.0, longest
+    damping = min(max(damping, 1e-3 * high), high)
+    by_qr = False
+    for _ in range(12):
+        _, by_qr, factorised = _step_or_qr(structure, ties, x, spectrum, count, damping, factorised, ws)
+        length = _length(count, ws.step, ws)
+        if abs(length - radius) <= 0.1 * radius or length == at_low or length == 0.0:
+            break
+        secant = low + (1 / radius - 1 / at_low) * (damping - low) / (1 / length - 1 / at_low)
+        if length < radius:
+            high = min(high, damping)
+        else:
+            low, at_low = damping, length
+        damping = min(max(secant, 1e-3 * high, 1.0001 * low), high)
+    return damping, by_qr, factorised
+
+
+@numba.njit(error_model="numpy", nogil=True)
+def _bend(
+    structure: Structure,
+    ties: Ties,
+    x: np.ndarray,
+    spectrum: Spectrum,
+    count: int,
+    damping: float,
+    by_qr: bool,
+    ws: Workspace,
+) -> None:
+    """Add half the geodesic acceleration to the step, where it is small against the step itself.
+
+    With ``v`` the step and ``r'' `` the second derivative of the residual along it, by differences, the
+    acceleration solves the damped normal equations with ``-J'r''`` on the right.
+    """
+    n = spectrum.y.size
+    jacobian_at(structure, ties, x, spectrum, ws.q, ws.rows, count, ws.derivative, ws.stack, ws.tile, ws.curve)
+    for k in range(ws.q.size):
+        ws.trial[k] = ws.q[k]
+    for j in range(count):
+        ws.trial[ws.rows[j]] = ws.theta[j] + _PROBE * ws.step[j]
+    apply_ties(ties, ws.trial, ws.stack)
+    residual = ws.curve[count]
+    for i in range(n):
+        residual[i] /= -_PROBE
+    for j in range(count):
+        row = ws.curve[j]
+        for i in range(n):
+            residual[i] += row[i] * ws.step[j]
+    for first in range(0, n, TILE):
+        size = min(TILE, n - first)
+        fill_tile(structure, ties, x, ws.trial, ws.derivative, first, size, ws.tile)
+        residual_rows(spectrum, first, size, ws.rows, 0, ws.q.size, ws.tile)
+        for i in range(size):
+            residual[first + i] += ws.tile[ws.q.size, i] / _PROBE
+    for j in range(count):
+        total = 0.0
+        row = ws.curve[j]
+        for i in range(n):
+            total += row[i] * residual[i]
+        ws.bend[j] = 2 / _PROBE * total
+        # The solvers read the right-hand side from where the gradient is: lend them that place.
+        ws.bend[j], ws.gram[count, j] = ws.gram[count, j], ws.bend[j]
+    length = _length(count, ws.step, ws)
+    for j in range(count):
+        ws.trial[j] = ws.step[j]
+        ws.step[j] = 0.0
+    if by_qr:
+        solved = _solve_for_gradient(count, damping, ws)
+    else:
+        solved = solve_cholesky(ws.gram, count, ws.norm, damping, ws.weight, ws.state, ws.work, ws.step) > 0.0
+    usable = solved and _length(count, ws.step, ws) <= 0.75 * length
+    for j in range(count):
+        ws.gram[count, j] = ws.bend[j]
+        ws.step[j] = ws.trial[j] + (0.5 * ws.step[j] if usable else 0.0)
+
+
+@numba.njit(error_model="numpy", nogil=True)
+def _solve_for_gradient(count: int, damping: float, ws: Workspace) -> bool:
+    """Solve with the triangular factor for the right-hand side ``J'b`` that stands in the Gram matrix."""
+    factor = ws.jacobian
+    for i in range(count):
+        factor[count, i], ws.norm[i] = ws.norm[i], factor[count, i]
+    # ws.norm keeps Q'r meanwhile; R'c = J'b gives the new right-hand side.
+    for i in range(count):
+        total = ws.gram[count, i]
+        for j in range(i):
+            total -= factor[i, j] * factor[count, j]
+        factor[count, i] = total / factor[i, i] if factor[i, i] != 0.0 else 0.0
+    solved = solve_triangular(factor, count, damping, ws.weight, ws.state, ws.work, ws.step) > RANK
+    for i in range(count):
+        factor[count, i] = ws.norm[i]
+    scale_of(ws.gram, count, ws.norm)
+    return solved
+
+
+@numba.njit(error_model="numpy", nogil=True)
+def _new_radius(radius: float, length: float, damping: float, gain: float, actual: float, slope: float) -> float:
+    """Radius of the trust region after a step, by MINPACK's rules.
+
+    Parameters
+    ----------
+    length : float
+        Length of the step.
+    gain, actual, slope : float
+        Actual over predicted decrease; the actual decrease and the step's directional derivative, both relative to the sum
+        of squares.
+    """
+    if gain <= 0.25:
+        shrink = 0.5
+        if actual < 0.0:
+            shrink = -0.5 * slope / (-slope + 0.5 * actual) if math.isfinite(actual) else 0.1
+            shrink = min(max(shrink, 0.1), 0.5)
+        return shrink * min(radius, 10 * length)
+    if damping == 0.0 or gain >= 0.75:
+        return 2 * length
+    return radius
+
+
+@numba.njit(error_model="numpy", nogil=True)
+def minimise_from(
+    structure: Structure,
+    ties: Ties,
+    x: np.ndarray,
+    spectrum: Spectrum,
+    count: int,
+    tolerance: float,
+    max_nfev: int,
+    reach: float,
+    ws: Workspace,
+) -> Outcome:
+    """Minimise from ``ws.q``; the solution is left there, its Gram matrix and state beside it.
+
+    Parameters
+    ----------
+    count : int
+        Number of free parameters; their positions and bounds are in ``ws``.
+    tolerance : float
+        Estimated distance to the minimum, in units of the residual variance, at which to stop.
+    max_nfev : int
+        Model evaluations at which to stop.
+    reach : float
+        First radius of the trust region, in units of the start's length.
+    """
+    for j in range(count):
+        ws.weight[j] = 0.0
+        ws.state[j] = FREE
+    chisq = _evaluate(structure, ties, x, spectrum, count, ws.q, ws, ws.gram)
+    nfev = 1
+    if not math.isfinite(chisq):
+        return Outcome(NONFINITE_MODEL, chisq, nfev, False)
+    _take(count, ws.q, ws)
+    _rescale(count, ws)
+    dof = max(spectrum.used - count, 1)
+    floor = 0.0
+    for value in spectrum.y:
+        floor += value * value
+    floor *= _EPS**2
+    radius = reach * _length(count, ws.theta, ws)
+    if radius == 0.0:
+        radius = reach * math.sqrt(max(chisq, floor)) if chisq > 0.0 else reach
+    damping = 0.0
+    promise = math.inf
+    full_steps = 0
+    factorised = False
+    while True:
+        solved, by_qr, factorised = _step_or_qr(structure, ties, x, spectrum, count, 0.0, factorised, ws)
+        length = _length(count, ws.step, ws) if solved else math.inf
+        enough = max(tolerance * (chisq + floor) / dof, 4 * _EPS * chisq) + floor
+        loose = max(1e-6 * chisq / dof, enough)
+        if solved:
+            slope, decrease = predicted_decrease(ws.gram, ws.jacobian, by_qr, count, ws.step)
+            # After a full step the promise falls by about the factor that it fell by last time.
+            rate = min(decrease / promise, 1.0) if full_steps >= 2 else 1.0
+            promise = decrease
+            if decrease * rate <= enough and decrease <= loose:
+                if _any_flat(count, ws):
+                    return Outcome(SINGULAR, chisq, nfev, by_qr)
+                _move(count, ties, ws, ws.trial)
+                _take(count, ws.trial, ws)
+                return Outcome(CONVERGED, max(chisq - max(decrease, 0.0), 0.0), nfev, by_qr)
+        if nfev >= max_nfev:
+            return Outcome(MAX_NFEV, chisq, nfev, by_qr)
+        if length <= 1.1 * radius:
+            damping = 0.0
+        else:
+            damping, by_qr, factorised = _damped_step(
+                structure, ties, x, spectrum, count, radius, length, damping, factorised, ws
+            )
+            length = _length(count, ws.step, ws)
+            slope, decrease = predicted_decrease(ws.gram, ws.jacobian, by_qr, count, ws.step)
+            if not solved and decrease <= enough:
+                return Outcome(SINGULAR, chisq, nfev, by_qr)
+        if nfev == 1:
+            radius = min(radius, length)
+        if nfev >= PATIENCE:
+            _bend(structure, ties, x, spectrum, count, damping, by_qr, ws)
+            nfev += 2
+        for k in range(ws.q.size):
+            ws.trial[k] = ws.q[k]
+        _move(count, ties, ws, ws.trial)
+        trial = _evaluate(structure, ties, x, spectrum, count, ws.trial, ws, ws.gram_trial)
+        nfev += 1
+        actual = chisq - trial if math.isfinite(trial) else -math.inf
+        gain = actual / decrease if decrease > 0.0 else -1.0
+        if decrease <= 1e-13 * chisq and gain <= 1e-4 and math.isfinite(trial):
+            # Below rounding: the sum of squares can no longer tell the two points apart.
+            status = CONVERGED if solved and not _any_flat(count, ws) else SINGULAR
+            return Outcome(status, chisq, nfev, by_qr)
+        if not radius > 0.0 or length == 0.0:
+            return Outcome(SINGULAR, chisq, nfev, by_qr)
+        radius = _new_radius(radius, length, damping, gain, actual / chisq, slope / chisq)
+        if gain > 1e-4:
+            full_steps = full_steps + 1 if damping == 0.0 else 0
+            chisq = trial
+            _accept(count, ws)
+            factorised = False

@@ -1,0 +1,39 @@
+"""How a pixel's fit can end: the codes and words of the `status` variable."""
+
+from __future__ import annotations
+
+NOT_FITTED = 0
+CONVERGED = 1
+MAX_NFEV = 2
+SINGULAR = 3
+NONFINITE_MODEL = 4
+BAD_DATA = 5
+BAD_VARIANCE = 6
+BAD_START = 7
+MASKED = 8
+
+#: Words of the codes, in order: CF ``flag_meanings`` of the result.
+MEANINGS = (
+    "not_fitted",
+    "converged",
+    "max_nfev",
+    "singular",
+    "nonfinite_model",
+    "bad_data",
+    "bad_variance",
+    "bad_start",
+    "masked",
+)
+
+#: What a person reads in reports.
+DESCRIPTIONS = (
+    "not fitted",
+    "converged",
+    "stopped at max_nfev evaluations; the values are the best found",
+    "parameters that the data cannot tell apart (singular Jacobian); the values are kept, errors are NaN",
+    "the model was not finite at the start values",
+    "fewer usable channels than free parameters",
+    "a variance of zero or below in a channel in use",
+    "start values are not finite or lie outside of the bounds",
+    "left out by `where`",
+)

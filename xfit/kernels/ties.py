@@ -1,0 +1,167 @@
+"""Ties evaluated by a small stack machine: any formula and its derivatives, at run time, with nothing to compile."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numba
+import numpy as np
+
+from xfit.compile.special import power
+
+#: Operations of the stack machine. Those from UNARY on take one operand, those from BINARY on two, SELECT three.
+OPERATIONS = (
+    ("const", "load")
+    + ("exp", "log", "sqrt", "abs", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh")
+    + ("erf", "erfc", "gamma", "loggamma", "sign", "heaviside")
+    + ("add", "mul", "pow", "atan2", "min", "max", "lt", "le", "gt", "ge", "eq", "ne", "select")
+)
+CODE = {name: number for number, name in enumerate(OPERATIONS)}
+_FIRST_BINARY = CODE["add"]
+_SELECT = CODE["select"]
+_CONST, _LOAD = CODE["const"], CODE["load"]
+_EXP, _LOG, _SQRT, _ABS, _SIN, _COS, _TAN = (CODE[n] for n in ("exp", "log", "sqrt", "abs", "sin", "cos", "tan"))
+_ASIN, _ACOS, _ATAN, _SINH, _COSH, _TANH = (CODE[n] for n in ("asin", "acos", "atan", "sinh", "cosh", "tanh"))
+_ERF, _ERFC, _GAMMA, _LGAMMA, _SIGN = (CODE[n] for n in ("erf", "erfc", "gamma", "loggamma", "sign"))
+_ADD, _MUL, _POW, _ATAN2, _MIN, _MAX = (CODE[n] for n in ("add", "mul", "pow", "atan2", "min", "max"))
+_LT, _LE, _GT, _GE, _EQ = (CODE[n] for n in ("lt", "le", "gt", "ge", "eq"))
+
+#: Operands that may lie on the stack at once; `xfit.compile.ties` refuses what is deeper.
+STACK = 64
+
+
+class Ties(NamedTuple):
+    """The ties of a model as arrays.
+
+    Attributes
+    ----------
+    tied : int64 (n_tied,)
+        Positions of the tied parameters.
+    span : int64 (n_tied + 1,)
+        Where the instructions of each tied parameter's value begin and end.
+    row, column : int64 (n_derivatives,)
+        Which tied parameter (index into ``tied``) depends on which parameter (position).
+    derivative_span : int64 (n_derivatives + 1,)
+        Where the instructions of each derivative begin and end.
+    operation, position : int64 (n_instructions,)
+        Operation codes and, for "load", the position of the parameter.
+    constant : float64 (n_instructions,)
+        The numbers of "const".
+    """
+
+    tied: np.ndarray
+    span: np.ndarray
+    row: np.ndarray
+    column: np.ndarray
+    derivative_span: np.ndarray
+    operation: np.ndarray
+    position: np.ndarray
+    constant: np.ndarray
+
+
+@numba.njit(error_model="numpy", nogil=True)
+def _unary(code: int, a: float) -> float:
+    """Apply a function of one operand."""
+    if code == _EXP:
+        return math.exp(a)
+    if code == _LOG:
+        return math.log(a) if a > 0 else (-math.inf if a == 0 else math.nan)
+    if code == _SQRT:
+        return math.sqrt(a) if a >= 0 else math.nan
+    if code == _ABS:
+        return abs(a)
+    if code == _SIN:
+        return math.sin(a)
+    if code == _COS:
+        return math.cos(a)
+    if code == _TAN:
+        return math.tan(a)
+    if code == _ASIN:
+        return math.asin(a) if abs(a) <= 1 else math.nan
+    if code == _ACOS:
+        return math.acos(a) if abs(a) <= 1 else math.nan
+    if code == _ATAN:
+        return math.atan(a)
+    if code == _SINH:
+        return math.sinh(a)
+    if code == _COSH:
+        return math.cosh(a)
+    if code == _TANH:
+        return math.tanh(a)
+    if code == _ERF:
+        return math.erf(a)
+    if code == _ERFC:
+        return math.erfc(a)
+    if code == _GAMMA:
+        return math.gamma(a)
+    if code == _LGAMMA:
+        return math.lgamma(a)
+    if code == _SIGN:
+        return np.sign(a)
+    return 0.5 * np.sign(a) + 0.5
+
+
+@numba.njit(error_model="numpy", nogil=True)
+def _binary(code: int, a: float, b: float) -> float:
+    """Apply an operation of two operands; comparisons give 1.0 or 0.0."""
+    if code == _ADD:
+        return a + b
+    if code == _MUL:
+        return a * b
+    if code == _POW:
+        return power(a, b)
+    if code == _ATAN2:
+        return math.atan2(a, b)
+    if code == _MIN:
+        return min(a, b)
+    if code == _MAX:
+        return max(a, b)
+    if code == _LT:
+        return 1.0 if a < b else 0.0
+    if code == _LE:
+        return 1.0 if a <= b else 0.0
+    if code == _GT:
+        return 1.0 if a > b else 0.0
+    if code == _GE:
+        return 1.0 if a >= b else 0.0
+    if code == _EQ:
+        return 1.0 if a == b else 0.0
+    return 1.0 if a != b else 0.0
+
+
+@numba.njit(error_model="numpy", nogil=True)
+def _run(ties: Ties, start: int, stop: int, q: np.ndarray, stack: np.ndarray) -> float:
+    """Run the instructions from ``start`` to ``stop`` on the parameters ``q``."""
+    top = 0
+    for i in range(start, stop):
+        code = ties.operation[i]
+        if code == _CONST:
+            stack[top] = ties.constant[i]
+            top += 1
+        elif code == _LOAD:
+            stack[top] = q[ties.position[i]]
+            top += 1
+        elif code < _FIRST_BINARY:
+            stack[top - 1] = _unary(code, stack[top - 1])
+        elif code < _SELECT:
+            top -= 1
+            stack[top - 1] = _binary(code, stack[top - 1], stack[top])
+        else:
+            top -= 2
+            stack[top - 1] = stack[top] if stack[top - 1] != 0 else stack[top + 1]
+    return stack[0]
+
+
+@numba.njit(error_model="numpy", nogil=True)
+def apply_ties(ties: Ties, q: np.ndarray, stack: np.ndarray) -> None:
+    """Set the tied entries of ``q`` from the others, in place."""
+    for t in range(ties.tied.size):
+        q[ties.tied[t]] = _run(ties, ties.span[t], ties.span[t + 1], q, stack)
+
+
+@numba.njit(error_model="numpy", nogil=True)
+def tie_derivatives(ties: Ties, q: np.ndarray, derivative: np.ndarray, stack: np.ndarray) -> None:
+    """Evaluate every derivative of a tied parameter with respect to another at ``q``."""
+    for d in range(ties.row.size):
+        derivative[d] = _run(ties, ties.derivative_span[d], ties.derivative_span[d + 1], q, stack)

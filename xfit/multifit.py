@@ -1,0 +1,319 @@
+"""From a DataArray and a model to a Dataset of maps: one blockwise layer over the navigation chunks."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import dask
+import dask.array
+import numpy as np
+import xarray as xr
+from dask.base import tokenize
+
+from xfit import inputs
+from xfit.axes import Axes, axes_of, signal_dims
+from xfit.block import Columns, FitOptions, Settings, fit_block, prepare_engine
+from xfit.compile.program import Program
+from xfit.model import Model
+from xfit.result import assemble
+
+#: Elements of NumPy-backed data in one block: large enough to hide a task's overhead, small enough to spread over cores.
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that a block's fit needs besides arrays; it travels with every task, so it is small.
+
+    Attributes
+    ----------
+    program, settings, options
+        See `xfit.block.fit_block`.
+    names : tuple of str
+        Names of the rows of the coordinate table; a last row without name holds the channel widths.
+    navigation, signal : tuple
+        Dimensions of the block.
+    variance : float or None
+        A variance that is the same everywhere.
+    roles : tuple of (str, str, tuple)
+        What each further array is: its role, for which parameter or component, and its dimensions.
+    """
+
+    program: Program
+    settings: Settings
+    options: FitOptions
+    names: tuple[str, ...]
+    navigation: tuple[Hashable, ...]
+    signal: tuple[Hashable, ...]
+    variance: float | None
+    roles: tuple[tuple[str, str, tuple[Hashable, ...]], ...]
+
+    def __dask_tokenize__(self) -> Any:
+        """Equal recipes have equal tokens in every process."""
+        numbers = (self.settings.start, self.settings.lower, self.settings.upper, self.settings.free, self.settings.active)
+        return ("xfit.Recipe", self.program.__dask_tokenize__(), tokenize(*numbers), repr(self.options), self.names,
+                repr(self.navigation), repr(self.signal), self.variance, repr(self.roles))  # fmt: skip
+
+
+def multifit(
+    da: xr.DataArray,
+    model: Model,
+    dim: Hashable | Sequence[Hashable] | None = None,
+    *,
+    start: Any = None,
+    optimizer: str = "lm",
+    loss: str = "ls",
+    variance: Any = None,
+    where: xr.DataArray | None = None,
+    active: Any = None,
+    binned: bool | None = None,
+    bounded: bool = True,
+    covariance: bool = False,
+    scale_covariance: bool = True,
+    tolerance: float = 1e-13,
+    max_nfev: int | None = None,
+) -> xr.Dataset:
+    """Fit a model to every spectrum or image of an array.
+
+    Parameters
+    ----------
+    da : DataArray
+        Data of any real dtype. With dask chunks the result is lazy; NumPy data are fitted at once, on all cores.
+    model : Model
+        What to fit; it is not changed.
+    dim : hashable, int or sequence of them, optional
+        Signal dimension(s); by default the last one for a 1-D model, the last two for a 2-D model.
+    start : mapping or Dataset, optional
+        Start values that differ from the model's: numbers or maps over navigation dimensions by full parameter
+        name ("Fe.centre"), or an earlier result. Where a map is NaN, the model's value is used. For fixed parameters these
+        are the values.
+    optimizer : {"lm"}, optional
+        Levenberg-Marquardt.
+    loss : {"ls"}, optional
+        Least squares.
+    variance : float or DataArray, optional
+        Variance of the data (weights are its inverse), broadcastable to the data. Channels with a NaN or infinite
+        variance are left out.
+    where : boolean DataArray, optional
+        What to use: channels, pixels or both.
+    active : mapping of str to boolean DataArray, optional
+        Where each named component takes part. Elsewhere its parameters are NaN in the result and are not counted.
+    binned : bool, optional
+        Whether data are integrals over channels, so that the model is multiplied by the channel width; by
+        default the attribute ``is_binned`` of the signal coordinate.
+    bounded : bool, optional
+        Whether the bounds of the parameters are kept.
+    covariance : bool, optional
+        Whether the result has the covariance matrix of every pixel.
+    scale_covariance : bool, optional
+        Whether errors are scaled by the square root of the reduced chi-squared, as `scipy.optimize.curve_fit` does by
+        default. With a trusted ``variance``, False gives absolute errors.
+    tolerance : float, optional
+        A fit stops where the estimated distance to the minimum is below this fraction of the residual variance.
+    max_nfev : int, optional
+        Largest number of model evaluations per pixel; by default ``100 * (n_free + 1)`` in each of two attempts.
+
+    Returns
+    -------
+    Dataset
+        Values, standard errors, goodness of fit and status over the navigation dimensions; see the page
+        "The result" of the documentation.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what can't be fitted, before any work starts.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr, xfit
+    >>> from xfit.components import Gaussian
+    >>> x = np.linspace(-5, 5, 50)
+    >>> da = xr.DataArray(np.exp(-x**2 / 2)[None] * [[1], [2]], dims=("pixel", "x"), coords={"x": x})
+    >>> fit = da.fit.multifit(xfit.Model([Gaussian(name="g", centre=0.5)]))
+    >>> fit.fit["g.sigma"].values.round(6)
+    array([1., 1.])
+    """
+    inputs.check_data(da)
+    inputs.check_model(model)
+    inputs.check_optimizer(optimizer, loss)
+    inputs.check_options(tolerance, max_nfev)
+    program = Program.from_model(model)
+    axes = axes_of(da, signal_dims(da, dim, model.signal_dimension), program.coordinates, binned)
+    settings = inputs.settings_of(model, program, bounded=bounded, n_channels=int(np.prod(axes.shape)))
+    values, maps = inputs.check_start(start, model, program, settings, da, axes)
+    variance = inputs.check_variance(variance, da)
+    masks = inputs.check_active(active, model, da, axes)
+    where = inputs.check_where(where, da)
+    settings = replace(settings, start=values, active=_everywhere(settings.active, masks, program))
+    program.load()
+    extra: list[tuple[str, str, xr.DataArray]] = [("start", name, array) for name, array in maps.items()]
+    extra += [("active", name, array) for name, array in masks.items() if isinstance(array, xr.DataArray)]
+    if isinstance(variance, xr.DataArray):
+        extra.append(("variance", "", variance))
+    if where is not None:
+        extra.append(("where", "", where))
+    options = FitOptions(tolerance, max_nfev, scale_covariance, covariance)
+    recipe = Recipe(
+        program,
+        settings,
+        options,
+        axes.names,
+        axes.navigation,
+        axes.dims,
+        variance if isinstance(variance, float) else None,
+        tuple((role, name, tuple(array.dims)) for role, name, array in extra),
+    )
+    how = {"optimizer": optimizer, "loss": loss, "bounded": int(bounded), "tolerance": tolerance}
+    packed = _run(da, axes, recipe, [array for _, _, array in extra])
+    return assemble(packed, da, model, program, settings, axes, options, how)
+
+
+def _everywhere(
+    active: np.ndarray, masks: dict[str, xr.DataArray | bool], program: Program
+) -> np.ndarray:
+    """Active flags with those that a number, not a map, overrides."""
+    active = active.copy()
+    for name, value in masks.items():
+        active[program.components.index(name)] = True if isinstance(value, xr.DataArray) else value
+    return active
+
+
+def _run(da: xr.DataArray, axes: Axes, recipe: Recipe, extra: list[xr.DataArray]) -> Any:
+    """Packed results over the navigation dimensions: a NumPy array for NumPy data, else a lazy dask array."""
+    lazy = any(array.chunks is not None for array in [da, *extra])
+    data = da.transpose(*axes.navigation, *axes.dims)
+    if da.chunks is None:
+        if not lazy and data.size <= _BLOCK:
+            return _fit_nd(data.values, *(array.values for array in extra), table=_table(axes), recipe=recipe)
+        data = data.chunk(_navigation_chunks(data, axes))
+    elif any(len(data.chunksizes[d]) > 1 for d in axes.dims):
+        split = {d: len(data.chunksizes[d]) for d in axes.dims if len(data.chunksizes[d]) > 1}
+        warnings.warn(
+            f"the signal dimension(s) lie in several chunks {split}: every chunk of the data is read and rearranged before "
+            f"the fit. Store the data with whole spectra in a chunk to avoid this",
+            UserWarning,
+            stacklevel=4,
+        )
+        data = data.chunk(dict.fromkeys(axes.dims, -1))
+    packed = _graph(data, axes, recipe, extra)
+    if lazy:
+        return packed
+    prepare_engine()
+    scheduler = dask.config.get("scheduler", "threads")
+    return packed.compute(scheduler="sync" if scheduler in ("sync", "synchronous", "single-threaded") else "threads")
+
+
+def _table(axes: Axes) -> np.ndarray:
+    """Coordinates, and the channel widths as a last row where data are binned."""
+    return axes.table if axes.width is None else np.vstack([axes.table, axes.width[None]])
+
+
+def _navigation_chunks(data: xr.DataArray, axes: Axes) -> dict[Hashable, int]:
+    """Chunk sizes that cut NumPy data into blocks of whole pixels."""
+    pixels = max(_BLOCK // max(int(np.prod(axes.shape)), 1), 1)
+    sizes: dict[Hashable, int] = dict.fromkeys(axes.dims, -1)
+    for d in reversed(axes.navigation):
+        sizes[d] = max(min(pixels, data.sizes[d]), 1)
+        pixels //= sizes[d]
+    return sizes
+
+
+def _graph(data: xr.DataArray, axes: Axes, recipe: Recipe, extra: list[xr.DataArray]) -> Any:
+    """One blockwise layer that fits every navigation chunk."""
+    letters = {d: k for k, d in enumerate(data.dims)}
+    packed_index, table_index = len(letters), (len(letters) + 1, len(letters) + 2)
+    table = dask.array.from_array(_table(axes), chunks=-1)
+    arguments: list[Any] = [data.data, [letters[d] for d in data.dims], table, table_index]
+    for array in extra:
+        chunks = {d: data.chunksizes[d] for d in array.dims}
+        arguments += [array.chunk(chunks).data, [letters[d] for d in array.dims]]
+    columns = Columns(len(recipe.settings.start), recipe.options.covariance)
+    navigation = [letters[d] for d in axes.navigation]
+    return dask.array.blockwise(
+        _fit_chunk,
+        [*navigation, packed_index],
+        *arguments,
+        recipe=recipe,
+        n_axes=len(axes.dims),
+        new_axes={packed_index: columns.total},
+        dtype=np.float64,
+        concatenate=False,
+        align_arrays=False,
+        meta=np.empty((0,) * (len(navigation) + 1)),
+        name="xfit-multifit-" + tokenize(recipe, *arguments),
+    )
+
+
+def _fit_chunk(data: Any, table: Any, *extra: Any, recipe: Recipe, n_axes: int) -> np.ndarray:
+    """Fit one chunk; contracted dimensions come as nested lists of one block."""
+    return _fit_nd(_only(data), *(_only(array) for array in extra), table=_only(table), recipe=recipe)
+
+
+def _only(block: Any) -> np.ndarray:
+    """Take the one block out of the lists that blockwise wraps around contracted dimensions."""
+    while isinstance(block, list):
+        (block,) = block
+    return np.asarray(block)
+
+
+def _fit_nd(data: np.ndarray, *extra: np.ndarray, table: np.ndarray, recipe: Recipe) -> np.ndarray:
+    """Fit a block with navigation dimensions first; what `fit_block` does for flat pixels."""
+    n_signal = len(recipe.signal)
+    shape = data.shape[: data.ndim - n_signal]
+    y = data.reshape(int(np.prod(shape)), -1)
+    coordinates = dict(zip(recipe.names, table, strict=False))
+    width = table[-1] if len(table) > len(recipe.names) else None
+    start: dict[str, np.ndarray] = {}
+    active: dict[str, np.ndarray] = {}
+    variance = None if recipe.variance is None else np.full((1, y.shape[1]), recipe.variance)
+    where = None
+    for (role, name, dims), array in zip(recipe.roles, extra, strict=True):
+        if role == "variance":
+            variance = _flat(array, dims, recipe, data.shape)
+        elif role == "where":
+            where = _flat(array, dims, recipe, data.shape)
+        else:
+            values = _spread(array, dims, recipe.navigation, shape).ravel()
+            (start if role == "start" else active)[name] = values
+    flags = None
+    if active:
+        flags = np.tile(recipe.settings.active, (y.shape[0], 1))
+        for name, values in active.items():
+            flags[:, recipe.program.components.index(name)] = values
+    packed = fit_block(
+        recipe.program,
+        recipe.settings,
+        y,
+        coordinates,
+        start=start,
+        variance=variance,
+        where=where,
+        width=width,
+        active=flags,
+        options=recipe.options,
+    )
+    return packed.reshape(*shape, -1)
+
+
+def _spread(
+    array: np.ndarray, dims: tuple[Hashable, ...], wanted: tuple[Hashable, ...], shape: tuple[int, ...]
+) -> np.ndarray:
+    """View an array over some of the wanted dimensions as one over all of them."""
+    at = tuple(slice(None) if d in dims else None for d in wanted)
+    ordered = array.transpose([dims.index(d) for d in wanted if d in dims])
+    return np.broadcast_to(ordered[at], shape)
+
+
+def _flat(array: np.ndarray, dims: tuple[Hashable, ...], recipe: Recipe, shape: tuple[int, ...]) -> np.ndarray:
+    """Pixels x channels of an array over some of the data's dimensions; one row where all pixels share it."""
+    n_signal = len(recipe.signal)
+    if not set(dims) & set(recipe.navigation):
+        return _spread(array, dims, recipe.signal, shape[len(shape) - n_signal :]).reshape(1, -1)
+    full = _spread(array, dims, recipe.navigation + recipe.signal, shape)
+    return full.reshape(int(np.prod(shape[: len(shape) - n_signal])), -1)
+
+

@@ -1,0 +1,307 @@
+"""The result of a fit: its schema as a Dataset, and what can be asked of it through the Dataset accessor."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xfit import report
+from xfit._version import __version__
+from xfit.axes import Axes
+from xfit.block import Columns, FitOptions, Settings
+from xfit.compile.program import Program
+from xfit.curves import model_curves
+from xfit.kernels.status import DESCRIPTIONS, MEANINGS
+from xfit.model import Model
+from xfit.units import parameter_units
+
+#: Version of the schema; a reader refuses newer ones.
+SCHEMA_VERSION = 1
+
+_LONG_NAMES = {
+    "value": "fitted value",
+    "stderr": "standard error",
+    "at_bound": "whether the value lies at a bound",
+    "covariance": "covariance of the parameters",
+    "chisq": "weighted sum of squared residuals",
+    "red_chisq": "reduced chi-squared",
+    "loss": "loss at the solution",
+    "dof": "degrees of freedom: channels used minus free parameters",
+    "nfev": "model evaluations",
+    "status": "how the fit ended",
+}
+_INTEGERS = {"at_bound": np.int8, "dof": np.int32, "nfev": np.int32, "status": np.int8}
+
+
+def assemble(
+    packed: Any,
+    da: xr.DataArray,
+    model: Model,
+    program: Program,
+    settings: Settings,
+    axes: Axes,
+    options: FitOptions,
+    how: Mapping[str, Any],
+) -> xr.Dataset:
+    """Make the result out of packed rows.
+
+    Parameters
+    ----------
+    packed : array (*navigation, Columns.total)
+        NumPy or dask.
+    da : DataArray
+        The data, for coordinates, units and names.
+    how : mapping
+        How the fit was made; numbers and strings, kept as attributes.
+
+    Returns
+    -------
+    Dataset
+        In the schema of the documentation's page "The result".
+    """
+    columns = Columns(len(settings.start), options.covariance)
+    variables = {
+        name: _variable(packed, name, part, axes, columns.n) for name, part in columns.slices.items()
+    }
+    coords: dict[Hashable, Any] = {
+        name: c for name, c in da.coords.items() if set(c.dims) <= set(axes.navigation) or set(c.dims) <= set(axes.dims)
+    }
+    for d, size in zip(axes.dims, axes.shape, strict=True):
+        if d not in coords:
+            coords[d] = (d, np.arange(size))
+    if axes.width is not None:
+        coords["channel_width"] = (axes.dims, axes.width.reshape(axes.shape), {"long_name": "channel width"})
+    free = settings.free & settings.active[program.load().component_of]
+    coords |= _parameter_coords(da, model, program, free, axes)
+    if options.covariance:
+        coords["param_"] = ("param_", np.array(program.parameters, object))
+    attrs = {
+        "title": f"fit of {da.name}" if da.name is not None else "fit",
+        "xfit_schema": SCHEMA_VERSION,
+        "xfit_version": __version__,
+        "xfit_model": model.to_json(),
+        "xfit_signal_dims": json.dumps([str(d) for d in axes.dims]),
+        "xfit_binned": int(axes.width is not None),
+        "xfit_scale_covariance": int(options.scale_covariance),
+        **{f"xfit_{key}": value for key, value in how.items()},
+    }
+    result = xr.Dataset(variables, coords=coords, attrs=attrs)
+    result["chisq"].attrs["units"] = result["loss"].attrs["units"] = ""
+    if not axes.navigation and isinstance(packed, np.ndarray):
+        result.attrs["message"] = DESCRIPTIONS[int(result["status"])]
+    return result
+
+
+def _variable(packed: Any, name: str, part: slice, axes: Axes, n: int) -> xr.Variable:
+    """One variable of the schema out of the packed rows."""
+    tail: dict[str, int] = {}
+    if name in ("value", "stderr", "at_bound"):
+        tail = {"param": n}
+    elif name == "covariance":
+        tail = {"param": n, "param_": n}
+    dtype = np.dtype(_INTEGERS.get(name, np.float64))
+    attrs: dict[str, Any] = {"long_name": _LONG_NAMES[name]}
+    if name == "status":
+        attrs |= {"flag_values": np.arange(len(MEANINGS), dtype=np.int8), "flag_meanings": " ".join(MEANINGS)}
+    if name == "at_bound":
+        attrs |= {"flag_values": np.array([-1, 0, 1], np.int8), "flag_meanings": "lower free upper"}
+    data = _take(packed, (part.start, part.stop), tuple(tail.values()), dtype)
+    return xr.Variable((*axes.navigation, *tail), data, attrs)
+
+
+def _take(packed: Any, part: tuple[int, int], tail: tuple[int, ...], dtype: np.dtype) -> Any:
+    """Cut columns out of packed rows, chunk by chunk for dask."""
+    if isinstance(packed, np.ndarray):
+        return _cut(packed, part=part, tail=tail, dtype=dtype)
+    import dask.array
+
+    navigation = list(range(packed.ndim - 1))
+    new = list(range(packed.ndim, packed.ndim + len(tail)))
+    return dask.array.blockwise(
+        _cut,
+        [*navigation, *new],
+        packed,
+        [*navigation, packed.ndim - 1],
+        part=part,
+        tail=tail,
+        dtype=dtype,
+        new_axes=dict(zip(new, tail, strict=True)),
+        concatenate=False,
+        meta=np.empty((0,) * (len(navigation) + len(tail)), dtype),
+    )
+
+
+def _cut(packed: Any, *, part: tuple[int, int], tail: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    while isinstance(packed, list):
+        (packed,) = packed
+    columns = packed[..., part[0] : part[1]].reshape(*packed.shape[:-1], *tail)
+    if dtype.kind == "f":
+        return np.ascontiguousarray(columns, dtype)
+    return np.nan_to_num(columns).astype(dtype)
+
+
+def _parameter_coords(
+    da: xr.DataArray, model: Model, program: Program, free: np.ndarray, axes: Axes
+) -> dict[Hashable, Any]:
+    """Coordinates along `param`: names, units, and which are free."""
+    names = program.parameters
+    split = [(component.name, parameter.name) for component in model for parameter in component.parameters]
+    return {
+        "param": ("param", np.array(names, object)),
+        "component": ("param", np.array([c for c, _ in split], object)),
+        "parameter": ("param", np.array([p for _, p in split], object)),
+        "units": ("param", np.array(parameter_units(model, da, axes), object)),
+        "free": ("param", free),
+    }
+
+
+class FitResult:
+    """What can be asked of a result: ``result.fit``.
+
+    Everything is computed when asked and lazily for lazy results; curves are never stored.
+    """
+
+    def __init__(self, dataset: xr.Dataset) -> None:
+        self._dataset = dataset
+        self._model: Model | None = None
+
+    def _require(self) -> xr.Dataset:
+        ds = self._dataset
+        if "xfit_model" not in ds.attrs or "value" not in ds:
+            raise ValueError("this Dataset is no result of a fit: it has no attribute 'xfit_model' or no variable 'value'")
+        if int(ds.attrs["xfit_schema"]) > SCHEMA_VERSION:
+            raise ValueError(
+                f"the result has schema version {ds.attrs['xfit_schema']}, this xfit ({__version__}) reads up to "
+                f"{SCHEMA_VERSION}; update xfit"
+            )
+        return ds
+
+    @property
+    def model(self) -> Model:
+        """The fitted model, as it was described before the fit."""
+        if self._model is None:
+            self._model = Model.from_json(self._require().attrs["xfit_model"])
+        return self._model.copy()
+
+    @property
+    def signal_dims(self) -> tuple[str, ...]:
+        """Names of the signal dimensions."""
+        return tuple(json.loads(self._require().attrs["xfit_signal_dims"]))
+
+    @property
+    def navigation_dims(self) -> tuple[Hashable, ...]:
+        """Names of the navigation dimensions."""
+        return tuple(d for d in self._require()["value"].dims if d != "param")
+
+    @property
+    def params(self) -> xr.Dataset:
+        """A Dataset with one variable per parameter."""
+        names = [str(name) for name in self._require()["param"].values]
+        return xr.Dataset({name: self[name] for name in names})
+
+    def __getitem__(self, name: str) -> xr.DataArray:
+        """Map of one parameter, with its units and a long name.
+
+        Parameters
+        ----------
+        name : str
+            Full name, such as ``"Fe.centre"``.
+
+        Raises
+        ------
+        KeyError
+            Where there is no such parameter; lists those that there are.
+        """
+        return self._map("value", name, "{component} {parameter}")
+
+    def stderr(self, name: str) -> xr.DataArray:
+        """Map of the standard error of one parameter."""
+        return self._map("stderr", name, "standard error of {component} {parameter}")
+
+    def _map(self, variable: str, name: str, long_name: str) -> xr.DataArray:
+        ds = self._require()
+        known = [str(value) for value in ds["param"].values]
+        if name not in known:
+            raise KeyError(f"no parameter {name!r}; the result has {known}")
+        array = ds[variable].isel(param=known.index(name))
+        words = {key: str(array.coords[key].values) for key in ("component", "parameter", "units")}
+        array = array.drop_vars(["param", "component", "parameter", "units", "free"]).rename(name)
+        array = array.drop_vars([c for c in array.coords if set(array.coords[c].dims) - set(array.dims)])
+        array.attrs = {"long_name": long_name.format(**words), "units": words["units"]}
+        return array
+
+    def evaluate(self, components: list[str] | None = None) -> xr.DataArray:
+        """Model curve of every pixel.
+
+        Parameters
+        ----------
+        components : list of str, optional
+            Names of the components to add up; all by default.
+
+        Returns
+        -------
+        DataArray
+            Over navigation and signal dimensions; lazy if the result is. NaN where nothing was fitted.
+        """
+        return model_curves(self._require(), self.model, self.signal_dims, components)
+
+    def components(self) -> xr.Dataset:
+        """Curve of every component of every pixel: one variable each."""
+        return xr.Dataset({component.name: self.evaluate([component.name]) for component in self.model})
+
+    def residual(self, da: xr.DataArray) -> xr.DataArray:
+        """Data minus model."""
+        curve = self.evaluate()
+        missing = [d for d in curve.dims if d not in da.dims]
+        if missing:
+            raise ValueError(f"da has no dimension(s) {missing}; it must be the data that were fitted, or a part of them")
+        return (da - curve).transpose(*da.dims).rename("residual").assign_attrs(long_name="data - model")
+
+    def statistics(
+        self, da: xr.DataArray, variance: xr.DataArray | float | None = None, where: xr.DataArray | None = None
+    ) -> xr.Dataset:
+        """Goodness of fit against data, for instance over a part of the channels.
+
+        Parameters
+        ----------
+        da : DataArray
+            The data that were fitted, or a part of them.
+        variance : float or DataArray, optional
+            Variance of the data.
+        where : boolean DataArray, optional
+            Channels and pixels to count.
+
+        Returns
+        -------
+        Dataset
+            ``chisq``, ``red_chisq`` and ``dof`` over the navigation dimensions.
+        """
+        ds = self._require()
+        square = self.residual(da) ** 2 / (1.0 if variance is None else variance)
+        square = square.where(np.isfinite(square))
+        if where is not None:
+            square = square.where(where)
+        dims = [d for d in self.signal_dims if d in square.dims]
+        used = square.notnull().sum(dims)
+        free = (ds["free"] & ds["value"].notnull()).sum("param")
+        dof = (used - free).rename("dof")
+        chisq = square.sum(dims, min_count=1)
+        return xr.Dataset({"chisq": chisq, "red_chisq": (chisq / dof).where(dof > 0), "dof": dof})
+
+    def table(self, **indexers: Any) -> str:
+        """Values, errors and bounds of one pixel as text.
+
+        Parameters
+        ----------
+        **indexers
+            Position along each navigation dimension, by label (or number where there are no labels).
+        """
+        return report.pixel_table(self._require(), self.model, self.navigation_dims, indexers)
+
+    def report(self) -> str:
+        """How the fit went, as text: statuses, goodness of fit, and the spread of every parameter."""
+        return report.summary(self._require(), self.navigation_dims)
