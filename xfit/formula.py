@@ -332,8 +332,6 @@ def _bounded_number(text: str, base: sympy.Expr, exponent: float) -> None:
 def _check_name(text: str, name: str) -> None:
     if name.startswith("__"):
         raise _refuse(text, f"names must not begin with two underscores: {name!r}")
-    if name in FUNCTIONS or name in ALIASES:
-        raise _refuse(text, f"{name!r} is a function; it needs arguments in parentheses")
     if unicodedata.normalize("NFKC", name) != name:
         raise _refuse(text, f"the name {name!r} is not in normal form")
 

@@ -10,6 +10,7 @@ import xarray as xr
 
 from xfit.kernels.status import CONVERGED, DESCRIPTIONS
 from xfit.model import Model
+from xfit.tables import text_table
 
 
 def pixel_table(
@@ -57,7 +58,7 @@ def pixel_table(
     red_chisq = _number(float(pixel["red_chisq"]))
     place = ", ".join(f"{d}={v}" for d, v in indexers.items())
     head = f"{place + ': ' if place else ''}{DESCRIPTIONS[int(pixel['status'])]}; reduced chi-squared {red_chisq}"
-    return head + "\n" + columns(("parameter", "value", "stderr", "", "units"), rows)
+    return head + "\n" + text_table(("parameter", "value", "stderr", "", "units"), rows)
 
 
 def summary(result: xr.Dataset, navigation: tuple[Hashable, ...]) -> str:
@@ -94,15 +95,7 @@ def summary(result: xr.Dataset, navigation: tuple[Hashable, ...]) -> str:
                 str(ds["units"].values[k]),
             )
         )
-    return "\n".join(lines) + "\n" + columns(("parameter", "median", "5-95 %", "median stderr", "at bound", "units"), rows)
-
-
-def columns(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    """Lay out rows of words in columns."""
-    widths = [max(len(row[k]) for row in [head, *rows]) for k in range(len(head))]
-    lines = ["  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip() for row in [head, *rows]]
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join(lines)
+    return "\n".join(lines) + "\n" + text_table(("parameter", "median", "5-95 %", "median stderr", "at bound", "units"), rows)
 
 
 def _number(value: float) -> str:

@@ -116,7 +116,7 @@ def _variable(packed: Any, name: str, part: slice, axes: Axes, n: int) -> xr.Var
 def _take(packed: Any, part: tuple[int, int], tail: tuple[int, ...], dtype: np.dtype) -> Any:
     """Cut columns out of packed rows, chunk by chunk for dask."""
     if isinstance(packed, np.ndarray):
-        return _cut(packed, part=part, tail=tail, dtype=dtype)
+        return _cut(packed, part=part, tail=tail, as_dtype=dtype)
     import dask.array
 
     navigation = list(range(packed.ndim - 1))
@@ -128,6 +128,7 @@ def _take(packed: Any, part: tuple[int, int], tail: tuple[int, ...], dtype: np.d
         [*navigation, packed.ndim - 1],
         part=part,
         tail=tail,
+        as_dtype=dtype,
         dtype=dtype,
         new_axes=dict(zip(new, tail, strict=True)),
         concatenate=False,
@@ -135,13 +136,13 @@ def _take(packed: Any, part: tuple[int, int], tail: tuple[int, ...], dtype: np.d
     )
 
 
-def _cut(packed: Any, *, part: tuple[int, int], tail: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+def _cut(packed: Any, *, part: tuple[int, int], tail: tuple[int, ...], as_dtype: np.dtype) -> np.ndarray:
     while isinstance(packed, list):
         (packed,) = packed
     columns = packed[..., part[0] : part[1]].reshape(*packed.shape[:-1], *tail)
-    if dtype.kind == "f":
-        return np.ascontiguousarray(columns, dtype)
-    return np.nan_to_num(columns).astype(dtype)
+    if as_dtype.kind == "f":
+        return np.ascontiguousarray(columns, as_dtype)
+    return np.nan_to_num(columns).astype(as_dtype)
 
 
 def _parameter_coords(

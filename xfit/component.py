@@ -1,0 +1,307 @@
+"""Component: a named function of the signal coordinates, described by its parameters and the source of its kernel."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from xfit.parameters import Parameter
+
+if TYPE_CHECKING:
+    from xfit.model import Model
+
+
+@dataclass(frozen=True)
+class FormulaKernel:
+    """A kernel made from a formula.
+
+    Attributes
+    ----------
+    expression : str
+        As `xfit.formula.parse` reads it.
+    coordinates, parameters : tuple of str
+        Names in the formula, in the engine's order.
+    """
+
+    expression: str
+    coordinates: tuple[str, ...]
+    parameters: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FunctionKernel:
+    """A kernel made from a Python function that numba can compile.
+
+    Attributes
+    ----------
+    function : callable
+        Of coordinates, then parameters; numbers in, a number out.
+    gradient : callable or None
+        Of the same arguments; a tuple of derivatives with respect to the parameters. None: central differences.
+    coordinates, parameters : tuple of str
+        Names of the arguments.
+    """
+
+    function: Callable[..., float]
+    gradient: Callable[..., tuple[float, ...]] | None
+    coordinates: tuple[str, ...]
+    parameters: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """How a library component declares one of its parameters; see `Parameter`."""
+
+    value: float
+    min: float | None = None
+    max: float | None = None
+    free: bool = True
+    linear: bool = False
+    dimension: Mapping[str, float] | None = field(default=None, hash=False)
+    description: str = ""
+
+    def make(self, name: str) -> Parameter:
+        """Make the parameter."""
+        return Parameter(
+            name,
+            self.value,
+            min=self.min,
+            max=self.max,
+            free=self.free,
+            linear=self.linear,
+            dimension=self.dimension,
+            description=self.description,
+        )
+
+
+class Component:
+    """A named function of the signal coordinates.
+
+    Library components are subclasses that declare ``formula`` and ``specs``; `Expression` and `Function` make
+    theirs from what they are given.
+
+    Parameters
+    ----------
+    name : str, optional
+        By default the name of the class.
+    **values
+        Values of parameters by name; or mappings with ``value``, ``min``, ``max``, ``free``, ``units``.
+
+    Attributes
+    ----------
+    active : bool
+        Whether it takes part.
+    model : Model or None
+        Which it is in.
+    parameters : tuple of Parameter
+        In the engine's order.
+    """
+
+    formula: ClassVar[str] = ""
+    specs: ClassVar[Mapping[str, Spec]] = {}
+    coordinates: tuple[str, ...] = ("x",)
+    #: Name of the parameter that says where the component is, if there is one.
+    position: str | tuple[str, ...] | None = None
+    is_background: bool = False
+
+    parameters: tuple[Parameter, ...]
+    model: Model | None
+    _by_name: dict[str, Parameter]
+    _name: str
+    _active: bool
+
+    def __init__(self, name: str | None = None, **values: Any) -> None:
+        self._begin(name, {key: spec.make(key) for key, spec in self.specs.items()}, values)
+
+    def _begin(self, name: str | None, parameters: Mapping[str, Parameter], values: Mapping[str, Any]) -> None:
+        """Set up name, parameters and their values."""
+        set_ = object.__setattr__
+        set_(self, "model", None)
+        set_(self, "_active", True)
+        set_(self, "_by_name", dict(parameters))
+        set_(self, "parameters", tuple(parameters.values()))
+        set_(self, "_name", _checked_name(type(self).__name__ if name is None else name))
+        for parameter in self.parameters:
+            parameter.component = self
+        unknown = [key for key in values if key not in parameters]
+        if unknown:
+            raise TypeError(
+                f"{type(self).__name__} has no parameter {', '.join(map(repr, unknown))}; it has {', '.join(parameters)}"
+            )
+        for key, value in values.items():
+            if isinstance(value, Mapping):
+                self._by_name[key].set(**value)
+            else:
+                self._by_name[key].value = value
+
+    # --- names
+
+    @property
+    def name(self) -> str:
+        """Name; unique within a model."""
+        return self._name
+
+    @name.setter
+    def name(self, name: str) -> None:
+        name = _checked_name(name)
+        if name == self._name:
+            return
+        if self.model is not None:
+            if name in (component.name for component in self.model):
+                raise ValueError(f"another component is already called {name!r}")
+            replacements = {p.full_name: f"{name}.{p.name}" for p in self.parameters}
+            for parameter in self.model.parameters:
+                parameter.rename_reference(replacements)
+        object.__setattr__(self, "_name", name)
+
+    @property
+    def active(self) -> bool:
+        """Whether the component takes part."""
+        return self._active
+
+    @active.setter
+    def active(self, active: bool) -> None:
+        if not isinstance(active, bool):
+            raise TypeError(f"{self.name}: active={active!r} must be True or False; for maps use active= of the fit")
+        object.__setattr__(self, "_active", active)
+
+    # --- structure
+
+    @property
+    def signal_dimension(self) -> int:
+        """Number of signal dimensions, 1 or 2."""
+        return 2 if "y" in self.coordinates and "x" in self.coordinates else 1
+
+    @property
+    def kernel(self) -> FormulaKernel | FunctionKernel:
+        """What the compiled kernel is made from."""
+        return FormulaKernel(self.formula, self.coordinates, tuple(self._by_name))
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Arguments, besides name and values, that make the same component again; plain data."""
+        return {}
+
+    @property
+    def free_parameters(self) -> tuple[Parameter, ...]:
+        """Parameters that a fit may change."""
+        return tuple(p for p in self.parameters if p.free)
+
+    def set_parameters_free(
+        self, names: Iterable[str] | None = None, *, only_linear: bool = False, only_nonlinear: bool = False
+    ) -> None:
+        """Free parameters.
+
+        Parameters
+        ----------
+        names : iterable of str, optional
+            Which; all by default. Tied ones are left as they are.
+        only_linear, only_nonlinear : bool
+            Of those, only the linear or the other ones.
+        """
+        for parameter in self._selected(names, only_linear, only_nonlinear):
+            if not parameter.is_tied:
+                parameter.free = True
+
+    def set_parameters_not_free(
+        self, names: Iterable[str] | None = None, *, only_linear: bool = False, only_nonlinear: bool = False
+    ) -> None:
+        """Fix parameters; arguments as in `set_parameters_free`."""
+        for parameter in self._selected(names, only_linear, only_nonlinear):
+            parameter.free = False
+
+    def _selected(self, names: Iterable[str] | None, only_linear: bool, only_nonlinear: bool) -> list[Parameter]:
+        if only_linear and only_nonlinear:
+            raise ValueError("only_linear and only_nonlinear exclude each other; set one of them")
+        if isinstance(names, str):
+            raise TypeError(f"names={names!r} must be a list of names, such as [{names!r}]")
+        chosen = list(self.parameters) if names is None else [self[name] for name in names]
+        return [p for p in chosen if not (only_linear and not p.linear) and not (only_nonlinear and p.linear)]
+
+    # --- access
+
+    def __getitem__(self, name: str) -> Parameter:
+        if name not in self._by_name:
+            raise KeyError(f"{self.name} has no parameter {name!r}; it has {', '.join(self._by_name)}")
+        return self._by_name[name]
+
+    def __iter__(self) -> Iterator[Parameter]:
+        return iter(self.parameters)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._by_name
+
+    def __getattr__(self, name: str) -> Parameter:
+        by_name = self.__dict__.get("_by_name", {})
+        if name in by_name:
+            return by_name[name]
+        if name.startswith("__"):
+            raise AttributeError(name)
+        close = difflib.get_close_matches(name, by_name, 1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise AttributeError(f"{type(self).__name__} has no parameter or attribute {name!r}; {hint}parameters: {', '.join(by_name)}")
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in self.__dict__.get("_by_name", {}):
+            raise AttributeError(f"{name} is a parameter: set its value with .{name}.value = {value!r}")
+        if name not in ("name", "active"):
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r} to set; 'name' and 'active' can be set")
+        object.__setattr__(self, name, value)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self._by_name]
+
+    # --- composition, copies, comparison
+
+    def __add__(self, other: Component | Model) -> Model:
+        from xfit.model import Model
+
+        return Model._joined(self, other)
+
+    def copy(self) -> Component:
+        """Return a copy that is in no model; its ties stay as formulas."""
+        new = copy.copy(self)
+        set_ = object.__setattr__
+        set_(new, "model", None)
+        set_(new, "_by_name", {key: parameter.copy() for key, parameter in self._by_name.items()})
+        set_(new, "parameters", tuple(new._by_name.values()))
+        mine = dict(zip(map(id, self.parameters), new.parameters, strict=True))
+        for old, parameter in zip(self.parameters, new.parameters, strict=True):
+            parameter.component = new
+            if old._twin is not None:
+                # A twin within the component follows the copy; one elsewhere becomes a formula by name.
+                parameter._twin = mine.get(id(old._twin))
+                parameter._tie = None if parameter._twin is not None else old.tie_formula
+        return new
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Component):
+            return NotImplemented
+        return (
+            type(self) is type(other)
+            and (self.name, self.active, self.kernel) == (other.name, other.active, other.kernel)
+            and self.parameters == other.parameters
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        kind = type(self).__name__
+        off = "" if self.active else ", inactive"
+        return f"<{kind} component{off}>" if self.name == kind else f"<{self.name} ({kind} component{off})>"
+
+    def _repr_html_(self) -> str:
+        from xfit.tables import component_html
+
+        return component_html(self)
+
+
+def _checked_name(name: object) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"a component's name must be text, not {name!r}")
+    if not name.strip() or any(ch in name for ch in ".`\n"):
+        raise ValueError(f"a component's name must not be empty nor hold dots, backticks or line ends: {name!r}")
+    return name

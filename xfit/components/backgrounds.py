@@ -1,0 +1,139 @@
+"""Backgrounds of one coordinate: smooth curves below the peaks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from xfit.component import Component, FormulaKernel, Spec
+
+_DATA = {"data": 1.0}
+_X = {"x": 1.0}
+
+
+class Offset(Component):
+    r"""Constant.
+
+    .. math:: f(x) = \mathrm{offset}
+
+    Parameters
+    ----------
+    name : str, optional
+        Name of the component.
+    offset : float
+        The constant, in units of the data.
+    """
+
+    formula = "offset"
+    specs = {"offset": Spec(0.0, linear=True, dimension=_DATA, description="constant")}
+    is_background = True
+
+
+class Polynomial(Component):
+    r"""Polynomial.
+
+    .. math:: f(x) = \sum_{i=0}^{\mathrm{order}} a_i x^i
+
+    Parameters
+    ----------
+    order : int
+        Degree, at least 1 (for a constant use `Offset`).
+    name : str, optional
+        Name of the component.
+    a0, a1, ... : float
+        Coefficients, in units of the data over powers of x; a00, a01, ... from order 10 on.
+
+    Notes
+    -----
+    Parameterised as HyperSpy's Polynomial.
+    """
+
+    def __init__(self, order: int = 2, name: str | None = None, **values: Any) -> None:
+        if isinstance(order, bool) or not isinstance(order, int):
+            raise TypeError(f"order={order!r} must be an integer")
+        if not 1 <= order <= 40:
+            raise ValueError(f"order={order} must be from 1 to 40; for a constant use Offset")
+        digits = len(str(order))
+        specs = {
+            f"a{i:0{digits}d}": Spec(0.0, linear=True, dimension={"data": 1.0, "x": -float(i)}, description=f"coefficient of x^{i}")
+            for i in range(order + 1)
+        }
+        self._begin(name, {key: spec.make(key) for key, spec in specs.items()}, values)
+
+    @property
+    def order(self) -> int:
+        """Degree of the polynomial."""
+        return len(self.parameters) - 1
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The order."""
+        return {"order": self.order}
+
+    @property
+    def kernel(self) -> FormulaKernel:
+        """Formula by Horner's scheme."""
+        names = tuple(self._by_name)
+        expression = names[-1]
+        for name in reversed(names[:-1]):
+            expression = f"{name} + x*({expression})"
+        return FormulaKernel(expression, self.coordinates, names)
+
+
+class PowerLaw(Component):
+    r"""Power law.
+
+    .. math:: f(x) = A (x - \mathrm{origin})^{-r} \quad\text{for } x > \mathrm{left\_cutoff, else } 0
+
+    Parameters
+    ----------
+    name : str, optional
+        Name of the component.
+    A : float
+        Factor, in units of the data times x to the power r; at least zero by default.
+    left_cutoff : float
+        Below it the function is zero, in units of x; fixed.
+    origin : float
+        Position of the singularity, in units of x; fixed by default.
+    r : float
+        Exponent; from 1 to 5 by default.
+
+    Notes
+    -----
+    Parameterised as HyperSpy's PowerLaw. ``left_cutoff`` has no gradient and should stay fixed.
+    """
+
+    formula = "where(x > left_cutoff, A*(x-origin)**(-r), 0)"
+    specs = {
+        "A": Spec(1e6, min=0.0, linear=True, description="factor"),
+        "left_cutoff": Spec(0.0, free=False, dimension=_X, description="zero below"),
+        "origin": Spec(0.0, free=False, dimension=_X, description="position of the singularity"),
+        "r": Spec(3.0, min=1.0, max=5.0, dimension={}, description="exponent"),
+    }
+    position = "origin"
+    is_background = True
+
+
+class Exponential(Component):
+    r"""Exponential decay.
+
+    .. math:: f(x) = A \exp(-x / \tau)
+
+    Parameters
+    ----------
+    name : str, optional
+        Name of the component.
+    A : float
+        Value at zero, in units of the data.
+    tau : float
+        Decay length, in units of x.
+
+    Notes
+    -----
+    Parameterised as HyperSpy's Exponential.
+    """
+
+    formula = "A*exp(-x/tau)"
+    specs = {
+        "A": Spec(1.0, linear=True, dimension=_DATA, description="value at zero"),
+        "tau": Spec(1.0, dimension=_X, description="decay length"),
+    }

@@ -1,0 +1,177 @@
+"""Function: a component from a Python function that numba can compile."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, overload
+
+from xfit.component import Component, FunctionKernel
+from xfit.parameters import Parameter
+
+_registered: dict[str, FunctionComponent] = {}
+
+
+class Function(Component):
+    """Component from a Python function.
+
+    Parameters
+    ----------
+    function : callable
+        Of numbers, the coordinate(s) first: ``def f(x, height, width): ...``; defaults become values. It must be
+        compilable by numba: arithmetic, `math` and `numpy` functions, conditions, loops.
+    name : str, optional
+        Name of the component; by default that of the function.
+    gradient : callable, optional
+        Of the same arguments; returns a tuple of the derivatives with respect to the parameters, in their order. By
+        default they are taken by central differences.
+    coordinates : sequence of str, optional
+        Names of the first arguments that are coordinates; by default ``x``, or ``x, y``.
+    linear : sequence of str, optional
+        Parameters in which the function is jointly linear.
+    registered : str, optional
+        Name under which `component` has registered it; only such components can be stored.
+    **values
+        Values of the parameters.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., float],
+        name: str | None = None,
+        *,
+        gradient: Callable[..., tuple[float, ...]] | None = None,
+        coordinates: Sequence[str] | None = None,
+        linear: Sequence[str] = (),
+        registered: str | None = None,
+        **values: Any,
+    ) -> None:
+        if not callable(function):
+            raise TypeError(f"function must be callable, not {type(function).__name__}")
+        arguments = inspect.signature(getattr(function, "py_func", function)).parameters
+        bad = [a.name for a in arguments.values() if a.kind not in (a.POSITIONAL_ONLY, a.POSITIONAL_OR_KEYWORD)]
+        if bad:
+            raise TypeError(f"the function must take plain arguments only; {', '.join(bad)} is not one")
+        names = list(arguments)
+        axes = tuple(coordinates) if coordinates is not None else ("x", "y") if names[:2] == ["x", "y"] else ("x",)
+        if tuple(names[: len(axes)]) != axes:
+            raise ValueError(
+                f"the function's arguments {names} must begin with the coordinate(s) {list(axes)}; name others with coordinates="
+            )
+        parameters = names[len(axes) :]
+        unknown = [n for n in linear if n not in parameters]
+        if unknown:
+            raise ValueError(f"linear={list(linear)!r}: no parameter {unknown}; the function has {parameters}")
+        if gradient is not None:
+            count = len(inspect.signature(getattr(gradient, "py_func", gradient)).parameters)
+            if count != len(names):
+                raise ValueError(f"gradient takes {count} arguments, the function {len(names)}; they must be the same")
+        made = {}
+        for n in parameters:
+            if hasattr(Component, n) or n in ("model", "parameters", "function", "gradient"):
+                raise ValueError(f"{n!r} can't be a parameter's name, for components have it already")
+            default = arguments[n].default
+            made[n] = Parameter(n, 1.0 if default is inspect.Parameter.empty else default, linear=n in linear)
+        set_ = object.__setattr__
+        set_(self, "coordinates", axes)
+        set_(self, "function", function)
+        set_(self, "gradient", gradient)
+        set_(self, "registered", registered)
+        self._begin(name or getattr(function, "__name__", None), made, values)
+
+    function: Callable[..., float]
+    gradient: Callable[..., tuple[float, ...]] | None
+    registered: str | None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Name under which the function is registered; the function itself is never stored."""
+        return {"registered": self.registered}
+
+    @property
+    def kernel(self) -> FunctionKernel:
+        """The function and its gradient."""
+        return FunctionKernel(self.function, self.gradient, self.coordinates, tuple(self._by_name))
+
+    @classmethod
+    def from_registered(cls, registered: str, name: str | None = None) -> Function:
+        """Make a component from a registered function.
+
+        Raises
+        ------
+        ValueError
+            Where none of that name is registered.
+        """
+        if registered not in _registered:
+            known = ", ".join(_registered) or "none"
+            raise ValueError(
+                f"no function {registered!r} is registered (known: {known}); import the module that defines it with @xfit.component"
+            )
+        return _registered[registered](name=name)
+
+
+class FunctionComponent:
+    """Makes components from one registered function; what `component` returns."""
+
+    def __init__(self, function: Callable[..., float], options: dict[str, Any]) -> None:
+        self.function = function
+        self.options = options
+        self.__name__ = function.__name__
+        self.__doc__ = function.__doc__
+
+    def __call__(self, name: str | None = None, **values: Any) -> Function:
+        """Make a component, with the values given."""
+        return Function(self.function, name, registered=self.__name__, **self.options, **values)
+
+
+@overload
+def component(function: Callable[..., float]) -> FunctionComponent: ...
+
+
+@overload
+def component(
+    *,
+    gradient: Callable[..., tuple[float, ...]] | None = None,
+    coordinates: Sequence[str] | None = None,
+    linear: Sequence[str] = (),
+) -> Callable[[Callable[..., float]], FunctionComponent]: ...
+
+
+def component(function: Callable[..., float] | None = None, **options: Any) -> Any:
+    """Register a Python function as a component (decorator).
+
+    Parameters
+    ----------
+    function : callable
+        See `Function`.
+    gradient, coordinates, linear
+        See `Function`.
+
+    Returns
+    -------
+    FunctionComponent
+        Called with values, it makes components, which can be stored by the function's name.
+
+    Examples
+    --------
+    >>> import xfit
+    >>> @xfit.component(linear=("height",))
+    ... def triangle(x, height=1.0, width=2.0):
+    ...     return height * max(0.0, 1 - abs(x) / width)
+    >>> triangle(height=3.0)
+    <triangle (Function component)>
+    """
+    unknown = set(options) - {"gradient", "coordinates", "linear"}
+    if unknown:
+        raise TypeError(f"unknown option(s) {sorted(unknown)}; known: gradient, coordinates, linear")
+    if function is None:
+        return lambda decorated: component_of(decorated, options)
+    return component_of(function, options)
+
+
+def component_of(function: Callable[..., float], options: dict[str, Any]) -> FunctionComponent:
+    """Register a function with its options."""
+    made = FunctionComponent(function, options)
+    made()
+    _registered[made.__name__] = made
+    return made

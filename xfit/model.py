@@ -1,0 +1,413 @@
+"""Model: an ordered set of components with unique names; a description, without data."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, overload
+
+from xfit import ties
+from xfit.component import Component
+from xfit.parameters import Parameter
+
+
+class Model:
+    """An ordered set of components, added up.
+
+    It behaves as a list of components and as a mapping by their names; ``m.Fe`` is ``m["Fe"]`` and ``m["Fe.A"]`` a parameter.
+
+    Parameters
+    ----------
+    components : iterable of Component, optional
+        Components, which then belong to this model.
+    name : str, optional
+        Name of the model.
+
+    Examples
+    --------
+    >>> import xfit
+    >>> from xfit.components import Gaussian, PowerLaw
+    >>> m = xfit.Model([PowerLaw(name="bg"), Gaussian(name="Fe", centre=708, sigma=3)])
+    >>> m["Fe"].centre.set(min=700, max=715)
+    <Parameter Fe.centre: 708 in [700, 715]>
+    >>> [c.name for c in m]
+    ['bg', 'Fe']
+    """
+
+    name: str | None
+    _components: list[Component]
+
+    def __init__(self, components: Iterable[Component] = (), name: str | None = None) -> None:
+        if isinstance(components, Component):
+            raise TypeError("components must be a list: Model([component])")
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"name={name!r} must be text or None")
+        object.__setattr__(self, "_components", [])
+        object.__setattr__(self, "name", name)
+        self.extend(components)
+
+    # --- list and mapping
+
+    def append(self, component: Component) -> None:
+        """Add a component at the end.
+
+        A name that is taken gets a number: Gaussian, Gaussian_0, Gaussian_1.
+
+        Raises
+        ------
+        TypeError
+            For what is no component.
+        ValueError
+            For a component that is in this or another model.
+        """
+        if not isinstance(component, Component):
+            raise TypeError(f"only components can be added to a model, not {type(component).__name__}")
+        if component.model is self:
+            raise ValueError(f"component {component.name!r} is in the model already")
+        if component.model is not None:
+            raise ValueError(f"component {component.name!r} is in another model; add component.copy()")
+        component.name = self._unique(component.name)
+        object.__setattr__(component, "model", self)
+        self._components.append(component)
+
+    def _unique(self, name: str) -> str:
+        taken = {component.name for component in self._components}
+        found, number = name, 0
+        while found in taken:
+            found, number = f"{name}_{number}", number + 1
+        return found
+
+    def extend(self, components: Iterable[Component]) -> None:
+        """Add several components; see `append`."""
+        for component in list(components):
+            self.append(component)
+
+    def remove(self, which: Component | str | int | Iterable[Component | str | int]) -> None:
+        """Take components out, by object, name or position.
+
+        Raises
+        ------
+        ValueError
+            Where a remaining parameter is tied to one of them.
+        """
+        many = isinstance(which, Iterable) and not isinstance(which, str | Component)
+        chosen = [self._component(w) for w in which] if many else [self._component(which)]  # type: ignore[union-attr, arg-type]
+        leaving = {p.full_name for component in chosen for p in component.parameters}
+        for parameter in self.parameters:
+            used = set(_names(parameter.tie_formula))
+            if parameter.full_name not in leaving and used & leaving:
+                raise ValueError(f"{parameter.full_name} is tied to {parameter.tie_formula!r}; untie it before removing that component")
+        for component in chosen:
+            for parameter in component.parameters:
+                if set(_names(parameter.tie_formula)) - {p.full_name for p in component.parameters}:
+                    parameter.untie()
+            self._components[:] = [c for c in self._components if c is not component]
+            object.__setattr__(component, "model", None)
+
+    def clear(self) -> None:
+        """Take all components out."""
+        self.remove(list(self._components))
+
+    def __len__(self) -> int:
+        return len(self._components)
+
+    def __iter__(self) -> Iterator[Component]:
+        return iter(self._components)
+
+    def __contains__(self, item: object) -> bool:
+        return any(item is c or item == c.name for c in self._components)
+
+    @overload
+    def __getitem__(self, key: int) -> Component: ...
+    @overload
+    def __getitem__(self, key: slice) -> list[Component]: ...
+    @overload
+    def __getitem__(self, key: str) -> Any: ...
+    def __getitem__(self, key: int | slice | str) -> Any:
+        if isinstance(key, slice):
+            return self._components[key]
+        if isinstance(key, str) and "." in key:
+            return self.parameter(key)
+        return self._component(key)
+
+    def __delitem__(self, key: int | slice | str) -> None:
+        self.remove(self._components[key] if isinstance(key, slice) else key)
+
+    def _component(self, which: Component | str | int) -> Component:
+        if isinstance(which, bool) or not isinstance(which, Component | str | int):
+            raise TypeError(f"{which!r} is no component, name or position")
+        if isinstance(which, int):
+            if not -len(self) <= which < len(self):
+                raise IndexError(f"no component at {which}; the model has {len(self)}")
+            return self._components[which]
+        for component in self._components:
+            if component is which or component.name == which:
+                return component
+        label = which if isinstance(which, str) else which.name
+        names = [c.name for c in self._components]
+        close = difflib.get_close_matches(label, names, 1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise KeyError(f"no component {label!r}; {hint}the model has {names}")
+
+    def __getattr__(self, name: str) -> Component:
+        for component in self.__dict__.get("_components", ()):
+            if name in (component.name, _slug(component.name)):
+                return component
+        if name.startswith("__"):
+            raise AttributeError(name)
+        names = [component.name for component in self.__dict__.get("_components", ())]
+        raise AttributeError(f"the model has no component or attribute {name!r}; components: {names}")
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name != "name":
+            raise AttributeError(f"a model has no attribute {name!r} to set; add components with append()")
+        object.__setattr__(self, name, value)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *(_slug(component.name) for component in self._components)]
+
+    # --- parameters
+
+    @property
+    def components(self) -> tuple[Component, ...]:
+        """All components."""
+        return tuple(self._components)
+
+    @property
+    def active_components(self) -> tuple[Component, ...]:
+        """Components that take part."""
+        return tuple(component for component in self._components if component.active)
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """Parameters of all components, in the engine's order."""
+        return tuple(parameter for component in self._components for parameter in component.parameters)
+
+    @property
+    def free_parameters(self) -> tuple[Parameter, ...]:
+        """Parameters of active components that a fit may change."""
+        return tuple(p for component in self.active_components for p in component.free_parameters)
+
+    def parameter(self, full_name: str) -> Parameter:
+        """Return a parameter by its full name, such as "Fe.A"."""
+        component, _, parameter = full_name.rpartition(".")
+        return self._component(component)[parameter]
+
+    def resolve_ties(self) -> dict[str, str]:
+        """Return every tie in terms of parameters that are not tied themselves; see `xfit.ties.resolve`."""
+        return ties.resolve(self)
+
+    @property
+    def signal_dimension(self) -> int:
+        """Number of signal dimensions, 1 or 2.
+
+        Raises
+        ------
+        ValueError
+            Where components of one and of two dimensions are mixed.
+        """
+        found = {component.signal_dimension for component in self._components}
+        if len(found) > 1:
+            one = [c.name for c in self._components if c.signal_dimension == 1]
+            raise ValueError(f"the model mixes components of one dimension ({one}) and of two; a sum needs the same")
+        return found.pop() if found else 1
+
+    @property
+    def coordinates(self) -> tuple[str, ...]:
+        """Names of the coordinates that the components use."""
+        return tuple(dict.fromkeys(name for component in self._components for name in component.coordinates))
+
+    def set(self, values: Mapping[str, Any]) -> None:
+        """Set parameters by full name, to values or to mappings of attributes.
+
+        Parameters
+        ----------
+        values : mapping
+            Such as ``{"Fe.A": 5.0, "Fe.centre": {"min": 700, "max": 715}}``.
+        """
+        for name, value in values.items():
+            if isinstance(value, Mapping):
+                self.parameter(name).set(**value)
+            else:
+                self.parameter(name).set(value=value)
+
+    def assign(self, values: Mapping[str, float]) -> None:
+        """Set values by full name; tied parameters are skipped, for they follow."""
+        for name, value in values.items():
+            parameter = self.parameter(name)
+            if not parameter.is_tied:
+                parameter.value = float(value)
+
+    def set_parameters_value(self, name: str, value: float, components: Iterable[Component | str | int] | None = None) -> None:
+        """Set all parameters of a name, in all components that have it or in those given."""
+        for parameter in self._chosen(components, [name]):
+            parameter.value = value
+
+    def set_parameters_free(
+        self,
+        components: Iterable[Component | str | int] | None = None,
+        names: Iterable[str] | None = None,
+        *,
+        only_linear: bool = False,
+        only_nonlinear: bool = False,
+    ) -> None:
+        """Free parameters; see `Component.set_parameters_free`."""
+        self._set_free(True, components, names, only_linear, only_nonlinear)
+
+    def set_parameters_not_free(
+        self,
+        components: Iterable[Component | str | int] | None = None,
+        names: Iterable[str] | None = None,
+        *,
+        only_linear: bool = False,
+        only_nonlinear: bool = False,
+    ) -> None:
+        """Fix parameters; see `Component.set_parameters_not_free`."""
+        self._set_free(False, components, names, only_linear, only_nonlinear)
+
+    def _set_free(
+        self,
+        free: bool,
+        components: Iterable[Component | str | int] | None,
+        names: Iterable[str] | None,
+        only_linear: bool,
+        only_nonlinear: bool,
+    ) -> None:
+        if only_linear and only_nonlinear:
+            raise ValueError("only_linear and only_nonlinear exclude each other; set one of them")
+        for parameter in self._chosen(components, names):
+            if (only_linear and not parameter.linear) or (only_nonlinear and parameter.linear) or parameter.is_tied:
+                continue
+            parameter.free = free
+
+    def _chosen(
+        self, components: Iterable[Component | str | int] | None, names: Iterable[str] | None
+    ) -> list[Parameter]:
+        if isinstance(components, str | Component | int):
+            raise TypeError("components must be a list of components, names or positions")
+        if isinstance(names, str):
+            raise TypeError(f"names={names!r} must be a list of names, such as [{names!r}]")
+        among = self.components if components is None else [self._component(c) for c in components]
+        wanted = None if names is None else list(names)
+        chosen = [p for c in among for p in c.parameters if wanted is None or p.name in wanted]
+        missing = [n for n in wanted or [] if n not in {p.name for p in chosen}]
+        if missing:
+            raise ValueError(f"no component has the parameter(s) {missing}; there are {sorted({p.name for c in among for p in c})}")
+        return chosen
+
+    def set_active(self, value: bool, components: Iterable[Component | str | int] | None = None) -> None:
+        """Switch components on or off; all by default."""
+        for component in self.components if components is None else [self._component(c) for c in components]:
+            component.active = value
+
+    def ensure_in_bounds(self) -> None:
+        """Move values that lie outside of their bounds to the nearer bound."""
+        for parameter in self.parameters:
+            if not parameter.is_tied:
+                parameter.value = min(max(parameter.value, parameter.min), parameter.max)
+
+    # --- composition, copies, comparison
+
+    @classmethod
+    def _joined(cls, *parts: Component | Model) -> Model:
+        """Model of all components; those that are in a model already are copied."""
+        model = cls()
+        for part in parts:
+            if isinstance(part, Model):
+                model.extend(part.copy()._released())
+            elif isinstance(part, Component):
+                model.append(part if part.model is None else part.copy())
+            else:
+                raise TypeError(f"only components and models can be added, not {type(part).__name__}")
+        return model
+
+    def _released(self) -> list[Component]:
+        components, self._components[:] = list(self._components), []
+        for component in components:
+            object.__setattr__(component, "model", None)
+        return components
+
+    def __add__(self, other: Component | Model) -> Model:
+        return Model._joined(self, other)
+
+    def copy(self) -> Model:
+        """Return an independent copy, ties included."""
+        return copy.deepcopy(self)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Model):
+            return NotImplemented
+        return self.name == other.name and self._components == other._components
+
+    __hash__ = None  # type: ignore[assignment]
+
+    # --- storage
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the model as plain data; see `xfit.model_format`."""
+        from xfit import model_format
+
+        return model_format.model_to_dict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Model:
+        """Make a model from plain data; nothing in it is ever evaluated.
+
+        Raises
+        ------
+        xfit.model_format.ModelFormatError
+            Naming the place that is wrong.
+        """
+        from xfit import model_format
+
+        return model_format.model_from_dict(data)
+
+    def to_json(self, indent: int | None = None) -> str:
+        """Return the model as JSON."""
+        return json.dumps(self.to_dict(), indent=indent, allow_nan=False, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Model:
+        """Make a model from JSON; see `from_dict`."""
+        from xfit import model_format
+
+        return cls.from_dict(model_format.read_json(text))
+
+    # --- display
+
+    def table(self, *, only_free: bool = False, only_active: bool = False) -> str:
+        """Return the parameters as a text table.
+
+        Parameters
+        ----------
+        only_free, only_active : bool
+            Leave out what is not free, or not active.
+        """
+        from xfit import tables
+
+        return tables.model_text(self, only_free=only_free, only_active=only_active)
+
+    def __repr__(self) -> str:
+        from xfit import tables
+
+        return tables.model_summary(self)
+
+    def _repr_html_(self) -> str:
+        from xfit import tables
+
+        return tables.model_html(self)
+
+
+def _slug(name: str) -> str:
+    """Name as an identifier."""
+    slug = re.sub(r"\W", "_", name)
+    return slug if slug.isidentifier() else f"_{slug}"
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    from xfit import formula
+
+    return () if text is None else formula.names(text)
