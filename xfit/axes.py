@@ -102,7 +102,9 @@ def axes_of(da: xr.DataArray, dims: tuple[Hashable, ...], names: Sequence[str], 
     rows = [_flat(coordinate(da, dims, name), dims, da) for name in names]
     flags = [bool(da[d].attrs.get("is_binned", False)) for d in dims]
     if binned is None and len(set(flags)) > 1:
-        raise ValueError(f"is_binned differs between the signal dimensions {list(dims)}; say binned=True or binned=False")
+        raise ValueError(
+            f"is_binned differs between the signal dimensions {list(dims)}; say binned=True or binned=False"
+        )
     width = channel_width(da, dims) if (flags[0] if binned is None else binned) else None
     navigation = tuple(d for d in da.dims if d not in dims)
     table = np.array(rows, np.float64).reshape(len(rows), int(np.prod(shape)))
@@ -113,7 +115,9 @@ def coordinate(da: xr.DataArray, dims: tuple[Hashable, ...], name: str) -> xr.Da
     """Return the coordinate that a model means by ``name``."""
     if name in ("x", "y"):
         if len(dims) == 1 and name == "y" and "y" not in da.coords:
-            raise ValueError("the model uses the coordinate 'y', but there is one signal dimension and no such coordinate")
+            raise ValueError(
+                "the model uses the coordinate 'y', but there is one signal dimension and no such coordinate"
+            )
         if name in dims:
             return da[name]
         if len(dims) == 2:
@@ -122,7 +126,9 @@ def coordinate(da: xr.DataArray, dims: tuple[Hashable, ...], name: str) -> xr.Da
         if name == "x":
             return da[dims[0]]
     if name not in da.coords:
-        raise ValueError(f"the model uses the coordinate {name!r}, which the data do not have; they have {list(da.coords)}")
+        raise ValueError(
+            f"the model uses the coordinate {name!r}, which the data do not have; they have {list(da.coords)}"
+        )
     found = da.coords[name]
     if not set(found.dims) <= set(dims):
         raise ValueError(

@@ -231,9 +231,7 @@ def _rows_of(array: np.ndarray | None, batch: slice, dtype: type) -> np.ndarray:
     return np.ascontiguousarray(array if array.shape[0] == 1 else array[batch], dtype)
 
 
-def _starts(
-    program: Program, settings: Settings, start: Mapping[str, np.ndarray] | None, batch: slice
-) -> np.ndarray:
+def _starts(program: Program, settings: Settings, start: Mapping[str, np.ndarray] | None, batch: slice) -> np.ndarray:
     """Start values of a batch: those of the settings, overridden by maps where these are not NaN."""
     if not start:
         return settings.start[None]
@@ -246,9 +244,7 @@ def _starts(
     return table
 
 
-def _patterns(
-    settings: Settings, active: np.ndarray | None, batch: slice
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _patterns(settings: Settings, active: np.ndarray | None, batch: slice) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Groups of pixels of a batch with the same active components."""
     if active is None:
         yield settings.active, np.arange(batch.stop - batch.start)

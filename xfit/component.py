@@ -242,13 +242,17 @@ class Component:
             raise AttributeError(name)
         close = difflib.get_close_matches(name, by_name, 1)
         hint = f"did you mean {close[0]!r}? " if close else ""
-        raise AttributeError(f"{type(self).__name__} has no parameter or attribute {name!r}; {hint}parameters: {', '.join(by_name)}")
+        raise AttributeError(
+            f"{type(self).__name__} has no parameter or attribute {name!r}; {hint}parameters: {', '.join(by_name)}"
+        )
 
     def __setattr__(self, name: str, value: object) -> None:
         if name in self.__dict__.get("_by_name", {}):
             raise AttributeError(f"{name} is a parameter: set its value with .{name}.value = {value!r}")
         if name not in ("name", "active"):
-            raise AttributeError(f"{type(self).__name__} has no attribute {name!r} to set; 'name' and 'active' can be set")
+            raise AttributeError(
+                f"{type(self).__name__} has no attribute {name!r} to set; 'name' and 'active' can be set"
+            )
         object.__setattr__(self, name, value)
 
     def __dir__(self) -> list[str]:

@@ -186,7 +186,9 @@ class _Builder:
             ast.Call: self._call,
         }.get(type(node))
         if handler is None:
-            raise _refuse(self.text, f"{type(node).__name__} is not allowed; use numbers, names, + - * / ** and functions")
+            raise _refuse(
+                self.text, f"{type(node).__name__} is not allowed; use numbers, names, + - * / ** and functions"
+            )
         return handler(node)
 
     def _constant(self, node: ast.Constant) -> sympy.Expr:
@@ -483,4 +485,3 @@ def _vanishes(first: sympy.Expr, name: str) -> bool:
         return True
     second = first.diff(symbol(name))
     return bool(second == 0 or sympy.simplify(second) == 0)
-

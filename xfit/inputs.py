@@ -82,10 +82,14 @@ def settings_of(model: Model, program: Program, *, bounded: bool, n_channels: in
                 f"change the value or the bounds, or fit with bounded=False"
             )
     if not (free & on).any():
-        raise ValueError("the model has no free parameter in an active component; set free=True on what is to be fitted")
+        raise ValueError(
+            "the model has no free parameter in an active component; set free=True on what is to be fitted"
+        )
     count = int((free & on).sum())
     if n_channels < count:
-        raise ValueError(f"{n_channels} channel(s) can't determine {count} free parameters; fix some or use more channels")
+        raise ValueError(
+            f"{n_channels} channel(s) can't determine {count} free parameters; fix some or use more channels"
+        )
     return Settings(start, lower, upper, free, active)
 
 
@@ -135,7 +139,9 @@ def check_variance(variance: Any, da: xr.DataArray) -> xr.DataArray | float | No
     if variance is None:
         return None
     if isinstance(variance, str):
-        raise ValueError(f"variance={variance!r} is not known; give a number or a DataArray that broadcasts to the data")
+        raise ValueError(
+            f"variance={variance!r} is not known; give a number or a DataArray that broadcasts to the data"
+        )
     if isinstance(variance, numbers.Real):
         if not (np.isfinite(variance) and variance > 0):
             raise ValueError(f"variance={variance} must be above zero")
@@ -170,7 +176,9 @@ def check_active(active: Any, model: Model, da: xr.DataArray, axes: Axes) -> dic
         if isinstance(value, bool | np.bool_):
             found[name] = bool(value)
         else:
-            found[name] = broadcastable(value, f"active[{name!r}]", da, axes.navigation, "the navigation dimensions", "b")
+            found[name] = broadcastable(
+                value, f"active[{name!r}]", da, axes.navigation, "the navigation dimensions", "b"
+            )
     return found
 
 
@@ -202,9 +210,13 @@ def check_start(
     maps: dict[str, xr.DataArray] = {}
     for name, value in given.items():
         if name not in program.parameters:
-            raise ValueError(f"start names {name!r}, which is no parameter of the model; it has {list(program.parameters)}")
+            raise ValueError(
+                f"start names {name!r}, which is no parameter of the model; it has {list(program.parameters)}"
+            )
         if name in tied:
-            raise ValueError(f"start names {name!r}, which is tied to {tied[name]!r}; give start values of those parameters")
+            raise ValueError(
+                f"start names {name!r}, which is tied to {tied[name]!r}; give start values of those parameters"
+            )
         k = program.parameters.index(name)
         if isinstance(value, numbers.Real) and not isinstance(value, bool):
             values[k] = _start_number(name, float(value), k, settings)

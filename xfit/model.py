@@ -99,7 +99,9 @@ class Model:
         for parameter in self.parameters:
             used = set(_names(parameter.tie_formula))
             if parameter.full_name not in leaving and used & leaving:
-                raise ValueError(f"{parameter.full_name} is tied to {parameter.tie_formula!r}; untie it before removing that component")
+                raise ValueError(
+                    f"{parameter.full_name} is tied to {parameter.tie_formula!r}; untie it before removing that component"
+                )
         for component in chosen:
             for parameter in component.parameters:
                 if set(_names(parameter.tie_formula)) - {p.full_name for p in component.parameters}:
@@ -241,7 +243,9 @@ class Model:
             if not parameter.is_tied:
                 parameter.value = float(value)
 
-    def set_parameters_value(self, name: str, value: float, components: Iterable[Component | str | int] | None = None) -> None:
+    def set_parameters_value(
+        self, name: str, value: float, components: Iterable[Component | str | int] | None = None
+    ) -> None:
         """Set all parameters of a name, in all components that have it or in those given."""
         for parameter in self._chosen(components, [name]):
             parameter.value = value
@@ -295,7 +299,9 @@ class Model:
         chosen = [p for c in among for p in c.parameters if wanted is None or p.name in wanted]
         missing = [n for n in wanted or [] if n not in {p.name for p in chosen}]
         if missing:
-            raise ValueError(f"no component has the parameter(s) {missing}; there are {sorted({p.name for c in among for p in c})}")
+            raise ValueError(
+                f"no component has the parameter(s) {missing}; there are {sorted({p.name for c in among for p in c})}"
+            )
         return chosen
 
     def set_active(self, value: bool, components: Iterable[Component | str | int] | None = None) -> None:

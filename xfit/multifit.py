@@ -53,7 +53,13 @@ class Recipe:
 
     def __dask_tokenize__(self) -> Any:
         """Equal recipes have equal tokens in every process."""
-        numbers = (self.settings.start, self.settings.lower, self.settings.upper, self.settings.free, self.settings.active)
+        numbers = (
+            self.settings.start,
+            self.settings.lower,
+            self.settings.upper,
+            self.settings.free,
+            self.settings.active,
+        )
         return ("xfit.Recipe", self.program.__dask_tokenize__(), tokenize(*numbers), repr(self.options), self.names,
                 repr(self.navigation), repr(self.signal), self.variance, repr(self.roles))  # fmt: skip
 
@@ -172,9 +178,7 @@ def multifit(
     return assemble(packed, da, model, program, settings, axes, options, how)
 
 
-def _everywhere(
-    active: np.ndarray, masks: dict[str, xr.DataArray | bool], program: Program
-) -> np.ndarray:
+def _everywhere(active: np.ndarray, masks: dict[str, xr.DataArray | bool], program: Program) -> np.ndarray:
     """Active flags with those that a number, not a map, overrides."""
     active = active.copy()
     for name, value in masks.items():
@@ -315,5 +319,3 @@ def _flat(array: np.ndarray, dims: tuple[Hashable, ...], recipe: Recipe, shape: 
         return _spread(array, dims, recipe.signal, shape[len(shape) - n_signal :]).reshape(1, -1)
     full = _spread(array, dims, recipe.navigation + recipe.signal, shape)
     return full.reshape(int(np.prod(shape[: len(shape) - n_signal])), -1)
-
-

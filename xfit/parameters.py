@@ -90,7 +90,9 @@ class Parameter:
             known = [n for n in (*self.__slots__, "value", "min", "max", "free", "twin") if not n.startswith("_")]
             close = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean {close[0]!r}? " if close else ""
-            raise AttributeError(f"a parameter has no attribute {name!r}; {hint}known: {', '.join(sorted(known))}") from None
+            raise AttributeError(
+                f"a parameter has no attribute {name!r}; {hint}known: {', '.join(sorted(known))}"
+            ) from None
 
     # --- identity
 

@@ -13,9 +13,7 @@ from xfit.model import Model
 from xfit.tables import text_table
 
 
-def pixel_table(
-    result: xr.Dataset, model: Model, navigation: tuple[Hashable, ...], indexers: Mapping[str, Any]
-) -> str:
+def pixel_table(result: xr.Dataset, model: Model, navigation: tuple[Hashable, ...], indexers: Mapping[str, Any]) -> str:
     """Table of the parameters of one pixel.
 
     Parameters
@@ -95,7 +93,11 @@ def summary(result: xr.Dataset, navigation: tuple[Hashable, ...]) -> str:
                 str(ds["units"].values[k]),
             )
         )
-    return "\n".join(lines) + "\n" + text_table(("parameter", "median", "5-95 %", "median stderr", "at bound", "units"), rows)
+    return (
+        "\n".join(lines)
+        + "\n"
+        + text_table(("parameter", "median", "5-95 %", "median stderr", "at bound", "units"), rows)
+    )
 
 
 def _number(value: float) -> str:

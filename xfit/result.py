@@ -64,9 +64,7 @@ def assemble(
         In the schema of the documentation's page "The result".
     """
     columns = Columns(len(settings.start), options.covariance)
-    variables = {
-        name: _variable(packed, name, part, axes, columns.n) for name, part in columns.slices.items()
-    }
+    variables = {name: _variable(packed, name, part, axes, columns.n) for name, part in columns.slices.items()}
     coords: dict[Hashable, Any] = {
         name: c for name, c in da.coords.items() if set(c.dims) <= set(axes.navigation) or set(c.dims) <= set(axes.dims)
     }
@@ -173,7 +171,9 @@ class FitResult:
     def _require(self) -> xr.Dataset:
         ds = self._dataset
         if "xfit_model" not in ds.attrs or "value" not in ds:
-            raise ValueError("this Dataset is no result of a fit: it has no attribute 'xfit_model' or no variable 'value'")
+            raise ValueError(
+                "this Dataset is no result of a fit: it has no attribute 'xfit_model' or no variable 'value'"
+            )
         if int(ds.attrs["xfit_schema"]) > SCHEMA_VERSION:
             raise ValueError(
                 f"the result has schema version {ds.attrs['xfit_schema']}, this xfit ({__version__}) reads up to "
@@ -259,7 +259,9 @@ class FitResult:
         curve = self.evaluate()
         missing = [d for d in curve.dims if d not in da.dims]
         if missing:
-            raise ValueError(f"da has no dimension(s) {missing}; it must be the data that were fitted, or a part of them")
+            raise ValueError(
+                f"da has no dimension(s) {missing}; it must be the data that were fitted, or a part of them"
+            )
         return (da - curve).transpose(*da.dims).rename("residual").assign_attrs(long_name="data - model")
 
     def statistics(

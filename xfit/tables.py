@@ -85,7 +85,8 @@ def parameters_html(parameters: Iterable[Parameter]) -> str:
     """Table of parameters as HTML."""
     head = "".join(f'<th style="{_CELL}">{html.escape(word)}</th>' for word in _HEAD)
     body = "".join(
-        "<tr>" + "".join(f'<td style="{_CELL}">{html.escape(word)}</td>' for word in _row(p)) + "</tr>" for p in parameters
+        "<tr>" + "".join(f'<td style="{_CELL}">{html.escape(word)}</td>' for word in _row(p)) + "</tr>"
+        for p in parameters
     )
     return f'<table style="{_STYLE}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 

@@ -40,7 +40,9 @@ def _formulas(model: Model) -> dict[str, str]:
     for parameter in model.parameters:
         twin = parameter._twin
         if twin is not None and twin.model is not model:
-            raise ValueError(f"{parameter.full_name} is the twin of {twin.full_name}, which is in no component of the model")
+            raise ValueError(
+                f"{parameter.full_name} is the twin of {twin.full_name}, which is in no component of the model"
+            )
         text = parameter.tie_formula
         if text is not None:
             found[parameter.full_name] = text
@@ -135,7 +137,9 @@ def set_through_tie(parameter: Parameter, value: float) -> None:
         raise ValueError(f"{parameter.full_name} is tied to {text!r} and can't be set; {hint}")
     roots = sympy.solveset(formula.parse(text) - sympy.Float(value, 17), formula.symbol(used[0]), sympy.S.Reals)
     if not isinstance(roots, sympy.FiniteSet) or len(roots) != 1:
-        raise ValueError(f"{parameter.full_name} is tied to {text!r}, which is {value} at no single value of {used[0]}; {hint}")
+        raise ValueError(
+            f"{parameter.full_name} is tied to {text!r}, which is {value} at no single value of {used[0]}; {hint}"
+        )
     root = float(next(iter(roots)))
     if not math.isfinite(root):
         raise ValueError(f"{parameter.full_name} is tied to {text!r}, which is never {value}; {hint}")

@@ -94,7 +94,9 @@ def _load(name: str, write_source: Callable[[], str]) -> Any:
             return numba.cfunc(KERNEL_SIGNATURE, cache=True, **_OPTIONS)(kernel)
         except (pickle.UnpicklingError, EOFError, OSError, ValueError, KeyError, AttributeError, ImportError) as error:
             # A damaged or foreign file in the cache must cost a compilation, not the fit.
-            warnings.warn(f"cached kernel {path} can't be used ({error!r}); compiling anew", RuntimeWarning, stacklevel=2)
+            warnings.warn(
+                f"cached kernel {path} can't be used ({error!r}); compiling anew", RuntimeWarning, stacklevel=2
+            )
             return numba.cfunc(KERNEL_SIGNATURE, **_OPTIONS)(kernel)
 
 

@@ -76,7 +76,12 @@ class Program:
         kernels = [
             (kernel.coordinates, kernel.parameters, kernel.expression)
             if isinstance(kernel, FormulaKernel)
-            else (kernel.coordinates, kernel.parameters, normalize_token(kernel.function), normalize_token(kernel.gradient))
+            else (
+                kernel.coordinates,
+                kernel.parameters,
+                normalize_token(kernel.function),
+                normalize_token(kernel.gradient),
+            )
             for kernel in self.kernels
         ]
         return ("xfit.Program", self.components, kernels, self.ties)
@@ -137,10 +142,10 @@ def _load(program: Program) -> LoadedProgram:
 def _load_kernel(kernel: Kernel, kind: str) -> Any:
     if isinstance(kernel, FunctionKernel):
         return load_function_kernel(kernel, kind)
-    key = repr((CODEGEN_VERSION, kind, TILE, LANES, LANE_TILE, kernel.expression, kernel.coordinates, kernel.parameters))
-    return load_kernel(
-        key, lambda: kernel_source(kernel.expression, kernel.coordinates, kernel.parameters, kind)
+    key = repr(
+        (CODEGEN_VERSION, kind, TILE, LANES, LANE_TILE, kernel.expression, kernel.coordinates, kernel.parameters)
     )
+    return load_kernel(key, lambda: kernel_source(kernel.expression, kernel.coordinates, kernel.parameters, kind))
 
 
 def kernel_address(kernel: Kernel, kind: str) -> int:

@@ -130,4 +130,6 @@ def compile_ties(formulas: Mapping[str, str], parameters: Sequence[str]) -> Ties
 def _append(tape: _Tape, expr: sympy.Basic, name: str) -> None:
     depth = tape.add(expr)
     if depth > STACK:
-        raise formula.FormulaError(f"the tie of {name} is nested too deeply ({depth} operands at once, {STACK} are possible)")
+        raise formula.FormulaError(
+            f"the tie of {name} is nested too deeply ({depth} operands at once, {STACK} are possible)"
+        )

@@ -23,5 +23,16 @@ __all__ = [
 #: Types of components by the name that stored models use.
 TYPES: dict[str, type[Component]] = {
     cls.__name__: cls
-    for cls in (Exponential, Expression, Function, Gaussian, Gaussian2D, GaussianHF, Lorentzian, Offset, Polynomial, PowerLaw)
+    for cls in (
+        Exponential,
+        Expression,
+        Function,
+        Gaussian,
+        Gaussian2D,
+        GaussianHF,
+        Lorentzian,
+        Offset,
+        Polynomial,
+        PowerLaw,
+    )
 }

@@ -54,7 +54,9 @@ class Polynomial(Component):
             raise ValueError(f"order={order} must be from 1 to 40; for a constant use Offset")
         digits = len(str(order))
         specs = {
-            f"a{i:0{digits}d}": Spec(0.0, linear=True, dimension={"data": 1.0, "x": -float(i)}, description=f"coefficient of x^{i}")
+            f"a{i:0{digits}d}": Spec(
+                0.0, linear=True, dimension={"data": 1.0, "x": -float(i)}, description=f"coefficient of x^{i}"
+            )
             for i in range(order + 1)
         }
         self._begin(name, {key: spec.make(key) for key, spec in specs.items()}, values)

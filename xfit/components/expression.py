@@ -112,8 +112,15 @@ def _check_names(expression: str, parameters: Sequence[str]) -> None:
     for n in parameters:
         if "." in n:
             raise ValueError(f"the formula {expression!r} names {n!r}; parameters of other components belong in a tie")
-        if hasattr(Component, n) or keyword.iskeyword(n) or n.startswith("_") or n in ("model", "parameters", "expression"):
-            raise ValueError(f"{n!r} can't be a parameter's name, for components have it already; use rename_pars={{{n!r}: ...}}")
+        if (
+            hasattr(Component, n)
+            or keyword.iskeyword(n)
+            or n.startswith("_")
+            or n in ("model", "parameters", "expression")
+        ):
+            raise ValueError(
+                f"{n!r} can't be a parameter's name, for components have it already; use rename_pars={{{n!r}: ...}}"
+            )
 
 
 def _rotated(

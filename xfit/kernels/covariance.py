@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
+from xfit.kernels.jit import inner
 from xfit.kernels.steps import FREE, RANK, SMALLEST_PIVOT, triangularise
 from xfit.kernels.ties import Ties
 
 
-@numba.njit(error_model="numpy", nogil=True)
+@inner
 def _cholesky_rows(gram: np.ndarray, count: int, norm: np.ndarray, state: np.ndarray, root: np.ndarray) -> bool:
     """Triangular factor of the free part of the Gram matrix, as columns of ``R``; False where it is ill-conditioned."""
     row = 0
@@ -42,7 +42,7 @@ def _cholesky_rows(gram: np.ndarray, count: int, norm: np.ndarray, state: np.nda
     return True
 
 
-@numba.njit(error_model="numpy", nogil=True)
+@inner
 def _qr_rows(factor: np.ndarray, count: int, state: np.ndarray, root: np.ndarray) -> bool:
     """Triangular factor of the free columns from that of all of them; False where they are dependent."""
     free = 0
@@ -63,7 +63,7 @@ def _qr_rows(factor: np.ndarray, count: int, state: np.ndarray, root: np.ndarray
     return True
 
 
-@numba.njit(error_model="numpy", nogil=True)
+@inner
 def _invert_rows(root: np.ndarray, free: int) -> None:
     """Replace ``R`` (its columns in rows) by its inverse: afterwards ``root[i, k]`` is ``inv(R)[i, k]``, k >= i."""
     for k in range(free):
@@ -78,7 +78,7 @@ def _invert_rows(root: np.ndarray, free: int) -> None:
         root[k, k] = diagonal
 
 
-@numba.njit(error_model="numpy", nogil=True)
+@inner
 def covariance_root(
     ties: Ties,
     derivative: np.ndarray,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from xfit.kernels.call import call_kernel
 from xfit.kernels.gram import add_gram
+from xfit.kernels.jit import entry, inner
 from xfit.kernels.layout import TILE
 from xfit.kernels.ties import Ties, tie_derivatives
 
@@ -57,7 +57,7 @@ class Spectrum(NamedTuple):
     used: int
 
 
-@numba.njit(error_model="numpy", nogil=True)
+@inner
 def weigh(
     y: np.ndarray,
     variance: np.ndarray,
@@ -115,7 +115,7 @@ def weigh(
     return plain, used, valid
 
 
-@numba.njit(error_model="numpy", nogil=True)
+@inner
 def fill_tile(
     structure: Structure,
     ties: Ties,
@@ -161,7 +161,7 @@ def fill_tile(
             target[i] += slope * source[i]
 
 
-@numba.njit(error_model="numpy", nogil=True)
+@inner
 def residual_rows(
     spectrum: Spectrum, start: int, n: int, rows: np.ndarray, count: int, last: int, tile: np.ndarray
 ) -> None:
@@ -183,7 +183,7 @@ def residual_rows(
             row[i] = m[start + i] * row[i] if m[start + i] != 0.0 else 0.0
 
 
-@numba.njit(error_model="numpy", nogil=True)
+@inner
 def gram_at(
     structure: Structure,
     ties: Ties,
@@ -225,7 +225,7 @@ def gram_at(
     return gram[count, count]
 
 
-@numba.njit(error_model="numpy", nogil=True)
+@inner
 def jacobian_at(
     structure: Structure,
     ties: Ties,
@@ -250,7 +250,7 @@ def jacobian_at(
                 jacobian[j, start + i] = tile[rows[j], i]
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True)
+@entry
 def evaluate_pixels(
     structure: Structure,
     ties: Ties,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
 from xfit.kernels.covariance import covariance_root
 from xfit.kernels.evaluate import Spectrum, Structure, weigh
+from xfit.kernels.jit import allocating, entry, inner
 from xfit.kernels.lm import RADII, Outcome, Workspace, factorise, minimise_from, workspace
 from xfit.kernels.status import BAD_DATA, BAD_START, BAD_VARIANCE, CONVERGED, MASKED, NONFINITE_MODEL
 from xfit.kernels.steps import AT_LOWER, AT_UPPER, FREE
@@ -18,13 +18,13 @@ from xfit.kernels.ties import Ties, apply_ties, tie_derivatives
 SCALARS = ("chisq", "red_chisq", "loss", "dof", "nfev", "status")
 
 
-@numba.njit(error_model="numpy", nogil=True)
+@allocating
 def _pick(array: np.ndarray, i: int) -> np.ndarray:
     """Row of a pixel, where all pixels may share one row."""
     return array[i] if array.shape[0] > 1 else array[0]
 
 
-@numba.njit(error_model="numpy", nogil=True)
+@inner
 def _begin(start: np.ndarray, ties: Ties, count: int, ws: Workspace) -> bool:
     """Set the current point to the start values; False where a free one is not finite or out of bounds."""
     for k in range(start.size):
@@ -37,14 +37,14 @@ def _begin(start: np.ndarray, ties: Ties, count: int, ws: Workspace) -> bool:
     return True
 
 
-@numba.njit(error_model="numpy", nogil=True)
+@inner
 def _remember(count: int, ws: Workspace) -> None:
     """Keep the current point as the best so far."""
     for j in range(count):
         ws.best[j] = ws.theta[j]
 
 
-@numba.njit(error_model="numpy", nogil=True)
+@inner
 def _minimise(
     structure: Structure,
     ties: Ties,
@@ -81,7 +81,7 @@ def _minimise(
     return Outcome(best.status, best.chisq, nfev, best.by_qr)
 
 
-@numba.njit(error_model="numpy", nogil=True)
+@inner
 def _write_errors(
     structure: Structure,
     ties: Ties,
@@ -123,7 +123,7 @@ def _write_errors(
                 out[at + a * n + b] = total * scale
 
 
-@numba.njit(error_model="numpy", nogil=True)
+@inner
 def _write(
     outcome: Outcome, spectrum: Spectrum, structure: Structure, ties: Ties, count: int, ws: Workspace, out: np.ndarray
 ) -> None:
@@ -145,7 +145,7 @@ def _write(
     out[3 * n + 2] = outcome.chisq
 
 
-@numba.njit(error_model="numpy", nogil=True)
+@inner
 def _hold_for_errors(count: int, ws: Workspace) -> None:
     """State of each parameter for the covariance: what lies on a bound has no error, everything else has."""
     for j in range(count):
@@ -158,7 +158,7 @@ def _hold_for_errors(count: int, ws: Workspace) -> None:
             ws.state[j] = FREE
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True)
+@entry
 def fit_pixels(
     structure: Structure,
     ties: Ties,
@@ -249,6 +249,4 @@ def fit_pixels(
             _hold_for_errors(count, ws)
             dof = used - count
             scale = (outcome.chisq / dof if dof > 0 else math.nan) if scale_covariance else 1.0
-            _write_errors(
-                structure, ties, x, spectrum, outcome, count, scale, with_covariance, ws, spread, row
-            )
+            _write_errors(structure, ties, x, spectrum, outcome, count, scale, with_covariance, ws, spread, row)

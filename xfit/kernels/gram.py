@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
-_SUMS = {"reassoc", "contract", "nsz", "arcp"}
+from xfit.kernels.jit import inner, sums
 
 
-@numba.njit(error_model="numpy", nogil=True, fastmath=_SUMS)
+@sums
 def _block3(
     a: np.ndarray, b: np.ndarray, c: np.ndarray, u: np.ndarray, v: np.ndarray, w: np.ndarray, n: int
 ) -> tuple[float, float, float, float, float, float, float, float, float]:
@@ -28,10 +27,8 @@ def _block3(
     return au, av, aw, bu, bv, bw, cu, cv, cw
 
 
-@numba.njit(error_model="numpy", nogil=True, fastmath=_SUMS)
-def _triangle3(
-    a: np.ndarray, b: np.ndarray, c: np.ndarray, n: int
-) -> tuple[float, float, float, float, float, float]:
+@sums
+def _triangle3(a: np.ndarray, b: np.ndarray, c: np.ndarray, n: int) -> tuple[float, float, float, float, float, float]:
     """The six distinct dot products among three rows."""
     aa = ab = ac = bb = bc = cc = 0.0
     for i in range(n):
@@ -45,7 +42,7 @@ def _triangle3(
     return aa, ab, ac, bb, bc, cc
 
 
-@numba.njit(error_model="numpy", nogil=True)
+@inner
 def add_gram(tile: np.ndarray, rows: np.ndarray, count: int, n: int, gram: np.ndarray) -> None:
     """Add the dot products of ``count`` rows of a tile to the lower triangle of ``gram``.
 

@@ -14,10 +14,10 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from xfit.kernels.evaluate import Spectrum, Structure, fill_tile, gram_at, jacobian_at, residual_rows
+from xfit.kernels.jit import allocating, inner
 from xfit.kernels.layout import TILE
 from xfit.kernels.status import CONVERGED, MAX_NFEV, NONFINITE_MODEL, SINGULAR
 from xfit.kernels.steps import (
@@ -83,7 +83,7 @@ class Outcome(NamedTuple):
     by_qr: bool
 
 
-@numba.njit(error_model="numpy", nogil=True)
+@allocating
 def workspace(n_parameters: int, count: int, n_channels: int, n_derivatives: int) -> Workspace:
     """Allocate what one engine call needs, for every pixel that it fits."""
     return Workspace(
@@ -110,26 +110,29 @@ def workspace(n_parameters: int, count: int, n_channels: int, n_derivatives: int
     )
 
 
-@numba.njit(error_model="numpy", nogil=True)
+@inner
 def _evaluate(
-    structure: Structure, ties: Ties, x: np.ndarray, spectrum: Spectrum, count: int, q: np.ndarray, ws: Workspace, gram: np.ndarray
+    structure: Structure,
+    ties: Ties,
+    x: np.ndarray,
+    spectrum: Spectrum,
+    count: int,
+    q: np.ndarray,
+    ws: Workspace,
+    gram: np.ndarray,
 ) -> float:
     """Sum of squares and Gram matrix at ``q``."""
     return gram_at(structure, ties, x, spectrum, q, ws.rows, count, ws.derivative, ws.stack, ws.tile, gram)
 
 
-@numba.njit(error_model="numpy", nogil=True)
-def factorise(
-    structure: Structure, ties: Ties, x: np.ndarray, spectrum: Spectrum, count: int, ws: Workspace
-) -> None:
+@inner
+def factorise(structure: Structure, ties: Ties, x: np.ndarray, spectrum: Spectrum, count: int, ws: Workspace) -> None:
     """Leave the triangular factor of the Jacobian at the current point in ``ws.jacobian``."""
-    jacobian_at(
-        structure, ties, x, spectrum, ws.q, ws.rows, count, ws.derivative, ws.stack, ws.tile, ws.jacobian
-    )
+    jacobian_at(structure, ties, x, spectrum, ws.q, ws.rows, count, ws.derivative, ws.stack, ws.tile, ws.jacobian)
     triangularise(ws.jacobian, count, spectrum.y.size)
 
 
-@numba.njit(error_model="numpy", nogil=True)
+@inner
 def _solve(by_qr: bool, count: int, damping: float, ws: Workspace) -> float:
     """Step from the current point with the given damping, into ``ws.step``."""
     return bounded_step(
@@ -149,7 +152,7 @@ def _solve(by_qr: bool, count: int, damping: float, ws: Workspace) -> float:
     )
 
 
-@numba.njit(error_model="numpy", nogil=True)
+@inner
 def _move(count: int, ties: Ties, ws: Workspace, q: np.ndarray) -> None:
     """Set ``q`` to the point that the step leads to; what is held at a bound lies on it exactly."""
     for j in range(count):
@@ -162,7 +165,7 @@ def _move(count: int, ties: Ties, ws: Workspace, q: np.ndarray) -> None:
     apply_ties(ties, q, ws.stack)
 
 
-@numba.njit(error_model="numpy", nogil=True)
+@inner
 def _take(count: int, q: np.ndarray, ws: Workspace) -> None:
     """Make ``q`` the current point."""
     for k in range(q.size):
@@ -171,7 +174,7 @@ def _take(count: int, q: np.ndarray, ws: Workspace) -> None:
         ws.theta[j] = q[ws.rows[j]]
 
 
-@numba.njit(error_model="numpy", nogil=True)
+@inner
 def _accept(count: int, ws: Workspace) -> None:
     """Make the trial point, with its Gram matrix, the current one."""
     _take(count, ws.trial, ws)
@@ -181,7 +184,7 @@ def _accept(count: int, ws: Workspace) -> None:
     _rescale(count, ws)
 
 
-@numba.njit(error_model="numpy", nogil=True)
+@inner
 def _rescale(count: int, ws: Workspace) -> None:
     """Column norms at the current point, and their running maximum as the damping's weight."""
     scale_of(ws.gram, count, ws.norm)
@@ -189,7 +192,7 @@ def _rescale(count: int, ws: Workspace) -> None:
         ws.weight[j] = max(ws.weight[j], ws.norm[j])
 
 
-@numba.njit(error_model="numpy", nogil=True)
+@inner
 def _any_flat(count: int, ws: Workspace) -> bool:
     """Whether a free parameter has no influence on the model here."""
     for j in range(count):
@@ -198,7 +201,7 @@ def _any_flat(count: int, ws: Workspace) -> bool:
     return False
 
 
-@numba.njit(error_model="numpy", nogil=True)
+@inner
 def _step_or_qr(
     structure: Structure,
     ties: Ties,
@@ -227,7 +230,7 @@ def _step_or_qr(
     return _solve(True, count, damping, ws) > RANK, True, True
 
 
-@numba.njit(error_model="numpy", nogil=True)
+@inner
 def _length(count: int, vector: np.ndarray, ws: Workspace) -> float:
     """Length of a vector of parameters in units of the damping's weights."""
     total = 0.0
@@ -236,7 +239,7 @@ def _length(count: int, vector: np.ndarray, ws: Workspace) -> float:
     return math.sqrt(total)
 
 
-@numba.njit(error_model="numpy", nogil=True)
+@inner
 def _steepest(count: int, ws: Workspace) -> float:
     """Length of the gradient in the same units: over the radius, it bounds the damping from above."""
     total = 0.0
@@ -246,7 +249,7 @@ def _steepest(count: int, ws: Workspace) -> float:
     return math.sqrt(total)
 
 
-@numba.njit(error_model="numpy", nogil=True)
+@inner
 def _damped_step(
     structure: Structure,
     ties: Ties,
@@ -295,7 +298,7 @@ def _damped_step(
     return damping, by_qr, factorised
 
 
-@numba.njit(error_model="numpy", nogil=True)
+@inner
 def _bend(
     structure: Structure,
     ties: Ties,
@@ -353,7 +356,7 @@ def _bend(
         ws.step[j] = ws.trial[j] + (0.5 * ws.step[j] if usable else 0.0)
 
 
-@numba.njit(error_model="numpy", nogil=True)
+@inner
 def _solve_for_gradient(count: int, damping: float, ws: Workspace) -> bool:
     """Solve with the triangular factor for the right-hand side ``J'b`` that stands in the Gram matrix."""
     factor = ws.jacobian
@@ -372,7 +375,7 @@ def _solve_for_gradient(count: int, damping: float, ws: Workspace) -> bool:
     return solved
 
 
-@numba.njit(error_model="numpy", nogil=True)
+@inner
 def _new_radius(radius: float, length: float, damping: float, gain: float, actual: float, slope: float) -> float:
     """Radius of the trust region after a step, by MINPACK's rules.
 
@@ -395,7 +398,7 @@ def _new_radius(radius: float, length: float, damping: float, gain: float, actua
     return radius
 
 
-@numba.njit(error_model="numpy", nogil=True)
+@inner
 def minimise_from(
     structure: Structure,
     ties: Ties,

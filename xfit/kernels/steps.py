@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
+
+from xfit.kernels.jit import inner
 
 #: A pivot of the Cholesky factor (unit-diagonal matrix) below this leaves fewer than about five digits: QR takes over.
 SMALLEST_PIVOT = 1e-10
@@ -23,14 +24,14 @@ RANK = 1e-13
 FREE, AT_LOWER, AT_UPPER, FLAT = 0, -1, 1, 2
 
 
-@numba.njit(error_model="numpy", nogil=True)
+@inner
 def scale_of(gram: np.ndarray, count: int, norm: np.ndarray) -> None:
     """Norms of the Jacobian's columns from the diagonal of the Gram matrix."""
     for j in range(count):
         norm[j] = math.sqrt(gram[j, j]) if gram[j, j] > 0 else 0.0
 
 
-@numba.njit(error_model="numpy", nogil=True)
+@inner
 def solve_cholesky(
     gram: np.ndarray,
     count: int,
@@ -108,7 +109,7 @@ def solve_cholesky(
     return smallest
 
 
-@numba.njit(error_model="numpy", nogil=True)
+@inner
 def triangularise(rows: np.ndarray, count: int, n: int) -> None:
     """Reduce ``count`` columns and a right-hand side of length ``n`` to triangular form by Householder reflections.
 
@@ -143,7 +144,7 @@ def triangularise(rows: np.ndarray, count: int, n: int) -> None:
             column[i] = 0.0
 
 
-@numba.njit(error_model="numpy", nogil=True)
+@inner
 def solve_triangular(
     factor: np.ndarray,
     count: int,
@@ -206,7 +207,7 @@ def solve_triangular(
     return smallest
 
 
-@numba.njit(error_model="numpy", nogil=True)
+@inner
 def _triangular_rank(work: np.ndarray, free: int, rows: int) -> float:
     """Triangularise and say how small the smallest diagonal entry is against its column."""
     triangularise(work, free, rows)
@@ -221,7 +222,7 @@ def _triangular_rank(work: np.ndarray, free: int, rows: int) -> float:
     return smallest
 
 
-@numba.njit(error_model="numpy", nogil=True)
+@inner
 def hold_at_bounds(
     gram: np.ndarray,
     count: int,
@@ -252,7 +253,7 @@ def hold_at_bounds(
     return free
 
 
-@numba.njit(error_model="numpy", nogil=True)
+@inner
 def clip_step(
     count: int, theta: np.ndarray, lower: np.ndarray, upper: np.ndarray, state: np.ndarray, step: np.ndarray
 ) -> int:
@@ -272,7 +273,7 @@ def clip_step(
     return clipped
 
 
-@numba.njit(error_model="numpy", nogil=True)
+@inner
 def bounded_step(
     gram: np.ndarray,
     factor: np.ndarray,
@@ -306,7 +307,7 @@ def bounded_step(
     return quality
 
 
-@numba.njit(error_model="numpy", nogil=True)
+@inner
 def predicted_decrease(
     gram: np.ndarray, factor: np.ndarray, by_qr: bool, count: int, step: np.ndarray
 ) -> tuple[float, float]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from xfit.compile.special import power
+from xfit.kernels.jit import inner
 
 #: Operations of the stack machine. Those from UNARY on take one operand, those from BINARY on two, SELECT three.
 OPERATIONS = (
@@ -60,7 +60,7 @@ class Ties(NamedTuple):
     constant: np.ndarray
 
 
-@numba.njit(error_model="numpy", nogil=True)
+@inner
 def _unary(code: int, a: float) -> float:
     """Apply a function of one operand."""
     if code == _EXP:
@@ -102,7 +102,7 @@ def _unary(code: int, a: float) -> float:
     return 0.5 * np.sign(a) + 0.5
 
 
-@numba.njit(error_model="numpy", nogil=True)
+@inner
 def _binary(code: int, a: float, b: float) -> float:
     """Apply an operation of two operands; comparisons give 1.0 or 0.0."""
     if code == _ADD:
@@ -130,7 +130,7 @@ def _binary(code: int, a: float, b: float) -> float:
     return 1.0 if a != b else 0.0
 
 
-@numba.njit(error_model="numpy", nogil=True)
+@inner
 def _run(ties: Ties, start: int, stop: int, q: np.ndarray, stack: np.ndarray) -> float:
     """Run the instructions from ``start`` to ``stop`` on the parameters ``q``."""
     top = 0
@@ -153,14 +153,14 @@ def _run(ties: Ties, start: int, stop: int, q: np.ndarray, stack: np.ndarray) ->
     return stack[0]
 
 
-@numba.njit(error_model="numpy", nogil=True)
+@inner
 def apply_ties(ties: Ties, q: np.ndarray, stack: np.ndarray) -> None:
     """Set the tied entries of ``q`` from the others, in place."""
     for t in range(ties.tied.size):
         q[ties.tied[t]] = _run(ties, ties.span[t], ties.span[t + 1], q, stack)
 
 
-@numba.njit(error_model="numpy", nogil=True)
+@inner
 def tie_derivatives(ties: Ties, q: np.ndarray, derivative: np.ndarray, stack: np.ndarray) -> None:
     """Evaluate every derivative of a tied parameter with respect to another at ``q``."""
     for d in range(ties.row.size):
