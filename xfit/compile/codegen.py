@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xfit import formula
-from xfit.kernels.layout import LANE_TILE, LANES, TILE
+from xfit.kernels.layout import LANE_TILE, LANES, PITCH
 
 if TYPE_CHECKING:
     import sympy
 
 #: Part of every cache key: raise it whenever the source below or the contract of a kernel changes.
-CODEGEN_VERSION = 1
+CODEGEN_VERSION = 2
 
 _HEADER = """\
 import math
@@ -69,7 +69,7 @@ def _tile_body(split: _Split, coordinates: tuple[str, ...], parameters: tuple[st
     lines = ["def kernel(x_, ldx, p_, f_, jac_, n, scratch_):"]
     lines += [f"    x = carray(x_, ({len(coordinates)}, ldx))"]
     lines += [f"    p = carray(p_, ({max(len(parameters), 1)},))"]
-    lines += [f"    f = carray(f_, ({TILE},))", f"    jac = carray(jac_, ({max(len(parameters), 1)}, {TILE}))"]
+    lines += [f"    f = carray(f_, ({PITCH},))", f"    jac = carray(jac_, ({max(len(parameters), 1)}, {PITCH}))"]
     lines += [f"    p{k} = p[{k}]" for k in range(len(parameters))]
     lines += [f"    {name} = {code}" for name, code in split.invariant]
     lines += ["    for i in range(n):"]

@@ -9,7 +9,7 @@ import numba
 
 from xfit.compile.cache import compile_function
 from xfit.component import FunctionKernel
-from xfit.kernels.layout import LANE_TILE, LANES, TILE
+from xfit.kernels.layout import LANE_TILE, LANES, PITCH
 
 #: Relative step of central differences: the cube root of the double's epsilon balances truncation and rounding.
 _STEP = 6.055454452393343e-06
@@ -67,8 +67,8 @@ def _source(kernel: FunctionKernel, kind: str) -> str:
         lines += ["    for i in range(n):", f"        for l in range({LANES}):"]
         pad, at, parameter = " " * 12, "i, l", "p[{}, l]"
     else:
-        lines += [f"    p = carray(p_, ({max(np_, 1)},))", f"    f = carray(f_, ({TILE},))"]
-        lines += [f"    jac = carray(jac_, ({max(np_, 1)}, {TILE}))", "    for i in range(n):"]
+        lines += [f"    p = carray(p_, ({max(np_, 1)},))", f"    f = carray(f_, ({PITCH},))"]
+        lines += [f"    jac = carray(jac_, ({max(np_, 1)}, {PITCH}))", "    for i in range(n):"]
         pad, at, parameter = " " * 8, "i", "p[{}]"
     lines += [f"{pad}x{d} = x[{d}, i]" for d in range(nx)]
     lines += [f"{pad}p{k} = {parameter.format(k)}" for k in range(np_)]

@@ -15,7 +15,7 @@ from xfit.compile.functions import load_function_kernel
 from xfit.compile.ties import compile_ties
 from xfit.component import FormulaKernel, FunctionKernel
 from xfit.kernels.evaluate import Structure
-from xfit.kernels.layout import LANE_TILE, LANES, TILE
+from xfit.kernels.layout import LANE_TILE, LANES, PITCH
 from xfit.kernels.ties import Ties
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def _load_kernel(kernel: Kernel, kind: str) -> Any:
     if isinstance(kernel, FunctionKernel):
         return load_function_kernel(kernel, kind)
     key = repr(
-        (CODEGEN_VERSION, kind, TILE, LANES, LANE_TILE, kernel.expression, kernel.coordinates, kernel.parameters)
+        (CODEGEN_VERSION, kind, PITCH, LANES, LANE_TILE, kernel.expression, kernel.coordinates, kernel.parameters)
     )
     return load_kernel(key, lambda: kernel_source(kernel.expression, kernel.coordinates, kernel.parameters, kind))
 

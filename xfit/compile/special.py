@@ -7,6 +7,9 @@ import math
 import numba
 import numpy as np
 
+#: Products and sums may fuse; nothing is reordered, for the range reductions below depend on their order.
+_vectorisable = numba.njit(error_model="numpy", fastmath={"contract"})
+
 _LOG2E = 1.4426950408889634
 _LN2_HI = 6.93147180369123816490e-01
 _LN2_LO = 1.90821492927058770002e-10
@@ -45,7 +48,7 @@ _Q0, _Q1, _Q2, _Q3, _Q4, _Q5, _Q6, _Q7, _Q8, _Q9 = _Q
 _ROUND = 6755399441055744.0
 
 
-@numba.njit(error_model="numpy")
+@_vectorisable
 def exp(x: float) -> float:
     """Exponential function, to about one unit in the last place.
 
@@ -65,7 +68,7 @@ def exp(x: float) -> float:
     return math.inf if x > 709.4 else value
 
 
-@numba.njit(error_model="numpy")
+@_vectorisable
 def log(x: float) -> float:
     """Natural logarithm; -inf at zero, NaN below."""
     tiny = x < 2.2250738585072014e-308
@@ -86,7 +89,7 @@ def log(x: float) -> float:
     return value if x >= 0.0 else math.nan
 
 
-@numba.njit(error_model="numpy")
+@_vectorisable
 def power(x: float, y: float) -> float:
     """x**y; for negative x NaN unless y is an integer."""
     base = abs(x)
@@ -99,19 +102,19 @@ def power(x: float, y: float) -> float:
     return 1.0 if (y == 0.0 or x == 1.0) else value
 
 
-@numba.njit(error_model="numpy")
+@_vectorisable
 def select(condition: bool, yes: float, no: float) -> float:
     """Choose between two values that are both computed, so that a loop over it still vectorises."""
     return yes if condition else no
 
 
-@numba.njit(error_model="numpy")
+@_vectorisable
 def heaviside(x: float) -> float:
     """Unit step, one half at zero."""
     return 0.5 * np.sign(x) + 0.5
 
 
-@numba.njit(error_model="numpy")
+@_vectorisable
 def sign(x: float) -> float:
     """Sign, zero at zero."""
     return np.sign(x)

@@ -9,8 +9,8 @@ import numpy as np
 
 from xfit.kernels.call import call_kernel
 from xfit.kernels.gram import add_gram
-from xfit.kernels.jit import entry, inner
-from xfit.kernels.layout import TILE
+from xfit.kernels.jit import allocating, entry, inner, sums
+from xfit.kernels.layout import PITCH, TILE
 from xfit.kernels.ties import Ties, tie_derivatives
 
 
@@ -88,31 +88,52 @@ def weigh(
     valid : bool
         False where a channel in use has a variance of zero or below.
     """
-    plain = variance.size == 0 and width.size == 0
+    plain = variance.size == 0 and width.size == 0 and where.size == 0
     used = 0
-    valid = True
+    invalid = 0
+    # Only arithmetic and selects in these loops, so that they vectorise; x - x is zero for finite x alone.
+    if plain:
+        for i in range(y.size):
+            finite = y[i] - y[i] == 0.0
+            weighted[i] = y[i] if finite else 0.0
+            factor[i] = 1.0 if finite else 0.0
+            used += 1 if finite else 0
+        return used == y.size, used, True
     for i in range(y.size):
-        m = width[i] if width.size else 1.0
-        keep = math.isfinite(y[i]) and (where.size == 0 or where[i])
-        if keep and variance.size:
-            if variance[i] <= 0:
-                valid = False
-                keep = False
-            elif math.isfinite(variance[i]):
-                m /= math.sqrt(variance[i])
-                weighted[i] = y[i] / math.sqrt(variance[i])
-            else:
-                keep = False
-        else:
-            weighted[i] = y[i]
-        if keep:
-            factor[i] = m
-            used += 1
-        else:
-            factor[i] = 0.0
-            weighted[i] = 0.0
-            plain = False
-    return plain, used, valid
+        factor[i] = 1.0 if y[i] - y[i] == 0.0 else 0.0
+    if where.size:
+        for i in range(y.size):
+            factor[i] = factor[i] if where[i] else 0.0
+    if variance.size:
+        for i in range(y.size):
+            v = variance[i]
+            invalid += 1 if v <= 0.0 and factor[i] > 0.0 else 0
+            factor[i] = factor[i] / math.sqrt(v) if v - v == 0.0 and v > 0.0 else 0.0
+    for i in range(y.size):
+        keep = factor[i] > 0.0
+        used += 1 if keep else 0
+        weighted[i] = y[i] * factor[i] if keep else 0.0
+    if width.size:
+        for i in range(y.size):
+            factor[i] *= width[i]
+    return False, used, invalid == 0
+
+
+@sums
+def sum_of_squares(values: np.ndarray) -> float:
+    """Sum of the squares of an array."""
+    total = 0.0
+    for i in range(values.size):
+        total += values[i] * values[i]
+    return total
+
+
+@allocating
+def aligned_rows(count: int) -> np.ndarray:
+    """Rows of a tile that begin at cache lines, so that no vector straddles two."""
+    raw = np.empty(count * PITCH + 8)
+    skip = (-(raw.ctypes.data // 8)) % 8
+    return raw[skip : skip + count * PITCH].reshape(count, PITCH)
 
 
 @inner
@@ -126,15 +147,12 @@ def fill_tile(
     n: int,
     tile: np.ndarray,
 ) -> None:
-    """Evaluate the model and its Jacobian on ``n`` channels from ``start``.
+    """Evaluate the Jacobian and add the model to the last row, on ``n`` channels from ``start``.
 
     Row ``k`` of ``tile`` becomes the derivative with respect to parameter ``k`` (chain rule of the ties
-    included), the row after the last parameter the model.
+    included); the row after the last parameter must hold what it is added to.
     """
     last = q.size
-    f = tile[last]
-    for i in range(n):
-        f[i] = 0.0
     for row in structure.idle:
         for i in range(n):
             tile[row, i] = 0.0
@@ -147,9 +165,9 @@ def fill_tile(
             q,
             structure.first[k],
             tile,
-            last * TILE,
+            last * PITCH,
             tile,
-            structure.first[k] * TILE,
+            structure.first[k] * PITCH,
             n,
             derivative,
         )
@@ -162,21 +180,35 @@ def fill_tile(
 
 
 @inner
-def residual_rows(
-    spectrum: Spectrum, start: int, n: int, rows: np.ndarray, count: int, last: int, tile: np.ndarray
+def deviation_tile(
+    structure: Structure,
+    ties: Ties,
+    x: np.ndarray,
+    spectrum: Spectrum,
+    q: np.ndarray,
+    rows: np.ndarray,
+    count: int,
+    derivative: np.ndarray,
+    start: int,
+    n: int,
+    tile: np.ndarray,
 ) -> None:
-    """Turn the model row of a tile into the residual and weigh the Jacobian rows in use.
+    """Fill a tile with the weighed Jacobian rows in use and, in the last row, model minus data.
 
     A channel that is left out has zeros everywhere, whatever the model is there (it may well be NaN).
     """
-    f = tile[last]
+    f = tile[q.size]
     y, m = spectrum.y, spectrum.m
     if spectrum.plain:
         for i in range(n):
-            f[i] = y[start + i] - f[i]
+            f[i] = -y[start + i]
+        fill_tile(structure, ties, x, q, derivative, start, n, tile)
         return
     for i in range(n):
-        f[i] = y[start + i] - m[start + i] * f[i] if m[start + i] != 0.0 else 0.0
+        f[i] = 0.0
+    fill_tile(structure, ties, x, q, derivative, start, n, tile)
+    for i in range(n):
+        f[i] = m[start + i] * f[i] - y[start + i] if m[start + i] != 0.0 else 0.0
     for j in range(count):
         row = tile[rows[j]]
         for i in range(n):
@@ -219,9 +251,10 @@ def gram_at(
     tie_derivatives(ties, q, derivative, stack)
     for start in range(0, spectrum.y.size, TILE):
         n = min(TILE, spectrum.y.size - start)
-        fill_tile(structure, ties, x, q, derivative, start, n, tile)
-        residual_rows(spectrum, start, n, rows, count, q.size, tile)
+        deviation_tile(structure, ties, x, spectrum, q, rows, count, derivative, start, n, tile)
         add_gram(tile, rows, count + 1, n, gram)
+    for j in range(count):
+        gram[count, j] = -gram[count, j]
     return gram[count, count]
 
 
@@ -243,11 +276,12 @@ def jacobian_at(
     tie_derivatives(ties, q, derivative, stack)
     for start in range(0, spectrum.y.size, TILE):
         n = min(TILE, spectrum.y.size - start)
-        fill_tile(structure, ties, x, q, derivative, start, n, tile)
-        residual_rows(spectrum, start, n, rows, count, q.size, tile)
-        for j in range(count + 1):
+        deviation_tile(structure, ties, x, spectrum, q, rows, count, derivative, start, n, tile)
+        for j in range(count):
             for i in range(n):
                 jacobian[j, start + i] = tile[rows[j], i]
+        for i in range(n):
+            jacobian[count, start + i] = -tile[q.size, i]
 
 
 @entry
@@ -276,11 +310,13 @@ def evaluate_pixels(
         Written in place.
     """
     last = values.shape[1]
-    tile = np.empty((last + 1, TILE))
+    tile = aligned_rows(last + 1)
     scratch = np.zeros(max(ties.row.size, 1))
     for i in pixels:
         for start in range(0, x.shape[1], TILE):
             n = min(TILE, x.shape[1] - start)
+            for c in range(n):
+                tile[last, c] = 0.0
             fill_tile(structure, ties, x, values[i], scratch, start, n, tile)
             for c in range(n):
                 out[i, start + c] = tile[last, c] * (width[start + c] if width.size else 1.0)

@@ -48,7 +48,7 @@ def add_gram(tile: np.ndarray, rows: np.ndarray, count: int, n: int, gram: np.nd
 
     Parameters
     ----------
-    tile : float64 (all rows, TILE)
+    tile : float64 (all rows, PITCH)
         Jacobian rows and the residual.
     rows : int64 (at least count rounded up to a multiple of three,)
         Which rows of the tile; what fills up the last group of three repeats a row and is not kept.

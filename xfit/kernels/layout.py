@@ -5,6 +5,9 @@ from __future__ import annotations
 #: Channels that a "tile" kernel is given at a time: all rows of a Jacobian tile stay in the first or second level cache.
 TILE = 512
 
+#: Length of a tile's row: not a power of two, or all rows would compete for the same lines of the cache.
+PITCH = TILE + 8
+
 #: Pixels that a "lanes" kernel fits side by side: two AVX-512 or four AVX2 vectors of doubles.
 LANES = 16
 

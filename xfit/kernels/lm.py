@@ -16,7 +16,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xfit.kernels.evaluate import Spectrum, Structure, fill_tile, gram_at, jacobian_at, residual_rows
+from xfit.kernels.evaluate import (
+    Spectrum,
+    Structure,
+    aligned_rows,
+    deviation_tile,
+    gram_at,
+    jacobian_at,
+    sum_of_squares,
+)
 from xfit.kernels.jit import allocating, inner
 from xfit.kernels.layout import TILE
 from xfit.kernels.status import CONVERGED, MAX_NFEV, NONFINITE_MODEL, SINGULAR
@@ -63,6 +71,7 @@ class Workspace(NamedTuple):
     norm: np.ndarray
     weight: np.ndarray
     state: np.ndarray
+    chosen: np.ndarray
     step: np.ndarray
     work: np.ndarray
     tile: np.ndarray
@@ -98,9 +107,10 @@ def workspace(n_parameters: int, count: int, n_channels: int, n_derivatives: int
         np.empty(count),
         np.empty(count),
         np.empty(count, np.int64),
+        np.empty(count, np.int64),
         np.empty(count),
         np.empty((count + 1, max(2 * count, count + 1))),
-        np.empty((n_parameters + 1, TILE)),
+        aligned_rows(n_parameters + 1),
         np.empty((count + 1, n_channels)),
         np.empty((count + 1, n_channels)),
         np.empty(count),
@@ -147,6 +157,7 @@ def _solve(by_qr: bool, count: int, damping: float, ws: Workspace) -> float:
         ws.lower,
         ws.upper,
         ws.state,
+        ws.chosen,
         ws.work,
         ws.step,
     )
@@ -330,10 +341,9 @@ def _bend(
             residual[i] += row[i] * ws.step[j]
     for first in range(0, n, TILE):
         size = min(TILE, n - first)
-        fill_tile(structure, ties, x, ws.trial, ws.derivative, first, size, ws.tile)
-        residual_rows(spectrum, first, size, ws.rows, 0, ws.q.size, ws.tile)
+        deviation_tile(structure, ties, x, spectrum, ws.trial, ws.rows, 0, ws.derivative, first, size, ws.tile)
         for i in range(size):
-            residual[first + i] += ws.tile[ws.q.size, i] / _PROBE
+            residual[first + i] -= ws.tile[ws.q.size, i] / _PROBE
     for j in range(count):
         total = 0.0
         row = ws.curve[j]
@@ -349,7 +359,9 @@ def _bend(
     if by_qr:
         solved = _solve_for_gradient(count, damping, ws)
     else:
-        solved = solve_cholesky(ws.gram, count, ws.norm, damping, ws.weight, ws.state, ws.work, ws.step) > 0.0
+        solved = (
+            solve_cholesky(ws.gram, count, ws.norm, damping, ws.weight, ws.state, ws.chosen, ws.work, ws.step) > 0.0
+        )
     usable = solved and _length(count, ws.step, ws) <= 0.75 * length
     for j in range(count):
         ws.gram[count, j] = ws.bend[j]
@@ -433,15 +445,13 @@ def minimise_from(
     _take(count, ws.q, ws)
     _rescale(count, ws)
     dof = max(spectrum.used - count, 1)
-    floor = 0.0
-    for value in spectrum.y:
-        floor += value * value
-    floor *= _EPS**2
+    floor = _EPS**2 * sum_of_squares(spectrum.y)
     radius = reach * _length(count, ws.theta, ws)
     if radius == 0.0:
         radius = reach * math.sqrt(max(chisq, floor)) if chisq > 0.0 else reach
     damping = 0.0
     promise = math.inf
+    fall_before = 1.0
     full_steps = 0
     factorised = False
     while True:
@@ -451,9 +461,10 @@ def minimise_from(
         loose = max(1e-6 * chisq / dof, enough)
         if solved:
             slope, decrease = predicted_decrease(ws.gram, ws.jacobian, by_qr, count, ws.step)
-            # After a full step the promise falls by about the factor that it fell by last time.
-            rate = min(decrease / promise, 1.0) if full_steps >= 2 else 1.0
-            promise = decrease
+            # After a full step the promise falls by about the factor that it fell by the last two times.
+            fall = decrease / promise if full_steps >= 1 else 1.0
+            rate = min(max(fall, fall_before), 1.0)
+            promise, fall_before = decrease, fall
             if decrease * rate <= enough and decrease <= loose:
                 if _any_flat(count, ws):
                     return Outcome(SINGULAR, chisq, nfev, by_qr)

@@ -39,6 +39,7 @@ def solve_cholesky(
     damping: float,
     weight: np.ndarray,
     state: np.ndarray,
+    chosen: np.ndarray,
     work: np.ndarray,
     step: np.ndarray,
 ) -> float:
@@ -56,6 +57,8 @@ def solve_cholesky(
         Scale of each parameter in the damping term.
     state : int64 (count,)
         FREE, or held where ``step`` says.
+    chosen : int64 (count,)
+        Scratch.
     work : float64 (count, count + 1)
         Scratch.
     step : float64 (count,)
@@ -66,46 +69,44 @@ def solve_cholesky(
     float
         The smallest squared pivot of the scaled matrix, or a negative number where it is not positive.
     """
-    smallest = 1.0
+    free = 0
     for i in range(count):
-        if state[i] != FREE:
-            continue
+        if state[i] == FREE:
+            chosen[free] = i
+            free += 1
+    smallest = 1.0
+    for a in range(free):
+        i = chosen[a]
         right = gram[count, i]
-        for j in range(count):
-            if state[j] != FREE and step[j] != 0.0:
-                right -= (gram[i, j] if j <= i else gram[j, i]) * step[j]
-        work[i, count] = right / norm[i]
-        for j in range(i):
-            if state[j] == FREE:
-                work[i, j] = gram[i, j] / (norm[i] * norm[j])
-        work[i, i] = 1.0 + damping * (weight[i] / norm[i]) ** 2
-        for j in range(i + 1):
-            if state[j] != FREE:
-                continue
-            total = work[i, j]
-            for k in range(j):
-                if state[k] == FREE:
-                    total -= work[i, k] * work[j, k]
-            if i == j:
-                smallest = min(smallest, total)
-                if not total > 0.0:
-                    return -1.0
-                work[i, i] = math.sqrt(total)
-            else:
-                work[i, j] = total / work[j, j]
-        total = work[i, count]
-        for k in range(i):
-            if state[k] == FREE:
-                total -= work[i, k] * work[k, count]
-        work[i, count] = total / work[i, i]
-    for i in range(count - 1, -1, -1):
-        if state[i] != FREE:
-            continue
-        total = work[i, count]
-        for k in range(i + 1, count):
-            if state[k] == FREE:
-                total -= work[k, i] * step[k] * norm[k]
-        step[i] = total / work[i, i] / norm[i]
+        if free < count:
+            for j in range(count):
+                if state[j] != FREE:
+                    right -= (gram[i, j] if j <= i else gram[j, i]) * step[j]
+        row = work[a]
+        for b in range(a):
+            total = gram[i, chosen[b]] / (norm[i] * norm[chosen[b]])
+            other = work[b]
+            for k in range(b):
+                total -= row[k] * other[k]
+            row[b] = total * other[b]
+        total = 1.0 + damping * (weight[i] / norm[i]) ** 2
+        for k in range(a):
+            total -= row[k] * row[k]
+        smallest = min(smallest, total)
+        if not total > 0.0:
+            return -1.0
+        # The diagonal holds the inverse: one division a row.
+        row[a] = 1.0 / math.sqrt(total)
+        total = right / norm[i]
+        for k in range(a):
+            total -= row[k] * work[k, count]
+        row[count] = total * row[a]
+    for a in range(free - 1, -1, -1):
+        total = work[a, count]
+        for k in range(a + 1, free):
+            total -= work[k, a] * work[k, count]
+        work[a, count] = total * work[a, a]
+        step[chosen[a]] = work[a, count] / norm[chosen[a]]
     return smallest
 
 
@@ -286,6 +287,7 @@ def bounded_step(
     lower: np.ndarray,
     upper: np.ndarray,
     state: np.ndarray,
+    chosen: np.ndarray,
     work: np.ndarray,
     step: np.ndarray,
 ) -> float:
@@ -299,7 +301,7 @@ def bounded_step(
             if quality <= RANK:
                 return quality
         else:
-            quality = min(quality, solve_cholesky(gram, count, norm, damping, weight, state, work, step))
+            quality = min(quality, solve_cholesky(gram, count, norm, damping, weight, state, chosen, work, step))
             if quality <= 0.0:
                 return quality
         if clip_step(count, theta, lower, upper, state, step) == 0:
