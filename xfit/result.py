@@ -87,7 +87,8 @@ def assemble(
         "xfit_scale_covariance": int(options.scale_covariance),
         **{f"xfit_{key}": value for key, value in how.items()},
     }
-    result = xr.Dataset(variables, coords=coords, attrs=attrs)
+    # How the data's file encoded its coordinates is no business of the file that the result goes to.
+    result = xr.Dataset(variables, coords=coords, attrs=attrs).drop_encoding()
     result["chisq"].attrs["units"] = result["loss"].attrs["units"] = ""
     if not axes.navigation and isinstance(packed, np.ndarray):
         result.attrs["message"] = DESCRIPTIONS[int(result["status"])]
