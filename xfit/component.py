@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from xfit.parameters import Parameter
+from xfit.ties import known_value
 
 if TYPE_CHECKING:
     from xfit.model import Model
@@ -125,23 +126,19 @@ class Component:
         set_(self, "parameters", tuple(parameters.values()))
         set_(self, "_name", _checked_name(type(self).__name__ if name is None else name))
         for parameter in self.parameters:
-            parameter.component = self
+            parameter._component = self
         unknown = [key for key in values if key not in parameters]
         if unknown:
-            raise TypeError(
-                f"{type(self).__name__} has no parameter {', '.join(map(repr, unknown))}; it has {', '.join(parameters)}"
-            )
+            known = ", ".join(parameters)
+            raise TypeError(f"{type(self).__name__} has no parameter {', '.join(map(repr, unknown))}; it has {known}")
         for key, value in values.items():
-            if isinstance(value, Mapping):
-                self._by_name[key].set(**value)
-            else:
-                self._by_name[key].value = value
+            self._by_name[key].assign(value)
 
     # --- names
 
     @property
     def name(self) -> str:
-        """Name; unique within a model."""
+        """Name; unique within a model. Ties follow when it is changed."""
         return self._name
 
     @name.setter
@@ -149,12 +146,11 @@ class Component:
         name = _checked_name(name)
         if name == self._name:
             return
-        if self.model is not None:
-            if name in (component.name for component in self.model):
-                raise ValueError(f"another component is already called {name!r}")
-            replacements = {p.full_name: f"{name}.{p.name}" for p in self.parameters}
-            for parameter in self.model.parameters:
-                parameter.rename_reference(replacements)
+        if self.model is not None and name in (component.name for component in self.model):
+            raise ValueError(f"another component is already called {name!r}")
+        replacements = {p.full_name: f"{name}.{p.name}" for p in self.parameters}
+        for parameter in self.parameters if self.model is None else self.model.parameters:
+            parameter.rename_references(replacements)
         object.__setattr__(self, "_name", name)
 
     @property
@@ -231,8 +227,8 @@ class Component:
     def __iter__(self) -> Iterator[Parameter]:
         return iter(self.parameters)
 
-    def __contains__(self, name: object) -> bool:
-        return name in self._by_name
+    def __contains__(self, item: object) -> bool:
+        return any(item is parameter or item == key for key, parameter in self._by_name.items())
 
     def __getattr__(self, name: str) -> Parameter:
         by_name = self.__dict__.get("_by_name", {})
@@ -267,18 +263,33 @@ class Component:
 
     def copy(self) -> Component:
         """Return a copy that is in no model; its ties stay as formulas."""
-        new = copy.copy(self)
+        new = type(self).__new__(type(self))
+        new.__dict__.update(self.__dict__)
         set_ = object.__setattr__
         set_(new, "model", None)
         set_(new, "_by_name", {key: parameter.copy() for key, parameter in self._by_name.items()})
         set_(new, "parameters", tuple(new._by_name.values()))
         mine = dict(zip(map(id, self.parameters), new.parameters, strict=True))
         for old, parameter in zip(self.parameters, new.parameters, strict=True):
-            parameter.component = new
+            parameter._component = new
+            if old.is_tied and (value := known_value(old)) is not None:
+                parameter._value = value
             if old._twin is not None:
                 # A twin within the component follows the copy; one elsewhere becomes a formula by name.
                 parameter._twin = mine.get(id(old._twin))
                 parameter._tie = None if parameter._twin is not None else old.tie_formula
+        return new
+
+    def __copy__(self) -> Component:
+        return self.copy()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Component:
+        if self.model is None or id(self.model) not in memo:
+            # A copy of the component alone: it must not drag a copy of its model along.
+            memo[id(self)] = new = self.copy()
+            return new
+        memo[id(self)] = new = type(self).__new__(type(self))
+        new.__dict__.update(copy.deepcopy(self.__dict__, memo))
         return new
 
     def __eq__(self, other: object) -> bool:
@@ -287,10 +298,8 @@ class Component:
         return (
             type(self) is type(other)
             and (self.name, self.active, self.kernel) == (other.name, other.active, other.kernel)
-            and self.parameters == other.parameters
+            and (self.parameters, self.options) == (other.parameters, other.options)
         )
-
-    __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         kind = type(self).__name__

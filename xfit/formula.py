@@ -19,6 +19,7 @@ MAX_DEPTH = 60
 MAX_NODES = 2000
 MAX_INTEGER = 10**18
 MAX_EXPONENT = 64
+MAX_EXTREMA = 16
 
 #: Functions that a formula may call, with the number of their arguments.
 FUNCTIONS: dict[str, int] = {
@@ -45,6 +46,9 @@ ALIASES = {
 }
 
 CONSTANTS = ("pi", "E")
+
+#: Functions that overflow, or take sympy long, for large constants.
+_STEEP = ("exp", "sinh", "cosh", "tanh", "erf", "erfc", "gamma", "loggamma", "digamma")
 
 _COMPARISONS: dict[type[ast.cmpop], str] = {
     ast.Lt: "StrictLessThan",
@@ -116,10 +120,18 @@ def _check_text(text: str) -> None:
         raise _refuse(text, f"longer than {MAX_LENGTH} characters")
     if any(ch < " " and ch not in "\t\n\r" for ch in text):
         raise _refuse(text, "control characters are not allowed")
-    if "^" in text:
+
+
+def _check_code(text: str, replaced: str) -> None:
+    """Check a text in which component names in backticks have been replaced: they may contain anything."""
+    if "^" in replaced:
         raise _refuse(text, "'^' is not a power; write **")
+    for name in re.findall(r"[^\W\d]\w*", replaced):
+        # Python's parser would silently take another name, the normal form, for it.
+        if unicodedata.normalize("NFKC", name) != name:
+            raise _refuse(text, f"the name {name!r} is not in normal form")
     depth = 0
-    for ch in text:
+    for ch in replaced:
         depth += (ch in "([{") - (ch in ")]}")
         if depth > MAX_DEPTH:
             raise _refuse(text, f"nested deeper than {MAX_DEPTH} levels")
@@ -129,6 +141,7 @@ def _statements(text: str) -> tuple[ast.expr, dict[str, ast.expr], dict[str, str
     """Split HyperSpy's ``;`` substitutions: the expression, the definitions after it, and quoted names."""
     _check_text(text)
     replaced, quoted = _quote_names(text)
+    _check_code(text, replaced)
     head, *rest = replaced.split(";")
     if not head.strip():
         raise _refuse(text, "the expression before the first ';' is empty")
@@ -174,22 +187,35 @@ class _Builder:
         self.quoted = quoted
         self.open: list[str] = []
         self.done: dict[str, sympy.Expr] = {}
+        self.sizes: dict[str, int] = {}
+        self.parts = 0
+        self.extrema = 0
 
     def build(self, node: ast.AST) -> sympy.Expr:
         """Build the expression of a node."""
-        handler: Callable[[Any], sympy.Expr] | None = {
+        handlers: dict[type[ast.AST], Callable[[Any], sympy.Expr]] = {
             ast.Constant: self._constant,
             ast.Name: self._name,
             ast.Attribute: self._attribute,
             ast.UnaryOp: self._unary,
             ast.BinOp: self._binary,
             ast.Call: self._call,
-        }.get(type(node))
+        }
+        handler = handlers.get(type(node))
         if handler is None:
             raise _refuse(
                 self.text, f"{type(node).__name__} is not allowed; use numbers, names, + - * / ** and functions"
             )
-        return handler(node)
+        self._count(1)
+        expr = handler(node)
+        _check_coefficient(self.text, expr)
+        return expr
+
+    def _count(self, parts: int) -> None:
+        """Count parts as if every definition were written out wherever it is used."""
+        self.parts += parts
+        if self.parts > MAX_NODES:
+            raise _refuse(self.text, f"more than {MAX_NODES} parts when its definitions are written out")
 
     def _constant(self, node: ast.Constant) -> sympy.Expr:
         import sympy
@@ -221,10 +247,14 @@ class _Builder:
     def _defined(self, name: str) -> sympy.Expr:
         if name in self.open:
             raise _refuse(self.text, f"the definitions {' -> '.join([*self.open, name])} go in a circle")
-        if name not in self.done:
+        if name in self.done:
+            self._count(self.sizes[name])
+        else:
+            before = self.parts
             self.open.append(name)
             self.done[name] = self.build(self.definitions[name])
             self.open.pop()
+            self.sizes[name] = self.parts - before
         return self.done[name]
 
     def _attribute(self, node: ast.Attribute) -> sympy.Expr:
@@ -258,8 +288,9 @@ class _Builder:
             value = _real(self.text, exponent)
             if abs(value) > MAX_EXPONENT:
                 raise _refuse(self.text, f"the exponent {value:g} is beyond {MAX_EXPONENT}")
-            if base.is_number:
-                _bounded_number(self.text, base, value)
+            factor = base if base.is_number else base.as_coeff_Mul()[0]
+            if factor != 1:
+                _bounded_number(self.text, factor, value)
         return base**exponent
 
     def _call(self, node: ast.Call) -> sympy.Expr:
@@ -277,7 +308,11 @@ class _Builder:
         if name == "where":
             return self._where(node)
         args = [self.build(arg) for arg in node.args]
-        if all(arg.is_number for arg in args):
+        if name in ("minimum", "maximum"):
+            self.extrema += 1
+            if self.extrema > MAX_EXTREMA:
+                raise _refuse(self.text, f"more than {MAX_EXTREMA} calls of minimum() and maximum()")
+        if name in _STEEP and all(arg.is_number for arg in args):
             for arg in args:
                 if abs(_real(self.text, arg)) > 700:
                     raise _refuse(self.text, f"{name}() of a constant beyond 700")
@@ -294,6 +329,8 @@ class _Builder:
             raise _refuse(self.text, "where() compares with < <= > >= == or !=")
         left, right = self.build(condition.left), self.build(condition.comparators[0])
         test = getattr(sympy, relation)(left, right)
+        if test.has(sympy.Piecewise):
+            raise _refuse(self.text, "the comparison in where() must not contain another where()")
         return sympy.Piecewise((self.build(node.args[1]), test), (self.build(node.args[2]), True))
 
 
@@ -311,6 +348,21 @@ def _apply(name: str, args: list[sympy.Expr]) -> sympy.Expr:
         return sympy.Heaviside(args[0], sympy.Rational(1, 2))
     known = {"abs": "Abs", "minimum": "Min", "maximum": "Max"}
     return getattr(sympy, known.get(name, name))(*args)
+
+
+def _in_whitelist(text: str, expr: sympy.Expr) -> sympy.Expr:
+    """Undo simplifications of sympy that lead to functions outside the whitelist; all values are real here."""
+    import sympy
+
+    if expr.has(sympy.re, sympy.im, sympy.conjugate, sympy.cot):
+        expr = expr.replace(sympy.re, lambda arg: arg).replace(sympy.im, lambda arg: sympy.Integer(0))
+        expr = expr.replace(sympy.conjugate, lambda arg: arg).replace(sympy.cot, lambda arg: 1 / sympy.tan(arg))
+    expr = expr.xreplace({sympy.EulerGamma: sympy.Float(float(sympy.EulerGamma), 17)})
+    known = {*FUNCTIONS, *ALIASES, "Piecewise", "polygamma"}
+    for function in expr.atoms(sympy.Function):
+        if type(function).__name__ not in known:
+            raise _refuse(text, f"it contains {function}, which can't be computed")
+    return expr
 
 
 def _real(text: str, expr: sympy.Expr) -> float:
@@ -331,11 +383,22 @@ def _bounded_number(text: str, base: sympy.Expr, exponent: float) -> None:
         raise _refuse(text, "division by zero")
 
 
+def _check_coefficient(text: str, expr: sympy.Expr) -> None:
+    """Refuse an expression whose leading number a float can't hold."""
+    coefficient = expr.as_coeff_Mul()[0]
+    if coefficient == 0:
+        return
+    try:
+        value = float(coefficient)
+    except OverflowError:
+        value = math.inf
+    if value == 0 or not math.isfinite(value):
+        raise _refuse(text, "a number overflows or underflows")
+
+
 def _check_name(text: str, name: str) -> None:
     if name.startswith("__"):
         raise _refuse(text, f"names must not begin with two underscores: {name!r}")
-    if unicodedata.normalize("NFKC", name) != name:
-        raise _refuse(text, f"the name {name!r} is not in normal form")
 
 
 def _dotted(text: str, node: ast.Attribute, quoted: Mapping[str, str]) -> str:
@@ -371,8 +434,14 @@ def parse(text: str) -> sympy.Expr:
     try:
         expr = builder.build(tree)
         unused = [name for name in definitions if name not in builder.done]
+        expr = _in_whitelist(text, expr)
+    except FormulaError:
+        raise
     except RecursionError:
         raise _refuse(text, "nested too deeply") from None
+    except (TypeError, ValueError, ArithmeticError, NotImplementedError, AttributeError) as error:
+        # Comparing what is not real, for instance.
+        raise _refuse(text, f"{error}") from None
     if unused:
         raise _refuse(text, f"{', '.join(unused)} defined but not used")
     import sympy
@@ -447,7 +516,9 @@ def derivative(expr: sympy.Expr, name: str) -> sympy.Expr:
     # A sign or step is constant almost everywhere: as an opaque constant it has the derivative zero.
     steps = expr.atoms(sympy.Heaviside, sympy.sign)
     frozen = {step: sympy.Dummy(f"step{k}", real=True) for k, step in enumerate(sorted(steps, key=str))}
-    result = expr.xreplace(frozen).diff(symbol(name)).xreplace({value: key for key, value in frozen.items()})
+    absolute = _absolute()
+    result = expr.xreplace(frozen).replace(sympy.Abs, absolute).diff(symbol(name)).replace(absolute, sympy.Abs)
+    result = result.xreplace({value: key for key, value in frozen.items()})
     result = result.replace(sympy.Heaviside, lambda arg, *_: sympy.Heaviside(arg, sympy.Rational(1, 2)))
     result = result.replace(sympy.DiracDelta, lambda *_: sympy.Integer(0))
     result = result.replace(
@@ -456,6 +527,21 @@ def derivative(expr: sympy.Expr, name: str) -> sympy.Expr:
     if result.has(sympy.Derivative, sympy.Subs) or any(a.args[0] != 0 for a in result.atoms(sympy.polygamma)):
         raise FormulaError(f"no derivative of {to_text(expr)!r} with respect to {name!r} in closed form")
     return result
+
+
+@lru_cache(maxsize=1)
+def _absolute() -> Any:
+    """Return a stand-in for the absolute value, with the derivative for real arguments even if sympy is not sure."""
+    import sympy
+
+    class Absolute(sympy.Function):
+        def fdiff(self, argindex: int = 1) -> Any:
+            return sympy.sign(self.args[0])
+
+        def _eval_is_nonnegative(self) -> bool:
+            return True
+
+    return Absolute
 
 
 def linear_parameters(expr: sympy.Expr, candidates: Sequence[str]) -> tuple[str, ...]:
@@ -469,8 +555,16 @@ def linear_parameters(expr: sympy.Expr, candidates: Sequence[str]) -> tuple[str,
     candidates : sequence of str
         Names to try, in order.
     """
+    import sympy
+
+    # Nothing is linear in what decides where a kink or step lies, though derivatives on either side may be constant.
+    kinked: list[sympy.Basic] = [c for piecewise in expr.atoms(sympy.Piecewise) for _, c in piecewise.args]
+    kinked += expr.atoms(sympy.Abs, sympy.sign, sympy.Heaviside, sympy.Min, sympy.Max)
+    excluded = set().union(*(part.free_symbols for part in kinked))
     chosen: list[str] = []
     for name in candidates:
+        if symbol(name) in excluded:
+            continue
         first = expr.diff(symbol(name))
         if all(_vanishes(first, other) for other in [*chosen, name]):
             chosen.append(name)

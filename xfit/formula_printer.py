@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import keyword
+import unicodedata
 from typing import Any
 
 from sympy.printing.str import StrPrinter
+
+from xfit.formula import MAX_INTEGER
 
 _NAMES = {"Abs": "abs", "Min": "minimum", "Max": "maximum", "Heaviside": "heaviside"}
 
@@ -13,12 +17,22 @@ class FormulaPrinter(StrPrinter):
     """Prints with the names of the whitelist, floats to the last digit, component names in backticks where needed."""
 
     def _print_Symbol(self, expr: Any) -> str:
-        component, dot, parameter = str(expr.name).partition(".")
-        if dot and not component.isidentifier():
+        component, dot, parameter = str(expr.name).rpartition(".")
+        plain = component.isidentifier() and not keyword.iskeyword(component) and not component.startswith("__")
+        if dot and not (plain and unicodedata.normalize("NFKC", component) == component):
             return f"`{component}`.{parameter}"
         return str(expr.name)
 
     def _print_Float(self, expr: Any) -> str:
+        return repr(float(expr))
+
+    def _print_Integer(self, expr: Any) -> str:
+        # Larger integers than a formula may contain come from products and gamma().
+        return str(super()._print_Integer(expr)) if abs(expr.p) <= MAX_INTEGER else repr(float(expr))
+
+    def _print_Rational(self, expr: Any) -> str:
+        if max(abs(expr.p), expr.q) <= MAX_INTEGER:
+            return str(super()._print_Rational(expr))
         return repr(float(expr))
 
     def _print_Exp1(self, expr: Any) -> str:

@@ -6,7 +6,7 @@ import copy
 import difflib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, overload
 
 from xfit import ties
@@ -17,7 +17,8 @@ from xfit.parameters import Parameter
 class Model:
     """An ordered set of components, added up.
 
-    It behaves as a list of components and as a mapping by their names; ``m.Fe`` is ``m["Fe"]`` and ``m["Fe.A"]`` a parameter.
+    It behaves as a list of components and as a mapping by their names; ``m.Fe`` is ``m["Fe"]``, and ``m["Fe.A"]`` a
+    parameter.
 
     Parameters
     ----------
@@ -43,10 +44,8 @@ class Model:
     def __init__(self, components: Iterable[Component] = (), name: str | None = None) -> None:
         if isinstance(components, Component):
             raise TypeError("components must be a list: Model([component])")
-        if name is not None and not isinstance(name, str):
-            raise TypeError(f"name={name!r} must be text or None")
         object.__setattr__(self, "_components", [])
-        object.__setattr__(self, "name", name)
+        self.name = name
         self.extend(components)
 
     # --- list and mapping
@@ -63,27 +62,22 @@ class Model:
         ValueError
             For a component that is in this or another model.
         """
-        if not isinstance(component, Component):
-            raise TypeError(f"only components can be added to a model, not {type(component).__name__}")
-        if component.model is self:
-            raise ValueError(f"component {component.name!r} is in the model already")
-        if component.model is not None:
-            raise ValueError(f"component {component.name!r} is in another model; add component.copy()")
-        component.name = self._unique(component.name)
-        object.__setattr__(component, "model", self)
-        self._components.append(component)
-
-    def _unique(self, name: str) -> str:
-        taken = {component.name for component in self._components}
-        found, number = name, 0
-        while found in taken:
-            found, number = f"{name}_{number}", number + 1
-        return found
+        self.extend([component])
 
     def extend(self, components: Iterable[Component]) -> None:
-        """Add several components; see `append`."""
-        for component in list(components):
-            self.append(component)
+        """Add several components, all or, if one of them can't be added, none; see `append`."""
+        added = list(components)
+        for k, component in enumerate(added):
+            if not isinstance(component, Component):
+                raise TypeError(f"only components can be added to a model, not {type(component).__name__}")
+            if component.model is self or any(component is other for other in added[:k]):
+                raise ValueError(f"component {component.name!r} is in the model already")
+            if component.model is not None:
+                raise ValueError(f"component {component.name!r} is in another model; add component.copy()")
+        for component in added:
+            component.name = _unique(component.name, {other.name for other in self._components})
+            object.__setattr__(component, "model", self)
+            self._components.append(component)
 
     def remove(self, which: Component | str | int | Iterable[Component | str | int]) -> None:
         """Take components out, by object, name or position.
@@ -100,12 +94,15 @@ class Model:
             used = set(_names(parameter.tie_formula))
             if parameter.full_name not in leaving and used & leaving:
                 raise ValueError(
-                    f"{parameter.full_name} is tied to {parameter.tie_formula!r}; untie it before removing that component"
+                    f"{parameter.full_name} is tied to {parameter.tie_formula!r}; untie it before removing its source"
                 )
+        # All are untied while the others are still there to give the values that stay.
         for component in chosen:
+            own = {p.full_name for p in component.parameters}
             for parameter in component.parameters:
-                if set(_names(parameter.tie_formula)) - {p.full_name for p in component.parameters}:
+                if set(_names(parameter.tie_formula)) - own:
                     parameter.untie()
+        for component in chosen:
             self._components[:] = [c for c in self._components if c is not component]
             object.__setattr__(component, "model", None)
 
@@ -120,6 +117,8 @@ class Model:
         return iter(self._components)
 
     def __contains__(self, item: object) -> bool:
+        if isinstance(item, str) and "." in item:
+            return item in {parameter.full_name for parameter in self.parameters}
         return any(item is c or item == c.name for c in self._components)
 
     @overload
@@ -155,17 +154,21 @@ class Model:
         raise KeyError(f"no component {label!r}; {hint}the model has {names}")
 
     def __getattr__(self, name: str) -> Component:
-        for component in self.__dict__.get("_components", ()):
-            if name in (component.name, _slug(component.name)):
-                return component
+        components = self.__dict__.get("_components", ())
+        for label in (lambda c: c.name, lambda c: _slug(c.name)):
+            for component in components:
+                if name == label(component):
+                    return component
         if name.startswith("__"):
             raise AttributeError(name)
-        names = [component.name for component in self.__dict__.get("_components", ())]
+        names = [component.name for component in components]
         raise AttributeError(f"the model has no component or attribute {name!r}; components: {names}")
 
     def __setattr__(self, name: str, value: object) -> None:
         if name != "name":
             raise AttributeError(f"a model has no attribute {name!r} to set; add components with append()")
+        if value is not None and not isinstance(value, str):
+            raise TypeError(f"a model's name must be text or None, not {value!r}")
         object.__setattr__(self, name, value)
 
     def __dir__(self) -> list[str]:
@@ -195,7 +198,9 @@ class Model:
 
     def parameter(self, full_name: str) -> Parameter:
         """Return a parameter by its full name, such as "Fe.A"."""
-        component, _, parameter = full_name.rpartition(".")
+        component, dot, parameter = full_name.rpartition(".")
+        if not dot:
+            raise KeyError(f"{full_name!r} names no parameter; write component and parameter, as in 'Fe.A'")
         return self._component(component)[parameter]
 
     def resolve_ties(self) -> dict[str, str]:
@@ -222,24 +227,23 @@ class Model:
         """Names of the coordinates that the components use."""
         return tuple(dict.fromkeys(name for component in self._components for name in component.coordinates))
 
-    def set(self, values: Mapping[str, Any]) -> None:
+    def set(self, values: Mapping[str, Any] | None = None, /, **more: Any) -> None:
         """Set parameters by full name, to values or to mappings of attributes.
 
         Parameters
         ----------
-        values : mapping
+        values : mapping, optional
             Such as ``{"Fe.A": 5.0, "Fe.centre": {"min": 700, "max": 715}}``.
+        **more
+            The same as keywords.
         """
-        for name, value in values.items():
-            if isinstance(value, Mapping):
-                self.parameter(name).set(**value)
-            else:
-                self.parameter(name).set(value=value)
+        given = [(self.parameter(name), value) for name, value in [*(values or {}).items(), *more.items()]]
+        for parameter, value in given:
+            parameter.assign(value)
 
     def assign(self, values: Mapping[str, float]) -> None:
         """Set values by full name; tied parameters are skipped, for they follow."""
-        for name, value in values.items():
-            parameter = self.parameter(name)
+        for parameter, value in [(self.parameter(name), value) for name, value in values.items()]:
             if not parameter.is_tied:
                 parameter.value = float(value)
 
@@ -290,11 +294,9 @@ class Model:
     def _chosen(
         self, components: Iterable[Component | str | int] | None, names: Iterable[str] | None
     ) -> list[Parameter]:
-        if isinstance(components, str | Component | int):
-            raise TypeError("components must be a list of components, names or positions")
         if isinstance(names, str):
             raise TypeError(f"names={names!r} must be a list of names, such as [{names!r}]")
-        among = self.components if components is None else [self._component(c) for c in components]
+        among = self._among(components)
         wanted = None if names is None else list(names)
         chosen = [p for c in among for p in c.parameters if wanted is None or p.name in wanted]
         missing = [n for n in wanted or [] if n not in {p.name for p in chosen}]
@@ -306,8 +308,13 @@ class Model:
 
     def set_active(self, value: bool, components: Iterable[Component | str | int] | None = None) -> None:
         """Switch components on or off; all by default."""
-        for component in self.components if components is None else [self._component(c) for c in components]:
+        for component in self._among(components):
             component.active = value
+
+    def _among(self, components: Iterable[Component | str | int] | None) -> list[Component]:
+        if isinstance(components, str | Component | int):
+            raise TypeError("components must be a list of components, names or positions")
+        return list(self._components) if components is None else [self._component(c) for c in components]
 
     def ensure_in_bounds(self) -> None:
         """Move values that lie outside of their bounds to the nearer bound."""
@@ -323,7 +330,12 @@ class Model:
         model = cls()
         for part in parts:
             if isinstance(part, Model):
-                model.extend(part.copy()._released())
+                copied = part.copy()
+                for component in copied:
+                    # Renamed while still in its model, where the ties to it follow.
+                    others = {c.name for c in (*model, *copied) if c is not component}
+                    component.name = _unique(component.name, others)
+                model.extend(copied._released())
             elif isinstance(part, Component):
                 model.append(part if part.model is None else part.copy())
             else:
@@ -343,12 +355,13 @@ class Model:
         """Return an independent copy, ties included."""
         return copy.deepcopy(self)
 
+    def __copy__(self) -> Model:
+        return self.copy()
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Model):
             return NotImplemented
         return self.name == other.name and self._components == other._components
-
-    __hash__ = None  # type: ignore[assignment]
 
     # --- storage
 
@@ -405,6 +418,14 @@ class Model:
         from xfit import tables
 
         return tables.model_html(self)
+
+
+def _unique(name: str, taken: Collection[str]) -> str:
+    """Name that is not taken: Gaussian, Gaussian_0, Gaussian_1."""
+    found, number = name, 0
+    while found in taken:
+        found, number = f"{name}_{number}", number + 1
+    return found
 
 
 def _slug(name: str) -> str:

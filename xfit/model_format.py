@@ -63,7 +63,7 @@ def _parameter_to_dict(parameter: Parameter) -> dict[str, Any]:
         "value": None if parameter.is_tied else parameter.value,
         "min": None if parameter.min == -math.inf else parameter.min,
         "max": None if parameter.max == math.inf else parameter.max,
-        "free": parameter.free if not parameter.is_tied else True,
+        "free": parameter._free,
         "units": parameter.units,
         "tie": parameter.tie_formula,
     }
@@ -123,6 +123,8 @@ def _component(item: Any, place: str, pending: list[tuple[str, Parameter, str]])
         close = difflib.get_close_matches(str(kind), TYPES, 1)
         hint = f"did you mean {close[0]}? " if close else ""
         raise ModelFormatError(f"{place}.type: unknown component {kind!r}; {hint}known: {', '.join(TYPES)}")
+    if not isinstance(item["name"], str):
+        raise ModelFormatError(f"{place}.name must be text, not {item['name']!r}")
     options = _mapping(item["options"], f"{place}.options")
     try:
         if TYPES[kind] is Function:
@@ -131,6 +133,7 @@ def _component(item: Any, place: str, pending: list[tuple[str, Parameter, str]])
             component = TYPES[kind](name=item["name"], **options)
     except (FormulaError, TypeError, ValueError) as error:
         raise ModelFormatError(f"{place}: {error}") from None
+    _keys(options, set(component.options), f"{place}.options")
     if not isinstance(item["active"], bool):
         raise ModelFormatError(f"{place}.active must be true or false, not {item['active']!r}")
     component.active = item["active"]

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import copy
 import difflib
+import keyword
 import math
 import numbers
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
+
+from xfit import ties
 
 if TYPE_CHECKING:
     from xfit.component import Component
     from xfit.model import Model
 
 _UNSET: Any = object()
+
+#: Attributes that can be set, one by one or, but for the twin, by `Parameter.set`.
+_SETTABLE = ("value", "min", "max", "free", "units", "twin")
 
 
 class Parameter:
@@ -38,25 +45,29 @@ class Parameter:
     description : str
         What it is.
 
-    Attributes
-    ----------
-    component : Component or None
-        Which it belongs to.
+    Examples
+    --------
+    >>> from xfit.components import Gaussian
+    >>> peak = Gaussian(name="Fe")
+    >>> peak.centre.set(value=708, min=700, max=715)
+    <Parameter Fe.centre: 708 in [700, 715]>
+    >>> peak.sigma.tie("0.01 * Fe.centre")
+    <Parameter Fe.sigma, tied to 0.01 * Fe.centre>
     """
 
     __slots__ = (
+        "_component",
+        "_description",
+        "_dimension",
         "_free",
+        "_linear",
         "_max",
         "_min",
+        "_name",
         "_tie",
         "_twin",
+        "_units",
         "_value",
-        "component",
-        "description",
-        "dimension",
-        "linear",
-        "name",
-        "units",
     )
 
     def __init__(
@@ -72,29 +83,54 @@ class Parameter:
         dimension: Mapping[str, float] | None = None,
         description: str = "",
     ) -> None:
-        self.name = name
-        self.component: Component | None = None
-        self.units = units
-        self.linear = linear
-        self.dimension = None if dimension is None else dict(dimension)
-        self.description = description
+        self._name = name
+        self._component: Component | None = None
+        self._linear = linear
+        self._dimension = None if dimension is None else dict(dimension)
+        self._description = description
         self._tie: str | None = None
         self._twin: Parameter | None = None
         self._value, self._min, self._max, self._free = 0.0, -math.inf, math.inf, True
-        self.set(value=value, min=min, max=max, free=free)
+        self._units: str | None = None
+        self.set(value=value, min=min, max=max, free=free, units=units)
 
     def __setattr__(self, name: str, value: object) -> None:
-        try:
+        if name in _SETTABLE or name in self.__slots__:
             object.__setattr__(self, name, value)
-        except AttributeError:
-            known = [n for n in (*self.__slots__, "value", "min", "max", "free", "twin") if not n.startswith("_")]
-            close = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {close[0]!r}? " if close else ""
-            raise AttributeError(
-                f"a parameter has no attribute {name!r}; {hint}known: {', '.join(sorted(known))}"
-            ) from None
+            return
+        can = f"what can be set: {', '.join(_SETTABLE)}"
+        if hasattr(type(self), name):
+            raise AttributeError(f"{self.full_name}: {name!r} can't be set; {can}")
+        close = difflib.get_close_matches(name, _SETTABLE, 1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise AttributeError(f"{self.full_name}: a parameter has no attribute {name!r}; {hint}{can}")
 
     # --- identity
+
+    @property
+    def name(self) -> str:
+        """Name within the component."""
+        return self._name
+
+    @property
+    def component(self) -> Component | None:
+        """Component that it belongs to."""
+        return self._component
+
+    @property
+    def linear(self) -> bool:
+        """Whether the component is linear in it, jointly with all others so marked."""
+        return self._linear
+
+    @property
+    def dimension(self) -> Mapping[str, float] | None:
+        """How its units follow from those of the data and of the coordinates; None if unknown."""
+        return None if self._dimension is None else MappingProxyType(self._dimension)
+
+    @property
+    def description(self) -> str:
+        """What it is."""
+        return self._description
 
     @property
     def full_name(self) -> str:
@@ -110,14 +146,8 @@ class Parameter:
 
     @property
     def value(self) -> float:
-        """Start value; of a tied parameter what the tie gives at the start values."""
-        if self._twin is not None:
-            return self._twin.value
-        if self._tie is not None:
-            from xfit.ties import value_of
-
-            return value_of(self)
-        return self._value
+        """Start value; of a tied parameter what the tie gives at the values of the others."""
+        return ties.value_of(self) if self.is_tied else self._value
 
     @value.setter
     def value(self, value: float) -> None:
@@ -149,6 +179,15 @@ class Parameter:
     @free.setter
     def free(self, value: bool) -> None:
         self.set(free=value)
+
+    @property
+    def units(self) -> str | None:
+        """Explicit units; None where they follow from those of the data and of the coordinates."""
+        return self._units
+
+    @units.setter
+    def units(self, value: str | None) -> None:
+        self.set(units=value)
 
     def set(
         self,
@@ -185,31 +224,54 @@ class Parameter:
         if units is not _UNSET and not (units is None or isinstance(units, str)):
             raise TypeError(f"{self.full_name}: units={units!r} must be text or None")
         if value is not _UNSET and self.is_tied:
-            from xfit.ties import set_through_tie
-
-            set_through_tie(self, new_value)
+            ties.set_through_tie(self, new_value)
         self._min, self._max = new_min, new_max
         if not self.is_tied:
             self._value = new_value
         self._free = self._free if free is _UNSET else free
-        self.units = self.units if units is _UNSET else units
+        self._units = self._units if units is _UNSET else units
         return self
+
+    def assign(self, given: float | Mapping[str, Any]) -> None:
+        """Set the value, or the attributes in a mapping such as ``{"value": 708, "min": 700}``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `set`; also for an attribute that is not known.
+        """
+        if not isinstance(given, Mapping):
+            self.set(value=given)
+            return
+        known = [n for n in _SETTABLE if n != "twin"]
+        unknown = [n for n in given if n not in known]
+        if unknown:
+            raise TypeError(f"{self.full_name}: unknown {', '.join(map(repr, unknown))}; known: {', '.join(known)}")
+        self.set(**given)
 
     def _number(self, what: str, value: object) -> float:
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
             raise TypeError(f"{self.full_name}: {what}={value!r} must be a number")
-        if not math.isfinite(value):
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if not math.isfinite(number):
             raise ValueError(f"{self.full_name}: {what}={value!r} must be finite")
-        return float(value)
+        return number
 
     def _bound(self, what: str, value: object, none: float) -> float:
         if value is None:
             return none
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
             raise TypeError(f"{self.full_name}: {what}={value!r} must be a number or None")
-        if math.isnan(value):
+        try:
+            number = float(value)
+        except OverflowError:
+            raise ValueError(f"{self.full_name}: {what} is too large for a float; None means no bound") from None
+        if math.isnan(number):
             raise ValueError(f"{self.full_name}: {what} must not be NaN; None means no bound")
-        return float(value)
+        return number
 
     # --- ties
 
@@ -231,8 +293,8 @@ class Parameter:
         Parameters
         ----------
         formula : str or None
-            Of other parameters, such as ``"0.5 * Fe.A"``; None unties. Names of components that are no identifiers stand in
-            backticks.
+            Of other parameters, such as ``"0.5 * Fe.A"``; None unties. Names of components that are no identifiers
+            stand in backticks.
 
         Returns
         -------
@@ -248,18 +310,16 @@ class Parameter:
         """
         if formula is None:
             return self.untie()
-        from xfit.ties import check_tie
-
-        check_tie(self, formula)
+        ties.check_tie(self, formula)
         self._tie, self._twin = formula, None
         return self
 
     def untie(self) -> Parameter:
-        """Remove the tie; the value stays what the tie gave. Returns the parameter itself."""
+        """Remove the tie; the value stays what the tie gave, where that is known. Returns the parameter itself."""
         if self.is_tied:
-            value = self.value
+            value = ties.known_value(self)
             self._tie = self._twin = None
-            self._value = value
+            self._value = self._value if value is None else value
         return self
 
     @property
@@ -277,24 +337,11 @@ class Parameter:
             return
         if not isinstance(other, Parameter):
             raise TypeError(f"{self.full_name}: twin must be another Parameter or None, not {type(other).__name__}")
-        follower: Parameter | None = other
-        while follower is not None:
-            if follower is self:
-                raise ValueError(f"{self.full_name} can't be its own twin, directly or through others")
-            follower = follower._twin
-        previous = (self._tie, self._twin)
+        ties.check_twin(self, other)
         self._tie, self._twin = None, other
-        if self.model is not None and other.model is self.model:
-            from xfit.ties import resolve
 
-            try:
-                resolve(self.model)
-            except ValueError:
-                self._tie, self._twin = previous
-                raise
-
-    def rename_reference(self, replacements: Mapping[str, str]) -> None:
-        """Rewrite the tie after components were renamed."""
+    def rename_references(self, replacements: Mapping[str, str]) -> None:
+        """Rewrite the formula of the tie when components are renamed: new full names by old ones."""
         if self._tie is not None:
             from xfit import formula
 
@@ -307,25 +354,13 @@ class Parameter:
             return NotImplemented
         return self._content() == other._content()
 
-    __hash__ = None  # type: ignore[assignment]
-
     def _content(self) -> tuple[object, ...]:
         value = None if self.is_tied else self._value
-        return (self.name, value, self._min, self._max, self._free, self.units, self.tie_formula, self.linear)
+        return (self._name, value, self._min, self._max, self._free, self._units, self.tie_formula, self._linear)
 
     def __copy__(self) -> Parameter:
-        new = Parameter(
-            self.name,
-            self._value,
-            min=self._min,
-            max=self._max,
-            free=self._free,
-            units=self.units,
-            linear=self.linear,
-            dimension=self.dimension,
-            description=self.description,
-        )
-        new._tie, new._twin = self._tie, self._twin
+        new = Parameter.__new__(Parameter)
+        new.__setstate__(self.__getstate__() | {"_component": None})
         return new
 
     def copy(self) -> Parameter:
@@ -340,13 +375,13 @@ class Parameter:
             object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
-        words = [f"<Parameter {self.full_name}: {self.value:.6g}"]
-        if self.units:
-            words.append(f" {self.units}")
+        value = ties.known_value(self)
+        words = [f"<Parameter {self.full_name}"]
+        if value is not None:
+            words.append(f": {value:.6g} {self._units or ''}".rstrip())
         if self._min > -math.inf or self._max < math.inf:
             words.append(f" in [{self._min:g}, {self._max:g}]")
-            if not self._min <= self.value <= self._max:
-                words.append(" (outside!)")
+            words.append(" (outside!)" if value is not None and not self._min <= value <= self._max else "")
         words.append(f", tied to {self.tie_formula}" if self.is_tied else "" if self._free else ", fixed")
         return "".join(words) + ">"
 
@@ -358,6 +393,7 @@ class Parameter:
 
 def _reference(parameter: Parameter) -> str:
     """How a formula names a parameter."""
-    if parameter.component is None or parameter.component.name.isidentifier():
-        return parameter.full_name
-    return f"`{parameter.component.name}`.{parameter.name}"
+    name = "" if parameter.component is None else parameter.component.name
+    # Python reads other identifiers in a normal form of its own, and keywords not at all.
+    plain = name.isascii() and name.isidentifier() and not keyword.iskeyword(name) and not name.startswith("__")
+    return parameter.full_name if plain or not name else f"`{name}`.{parameter.name}"

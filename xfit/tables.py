@@ -7,6 +7,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from xfit.ties import known_value
+
 if TYPE_CHECKING:
     from xfit.component import Component
     from xfit.model import Model
@@ -25,15 +27,18 @@ def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def _number(value: float) -> str:
-    return "" if math.isinf(value) else f"{value:.6g}"
+def _number(value: float | None) -> str:
+    return "" if value is None or math.isinf(value) else f"{value:.6g}"
 
 
 def _row(parameter: Parameter) -> tuple[str, ...]:
+    value = known_value(parameter)
     state = f"= {parameter.tie_formula}" if parameter.is_tied else "free" if parameter.free else "fixed"
+    if value is not None and not parameter.min <= value <= parameter.max:
+        state += " (outside!)"
     return (
         parameter.name,
-        _number(parameter.value),
+        _number(value),
         _number(parameter.min),
         _number(parameter.max),
         state if len(state) <= 28 else state[:25] + "...",

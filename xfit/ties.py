@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from xfit import formula
 
 if TYPE_CHECKING:
+    import sympy
+
     from xfit.model import Model
     from xfit.parameters import Parameter
 
 
+# --- before a tie is set -------------------------------------------------------------------------------------------
+
+
 def check_tie(parameter: Parameter, text: str) -> None:
-    """Check a tie before it is set; what the model does not know yet is checked when the model is used.
+    """Check a tie before it is set; a parameter that is in no model yet may be tied to any name.
 
     Raises
     ------
@@ -30,23 +35,70 @@ def check_tie(parameter: Parameter, text: str) -> None:
     if parameter.full_name in used:
         raise ValueError(f"{parameter.full_name} can't be tied to itself: {text!r}")
     if parameter.model is not None:
-        ties = _formulas(parameter.model) | {parameter.full_name: text}
-        _resolve(ties, [p.full_name for p in parameter.model.parameters])
+        known = _by_name(parameter.model)
+        _refuse_unknown(parameter, text, known)
+        _refuse_circle(parameter, [known[name] for name in used])
 
 
-def _formulas(model: Model) -> dict[str, str]:
-    """Formula of every tied parameter, as it was written."""
-    found = {}
-    for parameter in model.parameters:
-        twin = parameter._twin
-        if twin is not None and twin.model is not model:
-            raise ValueError(
-                f"{parameter.full_name} is the twin of {twin.full_name}, which is in no component of the model"
-            )
-        text = parameter.tie_formula
-        if text is not None:
-            found[parameter.full_name] = text
-    return found
+def check_twin(parameter: Parameter, other: Parameter) -> None:
+    """Check a twin before it is set.
+
+    Raises
+    ------
+    ValueError
+        For a parameter that would be its own twin, directly or through others, or for one of another model.
+    """
+    if other is parameter:
+        raise ValueError(f"{parameter.full_name} can't be its own twin")
+    if parameter.model is not None and other.model is not None and parameter.model is not other.model:
+        raise ValueError(f"{parameter.full_name} and {other.full_name} are in different models; twins share one")
+    _refuse_circle(parameter, [other])
+
+
+def _by_name(model: Model) -> dict[str, Parameter]:
+    return {parameter.full_name: parameter for parameter in model.parameters}
+
+
+def _refuse_unknown(parameter: Parameter, text: str, known: Mapping[str, Parameter]) -> None:
+    unknown = [name for name in formula.names(text) if name not in known]
+    if unknown:
+        raise ValueError(
+            f"{parameter.full_name} is tied to {text!r}, but the model has no parameter "
+            f"{', '.join(map(repr, unknown))}; it has {', '.join(known)}"
+        )
+
+
+def _sources(parameter: Parameter) -> list[Parameter]:
+    """Parameters that a tied one follows directly, as far as they are known."""
+    if parameter._twin is not None:
+        return [parameter._twin]
+    if parameter._tie is None or parameter.model is None:
+        return []
+    known = _by_name(parameter.model)
+    return [known[name] for name in formula.names(parameter._tie) if name in known]
+
+
+def _refuse_circle(start: Parameter, sources: Sequence[Parameter]) -> None:
+    """Refuse ties that lead back to where they start."""
+    path = [start]
+    seen: list[Parameter] = []
+    stack = [iter(sources)]
+    while stack:
+        following = next(stack[-1], None)
+        if following is None:
+            stack.pop()
+            path.pop()
+        elif any(following is p for p in path):
+            begin = next(k for k, p in enumerate(path) if p is following)
+            names = [p.full_name for p in [*path[begin:], following]]
+            raise ValueError(f"ties go in a circle: {' -> '.join(names)}")
+        elif not any(following is p for p in seen):
+            seen.append(following)
+            path.append(following)
+            stack.append(iter(_sources(following)))
+
+
+# --- all ties of a model ---------------------------------------------------------------------------------------------
 
 
 def resolve(model: Model) -> dict[str, str]:
@@ -62,57 +114,82 @@ def resolve(model: Model) -> dict[str, str]:
     ValueError
         For a tie to an unknown parameter or in a circle.
     """
-    return _resolve(_formulas(model), [p.full_name for p in model.parameters])
+    known = _by_name(model)
+    texts: dict[str, str] = {}
+    for name, parameter in known.items():
+        text = parameter.tie_formula
+        if text is None:
+            continue
+        twin = parameter._twin
+        if twin is not None and twin.model is not model:
+            raise ValueError(f"{name} is the twin of {twin.full_name}, which is in no component of the model")
+        _refuse_unknown(parameter, text, known)
+        _refuse_circle(parameter, _sources(parameter))
+        texts[name] = text
+    if not any(name in texts for text in texts.values() for name in formula.names(text)):
+        return texts
+    done: dict[str, sympy.Expr] = {}
+    return {name: formula.to_text(_in_free_terms(name, texts, done)) for name in texts}
 
 
-def _resolve(ties: Mapping[str, str], known: list[str]) -> dict[str, str]:
-    for name, text in ties.items():
-        unknown = [n for n in formula.names(text) if n not in known]
-        if unknown:
-            raise ValueError(
-                f"{name} is tied to {text!r}, but the model has no parameter {', '.join(map(repr, unknown))}; it has {known}"
-            )
-    _refuse_circles(ties)
-    if not any(used in ties for text in ties.values() for used in formula.names(text)):
-        return dict(ties)
-    done: dict[str, str] = {}
-    for name in ties:
-        expr = formula.parse(ties[name])
-        while tied := [s for s in expr.free_symbols if str(s) in ties]:
-            expr = expr.xreplace({s: formula.parse(ties[str(s)]) for s in tied})
-        done[name] = formula.to_text(expr)
-    return done
+def _in_free_terms(name: str, texts: Mapping[str, str], done: dict[str, sympy.Expr]) -> sympy.Expr:
+    """Formula of a tied parameter with those of all that it follows put in; each is worked out once."""
+    if name not in done:
+        expr = formula.parse(texts[name])
+        tied = [symbol for symbol in expr.free_symbols if str(symbol) in texts]
+        done[name] = expr.xreplace({symbol: _in_free_terms(str(symbol), texts, done) for symbol in tied})
+    return done[name]
 
 
-def _refuse_circles(ties: Mapping[str, str]) -> None:
-    for start in ties:
-        path = [start]
-        stack = [iter(formula.names(ties[start]))]
-        while stack:
-            following = next(stack[-1], None)
-            if following is None:
-                stack.pop()
-                path.pop()
-            elif following in path:
-                circle = [*path[path.index(following) :], following]
-                raise ValueError(f"ties go in a circle: {' -> '.join(circle)}")
-            elif following in ties:
-                path.append(following)
-                stack.append(iter(formula.names(ties[following])))
+# --- values ----------------------------------------------------------------------------------------------------------
 
 
 def value_of(parameter: Parameter) -> float:
-    """Value of a tied parameter at the values of the others."""
-    model = parameter.model
-    text = parameter.tie_formula
-    if model is None or text is None:
-        raise ValueError(f"{parameter.full_name} is tied to {text!r} but in no model; its value is not known")
-    known = {p.full_name: p for p in model.parameters}
-    unknown = [name for name in formula.names(text) if name not in known]
-    if unknown:
-        raise ValueError(f"{parameter.full_name} is tied to {text!r}, but the model has no parameter {unknown}")
-    values = {formula.symbol(name): known[name].value for name in formula.names(text)}
-    return float(formula.parse(text).evalf(17, subs=values))
+    """Value of a tied parameter at the values of the others.
+
+    Raises
+    ------
+    ValueError
+        Where a parameter that it follows is not there yet, or the formula has no finite real value.
+    """
+    _refuse_circle(parameter, _sources(parameter))
+    return _evaluate(parameter, {})
+
+
+def _evaluate(parameter: Parameter, done: dict[int, float]) -> float:
+    """Value of a parameter; those that were worked out already stand in ``done`` by their id."""
+    if not parameter.is_tied:
+        return parameter.value
+    if id(parameter) not in done:
+        twin = parameter._twin
+        done[id(parameter)] = _evaluate_formula(parameter, done) if twin is None else _evaluate(twin, done)
+    return done[id(parameter)]
+
+
+def _evaluate_formula(parameter: Parameter, done: dict[int, float]) -> float:
+    import sympy
+
+    text = str(parameter._tie)
+    if parameter.model is None:
+        raise ValueError(f"{parameter.full_name} is tied to {text!r}, which has no value before it is in a model")
+    known = _by_name(parameter.model)
+    _refuse_unknown(parameter, text, known)
+    values = {name: _evaluate(known[name], done) for name in formula.names(text)}
+    numbers = {formula.symbol(name): sympy.Float(value, 17) for name, value in values.items()}
+    result = formula.parse(text).xreplace(numbers).evalf(17)
+    value = float(result) if result.is_Float or result.is_Rational else math.nan
+    if not math.isfinite(value):
+        at = ", ".join(f"{name} = {number:g}" for name, number in values.items())
+        raise ValueError(f"{parameter.full_name} is tied to {text!r}, which is not a finite real number at {at}")
+    return value
+
+
+def known_value(parameter: Parameter) -> float | None:
+    """Value of a parameter; None where its tie gives none, such as before it is in a model."""
+    try:
+        return parameter.value
+    except ValueError:
+        return None
 
 
 def set_through_tie(parameter: Parameter, value: float) -> None:
@@ -123,24 +200,35 @@ def set_through_tie(parameter: Parameter, value: float) -> None:
     ValueError
         Where the tie depends on several parameters or has no unique real inverse.
     """
-    twin = parameter.twin
+    _refuse_circle(parameter, _sources(parameter))
+    twin, text, model = parameter.twin, parameter.tie_formula, parameter.model
     if twin is not None:
         twin.value = value
         return
-    import sympy
-
-    text = parameter.tie_formula
-    model = parameter.model
-    used = formula.names(text) if text is not None else ()
-    hint = f"set {' or '.join(used)}, or untie() first"
+    used = () if text is None else formula.names(text)
+    hint = f"set {' or '.join(used)}, or untie() it first"
     if model is None or text is None or len(used) != 1:
         raise ValueError(f"{parameter.full_name} is tied to {text!r} and can't be set; {hint}")
-    roots = sympy.solveset(formula.parse(text) - sympy.Float(value, 17), formula.symbol(used[0]), sympy.S.Reals)
-    if not isinstance(roots, sympy.FiniteSet) or len(roots) != 1:
+    _refuse_unknown(parameter, text, _by_name(model))
+    roots = _real_roots(text, used[0], value)
+    if len(roots) != 1:
+        found = f"{len(roots)} were found" if roots else "none was found"
         raise ValueError(
-            f"{parameter.full_name} is tied to {text!r}, which is {value} at no single value of {used[0]}; {hint}"
+            f"{parameter.full_name} is tied to {text!r}; to make that {value:g}, exactly one value of {used[0]} is "
+            f"needed, but {found}; {hint}"
         )
-    root = float(next(iter(roots)))
-    if not math.isfinite(root):
-        raise ValueError(f"{parameter.full_name} is tied to {text!r}, which is never {value}; {hint}")
-    model.parameter(used[0]).value = root
+    model.parameter(used[0]).value = roots[0]
+
+
+def _real_roots(text: str, name: str, value: float) -> list[float]:
+    """Where a formula of one name has a value; empty if that can't be found in closed form."""
+    import sympy
+
+    try:
+        roots = sympy.solveset(formula.parse(text) - sympy.Float(value, 17), formula.symbol(name), sympy.S.Reals)
+    except (NotImplementedError, ValueError):
+        # sympy says so where it knows no method, as for some steps and special functions.
+        return []
+    if not isinstance(roots, sympy.FiniteSet):
+        return []
+    return [float(root) for root in roots if root.is_finite]

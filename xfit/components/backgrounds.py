@@ -55,7 +55,10 @@ class Polynomial(Component):
         digits = len(str(order))
         specs = {
             f"a{i:0{digits}d}": Spec(
-                0.0, linear=True, dimension={"data": 1.0, "x": -float(i)}, description=f"coefficient of x^{i}"
+                0.0,
+                linear=True,
+                dimension=_DATA | ({"x": -float(i)} if i else {}),
+                description=f"coefficient of x^{i}",
             )
             for i in range(order + 1)
         }

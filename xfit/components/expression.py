@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+import math
 import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,6 +11,9 @@ from typing import Any
 from xfit import formula
 from xfit.component import Component, FormulaKernel
 from xfit.parameters import Parameter
+
+#: What can't be a parameter's name. Gamma may be both: it is what the width of a Lorentzian is called.
+_FUNCTIONS = {*formula.FUNCTIONS, *formula.ALIASES} - {"gamma"}
 
 
 class Expression(Component):
@@ -25,17 +29,28 @@ class Expression(Component):
     position : str or (str, str), optional
         Parameter(s) that say where the component is: one, or that along x and that along y.
     add_rotation : bool
-        Adds the parameter ``rotation_angle`` (radians) to a two-dimensional formula: it is rotated about ``rotation_center``,
-        by default about ``position``, else about the origin.
+        Adds the parameter ``rotation_angle`` (radians) to a two-dimensional formula: it is rotated about
+        ``rotation_center``, by default about ``position``, else about the origin.
     rotation_center : (str or float, str or float), optional
         Parameters or numbers along x and y.
     rename_pars : mapping of str to str, optional
-        New names of parameters.
+        New names of parameters, by the names in the formula.
     coordinates : sequence of str, optional
         Names of the coordinates; by default "x" and, if it is in the formula, "y". Others are coordinates of the data
         along the signal dimension(s).
     **values
-        Values of the parameters.
+        Values of the parameters; 1 by default.
+
+    Raises
+    ------
+    FormulaError
+        For a formula that can't be read.
+    ValueError
+        For a formula without coordinate, or a name that a component can't give to a parameter.
+
+    Notes
+    -----
+    With a rotation, HyperSpy 2.5 replaces x and y one after the other, which shears; here both are replaced at once.
 
     Examples
     --------
@@ -58,46 +73,57 @@ class Expression(Component):
         **values: Any,
     ) -> None:
         if rename_pars:
-            expression = formula.substitute(expression, rename_pars)
+            expression = _renamed(expression, rename_pars)
         used = formula.names(expression)
         axes = _coordinates(expression, used, coordinates)
         parameters = [n for n in used if n not in axes]
-        if add_rotation:
-            expression = _rotated(expression, axes, parameters, position, rotation_center)
-            parameters = sorted([*parameters, "rotation_angle"])
         _check_names(expression, parameters)
         wanted = [position] if isinstance(position, str) else list(position or ())
         unknown = [n for n in wanted if n not in parameters]
         if unknown:
             raise ValueError(f"position={position!r}: no parameter {unknown}; the formula has {parameters}")
-        linear = formula.linear_parameters(formula.parse(expression), parameters)
+        # A rotation changes no linearity but that of the parameters it is about, so the plain formula tells.
+        center = _center(axes, parameters, position, rotation_center) if add_rotation else None
+        candidates = [n for n in parameters if n not in (center or ())]
+        linear = formula.linear_parameters(formula.parse(expression), candidates)
         made = {n: Parameter(n, 1.0, linear=n in linear) for n in parameters}
-        if "rotation_angle" in made and add_rotation:
-            made["rotation_angle"].value = 0.0
+        if center is not None:
+            made["rotation_angle"] = Parameter("rotation_angle", 0.0, dimension={}, description="rotation, in radians")
         set_ = object.__setattr__
         set_(self, "coordinates", axes)
         set_(self, "position", position if position is None or isinstance(position, str) else tuple(position))
         set_(self, "expression", expression)
-        self._begin(name, made, values)
+        set_(self, "rotation_center", center)
+        set_(self, "_computed", expression if center is None else _rotated(expression, center))
+        self._begin(name, dict(sorted(made.items())), values)
 
     expression: str
+    rotation_center: tuple[str | float, ...] | None
+    _computed: str
 
     @property
     def options(self) -> dict[str, Any]:
-        """The formula, rotation included, its coordinates and position."""
-        position = list(self.position) if isinstance(self.position, tuple) else self.position
-        return {"expression": self.expression, "coordinates": list(self.coordinates), "position": position}
+        """The formula, its coordinates and position, and what it is rotated about."""
+        return {
+            "expression": self.expression,
+            "coordinates": list(self.coordinates),
+            "position": list(self.position) if isinstance(self.position, tuple) else self.position,
+            "add_rotation": self.rotation_center is not None,
+            "rotation_center": None if self.rotation_center is None else list(self.rotation_center),
+        }
 
     @property
     def kernel(self) -> FormulaKernel:
-        """The formula."""
-        return FormulaKernel(self.expression, self.coordinates, tuple(self._by_name))
+        """The formula, rotation included."""
+        return FormulaKernel(self._computed, self.coordinates, tuple(self._by_name))
 
 
 def _coordinates(expression: str, used: Sequence[str], given: Sequence[str] | None) -> tuple[str, ...]:
     """Names of the coordinates in a formula."""
     if isinstance(given, str):
         raise TypeError(f"coordinates={given!r} must be a sequence of names, such as ({given!r},)")
+    if given is not None and (not given or len(set(given)) != len(given)):
+        raise ValueError(f"coordinates={given!r} must name at least one coordinate, each once")
     axes = tuple(given) if given is not None else ("x", "y") if "y" in used and "x" in used else ("x",)
     missing = [n for n in axes if n not in used]
     if given is not None and missing:
@@ -107,43 +133,64 @@ def _coordinates(expression: str, used: Sequence[str], given: Sequence[str] | No
     return axes
 
 
+def _renamed(expression: str, new_names: Mapping[str, str]) -> str:
+    """Formula with other names of parameters."""
+    used = formula.names(expression)
+    unknown = [n for n in new_names if n not in used]
+    if unknown:
+        raise ValueError(f"rename_pars: the formula {expression!r} has no name {unknown}; it has {list(used)}")
+    final = [new_names.get(n, n) for n in used]
+    wrong = [n for n in new_names.values() if not n.isidentifier() or final.count(n) > 1]
+    if wrong:
+        raise ValueError(f"rename_pars={dict(new_names)!r}: {wrong} must be names that nothing else in the formula has")
+    return formula.substitute(expression, new_names)
+
+
 def _check_names(expression: str, parameters: Sequence[str]) -> None:
     """Refuse parameter names that a component could not offer as attributes."""
     for n in parameters:
+        if n in _FUNCTIONS:
+            raise ValueError(f"the formula {expression!r} uses the function {n!r} without arguments in parentheses")
         if "." in n:
             raise ValueError(f"the formula {expression!r} names {n!r}; parameters of other components belong in a tie")
         if (
             hasattr(Component, n)
             or keyword.iskeyword(n)
             or n.startswith("_")
-            or n in ("model", "parameters", "expression")
+            or n in ("model", "parameters", "expression", "rotation_center")
         ):
             raise ValueError(
                 f"{n!r} can't be a parameter's name, for components have it already; use rename_pars={{{n!r}: ...}}"
             )
 
 
-def _rotated(
-    expression: str,
+def _center(
     axes: tuple[str, ...],
     parameters: Sequence[str],
     position: str | Sequence[str] | None,
     center: Sequence[str | float] | None,
-) -> str:
-    """Formula in coordinates rotated about a centre."""
+) -> tuple[str | float, ...]:
+    """What a formula is rotated about, checked."""
     if axes != ("x", "y"):
         raise ValueError("add_rotation=True needs a formula of x and y")
     if "rotation_angle" in parameters:
         raise ValueError("add_rotation=True adds the parameter 'rotation_angle', which the formula has already")
-    about = center if center is not None else position if position is not None else (0, 0)
+    about = center if center is not None else position if position is not None else (0.0, 0.0)
     if isinstance(about, str) or len(about) != 2:
         raise ValueError(f"rotation_center={about!r} must be two parameters or numbers, along x and along y")
     for n in about:
-        if not isinstance(n, numbers.Real) and n not in parameters:
+        if n not in parameters and not (isinstance(n, numbers.Real) and math.isfinite(n)):
             raise ValueError(f"rotation_center={about!r}: {n!r} is neither a number nor a parameter of the formula")
-    expr = formula.parse(expression)
-    x, y = formula.symbol("x"), formula.symbol("y")
-    px, py = (formula.parse(repr(n) if isinstance(n, numbers.Real) else n) for n in about)
-    cos, sin = formula.parse("cos(rotation_angle)"), formula.parse("sin(rotation_angle)")
+    return tuple(float(n) if isinstance(n, numbers.Real) else n for n in about)
+
+
+def _rotated(expression: str, center: Sequence[str | float]) -> str:
+    """Formula in coordinates rotated about a centre."""
+    import sympy
+
+    x, y, angle = (formula.symbol(n) for n in ("x", "y", "rotation_angle"))
+    # An exact zero drops out, which a float does not.
+    px, py = (formula.symbol(n) if isinstance(n, str) else sympy.Float(n, 17) if n else sympy.S.Zero for n in center)
+    cos, sin = sympy.cos(angle), sympy.sin(angle)
     turned = {x: px + (x - px) * cos - (y - py) * sin, y: py + (x - px) * sin + (y - py) * cos}
-    return formula.to_text(expr.subs(turned, simultaneous=True))
+    return formula.to_text(formula.parse(expression).subs(turned, simultaneous=True))

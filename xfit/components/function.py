@@ -9,6 +9,9 @@ from typing import Any, overload
 from xfit.component import Component, FunctionKernel
 from xfit.parameters import Parameter
 
+#: Attributes of a component, and arguments that are no values, which no parameter can be called.
+_RESERVED = ("model", "parameters", "function", "gradient", "linear", "registered")
+
 _registered: dict[str, FunctionComponent] = {}
 
 
@@ -52,11 +55,15 @@ class Function(Component):
         bad = [a.name for a in arguments.values() if a.kind not in (a.POSITIONAL_ONLY, a.POSITIONAL_OR_KEYWORD)]
         if bad:
             raise TypeError(f"the function must take plain arguments only; {', '.join(bad)} is not one")
+        for argument, given in (("coordinates", coordinates), ("linear", linear)):
+            if isinstance(given, str):
+                raise TypeError(f"{argument}={given!r} must be a sequence of names, such as ({given!r},)")
         names = list(arguments)
         axes = tuple(coordinates) if coordinates is not None else ("x", "y") if names[:2] == ["x", "y"] else ("x",)
-        if tuple(names[: len(axes)]) != axes:
+        if not axes or tuple(names[: len(axes)]) != axes:
             raise ValueError(
-                f"the function's arguments {names} must begin with the coordinate(s) {list(axes)}; name others with coordinates="
+                f"the function's arguments {names} must begin with the coordinate(s) {list(axes)}; "
+                f"name others with coordinates="
             )
         parameters = names[len(axes) :]
         unknown = [n for n in linear if n not in parameters]
@@ -68,7 +75,7 @@ class Function(Component):
                 raise ValueError(f"gradient takes {count} arguments, the function {len(names)}; they must be the same")
         made = {}
         for n in parameters:
-            if hasattr(Component, n) or n in ("model", "parameters", "function", "gradient"):
+            if hasattr(Function, n) or n.startswith("_") or n in _RESERVED:
                 raise ValueError(f"{n!r} can't be a parameter's name, for components have it already")
             default = arguments[n].default
             made[n] = Parameter(n, 1.0 if default is inspect.Parameter.empty else default, linear=n in linear)
@@ -93,6 +100,21 @@ class Function(Component):
         """The function and its gradient."""
         return FunctionKernel(self.function, self.gradient, self.coordinates, tuple(self._by_name))
 
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(self.__dict__)
+        if self.registered is not None:
+            # In its module the function's name stands for what the decorator made, and only that can be pickled.
+            del state["function"], state["gradient"]
+            state["maker"] = _registered[self.registered]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        maker = state.get("maker")
+        if maker is not None:
+            functions = {"function": maker.function, "gradient": maker.options.get("gradient")}
+            state = {key: value for key, value in state.items() if key != "maker"} | functions
+        self.__dict__.update(state)
+
     @classmethod
     def from_registered(cls, registered: str, name: str | None = None) -> Function:
         """Make a component from a registered function.
@@ -105,7 +127,8 @@ class Function(Component):
         if registered not in _registered:
             known = ", ".join(_registered) or "none"
             raise ValueError(
-                f"no function {registered!r} is registered (known: {known}); import the module that defines it with @xfit.component"
+                f"no function {registered!r} is registered (known: {known}); "
+                f"import the module that defines it with @xfit.component"
             )
         return _registered[registered](name=name)
 
@@ -117,7 +140,12 @@ class FunctionComponent:
         self.function = function
         self.options = options
         self.__name__ = function.__name__
+        self.__qualname__ = function.__qualname__
+        self.__module__ = function.__module__
         self.__doc__ = function.__doc__
+
+    def __reduce__(self) -> str:
+        return self.__qualname__
 
     def __call__(self, name: str | None = None, **values: Any) -> Function:
         """Make a component, with the values given."""
@@ -173,5 +201,11 @@ def component_of(function: Callable[..., float], options: dict[str, Any]) -> Fun
     """Register a function with its options."""
     made = FunctionComponent(function, options)
     made()
+    other = _registered.get(made.__name__, made)
+    if (other.__module__, other.__qualname__) != (made.__module__, made.__qualname__):
+        raise ValueError(
+            f"the name {made.__name__!r} is registered already, by {other.__module__}.{other.__qualname__}; "
+            f"stored models know functions by this name: choose another"
+        )
     _registered[made.__name__] = made
     return made

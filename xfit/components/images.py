@@ -33,7 +33,8 @@ class Gaussian2D(Component):
 
     Notes
     -----
-    Parameterised as HyperSpy's Gaussian2D.
+    Parameterised as HyperSpy's Gaussian2D. With a rotation, HyperSpy 2.5 replaces x and y one after the other, which
+    shears; here both are replaced at once.
     """
 
     coordinates = ("x", "y")
