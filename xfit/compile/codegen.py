@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import sympy
 
 #: Part of every cache key: raise it whenever the source below or the contract of a kernel changes.
-CODEGEN_VERSION = 2
+CODEGEN_VERSION = 3
 
 _HEADER = """\
 import math
@@ -160,7 +160,9 @@ class _Hoister:
             if any(arg.free_symbols for arg in fixed):
                 fixed = [self._name(expr.func(*fixed))]
             return expr.func(*fixed, *rest, evaluate=False)
-        return expr.func(*(self._hoist(arg) for arg in expr.args), evaluate=False)
+        args = [self._hoist(arg) for arg in expr.args]
+        pair = sympy.functions.elementary.piecewise.ExprCondPair
+        return pair(*args) if isinstance(expr, pair) else expr.func(*args, evaluate=False)
 
     def _name(self, expr: sympy.Expr) -> sympy.Expr:
         import sympy

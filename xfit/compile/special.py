@@ -7,8 +7,9 @@ import math
 import numba
 import numpy as np
 
-#: Products and sums may fuse; nothing is reordered, for the range reductions below depend on their order.
-_vectorisable = numba.njit(error_model="numpy", fastmath={"contract"})
+#: Products and sums may fuse; nothing is reordered, for the range reductions below depend on their order. A call that is not
+#: inlined would keep the loop around it from being vectorised.
+_vectorisable = numba.njit(error_model="numpy", fastmath={"contract"}, forceinline=True)
 
 _LOG2E = 1.4426950408889634
 _LN2_HI = 6.93147180369123816490e-01
@@ -91,15 +92,20 @@ def log(x: float) -> float:
 
 @_vectorisable
 def power(x: float, y: float) -> float:
-    """x**y; for negative x NaN unless y is an integer."""
-    base = abs(x)
-    value = exp(y * log(base))
-    floor = np.floor(y)
-    odd = floor - 2.0 * np.floor(0.5 * floor)
-    value = -value if (x < 0.0 and odd == 1.0) else value
-    value = math.nan if (x < 0.0 and floor != y) else value
-    value = value if x != 0.0 else (0.0 if y > 0.0 else math.inf)
-    return 1.0 if (y == 0.0 or x == 1.0) else value
+    """x**y; NaN for negative x unless y is an integer.
+
+    As ``exp(y log(x))`` with the product in two parts: good to about ``1 + |y log(x)| / 2`` units in the last place.
+    """
+    value = exp(y * log(abs(x)))
+    whole = np.floor(y)
+    odd = whole - 2.0 * np.floor(0.5 * whole)
+    signed = value * (1.0 - 2.0 * odd)
+    negative = signed if whole == y else math.nan
+    value = negative if x < 0.0 else value
+    at_zero = 0.0 if y > 0.0 else math.inf
+    value = at_zero if x == 0.0 else value
+    value = 1.0 if x == 1.0 else value
+    return 1.0 if y == 0.0 else value
 
 
 @_vectorisable
