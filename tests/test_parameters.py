@@ -246,6 +246,18 @@ def test_a_tie_within_a_component_survives_unique_renaming():
     assert inner.A.value == 20
 
 
+def test_a_tie_within_a_component_needs_no_model():
+    c = Gaussian(name="Fe", sigma=2)
+    c.A.tie("10 * Fe.sigma")
+    assert c.A.value == 20
+    c.A.value = 50
+    assert c.sigma.value == 5
+    with pytest.raises(ValueError, match=r"circle: Fe.sigma -> Fe.A -> Fe.sigma"):
+        c.sigma.tie("Fe.A")
+    c.name = "Cr"
+    assert c.A.tie_formula == "10*Cr.sigma"
+
+
 def test_a_tie_may_be_given_before_there_is_a_model():
     cr = Gaussian(name="Cr")
     cr.A.tie("0.5 * Fe.A")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import difflib
-import keyword
 import math
 import numbers
 from collections.abc import Mapping
@@ -52,7 +51,7 @@ class Parameter:
     >>> peak.centre.set(value=708, min=700, max=715)
     <Parameter Fe.centre: 708 in [700, 715]>
     >>> peak.sigma.tie("0.01 * Fe.centre")
-    <Parameter Fe.sigma, tied to 0.01 * Fe.centre>
+    <Parameter Fe.sigma: 7.08 in [0, inf], tied to 0.01 * Fe.centre>
     """
 
     __slots__ = (
@@ -284,7 +283,7 @@ class Parameter:
     def tie_formula(self) -> str | None:
         """Formula of the tie; None for a parameter that is not tied."""
         if self._twin is not None:
-            return _reference(self._twin)
+            return ties.reference(self._twin)
         return self._tie
 
     def tie(self, formula: str | None) -> Parameter:
@@ -325,10 +324,7 @@ class Parameter:
     @property
     def twin(self) -> Parameter | None:
         """Parameter whose value this one shares; None where there is none, or the tie is another formula."""
-        if self._twin is not None or self._tie is None or self.model is None:
-            return self._twin
-        plain = {_reference(p): p for p in self.model.parameters}
-        return plain.get(self._tie.strip())
+        return self._twin if self._tie is None else ties.plain_source(self, self._tie)
 
     @twin.setter
     def twin(self, other: Parameter | None) -> None:
@@ -389,11 +385,3 @@ class Parameter:
         from xfit.tables import parameters_html
 
         return parameters_html([self])
-
-
-def _reference(parameter: Parameter) -> str:
-    """How a formula names a parameter."""
-    name = "" if parameter.component is None else parameter.component.name
-    # Python reads other identifiers in a normal form of its own, and keywords not at all.
-    plain = name.isascii() and name.isidentifier() and not keyword.iskeyword(name) and not name.startswith("__")
-    return parameter.full_name if plain or not name else f"`{name}`.{parameter.name}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from xfit import formula
 if TYPE_CHECKING:
     import sympy
 
+    from xfit.component import Component
     from xfit.model import Model
     from xfit.parameters import Parameter
 
@@ -34,10 +36,10 @@ def check_tie(parameter: Parameter, text: str) -> None:
         )
     if parameter.full_name in used:
         raise ValueError(f"{parameter.full_name} can't be tied to itself: {text!r}")
+    known = _in_reach(parameter)
     if parameter.model is not None:
-        known = _by_name(parameter.model)
         _refuse_unknown(parameter, text, known)
-        _refuse_circle(parameter, [known[name] for name in used])
+    _refuse_circle(parameter, [known[name] for name in used if name in known])
 
 
 def check_twin(parameter: Parameter, other: Parameter) -> None:
@@ -55,8 +57,13 @@ def check_twin(parameter: Parameter, other: Parameter) -> None:
     _refuse_circle(parameter, [other])
 
 
-def _by_name(model: Model) -> dict[str, Parameter]:
-    return {parameter.full_name: parameter for parameter in model.parameters}
+def _by_name(owner: Model | Component | None) -> dict[str, Parameter]:
+    return {} if owner is None else {parameter.full_name: parameter for parameter in owner.parameters}
+
+
+def _in_reach(parameter: Parameter) -> dict[str, Parameter]:
+    """Parameters that a tie can name: those of the model, or of the component while it is in none."""
+    return _by_name(parameter.component if parameter.model is None else parameter.model)
 
 
 def _refuse_unknown(parameter: Parameter, text: str, known: Mapping[str, Parameter]) -> None:
@@ -68,13 +75,26 @@ def _refuse_unknown(parameter: Parameter, text: str, known: Mapping[str, Paramet
         )
 
 
+def reference(parameter: Parameter) -> str:
+    """How a formula names a parameter: with backticks around the component's name where they are needed."""
+    name = "" if parameter.component is None else parameter.component.name
+    # Python reads other identifiers in a normal form of its own, and keywords not at all.
+    plain = name.isascii() and name.isidentifier() and not keyword.iskeyword(name) and not name.startswith("__")
+    return parameter.full_name if plain or not name else f"`{name}`.{parameter.name}"
+
+
+def plain_source(parameter: Parameter, text: str) -> Parameter | None:
+    """Parameter that a formula is nothing but the name of, if it is."""
+    return {reference(other): other for other in _in_reach(parameter).values()}.get(text.strip())
+
+
 def _sources(parameter: Parameter) -> list[Parameter]:
     """Parameters that a tied one follows directly, as far as they are known."""
     if parameter._twin is not None:
         return [parameter._twin]
-    if parameter._tie is None or parameter.model is None:
+    if parameter._tie is None:
         return []
-    known = _by_name(parameter.model)
+    known = _in_reach(parameter)
     return [known[name] for name in formula.names(parameter._tie) if name in known]
 
 
@@ -170,9 +190,9 @@ def _evaluate_formula(parameter: Parameter, done: dict[int, float]) -> float:
     import sympy
 
     text = str(parameter._tie)
-    if parameter.model is None:
+    known = _in_reach(parameter)
+    if parameter.model is None and not set(formula.names(text)) <= set(known):
         raise ValueError(f"{parameter.full_name} is tied to {text!r}, which has no value before it is in a model")
-    known = _by_name(parameter.model)
     _refuse_unknown(parameter, text, known)
     values = {name: _evaluate(known[name], done) for name in formula.names(text)}
     numbers = {formula.symbol(name): sympy.Float(value, 17) for name, value in values.items()}
@@ -201,15 +221,14 @@ def set_through_tie(parameter: Parameter, value: float) -> None:
         Where the tie depends on several parameters or has no unique real inverse.
     """
     _refuse_circle(parameter, _sources(parameter))
-    twin, text, model = parameter.twin, parameter.tie_formula, parameter.model
+    twin, text, known = parameter.twin, parameter.tie_formula, _in_reach(parameter)
     if twin is not None:
         twin.value = value
         return
     used = () if text is None else formula.names(text)
     hint = f"set {' or '.join(used)}, or untie() it first"
-    if model is None or text is None or len(used) != 1:
+    if text is None or len(used) != 1 or used[0] not in known:
         raise ValueError(f"{parameter.full_name} is tied to {text!r} and can't be set; {hint}")
-    _refuse_unknown(parameter, text, _by_name(model))
     roots = _real_roots(text, used[0], value)
     if len(roots) != 1:
         found = f"{len(roots)} were found" if roots else "none was found"
@@ -217,7 +236,7 @@ def set_through_tie(parameter: Parameter, value: float) -> None:
             f"{parameter.full_name} is tied to {text!r}; to make that {value:g}, exactly one value of {used[0]} is "
             f"needed, but {found}; {hint}"
         )
-    model.parameter(used[0]).value = roots[0]
+    known[used[0]].value = roots[0]
 
 
 def _real_roots(text: str, name: str, value: float) -> list[float]:

@@ -144,6 +144,11 @@ class FunctionComponent:
         self.__module__ = function.__module__
         self.__doc__ = function.__doc__
 
+    @property
+    def source_file(self) -> str:
+        """File that the function is defined in."""
+        return str(getattr(self.function, "py_func", self.function).__code__.co_filename)
+
     def __reduce__(self) -> str:
         return self.__qualname__
 
@@ -202,7 +207,9 @@ def component_of(function: Callable[..., float], options: dict[str, Any]) -> Fun
     made = FunctionComponent(function, options)
     made()
     other = _registered.get(made.__name__, made)
-    if (other.__module__, other.__qualname__) != (made.__module__, made.__qualname__):
+    # A cell run again, or a script that is imported too, defines the same function once more.
+    same_place = other.__module__ == made.__module__ or other.source_file == made.source_file
+    if other.__qualname__ != made.__qualname__ or not same_place:
         raise ValueError(
             f"the name {made.__name__!r} is registered already, by {other.__module__}.{other.__qualname__}; "
             f"stored models know functions by this name: choose another"
