@@ -39,7 +39,7 @@ class FitOptions:
         Whether the covariance matrix of every pixel is kept.
     """
 
-    tolerance: float = 1e-13
+    tolerance: float = 1e-12
     max_nfev: int | None = None
     scale_covariance: bool = True
     covariance: bool = False
@@ -115,7 +115,7 @@ def _run_on_nothing() -> None:
     no_pixels = np.empty(0, np.int64)
     fit_pixels(
         structure, program.ties, nothing, nothing, _NONE, _ALL, nothing[0], nothing, nothing, nothing, no_pixels,
-        no_pixels, 0.0, 0, 0, True, False, nothing,
+        no_pixels, no_pixels, 0.0, 0, 0, True, False, nothing,
     )  # fmt: skip
     evaluate_pixels(structure, program.ties, nothing, nothing[0], nothing, no_pixels, nothing)
 
@@ -189,6 +189,7 @@ def fit_block(
                 settings.lower[None],
                 settings.upper[None],
                 free,
+                loaded.amplitudes(free),
                 pixels,
                 options.tolerance,
                 first_limit,

@@ -79,7 +79,7 @@ def multifit(
     bounded: bool = True,
     covariance: bool = False,
     scale_covariance: bool = True,
-    tolerance: float = 1e-13,
+    tolerance: float = 1e-12,
     max_nfev: int | None = None,
 ) -> xr.Dataset:
     """Fit a model to every spectrum or image of an array.

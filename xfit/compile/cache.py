@@ -12,6 +12,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,7 +28,7 @@ _OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}}
 #: Seconds to wait for another process that compiles the same kernel, before it is compiled for this process alone.
 _PATIENCE = 120.0
 
-_loaded: dict[str, Any] = {}
+_loaded: dict[str, CompiledKernel] = {}
 _loading = threading.RLock()
 
 
@@ -60,7 +61,28 @@ def compile_lock(name: str) -> Iterator[bool]:
         lock.release()
 
 
-def load_kernel(key: str, write_source: Callable[[], str]) -> Any:
+@dataclass(frozen=True)
+class CompiledKernel:
+    """A component's kernel in this process.
+
+    Attributes
+    ----------
+    function : numba.core.ccallback.CFunc
+        The compiled function, kept alive for the life of the process.
+    amplitudes : tuple of int
+        See `xfit.compile.codegen.amplitude_codes`.
+    """
+
+    function: Any
+    amplitudes: tuple[int, ...]
+
+    @property
+    def address(self) -> int:
+        """Address that the engine calls."""
+        return int(self.function.address)
+
+
+def load_kernel(key: str, write_source: Callable[[], str]) -> CompiledKernel:
     """Return the compiled kernel of a key, compiling it only if no process ever has.
 
     Parameters
@@ -72,8 +94,7 @@ def load_kernel(key: str, write_source: Callable[[], str]) -> Any:
 
     Returns
     -------
-    numba.core.ccallback.CFunc
-        With the attribute ``address``. It is kept alive for the life of the process.
+    CompiledKernel
     """
     name = "k" + hashlib.sha256(key.encode()).hexdigest()[:24]
     with _loading:
@@ -82,29 +103,30 @@ def load_kernel(key: str, write_source: Callable[[], str]) -> Any:
         return _loaded[name]
 
 
-def _load(name: str, write_source: Callable[[], str]) -> Any:
+def _load(name: str, write_source: Callable[[], str]) -> CompiledKernel:
     with compile_lock(name) as on_disk:
         if not on_disk:
             return compile_source(write_source(), name)
         path = cache_folder() / f"{name}.py"
         if not path.exists():
             _write(path, write_source())
-        kernel = _import(path, name).kernel
+        module = _import(path, name)
         try:
-            return numba.cfunc(KERNEL_SIGNATURE, cache=True, **_OPTIONS)(kernel)
+            function = numba.cfunc(KERNEL_SIGNATURE, cache=True, **_OPTIONS)(module.kernel)
         except (pickle.UnpicklingError, EOFError, OSError, ValueError, KeyError, AttributeError, ImportError) as error:
             # A damaged or foreign file in the cache must cost a compilation, not the fit.
             warnings.warn(
                 f"cached kernel {path} can't be used ({error!r}); compiling anew", RuntimeWarning, stacklevel=2
             )
-            return numba.cfunc(KERNEL_SIGNATURE, **_OPTIONS)(kernel)
+            function = numba.cfunc(KERNEL_SIGNATURE, **_OPTIONS)(module.kernel)
+        return CompiledKernel(function, module.AMPLITUDES)
 
 
-def compile_source(source: str, name: str) -> Any:
+def compile_source(source: str, name: str) -> CompiledKernel:
     """Compile kernel source for this process only."""
     namespace: dict[str, Any] = {"__name__": name}
     exec(compile(source, f"<{name}>", "exec"), namespace)
-    return numba.cfunc(KERNEL_SIGNATURE, **_OPTIONS)(namespace["kernel"])
+    return CompiledKernel(numba.cfunc(KERNEL_SIGNATURE, **_OPTIONS)(namespace["kernel"]), namespace["AMPLITUDES"])
 
 
 def compile_function(kernel: Callable[..., None]) -> Any:

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xfit import formula
-from xfit.kernels.layout import LANE_TILE, LANES, PITCH
+from xfit.kernels.layout import LANE_TILE, LANES, LINEAR, OTHER, PITCH
 
 if TYPE_CHECKING:
     import sympy
 
 #: Part of every cache key: raise it whenever the source below or the contract of a kernel changes.
-CODEGEN_VERSION = 3
+CODEGEN_VERSION = 7
 
 _HEADER = """\
 import math
@@ -31,7 +31,7 @@ from xfit.compile.special import {special}
 
 """
 
-_SPECIAL = ("exp", "heaviside", "log", "power", "select", "sign")
+_SPECIAL = ("atan", "cos", "exp", "heaviside", "log", "power", "select", "sign", "sin", "tanh")
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,52 @@ def kernel_source(expression: str, coordinates: tuple[str, ...], parameters: tup
     """
     split = _split(formula.parse(expression), coordinates, parameters)
     body = _tile_body(split, coordinates, parameters) if kind == "tile" else _lanes_body(split, coordinates, parameters)
-    return _HEADER.format(special=", ".join(_SPECIAL)) + "\n".join(body) + "\n"
+    head = _HEADER.format(special=", ".join(_SPECIAL))
+    return f"{head}AMPLITUDES = {amplitude_codes(expression, parameters)!r}\n\n\n" + "\n".join(body) + "\n"
+
+
+def amplitude_codes(expression: str, parameters: tuple[str, ...]) -> tuple[int, ...]:
+    """Say which parameters are amplitudes, and which derivatives grow with them.
+
+    The engine sets amplitudes to their best values at every point that it visits, for which it must know how
+    the Jacobian changes with them.
+
+    Returns
+    -------
+    tuple of int
+        For each parameter `LINEAR` if the formula is linear in it and no derivative depends on it but in proportion; the
+        position of the amplitude that the derivative is proportional to; or `OTHER`.
+    """
+    import sympy
+
+    expr = formula.parse(expression)
+    symbols = [formula.symbol(name) for name in parameters]
+    derivatives = [formula.derivative(expr, name) for name in parameters]
+    linear: list[int] = []
+    for k, slope in enumerate(derivatives):
+        if slope != 0 and not slope.free_symbols & {symbols[k], *(symbols[j] for j in linear)}:
+            linear.append(k)
+    codes = [OTHER] * len(parameters)
+    for k, slope in enumerate(derivatives):
+        if k in linear:
+            codes[k] = LINEAR
+            continue
+        grows = [j for j in linear if symbols[j] in slope.free_symbols]
+        if not grows:
+            continue
+        if len(grows) > 1 or not _vanishes_at_zero(slope, symbols[grows[0]]):
+            return (OTHER,) * len(parameters)
+        codes[k] = grows[0]
+    return tuple(codes)
+
+
+def _vanishes_at_zero(expr: sympy.Expr, symbol: sympy.Symbol) -> bool:
+    """Whether an expression is zero where a symbol is, in every branch."""
+    import sympy
+
+    if isinstance(expr, sympy.Piecewise):
+        return all(_vanishes_at_zero(value, symbol) for value, _ in expr.args)
+    return bool(sympy.expand(expr.subs(symbol, 0)) == 0)
 
 
 def _tile_body(split: _Split, coordinates: tuple[str, ...], parameters: tuple[str, ...]) -> list[str]:
@@ -117,12 +162,47 @@ def _split(expr: sympy.Expr, coordinates: tuple[str, ...], parameters: tuple[str
     names |= {formula.symbol(name): sympy.Symbol(f"p{k}", real=True) for k, name in enumerate(parameters)}
     outputs = [expr, *(formula.derivative(expr, name) for name in parameters)]
     outputs = [out.xreplace(names) for out in outputs]
-    replacements, reduced = sympy.cse(outputs, symbols=sympy.numbered_symbols("t", real=True), order="none")
+    logarithms, outputs = _powers_by_logarithms(outputs)
+    symbols = sympy.numbered_symbols("t", real=True)
+    replacements, reduced = sympy.cse([*logarithms.values(), *outputs], symbols=symbols, order="none")
+    assignments = [*replacements, *zip(logarithms, reduced, strict=False)]
+    reduced = reduced[len(logarithms) :]
     hoister = _Hoister({sympy.Symbol(f"x{d}", real=True) for d in range(len(coordinates))})
-    for symbol, sub in replacements:
+    for symbol, sub in _in_order(assignments):
         hoister.assign(symbol, sub)
     codes = [hoister.code(out) for out in reduced]
     return _Split(hoister.invariant, hoister.varying, codes)
+
+
+def _powers_by_logarithms(outputs: list[sympy.Expr]) -> tuple[dict[sympy.Symbol, sympy.Expr], list[sympy.Expr]]:
+    """Write powers whose base's logarithm is needed anyway as exponentials of it: one logarithm serves both.
+
+    Such a logarithm stands in the derivative with respect to an exponent, which is NaN for a negative base; then so is the
+    power, even where the exponent happens to be an integer.
+    """
+    import sympy
+
+    found: dict[sympy.Expr, sympy.Symbol] = {}
+    for out in outputs:
+        for term in out.atoms(sympy.log):
+            if not term.args[0].is_number:
+                found.setdefault(term, sympy.Symbol(f"l{len(found)}", real=True))
+    powers = {p for out in outputs for p in out.atoms(sympy.Pow) if sympy.log(p.base) in found and not p.exp.is_number}
+    bases = {p.base for p in powers}
+    logarithms = {symbol: term for term, symbol in found.items() if term.args[0] in bases}
+    rules = {p: sympy.exp(p.exp * found[sympy.log(p.base)]) for p in powers}
+    rules |= {term: symbol for symbol, term in logarithms.items()}
+    return logarithms, [out.xreplace(rules) for out in outputs]
+
+
+def _in_order(assignments: list[tuple[sympy.Symbol, sympy.Expr]]) -> list[tuple[sympy.Symbol, sympy.Expr]]:
+    """Order assignments so that each symbol is set before it is used."""
+    waiting = dict(assignments)
+    ordered = []
+    while waiting:
+        ready = [symbol for symbol, expr in waiting.items() if not expr.free_symbols & set(waiting)]
+        ordered += [(symbol, waiting.pop(symbol)) for symbol in ready]
+    return ordered
 
 
 class _Hoister:

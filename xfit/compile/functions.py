@@ -7,15 +7,15 @@ from typing import Any
 
 import numba
 
-from xfit.compile.cache import compile_function
+from xfit.compile.cache import CompiledKernel, compile_function
 from xfit.component import FunctionKernel
-from xfit.kernels.layout import LANE_TILE, LANES, PITCH
+from xfit.kernels.layout import LANE_TILE, LANES, OTHER, PITCH
 
 #: Relative step of central differences: the cube root of the double's epsilon balances truncation and rounding.
 _STEP = 6.055454452393343e-06
 
 
-def load_function_kernel(kernel: FunctionKernel, kind: str) -> Any:
+def load_function_kernel(kernel: FunctionKernel, kind: str) -> CompiledKernel:
     """Compile a kernel of a Python function for this process.
 
     Parameters
@@ -27,8 +27,7 @@ def load_function_kernel(kernel: FunctionKernel, kind: str) -> Any:
 
     Returns
     -------
-    numba.core.ccallback.CFunc
-        With the attribute ``address``.
+    CompiledKernel
 
     Raises
     ------
@@ -41,7 +40,7 @@ def load_function_kernel(kernel: FunctionKernel, kind: str) -> Any:
     source = _source(kernel, kind)
     exec(compile(source, "<function kernel>", "exec"), namespace)
     try:
-        return compile_function(namespace["kernel"])
+        return CompiledKernel(compile_function(namespace["kernel"]), (OTHER,) * len(kernel.parameters))
     except numba.core.errors.NumbaError as error:
         name = getattr(kernel.function, "__name__", repr(kernel.function))
         raise TypeError(
@@ -53,7 +52,7 @@ def load_function_kernel(kernel: FunctionKernel, kind: str) -> Any:
 
 def _jit(function: Callable[..., Any]) -> Any:
     """Compile a function so that a division by zero gives infinity instead of an exception."""
-    return numba.njit(error_model="numpy")(getattr(function, "py_func", function))
+    return numba.njit(error_model="numpy", forceinline=True)(getattr(function, "py_func", function))
 
 
 def _source(kernel: FunctionKernel, kind: str) -> str:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xfit.compile.cache import load_kernel
+from xfit.compile.cache import CompiledKernel, load_kernel
 from xfit.compile.codegen import CODEGEN_VERSION, kernel_source
 from xfit.compile.functions import load_function_kernel
 from xfit.compile.ties import compile_ties
 from xfit.component import FormulaKernel, FunctionKernel
 from xfit.kernels.evaluate import Structure
-from xfit.kernels.layout import LANE_TILE, LANES, PITCH
+from xfit.kernels.layout import LANE_TILE, LANES, OTHER, PITCH
 from xfit.kernels.ties import Ties
 
 if TYPE_CHECKING:
@@ -113,9 +113,30 @@ class LoadedProgram:
     def structure(self, active: Sequence[bool], kind: str = "tile") -> Structure:
         """Arrays of the active components, for the engine."""
         chosen = [k for k, on in enumerate(active) if on]
-        address = [kernel_address(self.program.kernels[k], kind) for k in chosen]
+        address = [compiled_kernel(self.program.kernels[k], kind).address for k in chosen]
         idle = np.flatnonzero(~np.asarray(active, bool)[self.component_of])
         return Structure(np.array(address, np.int64), self.first[chosen], self.xrow[chosen], idle.astype(np.int64))
+
+
+    def amplitudes(self, free: np.ndarray) -> np.ndarray:
+        """Codes of the free parameters for `xfit.kernels.relax`, positions being those among the free ones.
+
+        What a tie touches is left alone: its derivatives are sums over components, in proportion to no single amplitude.
+        """
+        codes = [c for kernel in self.program.kernels for c in compiled_kernel(kernel, "tile").amplitudes]
+        touched = {int(k) for k in (*self.ties.tied, *self.ties.column)}
+        spoilt = {int(self.component_of[k]) for k in touched}
+        among = {int(k): j for j, k in enumerate(free)}
+        found = []
+        for k in map(int, free):
+            component = int(self.component_of[k])
+            if component in spoilt:
+                found.append(OTHER)
+            elif codes[k] >= 0:
+                found.append(among.get(int(self.first[component]) + codes[k], OTHER))
+            else:
+                found.append(codes[k])
+        return np.array(found, np.int64)
 
 
 @lru_cache(maxsize=256)
@@ -126,7 +147,7 @@ def _load(program: Program) -> LoadedProgram:
         if kernel.coordinates not in begins:
             begins[kernel.coordinates] = len(rows)
             rows += kernel.coordinates
-        kernel_address(kernel, "tile")
+        compiled_kernel(kernel, "tile")
     counts = [len(kernel.parameters) for kernel in program.kernels]
     return LoadedProgram(
         program,
@@ -139,15 +160,11 @@ def _load(program: Program) -> LoadedProgram:
 
 
 @lru_cache(maxsize=4096)
-def _load_kernel(kernel: Kernel, kind: str) -> Any:
+def compiled_kernel(kernel: Kernel, kind: str) -> CompiledKernel:
+    """Return a component's compiled kernel, which is compiled if it never was."""
     if isinstance(kernel, FunctionKernel):
         return load_function_kernel(kernel, kind)
     key = repr(
         (CODEGEN_VERSION, kind, PITCH, LANES, LANE_TILE, kernel.expression, kernel.coordinates, kernel.parameters)
     )
     return load_kernel(key, lambda: kernel_source(kernel.expression, kernel.coordinates, kernel.parameters, kind))
-
-
-def kernel_address(kernel: Kernel, kind: str) -> int:
-    """Address of a component's compiled kernel, which is compiled if it never was."""
-    return int(_load_kernel(kernel, kind).address)

@@ -171,6 +171,7 @@ def fit_pixels(
     lower: np.ndarray,
     upper: np.ndarray,
     free: np.ndarray,
+    code: np.ndarray,
     pixels: np.ndarray,
     tolerance: float,
     first_limit: int,
@@ -199,6 +200,8 @@ def fit_pixels(
         Start values (of fixed parameters: their values) and bounds.
     free : int64 (count,)
         Positions of the free parameters.
+    code : int64 (count,)
+        What each is to `xfit.kernels.relax`.
     pixels : int64 (any,)
         Which pixels to fit.
     tolerance : float
@@ -218,6 +221,7 @@ def fit_pixels(
     factor = np.empty(y.shape[1])
     for j in range(count):
         ws.rows[j] = free[j]
+        ws.code[j] = code[j]
     ws.rows[count:] = n
     tail = 3 * n + 3
     for i in pixels:

@@ -8,6 +8,9 @@ TILE = 512
 #: Length of a tile's row: not a power of two, or all rows would compete for the same lines of the cache.
 PITCH = TILE + 8
 
+#: What a parameter can be to the engine, besides the position of the amplitude that its derivative is proportional to.
+LINEAR, OTHER = -1, -2
+
 #: Pixels that a "lanes" kernel fits side by side: two AVX-512 or four AVX2 vectors of doubles.
 LANES = 16
 

@@ -27,6 +27,7 @@ from xfit.kernels.evaluate import (
 )
 from xfit.kernels.jit import allocating, inner
 from xfit.kernels.layout import TILE
+from xfit.kernels.relax import relax
 from xfit.kernels.status import CONVERGED, MAX_NFEV, NONFINITE_MODEL, SINGULAR
 from xfit.kernels.steps import (
     AT_LOWER,
@@ -68,6 +69,10 @@ class Workspace(NamedTuple):
     rows: np.ndarray
     gram: np.ndarray
     gram_trial: np.ndarray
+    norm_trial: np.ndarray
+    theta_trial: np.ndarray
+    state_trial: np.ndarray
+    code: np.ndarray
     norm: np.ndarray
     weight: np.ndarray
     state: np.ndarray
@@ -104,6 +109,10 @@ def workspace(n_parameters: int, count: int, n_channels: int, n_derivatives: int
         np.empty(count + 4, np.int64),
         np.empty((count + 1, count + 1)),
         np.empty((count + 1, count + 1)),
+        np.empty(count),
+        np.empty(count),
+        np.empty(count, np.int64),
+        np.empty(count, np.int64),
         np.empty(count),
         np.empty(count),
         np.empty(count, np.int64),
@@ -388,6 +397,33 @@ def _solve_for_gradient(count: int, damping: float, ws: Workspace) -> bool:
 
 
 @inner
+def _relaxed(count: int, chisq: float, gram: np.ndarray, ws: Workspace) -> float:
+    """Set the amplitudes of the trial point to their best values; return the sum of squares there."""
+    if not math.isfinite(chisq):
+        return chisq
+    scale_of(gram, count, ws.norm_trial)
+    for j in range(count):
+        ws.theta_trial[j] = ws.trial[ws.rows[j]]
+    if relax(
+        gram,
+        count,
+        ws.code,
+        ws.theta_trial,
+        ws.lower,
+        ws.upper,
+        ws.norm_trial,
+        ws.state_trial,
+        ws.chosen,
+        ws.work,
+        ws.bend,
+    ):
+        for j in range(count):
+            ws.trial[ws.rows[j]] = ws.theta_trial[j]
+        return gram[count, count]
+    return chisq
+
+
+@inner
 def _new_radius(radius: float, length: float, damping: float, gain: float, actual: float, slope: float) -> float:
     """Radius of the trust region after a step, by MINPACK's rules.
 
@@ -442,7 +478,10 @@ def minimise_from(
     nfev = 1
     if not math.isfinite(chisq):
         return Outcome(NONFINITE_MODEL, chisq, nfev, False)
-    _take(count, ws.q, ws)
+    for k in range(ws.q.size):
+        ws.trial[k] = ws.q[k]
+    chisq = _relaxed(count, chisq, ws.gram, ws)
+    _take(count, ws.trial, ws)
     _rescale(count, ws)
     dof = max(spectrum.used - count, 1)
     floor = _EPS**2 * sum_of_squares(spectrum.y)
@@ -492,6 +531,7 @@ def minimise_from(
             ws.trial[k] = ws.q[k]
         _move(count, ties, ws, ws.trial)
         trial = _evaluate(structure, ties, x, spectrum, count, ws.trial, ws, ws.gram_trial)
+        trial = _relaxed(count, trial, ws.gram_trial, ws)
         nfev += 1
         actual = chisq - trial if math.isfinite(trial) else -math.inf
         gain = actual / decrease if decrease > 0.0 else -1.0

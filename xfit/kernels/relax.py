@@ -1,0 +1,104 @@
+"""Amplitudes set to their best values at a point, from its Gram matrix alone: variable projection without evaluations.
+
+A component that is an amplitude times a shape has derivatives of the shape's parameters in proportion to the amplitude. Hence
+the Gram matrix at the best amplitudes follows from that at any others. Steps then run along the floor of the valley that
+amplitudes and shapes form together (Golub and Pereyra, SIAM J. Numer. Anal. 10, 413 (1973), doi:10.1137/0710036).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from xfit.kernels.jit import inner
+from xfit.kernels.layout import LINEAR
+from xfit.kernels.steps import FREE, SMALLEST_PIVOT, solve_cholesky
+
+#: An amplitude that would change by more than this factor is a sign that the shape is elsewhere: it is left to the steps.
+_LARGEST_FACTOR = 20.0
+
+#: Below this fraction of the sum of squares the algebra has lost too many digits.
+_SMALLEST_FRACTION = 1e-4
+
+
+@inner
+def relax(
+    gram: np.ndarray,
+    count: int,
+    code: np.ndarray,
+    values: np.ndarray,
+    lower: np.ndarray,
+    upper: np.ndarray,
+    norm: np.ndarray,
+    state: np.ndarray,
+    chosen: np.ndarray,
+    work: np.ndarray,
+    change: np.ndarray,
+) -> bool:
+    """Move the amplitudes among ``values`` to their best values and take the Gram matrix there.
+
+    Nothing is changed where the amplitudes can't be told apart, would leave their bounds, change sign or change by more than a
+    large factor.
+
+    Parameters
+    ----------
+    gram : float64 (count + 1, count + 1)
+        Lower triangle of the Gram matrix of Jacobian and residual, as `xfit.kernels.evaluate.gram_at` leaves it.
+    code : int64 (count,)
+        LINEAR for amplitudes, the position of the amplitude that a derivative is proportional to, or another negative number.
+    values, lower, upper : float64 (count,)
+        Free parameters and their bounds.
+    norm, state, chosen, work, change
+        Scratch, as for `xfit.kernels.steps.solve_cholesky`; ``norm`` must hold the column norms.
+
+    Returns
+    -------
+    bool
+        Whether the amplitudes were moved.
+    """
+    amplitudes = 0
+    for j in range(count):
+        change[j] = 0.0
+        state[j] = 1
+        if code[j] == LINEAR and norm[j] > 0.0:
+            state[j] = FREE
+            amplitudes += 1
+    if amplitudes == 0 or amplitudes == count:
+        return False
+    if solve_cholesky(gram, count, norm, 0.0, norm, state, chosen, work, change) < SMALLEST_PIVOT:
+        return False
+    decrease = 0.0
+    for j in range(count):
+        moved = values[j] + change[j]
+        if not lower[j] <= moved <= upper[j]:
+            return False
+        decrease += change[j] * gram[count, j]
+    for j in range(count):
+        if code[j] >= 0:
+            ratio = 1.0 + change[code[j]] / values[code[j]] if values[code[j]] != 0.0 else 0.0
+            if not 1.0 / _LARGEST_FACTOR < ratio < _LARGEST_FACTOR:
+                return False
+    if not decrease >= 0.0 or not gram[count, count] - decrease > _SMALLEST_FRACTION * gram[count, count]:
+        return False
+    _transform(gram, count, code, values, change)
+    gram[count, count] -= decrease
+    for j in range(count):
+        values[j] += change[j]
+    return True
+
+
+@inner
+def _transform(gram: np.ndarray, count: int, code: np.ndarray, values: np.ndarray, change: np.ndarray) -> None:
+    """Gram matrix at the changed amplitudes: a new residual, and derivatives in proportion."""
+    for j in range(count):
+        total = 0.0
+        for k in range(count):
+            if change[k] != 0.0:
+                total += (gram[j, k] if k <= j else gram[k, j]) * change[k]
+        gram[count, j] -= total
+    for j in range(count):
+        if code[j] >= 0:
+            ratio = 1.0 + change[code[j]] / values[code[j]]
+            for k in range(j + 1):
+                gram[j, k] *= ratio
+            for i in range(j, count + 1):
+                gram[i, j] *= ratio
