@@ -42,13 +42,17 @@ def air_to_vacuum(wavelength: xr.DataArray) -> xr.DataArray:
     See doi:10.1088/0031-8949/90/5/054005; the inverse of Morton's (2000) relation, good to 1e-6 Angstrom here.
     """
     s2 = (1e4 / wavelength) ** 2
-    index = 1 + 8.336624212083e-5 + 2.408926869968e-2 / (130.1065924522 - s2) + 1.599740894897e-4 / (38.92568793293 - s2)
+    index = (
+        1 + 8.336624212083e-5 + 2.408926869968e-2 / (130.1065924522 - s2) + 1.599740894897e-4 / (38.92568793293 - s2)
+    )
     return wavelength * index
 
 
 def line(name: str, rest: float) -> Expression:
     """Make one emission line."""
-    component = Expression(LINE.format(rest=rest, z=REDSHIFT, c=C), name=name, flux=500.0, velocity=0.0, dispersion=150.0)
+    component = Expression(
+        LINE.format(rest=rest, z=REDSHIFT, c=C), name=name, flux=500.0, velocity=0.0, dispersion=150.0
+    )
     component.flux.set(min=0.0)
     component.velocity.set(min=-800.0, max=800.0, units="km/s")
     component.dispersion.set(min=40.0, max=500.0, units="km/s")
@@ -166,9 +170,7 @@ def draw_pixel(flux: xr.DataArray, variance: xr.DataArray, fit: xr.Dataset, path
     place = {d: int(i) for d, i in signal.argmax(("y", "x")).items()}
     data, pixel = flux.isel(place).compute(), fit.isel(place)
     sigma = np.sqrt(variance.isel(place).compute())
-    fig, (top, bottom) = plt.subplots(
-        2, 1, figsize=(10, 6.5), sharex=True, height_ratios=[3, 1], layout="constrained"
-    )
+    fig, (top, bottom) = plt.subplots(2, 1, figsize=(10, 6.5), sharex=True, height_ratios=[3, 1], layout="constrained")
     x = data.wavelength
     top.fill_between(x, data - sigma, data + sigma, step="mid", color="0.85", label="data +- 1 sigma")
     top.step(x, data, where="mid", color="0.3", lw=1, label="data")
@@ -177,7 +179,10 @@ def draw_pixel(flux: xr.DataArray, variance: xr.DataArray, fit: xr.Dataset, path
         base = 0 if name == "continuum" else curves["continuum"]
         top.plot(x, curve + base, lw=1, ls="--", label=str(name))
     top.plot(x, pixel.fit.evaluate(), color="crimson", lw=1.5, label="fit")
-    top.set(ylabel=f"flux density\n({flux.attrs['units']})", title=f"pixel y={place['y']}, x={place['x']}, reduced chi-squared {float(pixel.red_chisq):.2f}")
+    top.set(
+        ylabel=f"flux density\n({flux.attrs['units']})",
+        title=f"pixel y={place['y']}, x={place['x']}, reduced chi-squared {float(pixel.red_chisq):.2f}",
+    )
     top.legend(ncols=2, frameon=False)
     bottom.axhspan(-1, 1, color="0.9")
     bottom.step(x, pixel.fit.residual(data) / sigma, where="mid", color="0.3", lw=1)

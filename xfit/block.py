@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from xfit.compile.cache import compile_lock
+from xfit.compile.engine import prepare_engine
 from xfit.compile.program import LoadedProgram, Program
 from xfit.kernels.evaluate import evaluate_pixels
 from xfit.kernels.fit import SCALARS, fit_pixels
@@ -18,8 +17,6 @@ _BATCH = 1 << 18
 
 _NONE = np.empty((1, 0))
 _ALL = np.empty((1, 0), bool)
-_ready = threading.Lock()
-_is_ready = False
 
 
 @dataclass(frozen=True)
@@ -95,29 +92,6 @@ class Settings:
     upper: np.ndarray
     free: np.ndarray
     active: np.ndarray
-
-
-def prepare_engine() -> None:
-    """Compile the engine, or load it from the disk, once per process and by one process at a time."""
-    global _is_ready
-    with _ready:
-        if _is_ready:
-            return
-        with compile_lock("engine"):
-            _run_on_nothing()
-        _is_ready = True
-
-
-def _run_on_nothing() -> None:
-    program = Program((), (), ()).load()
-    structure = program.structure(())
-    nothing = np.empty((1, 0))
-    no_pixels = np.empty(0, np.int64)
-    fit_pixels(
-        structure, program.ties, nothing, nothing, _NONE, _ALL, nothing[0], nothing, nothing, nothing, no_pixels,
-        no_pixels, no_pixels, 0.0, 0, 0, True, False, nothing,
-    )  # fmt: skip
-    evaluate_pixels(structure, program.ties, nothing, nothing[0], nothing, no_pixels, nothing)
 
 
 def fit_block(

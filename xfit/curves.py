@@ -115,4 +115,4 @@ def _evaluate(
         width=width,
         components=components,
     )
-    return flat.reshape(*navigation, *shape)
+    return flat.reshape((*navigation, *shape))

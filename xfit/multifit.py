@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,10 +14,12 @@ import dask.array
 import numpy as np
 import xarray as xr
 from dask.base import tokenize
+from dask.system import CPU_COUNT
 
 from xfit import inputs
 from xfit.axes import Axes, axes_of, signal_dims
-from xfit.block import Columns, FitOptions, Settings, fit_block, prepare_engine
+from xfit.block import Columns, FitOptions, Settings, fit_block
+from xfit.compile.engine import prepare_engine
 from xfit.compile.program import Program
 from xfit.model import Model
 from xfit.result import assemble
@@ -190,9 +194,9 @@ def _run(da: xr.DataArray, axes: Axes, recipe: Recipe, extra: list[xr.DataArray]
     """Packed results over the navigation dimensions: a NumPy array for NumPy data, else a lazy dask array."""
     lazy = any(array.chunks is not None for array in [da, *extra])
     data = da.transpose(*axes.navigation, *axes.dims)
+    if not lazy:
+        return _fit_in_memory(data, axes, recipe, extra)
     if da.chunks is None:
-        if not lazy and data.size <= _BLOCK:
-            return _fit_nd(data.values, *(array.values for array in extra), table=_table(axes), recipe=recipe)
         data = data.chunk(_navigation_chunks(data, axes))
     elif any(len(data.chunksizes[d]) > 1 for d in axes.dims):
         split = {d: len(data.chunksizes[d]) for d in axes.dims if len(data.chunksizes[d]) > 1}
@@ -203,12 +207,35 @@ def _run(da: xr.DataArray, axes: Axes, recipe: Recipe, extra: list[xr.DataArray]
             stacklevel=4,
         )
         data = data.chunk(dict.fromkeys(axes.dims, -1))
-    packed = _graph(data, axes, recipe, extra)
-    if lazy:
-        return packed
+    return _graph(data, axes, recipe, extra)
+
+
+def _fit_in_memory(data: xr.DataArray, axes: Axes, recipe: Recipe, extra: list[xr.DataArray]) -> np.ndarray:
+    """Fit NumPy data block by block on all cores."""
     prepare_engine()
-    scheduler = dask.config.get("scheduler", "threads")
-    return packed.compute(scheduler="sync" if scheduler in ("sync", "synchronous", "single-threaded") else "threads")
+    columns = Columns(len(recipe.settings.start), recipe.options.covariance)
+    packed = np.empty((*(data.sizes[d] for d in axes.navigation), columns.total))
+    sizes = _navigation_chunks(data, axes)
+    ranges = [[slice(first, first + sizes[d]) for first in range(0, data.sizes[d], sizes[d])] for d in axes.navigation]
+    arrays = [(tuple(array.dims), array.values) for array in extra]
+    table = _table(axes)
+
+    def fit_one(block: tuple[slice, ...]) -> None:
+        where = dict(zip(axes.navigation, block, strict=True))
+        parts = [values[tuple(where.get(d, slice(None)) for d in dims)] for dims, values in arrays]
+        packed[block] = _fit_nd(data.values[block], *parts, table=table, recipe=recipe)
+
+    blocks = list(itertools.product(*ranges))
+    synchronous = dask.config.get("scheduler", None) in ("sync", "synchronous", "single-threaded")
+    workers = 1 if synchronous else min(CPU_COUNT, len(blocks))
+    if workers <= 1:
+        for block in blocks:
+            fit_one(block)
+    else:
+        with ThreadPoolExecutor(workers) as pool:
+            for _ in pool.map(fit_one, blocks):
+                pass
+    return packed
 
 
 def _table(axes: Axes) -> np.ndarray:
@@ -217,8 +244,10 @@ def _table(axes: Axes) -> np.ndarray:
 
 
 def _navigation_chunks(data: xr.DataArray, axes: Axes) -> dict[Hashable, int]:
-    """Chunk sizes that cut NumPy data into blocks of whole pixels."""
+    """Chunk sizes that cut NumPy data into blocks of whole pixels, a few for each core."""
+    total = max(int(np.prod([data.sizes[d] for d in axes.navigation])), 1)
     pixels = max(_BLOCK // max(int(np.prod(axes.shape)), 1), 1)
+    pixels = max(min(pixels, total // (4 * CPU_COUNT)), 1)
     sizes: dict[Hashable, int] = dict.fromkeys(axes.dims, -1)
     for d in reversed(axes.navigation):
         sizes[d] = max(min(pixels, data.sizes[d]), 1)
@@ -300,7 +329,7 @@ def _fit_nd(data: np.ndarray, *extra: np.ndarray, table: np.ndarray, recipe: Rec
         active=flags,
         options=recipe.options,
     )
-    return packed.reshape(*shape, -1)
+    return packed.reshape((*shape, -1))
 
 
 def _spread(

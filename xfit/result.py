@@ -138,9 +138,9 @@ def _take(packed: Any, part: tuple[int, int], tail: tuple[int, ...], dtype: np.d
 def _cut(packed: Any, *, part: tuple[int, int], tail: tuple[int, ...], as_dtype: np.dtype) -> np.ndarray:
     while isinstance(packed, list):
         (packed,) = packed
-    columns = packed[..., part[0] : part[1]].reshape(*packed.shape[:-1], *tail)
+    columns = packed[..., part[0] : part[1]].reshape((*packed.shape[:-1], *tail))
     if as_dtype.kind == "f":
-        return np.ascontiguousarray(columns, as_dtype)
+        return columns.astype(as_dtype, order="C")
     return np.nan_to_num(columns).astype(as_dtype)
 
 

@@ -117,7 +117,6 @@ class LoadedProgram:
         idle = np.flatnonzero(~np.asarray(active, bool)[self.component_of])
         return Structure(np.array(address, np.int64), self.first[chosen], self.xrow[chosen], idle.astype(np.int64))
 
-
     def amplitudes(self, free: np.ndarray) -> np.ndarray:
         """Codes of the free parameters for `xfit.kernels.relax`, positions being those among the free ones.
 

@@ -1,0 +1,1 @@
+"""The engine: numba functions on plain arrays, without dask, xarray or models."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from xfit.kernels.call import call_kernel
 from xfit.kernels.gram import add_gram
-from xfit.kernels.jit import allocating, entry, inner, sums
+from xfit.kernels.jit import allocating, entry, inlined, inner, sums
 from xfit.kernels.layout import PITCH, TILE
 from xfit.kernels.ties import Ties, tie_derivatives
 
@@ -136,7 +136,7 @@ def aligned_rows(count: int) -> np.ndarray:
     return raw[skip : skip + count * PITCH].reshape(count, PITCH)
 
 
-@inner
+@inlined
 def fill_tile(
     structure: Structure,
     ties: Ties,
@@ -179,7 +179,7 @@ def fill_tile(
             target[i] += slope * source[i]
 
 
-@inner
+@inlined
 def deviation_tile(
     structure: Structure,
     ties: Ties,

@@ -8,7 +8,7 @@ import numpy as np
 
 from xfit.kernels.covariance import covariance_root
 from xfit.kernels.evaluate import Spectrum, Structure, weigh
-from xfit.kernels.jit import allocating, entry, inner
+from xfit.kernels.jit import allocating, entry, inlined, inner
 from xfit.kernels.lm import RADII, Outcome, Workspace, factorise, minimise_from, workspace
 from xfit.kernels.status import BAD_DATA, BAD_START, BAD_VARIANCE, CONVERGED, MASKED, NONFINITE_MODEL
 from xfit.kernels.steps import AT_LOWER, AT_UPPER, FREE
@@ -37,7 +37,7 @@ def _begin(start: np.ndarray, ties: Ties, count: int, ws: Workspace) -> bool:
     return True
 
 
-@inner
+@inlined
 def _remember(count: int, ws: Workspace) -> None:
     """Keep the current point as the best so far."""
     for j in range(count):
@@ -123,7 +123,7 @@ def _write_errors(
                 out[at + a * n + b] = total * scale
 
 
-@inner
+@inlined
 def _write(
     outcome: Outcome, spectrum: Spectrum, structure: Structure, ties: Ties, count: int, ws: Workspace, out: np.ndarray
 ) -> None:
@@ -145,7 +145,7 @@ def _write(
     out[3 * n + 2] = outcome.chisq
 
 
-@inner
+@inlined
 def _hold_for_errors(count: int, ws: Workspace) -> None:
     """State of each parameter for the covariance: what lies on a bound has no error, everything else has."""
     for j in range(count):

@@ -23,6 +23,16 @@ def inner(function: _F) -> _F:
     return compiled
 
 
+def inlined(function: _F) -> _F:
+    """Compile a function into each of its callers; otherwise as `inner`.
+
+    A call passes every array of every tuple as seven numbers, a hundred and more in all: for what is short or called per tile,
+    that costs more than the work.
+    """
+    compiled: _F = numba.njit(error_model="numpy", nogil=True, _nrt=False, forceinline=True)(function)
+    return compiled
+
+
 def sums(function: _F) -> _F:
     """Compile a function of plain sums of products; otherwise as `inner`."""
     compiled: _F = numba.njit(error_model="numpy", nogil=True, _nrt=False, fastmath=_SUMS)(function)

@@ -25,9 +25,9 @@ from xfit.kernels.evaluate import (
     jacobian_at,
     sum_of_squares,
 )
-from xfit.kernels.jit import allocating, inner
+from xfit.kernels.jit import allocating, inlined, inner
 from xfit.kernels.layout import TILE
-from xfit.kernels.relax import relax
+from xfit.kernels.relax import EVALUATE, UNCHANGED, relax
 from xfit.kernels.status import CONVERGED, MAX_NFEV, NONFINITE_MODEL, SINGULAR
 from xfit.kernels.steps import (
     AT_LOWER,
@@ -129,7 +129,7 @@ def workspace(n_parameters: int, count: int, n_channels: int, n_derivatives: int
     )
 
 
-@inner
+@inlined
 def _evaluate(
     structure: Structure,
     ties: Ties,
@@ -151,7 +151,7 @@ def factorise(structure: Structure, ties: Ties, x: np.ndarray, spectrum: Spectru
     triangularise(ws.jacobian, count, spectrum.y.size)
 
 
-@inner
+@inlined
 def _solve(by_qr: bool, count: int, damping: float, ws: Workspace) -> float:
     """Step from the current point with the given damping, into ``ws.step``."""
     return bounded_step(
@@ -172,7 +172,7 @@ def _solve(by_qr: bool, count: int, damping: float, ws: Workspace) -> float:
     )
 
 
-@inner
+@inlined
 def _move(count: int, ties: Ties, ws: Workspace, q: np.ndarray) -> None:
     """Set ``q`` to the point that the step leads to; what is held at a bound lies on it exactly."""
     for j in range(count):
@@ -185,7 +185,7 @@ def _move(count: int, ties: Ties, ws: Workspace, q: np.ndarray) -> None:
     apply_ties(ties, q, ws.stack)
 
 
-@inner
+@inlined
 def _take(count: int, q: np.ndarray, ws: Workspace) -> None:
     """Make ``q`` the current point."""
     for k in range(q.size):
@@ -194,7 +194,7 @@ def _take(count: int, q: np.ndarray, ws: Workspace) -> None:
         ws.theta[j] = q[ws.rows[j]]
 
 
-@inner
+@inlined
 def _accept(count: int, ws: Workspace) -> None:
     """Make the trial point, with its Gram matrix, the current one."""
     _take(count, ws.trial, ws)
@@ -204,7 +204,7 @@ def _accept(count: int, ws: Workspace) -> None:
     _rescale(count, ws)
 
 
-@inner
+@inlined
 def _rescale(count: int, ws: Workspace) -> None:
     """Column norms at the current point, and their running maximum as the damping's weight."""
     scale_of(ws.gram, count, ws.norm)
@@ -212,7 +212,7 @@ def _rescale(count: int, ws: Workspace) -> None:
         ws.weight[j] = max(ws.weight[j], ws.norm[j])
 
 
-@inner
+@inlined
 def _any_flat(count: int, ws: Workspace) -> bool:
     """Whether a free parameter has no influence on the model here."""
     for j in range(count):
@@ -250,7 +250,7 @@ def _step_or_qr(
     return _solve(True, count, damping, ws) > RANK, True, True
 
 
-@inner
+@inlined
 def _length(count: int, vector: np.ndarray, ws: Workspace) -> float:
     """Length of a vector of parameters in units of the damping's weights."""
     total = 0.0
@@ -259,7 +259,7 @@ def _length(count: int, vector: np.ndarray, ws: Workspace) -> float:
     return math.sqrt(total)
 
 
-@inner
+@inlined
 def _steepest(count: int, ws: Workspace) -> float:
     """Length of the gradient in the same units: over the radius, it bounds the damping from above."""
     total = 0.0
@@ -396,19 +396,18 @@ def _solve_for_gradient(count: int, damping: float, ws: Workspace) -> bool:
     return solved
 
 
-@inner
-def _relaxed(count: int, chisq: float, gram: np.ndarray, ws: Workspace) -> float:
-    """Set the amplitudes of the trial point to their best values; return the sum of squares there."""
-    if not math.isfinite(chisq):
-        return chisq
+@inlined
+def _relaxed(count: int, gram: np.ndarray, ws: Workspace) -> int:
+    """Set the amplitudes of the trial point to their best values; see `xfit.kernels.relax`."""
     scale_of(gram, count, ws.norm_trial)
     for j in range(count):
         ws.theta_trial[j] = ws.trial[ws.rows[j]]
-    if relax(
+    outcome = relax(
         gram,
         count,
         ws.code,
         ws.theta_trial,
+        ws.theta,
         ws.lower,
         ws.upper,
         ws.norm_trial,
@@ -416,11 +415,37 @@ def _relaxed(count: int, chisq: float, gram: np.ndarray, ws: Workspace) -> float
         ws.chosen,
         ws.work,
         ws.bend,
-    ):
+    )
+    if outcome != UNCHANGED:
         for j in range(count):
             ws.trial[ws.rows[j]] = ws.theta_trial[j]
-        return gram[count, count]
-    return chisq
+    return outcome
+
+
+@inner
+def _evaluate_trial(
+    structure: Structure,
+    ties: Ties,
+    x: np.ndarray,
+    spectrum: Spectrum,
+    count: int,
+    ws: Workspace,
+) -> tuple[float, int]:
+    """Sum of squares and Gram matrix at the trial point, its amplitudes set to their best values.
+
+    Returns
+    -------
+    chisq : float
+    evaluations : int
+    """
+    chisq = _evaluate(structure, ties, x, spectrum, count, ws.trial, ws, ws.gram_trial)
+    if not math.isfinite(chisq):
+        return chisq, 1
+    outcome = _relaxed(count, ws.gram_trial, ws)
+    if outcome == EVALUATE:
+        chisq = _evaluate(structure, ties, x, spectrum, count, ws.trial, ws, ws.gram_trial)
+        return chisq, 2
+    return ws.gram_trial[count, count], 1
 
 
 @inner
@@ -474,15 +499,13 @@ def minimise_from(
     for j in range(count):
         ws.weight[j] = 0.0
         ws.state[j] = FREE
-    chisq = _evaluate(structure, ties, x, spectrum, count, ws.q, ws, ws.gram)
-    nfev = 1
-    if not math.isfinite(chisq):
-        return Outcome(NONFINITE_MODEL, chisq, nfev, False)
     for k in range(ws.q.size):
         ws.trial[k] = ws.q[k]
-    chisq = _relaxed(count, chisq, ws.gram, ws)
-    _take(count, ws.trial, ws)
-    _rescale(count, ws)
+    _take(count, ws.q, ws)
+    chisq, nfev = _evaluate_trial(structure, ties, x, spectrum, count, ws)
+    if not math.isfinite(chisq):
+        return Outcome(NONFINITE_MODEL, chisq, nfev, False)
+    _accept(count, ws)
     dof = max(spectrum.used - count, 1)
     floor = _EPS**2 * sum_of_squares(spectrum.y)
     radius = reach * _length(count, ws.theta, ws)
@@ -493,6 +516,7 @@ def minimise_from(
     fall_before = 1.0
     full_steps = 0
     factorised = False
+    first = True
     while True:
         solved, by_qr, factorised = _step_or_qr(structure, ties, x, spectrum, count, 0.0, factorised, ws)
         length = _length(count, ws.step, ws) if solved else math.inf
@@ -522,17 +546,17 @@ def minimise_from(
             slope, decrease = predicted_decrease(ws.gram, ws.jacobian, by_qr, count, ws.step)
             if not solved and decrease <= enough:
                 return Outcome(SINGULAR, chisq, nfev, by_qr)
-        if nfev == 1:
+        if first:
             radius = min(radius, length)
+            first = False
         if nfev >= PATIENCE:
             _bend(structure, ties, x, spectrum, count, damping, by_qr, ws)
             nfev += 2
         for k in range(ws.q.size):
             ws.trial[k] = ws.q[k]
         _move(count, ties, ws, ws.trial)
-        trial = _evaluate(structure, ties, x, spectrum, count, ws.trial, ws, ws.gram_trial)
-        trial = _relaxed(count, trial, ws.gram_trial, ws)
-        nfev += 1
+        trial, evaluations = _evaluate_trial(structure, ties, x, spectrum, count, ws)
+        nfev += evaluations
         actual = chisq - trial if math.isfinite(trial) else -math.inf
         gain = actual / decrease if decrease > 0.0 else -1.0
         if decrease <= 1e-13 * chisq and gain <= 1e-4 and math.isfinite(trial):

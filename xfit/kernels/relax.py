@@ -16,8 +16,13 @@ from xfit.kernels.steps import FREE, SMALLEST_PIVOT, solve_cholesky
 #: An amplitude that would change by more than this factor is a sign that the shape is elsewhere: it is left to the steps.
 _LARGEST_FACTOR = 20.0
 
+#: An amplitude smaller than before by this factor (a step took it to a bound) is too small to scale derivatives back from.
+_LARGEST_SCALE = 1e6
+
 #: Below this fraction of the sum of squares the algebra has lost too many digits.
 _SMALLEST_FRACTION = 1e-4
+
+UNCHANGED, MOVED, EVALUATE = 0, 1, 2
 
 
 @inner
@@ -26,6 +31,7 @@ def relax(
     count: int,
     code: np.ndarray,
     values: np.ndarray,
+    reference: np.ndarray,
     lower: np.ndarray,
     upper: np.ndarray,
     norm: np.ndarray,
@@ -33,7 +39,7 @@ def relax(
     chosen: np.ndarray,
     work: np.ndarray,
     change: np.ndarray,
-) -> bool:
+) -> int:
     """Move the amplitudes among ``values`` to their best values and take the Gram matrix there.
 
     Nothing is changed where the amplitudes can't be told apart, would leave their bounds, change sign or change by more than a
@@ -47,13 +53,15 @@ def relax(
         LINEAR for amplitudes, the position of the amplitude that a derivative is proportional to, or another negative number.
     values, lower, upper : float64 (count,)
         Free parameters and their bounds.
+    reference : float64 (count,)
+        Their values at the point before, which amplitudes must not be far from.
     norm, state, chosen, work, change
         Scratch, as for `xfit.kernels.steps.solve_cholesky`; ``norm`` must hold the column norms.
 
     Returns
     -------
-    bool
-        Whether the amplitudes were moved.
+    int
+        UNCHANGED, MOVED, or EVALUATE: moved so far that the Gram matrix has lost its digits and the model must be evaluated.
     """
     amplitudes = 0
     for j in range(count):
@@ -63,27 +71,34 @@ def relax(
             state[j] = FREE
             amplitudes += 1
     if amplitudes == 0 or amplitudes == count:
-        return False
+        return UNCHANGED
     if solve_cholesky(gram, count, norm, 0.0, norm, state, chosen, work, change) < SMALLEST_PIVOT:
-        return False
+        return UNCHANGED
     decrease = 0.0
+    outcome = MOVED
     for j in range(count):
         moved = values[j] + change[j]
         if not lower[j] <= moved <= upper[j]:
-            return False
+            return UNCHANGED
         decrease += change[j] * gram[count, j]
     for j in range(count):
         if code[j] >= 0:
-            ratio = 1.0 + change[code[j]] / values[code[j]] if values[code[j]] != 0.0 else 0.0
+            amplitude, before = values[code[j]], reference[code[j]]
+            ratio = (amplitude + change[code[j]]) / before if before != 0.0 else 0.0
             if not 1.0 / _LARGEST_FACTOR < ratio < _LARGEST_FACTOR:
-                return False
-    if not decrease >= 0.0 or not gram[count, count] - decrease > _SMALLEST_FRACTION * gram[count, count]:
-        return False
-    _transform(gram, count, code, values, change)
-    gram[count, count] -= decrease
+                return UNCHANGED
+            if abs(amplitude) * _LARGEST_SCALE < abs(before):
+                outcome = EVALUATE
+    if not decrease >= 0.0:
+        return UNCHANGED
+    if not gram[count, count] - decrease > _SMALLEST_FRACTION * gram[count, count]:
+        outcome = EVALUATE
+    if outcome == MOVED:
+        _transform(gram, count, code, values, change)
+        gram[count, count] -= decrease
     for j in range(count):
         values[j] += change[j]
-    return True
+    return outcome
 
 
 @inner

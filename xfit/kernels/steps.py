@@ -13,7 +13,7 @@ import math
 
 import numpy as np
 
-from xfit.kernels.jit import inner
+from xfit.kernels.jit import inlined, inner
 
 #: A pivot of the Cholesky factor (unit-diagonal matrix) below this leaves fewer than about five digits: QR takes over.
 SMALLEST_PIVOT = 1e-10
@@ -274,7 +274,7 @@ def clip_step(
     return clipped
 
 
-@inner
+@inlined
 def bounded_step(
     gram: np.ndarray,
     factor: np.ndarray,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xfit.compile.special import power
-from xfit.kernels.jit import inner
+from xfit.kernels.jit import inlined, inner
 
 #: Operations of the stack machine. Those from UNARY on take one operand, those from BINARY on two, SELECT three.
 OPERATIONS = (
@@ -153,14 +153,14 @@ def _run(ties: Ties, start: int, stop: int, q: np.ndarray, stack: np.ndarray) ->
     return stack[0]
 
 
-@inner
+@inlined
 def apply_ties(ties: Ties, q: np.ndarray, stack: np.ndarray) -> None:
     """Set the tied entries of ``q`` from the others, in place."""
     for t in range(ties.tied.size):
         q[ties.tied[t]] = _run(ties, ties.span[t], ties.span[t + 1], q, stack)
 
 
-@inner
+@inlined
 def tie_derivatives(ties: Ties, q: np.ndarray, derivative: np.ndarray, stack: np.ndarray) -> None:
     """Evaluate every derivative of a tied parameter with respect to another at ``q``."""
     for d in range(ties.row.size):

@@ -1,0 +1,166 @@
+"""xfit in the harness of the peers' scripts: the same pixels, starts and score, fitted through the public surface.
+
+Run by `ci/bench/run`, or by hand with BENCH_SHARED and BENCH_WORK set: ``bench_xfit.py w1`` (one workload), ``w1:multifit`` (one case),
+``--list``. A case returns ``fit(pixels) -> (parameters, converged)``; only ``fit`` is timed, from the NumPy array to the
+parameters in the data set's order, so making the DataArray, the graph and the result is part of the time.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+sys.path.insert(0, os.environ["BENCH_SHARED"])
+
+import dask
+import numpy as np
+import xarray as xr
+from common import case, main  # also limits the numerical libraries to one thread
+
+import xfit
+from xfit.components import Expression, Gaussian, Polynomial, PowerLaw
+
+Dataset = Mapping[str, Any]
+Fit = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+Convert = Callable[[np.ndarray], np.ndarray]
+
+SQRT_2PI = np.sqrt(2 * np.pi)
+
+#: Pixels in a dask chunk.
+CHUNK = 512
+
+GAUSSIAN_2D = "o + a*exp(-((x-x0)**2 + (y-y0)**2)/(2*s**2))"
+
+
+def gaussian(name: str, height: float, centre: float, sigma: float) -> Gaussian:
+    """Make a Gaussian by its height; xfit's has an area."""
+    return Gaussian(name=name, A=height * sigma * SQRT_2PI, centre=centre, sigma=sigma)
+
+
+def two_gaussians(d: Dataset) -> tuple[xfit.Model, list[str], Convert]:
+    """W1: two Gaussians over a straight line, with bounds that `bounded=False` leaves out."""
+    p = d["p0"]
+    first, second = gaussian("g1", *p[:3]), gaussian("g2", *p[3:6])
+    for peak in (first, second):
+        peak.A.set(min=0)
+        peak.centre.set(min=0, max=10.24)
+        peak.sigma.set(min=0.02, max=5)
+    model = xfit.Model([first, second, Polynomial(order=1, name="line", a0=p[6], a1=p[7])])
+    names = ["g1.A", "g1.centre", "g1.sigma", "g2.A", "g2.centre", "g2.sigma", "line.a0", "line.a1"]
+
+    def heights(values: np.ndarray) -> np.ndarray:
+        values[:, 0] /= values[:, 2] * SQRT_2PI
+        values[:, 3] /= values[:, 5] * SQRT_2PI
+        return values
+
+    return model, names, heights
+
+
+def edge(d: Dataset) -> tuple[xfit.Model, list[str], Convert]:
+    """W2: a Gaussian on a power law, all of them bounded; the area gets the bounds that HyperSpy's case has."""
+    p, low, high = d["p0"], d["lo"], d["hi"]
+    background, peak = PowerLaw(name="bg", A=p[0], r=p[1]), gaussian("g", *p[2:])
+    background.A.set(min=low[0], max=high[0])
+    background.r.set(min=low[1], max=high[1])
+    peak.A.set(min=0, max=1e7)
+    peak.centre.set(min=low[3], max=high[3])
+    peak.sigma.set(min=low[4], max=high[4])
+
+    def heights(values: np.ndarray) -> np.ndarray:
+        values[:, 2] /= values[:, 4] * SQRT_2PI
+        return values
+
+    return xfit.Model([background, peak]), ["bg.A", "bg.r", "g.A", "g.centre", "g.sigma"], heights
+
+
+def spot(d: Dataset) -> tuple[xfit.Model, list[str], Convert]:
+    """W5: a round Gaussian over an offset, in two dimensions; starts come as maps."""
+    return xfit.Model([Expression(GAUSSIAN_2D, name="g")]), [f"g.{name}" for name in d["names"]], lambda values: values
+
+
+MODELS = {"w1": two_gaussians, "w2": edge, "w5a": spot, "w5b": spot}
+
+
+def runner(d: Dataset, *, bounded: bool = False, weighted: bool = False, scheduler: str | None = None) -> Fit:
+    """Make the function that the harness times.
+
+    Parameters
+    ----------
+    d : mapping
+        A loaded data set.
+    bounded : bool
+        Whether the bounds are kept.
+    weighted : bool
+        Whether the variance is max(y, 1).
+    scheduler : str, optional
+        Cut the data into dask chunks and compute the lazy result on this scheduler; by default NumPy data.
+    """
+    model, names, convert = MODELS[d["w"]](d)
+    n = d["x"].size
+    two_d = d["w"].startswith("w5")
+    dim: Any = ("y", "x") if two_d else "x"
+    dims = ("p", "y", "x") if two_d else ("p", "x")
+    coords = {"y": d["x"], "x": d["x"]} if two_d else {"x": d["x"]}
+
+    def fit(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        da = xr.DataArray(d["Y"][pixels].reshape(-1, *[n] * (len(dims) - 1)), dims=dims, coords=coords)
+        options: dict[str, Any] = {"bounded": bounded}
+        if d["p0"].ndim > 1:
+            options["start"] = {name: xr.DataArray(d["P0"][pixels, k], dims="p") for k, name in enumerate(names)}
+        if scheduler is not None:
+            da = da.chunk(p=CHUNK)
+        if weighted:
+            options["variance"] = np.maximum(da, 1)
+        # NumPy data are fitted on all cores that the process may use: on the one it is pinned to.
+        with dask.config.set(scheduler=scheduler, num_workers=2):
+            result = da.fit.multifit(model, dim=dim, **options).compute()
+        values = result.value.sel(param=names).transpose("p", "param").values.copy()
+        return convert(values), result.status.values == converged(result.status)
+
+    return fit
+
+
+def converged(status: xr.DataArray) -> int:
+    """Code of a converged fit, as the flag attributes tell it."""
+    return int(status.attrs["flag_values"][status.attrs["flag_meanings"].split().index("converged")])
+
+
+@case(["w1", "w2", "w5a", "w5b"], "multifit", note="NumPy data, bounds off")
+def _multifit(d: Dataset) -> Fit:
+    return runner(d)
+
+
+@case(["w1", "w2"], "multifit_b", note="NumPy data, bounds on")
+def _multifit_bounded(d: Dataset) -> Fit:
+    return runner(d, bounded=True)
+
+
+@case("w1", "multifit_w", obj="w", note="NumPy data, bounds off, variance max(y, 1)")
+def _multifit_weighted(d: Dataset) -> Fit:
+    return runner(d, weighted=True)
+
+
+@case(["w1", "w5b"], "multifit_dask", note=f"dask chunks of {CHUNK} pixels, synchronous scheduler, bounds off")
+def _multifit_dask(d: Dataset) -> Fit:
+    return runner(d, scheduler="synchronous")
+
+
+@case("w2", "multifit_b_dask", note=f"dask chunks of {CHUNK} pixels, synchronous scheduler, bounds on")
+def _multifit_bounded_dask(d: Dataset) -> Fit:
+    return runner(d, bounded=True, scheduler="synchronous")
+
+
+@case(["w1", "w5b"], "multifit_threads2", cores=2, note=f"dask chunks of {CHUNK} pixels, two threads on two cores")
+def _multifit_threads(d: Dataset) -> Fit:
+    return runner(d, scheduler="threads")
+
+
+@case("w2", "multifit_b_threads2", cores=2, note=f"dask chunks of {CHUNK} pixels, two threads on two cores, bounds on")
+def _multifit_bounded_threads(d: Dataset) -> Fit:
+    return runner(d, bounded=True, scheduler="threads")
+
+
+if __name__ == "__main__":
+    main("xfit")

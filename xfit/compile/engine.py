@@ -1,0 +1,75 @@
+"""The engine compiled, or loaded from the disk: once per process, by one process at a time, never from stale code."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from xfit import kernels
+from xfit.compile import special
+from xfit.compile.cache import compile_lock
+from xfit.compile.ties import compile_ties
+from xfit.kernels.evaluate import Structure, evaluate_pixels
+from xfit.kernels.fit import fit_pixels
+
+_ready = threading.Lock()
+_is_ready = False
+
+
+def prepare_engine() -> None:
+    """Compile the engine, or load it from the disk; the first call in a process does it, the others wait for it."""
+    global _is_ready
+    with _ready:
+        if _is_ready:
+            return
+        with compile_lock("engine"):
+            _forget_stale_code()
+            _run_on_nothing()
+        _is_ready = True
+
+
+def _forget_stale_code() -> None:
+    """Delete the engine's machine code if it was made from other sources.
+
+    numba looks at the file of the function that Python calls alone; what that calls from other files may have changed.
+    """
+    folder = Path(fit_pixels.stats.cache_path)
+    stamp = folder / "xfit-engine.sha256"
+    current = _source_hash()
+    try:
+        if stamp.exists() and stamp.read_text() == current:
+            return
+        for name in ("fit.fit_pixels", "evaluate.evaluate_pixels"):
+            for path in folder.glob(f"{name}-*.nb?"):
+                path.unlink(missing_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        stamp.write_text(current)
+    except OSError as error:
+        warnings.warn(f"can't check the engine's machine code in {folder}: {error}", RuntimeWarning, stacklevel=3)
+
+
+def _source_hash() -> str:
+    """Hash of all sources that the engine is compiled from."""
+    sources = sorted(Path(str(kernels.__file__)).parent.glob("*.py")) + [Path(str(special.__file__))]
+    digest = hashlib.sha256()
+    for path in sources:
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _run_on_nothing() -> None:
+    """Call the engine without pixels, which compiles it for the types that it is always called with."""
+    none = np.empty(0, np.int64)
+    structure = Structure(none, none, none, none)
+    ties = compile_ties({}, ())
+    nothing = np.empty((1, 0))
+    everything = np.empty((1, 0), bool)
+    fit_pixels(
+        structure, ties, nothing, nothing, nothing, everything, nothing[0], nothing, nothing, nothing, none, none, none,
+        0.0, 0, 0, True, False, nothing,
+    )  # fmt: skip
+    evaluate_pixels(structure, ties, nothing, nothing[0], nothing, none, nothing)
