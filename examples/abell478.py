@@ -20,7 +20,7 @@ import numpy as np
 import xarray as xr
 
 import xfit
-from xfit.components import Expression, Polynomial
+from xfit.components import Expression
 
 DATA = Path(__file__).parent / "data" / "abell478_halpha.zarr"
 

@@ -61,7 +61,7 @@ def model_curves(
     width = result["channel_width"].values.ravel() if "channel_width" in result.coords else None
     table = axes.table if width is None else np.vstack([axes.table, width])
     chosen = None if components is None else tuple(names.index(name) for name in components)
-    keywords = {"program": program, "names": axes.names, "components": chosen, "shape": axes.shape}
+    keywords: dict[str, Any] = {"program": program, "names": axes.names, "components": chosen, "shape": axes.shape}
     navigation = value.dims[:-1]
     coords = {name: c for name, c in value.coords.items() if "param" not in c.dims}
     coords |= {name: c for name, c in signal.coords.items() if name != "channel_width"}

@@ -143,9 +143,10 @@ def check_variance(variance: Any, da: xr.DataArray) -> xr.DataArray | float | No
             f"variance={variance!r} is not known; give a number or a DataArray that broadcasts to the data"
         )
     if isinstance(variance, numbers.Real):
-        if not (np.isfinite(variance) and variance > 0):
+        number = float(variance)
+        if not (np.isfinite(number) and number > 0):
             raise ValueError(f"variance={variance} must be above zero")
-        return float(variance)
+        return number
     array = broadcastable(variance, "variance", da, tuple(da.dims), "the data's dimensions", "iuf")
     if array.chunks is None and bool((array.values <= 0).any()):
         bad = int((array.values <= 0).sum())

@@ -234,10 +234,11 @@ def main() -> None:
     records = measure(cases_of(groups, arguments.tools), arguments.rounds, results, arguments.pixels)
     print(table(groups, records, arguments.clock))
     versions = next((done["versions"] for runs in records.values() for done in runs if done is not None), {})
-    print(
-        f"\nOne core ({os.environ['BENCH_CORE']}), medians of {arguments.rounds} rounds; Python {sys.version.split()[0]},",
-        end=" ",
-    )
+    contention = [done["contention"] or 1 for runs in records.values() for done in runs if done is not None]
+    if arguments.clock == "wall" and max(contention, default=1) > 1.2:
+        print(f"\nThe core was shared: wall time was up to {max(contention):.1f} times CPU time. Try --clock cpu.")
+    how = f"core {os.environ['BENCH_CORE']}, {arguments.clock} time, medians of {arguments.rounds} rounds"
+    print(f"\n{how}; Python {sys.version.split()[0]},", end=" ")
     print(", ".join(f"{name} {version}" for name, version in versions.items()))
     print("at optimum: within 0.1 sigma of the reference optimum; lost: more than 3 sigma off")
     print(f"records: {results}")

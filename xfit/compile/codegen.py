@@ -78,7 +78,6 @@ def amplitude_codes(expression: str, parameters: tuple[str, ...]) -> tuple[int, 
         For each parameter `LINEAR` if the formula is linear in it and no derivative depends on it but in proportion; the
         position of the amplitude that the derivative is proportional to; or `OTHER`.
     """
-
     expr = formula.parse(expression)
     symbols = [formula.symbol(name) for name in parameters]
     derivatives = [formula.derivative(expr, name) for name in parameters]

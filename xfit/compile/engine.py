@@ -6,6 +6,7 @@ import hashlib
 import threading
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -37,7 +38,8 @@ def _forget_stale_code() -> None:
 
     numba looks at the file of the function that Python calls alone; what that calls from other files may have changed.
     """
-    folder = Path(fit_pixels.stats.cache_path)
+    dispatcher: Any = fit_pixels
+    folder = Path(dispatcher.stats.cache_path)
     stamp = folder / "xfit-engine.sha256"
     current = _source_hash()
     try:
@@ -54,7 +56,7 @@ def _forget_stale_code() -> None:
 
 def _source_hash() -> str:
     """Hash of all sources that the engine is compiled from."""
-    sources = sorted(Path(str(kernels.__file__)).parent.glob("*.py")) + [Path(str(special.__file__))]
+    sources = [*sorted(Path(str(kernels.__file__)).parent.glob("*.py")), Path(str(special.__file__))]
     digest = hashlib.sha256()
     for path in sources:
         digest.update(path.name.encode() + path.read_bytes())

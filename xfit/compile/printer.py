@@ -85,7 +85,8 @@ class KernelPrinter(StrPrinter):
         return f"{code}**{exponent}"
 
     def _print_Mul(self, expr: Any) -> str:
-        numerator, denominator = [], []
+        numerator: list[str] = []
+        denominator: list[str] = []
         for arg in expr.args:
             if arg.is_Pow and arg.args[1].is_Integer and int(arg.args[1]) < 0:
                 denominator.append(self._integer_power(arg.args[0], -int(arg.args[1])))

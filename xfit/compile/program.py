@@ -110,7 +110,7 @@ class LoadedProgram:
     component_of: np.ndarray
     ties: Ties
 
-    def structure(self, active: Sequence[bool], kind: str = "tile") -> Structure:
+    def structure(self, active: Sequence[bool] | np.ndarray, kind: str = "tile") -> Structure:
         """Arrays of the active components, for the engine."""
         chosen = [k for k, on in enumerate(active) if on]
         address = [compiled_kernel(self.program.kernels[k], kind).address for k in chosen]

@@ -10,12 +10,44 @@ import numpy as np
 from xfit.compile.special import power
 from xfit.kernels.jit import inlined, inner
 
-#: Operations of the stack machine. Those from UNARY on take one operand, those from BINARY on two, SELECT three.
-OPERATIONS = (
-    ("const", "load")
-    + ("exp", "log", "sqrt", "abs", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh")
-    + ("erf", "erfc", "gamma", "loggamma", "sign", "heaviside")
-    + ("add", "mul", "pow", "atan2", "min", "max", "lt", "le", "gt", "ge", "eq", "ne", "select")
+#: Operations of the stack machine: without operand, of one, of two, of three.
+OPERATIONS = tuple(
+    [
+        "const",
+        "load",
+        "exp",
+        "log",
+        "sqrt",
+        "abs",
+        "sin",
+        "cos",
+        "tan",
+        "asin",
+        "acos",
+        "atan",
+        "sinh",
+        "cosh",
+        "tanh",
+        "erf",
+        "erfc",
+        "gamma",
+        "loggamma",
+        "sign",
+        "heaviside",
+        "add",
+        "mul",
+        "pow",
+        "atan2",
+        "min",
+        "max",
+        "lt",
+        "le",
+        "gt",
+        "ge",
+        "eq",
+        "ne",
+        "select",
+    ]
 )
 CODE = {name: number for number, name in enumerate(OPERATIONS)}
 _FIRST_BINARY = CODE["add"]
