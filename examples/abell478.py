@@ -86,17 +86,20 @@ def main() -> None:
     print(model.table(only_active=True), "\n")
 
     lazy = cube.flux.fit.multifit(model, "wavelength", variance=cube.variance, scale_covariance=False)
-    lazy.isel(y=slice(1), x=slice(1)).compute()  # compiles what is not compiled yet
     began = time.perf_counter()
-    lazy.to_zarr(output / "fit.zarr", mode="w", consolidated=False)
+    lazy.isel(y=slice(1), x=slice(1)).compute()
+    print(f"ready after {time.perf_counter() - began:.1f} s (the first time on a machine, the engine is compiled)\n")
+    began = time.perf_counter()
+    lazy = lazy.persist()
     elapsed = time.perf_counter() - began
+    lazy.to_zarr(output / "fit.zarr", mode="w", consolidated=False)
 
     fit = xr.open_zarr(output / "fit.zarr", consolidated=False).compute()
     print(fit.fit.report(), "\n")
     maps = science_maps(fit)
     print(statistics(maps))
     pixels = fit.status.size
-    print(f"\n{pixels} spectra fitted and written in {elapsed:.2f} s: {pixels / elapsed:,.0f} fits/s")
+    print(f"\n{pixels} spectra fitted in {elapsed:.2f} s: {pixels / elapsed:,.0f} fits/s")
 
     draw_maps(maps, output / "maps.png")
     draw_pixel(cube.flux, cube.variance, fit, output / "pixel.png")
@@ -177,7 +180,8 @@ def draw_pixel(flux: xr.DataArray, variance: xr.DataArray, fit: xr.Dataset, path
     curves = pixel.fit.components()
     for name, curve in curves.items():
         base = 0 if name == "continuum" else curves["continuum"]
-        top.plot(x, curve + base, lw=1, ls="--", label=str(name))
+        color = "0.5" if name == "continuum" else None
+        top.plot(x, curve + base, lw=1, ls="--", color=color, label=str(name))
     top.plot(x, pixel.fit.evaluate(), color="crimson", lw=1.5, label="fit")
     top.set(
         ylabel=f"flux density\n({flux.attrs['units']})",

@@ -1,8 +1,8 @@
 """xfit in the harness of the peers' scripts: the same pixels, starts and score, fitted through the public surface.
 
-Run by `ci/bench/run`, or by hand with BENCH_SHARED and BENCH_WORK set: ``bench_xfit.py w1`` (one workload), ``w1:multifit`` (one case),
-``--list``. A case returns ``fit(pixels) -> (parameters, converged)``; only ``fit`` is timed, from the NumPy array to the
-parameters in the data set's order, so making the DataArray, the graph and the result is part of the time.
+Run by ``ci/bench/run``, or by hand with BENCH_SHARED and BENCH_WORK set: ``bench_xfit.py w1`` (one workload),
+``bench_xfit.py w1:multifit`` (one case), ``--list``. Only ``fit`` is timed: from the NumPy array to parameters in the data
+set's order, so that making the DataArray, the graph and the result is part of the time.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Runs the peers' cases and xfit's interleaved and prints one table of medians and ratios.
 
-Every case runs in a process of its own, pinned to one core; a round runs each case once, xfit's first, so that a slow spell of
-the machine meets all of them. A ratio is the median over the rounds of xfit's speed over the peer's in the same round.
+Every case runs in a process of its own, pinned to one core; a round runs each case once, so that a slow spell of the
+machine meets all of them. A ratio is the median over the rounds of xfit's speed over the peer's in the same round.
 Reads BENCH_SHARED, BENCH_WORK and BENCH_CORE, which `ci/bench/run` sets.
 """
 
@@ -93,13 +93,13 @@ GROUPS = (
         "W5a  5 x 5 images, round Gaussian + offset, 5 parameters, own starts",
         "w5a",
         ("multifit",),
-        (("hyperspy", "lm_fd"), ("scipy", "leastsq_numba"), ("xarray", "curvefit"), ("astropy", "pfd_LevMar_own")),
+        (("hyperspy", "lm_fd"), ("scipy", "leastsq_numba"), ("xarray", "curvefit")),
     ),
     Group(
         "W5b  15 x 15 images, round Gaussian + offset, 5 parameters, own starts",
         "w5b",
         ("multifit", "multifit_dask", "multifit_threads2"),
-        (("hyperspy", "lm_fd"), ("scipy", "leastsq_numba"), ("xarray", "curvefit"), ("astropy", "pfd_LevMar_own")),
+        (("hyperspy", "lm_fd"), ("scipy", "leastsq_numba"), ("xarray", "curvefit")),
     ),
 )
 
@@ -176,7 +176,10 @@ def speed_of(record: dict[str, Any], clock: str) -> float:
 
 def table(groups: Sequence[Group], records: Records, clock: str) -> str:
     """Make the table: fits per second, their range over the rounds, xfit's lead, and the quality of the fits."""
-    head = f"{'tool':9s} {'variant':24s} {'fits/s':>9s} {'range':>19s} {'us/fit':>9s} {'xfit is':>9s} {'at optimum':>10s} {'lost':>7s}"
+    titles = ("fits/s", "range", "us/fit", "xfit is", "at optimum", "lost")
+    head = f"{'tool':9s} {'variant':24s} " + " ".join(
+        f"{title:>{width}s}" for title, width in zip(titles, (9, 19, 9, 9, 10, 7), strict=True)
+    )
     lines = []
     for group in groups:
         lines += ["", group.title, head]
@@ -241,6 +244,8 @@ def main() -> None:
     print(f"\n{how}; Python {sys.version.split()[0]},", end=" ")
     print(", ".join(f"{name} {version}" for name, version in versions.items()))
     print("at optimum: within 0.1 sigma of the reference optimum; lost: more than 3 sigma off")
+    if arguments.clock == "cpu":
+        print("variants on two cores (threads2): wall time")
     print(f"records: {results}")
     if any(done is None for runs in records.values() for done in runs):
         sys.exit("some cases failed; see above")

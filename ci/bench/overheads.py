@@ -1,7 +1,7 @@
 """What xfit costs besides fitting: imports, compilation, threads, memory. Prints one line a figure.
 
-Run by ``ci/bench/run overheads``, or by hand with BENCH_WORK set; ``overheads.py imports memory`` runs some. Every figure is taken in
-processes of its own, with caches in BENCH_WORK, so that what the user's cache holds changes nothing.
+Run by ``ci/bench/run overheads``, or by hand with BENCH_WORK set; ``overheads.py imports memory`` takes some of them.
+Every figure comes from processes of its own (see measured.py), with caches in BENCH_WORK, whatever the user's caches hold.
 """
 
 from __future__ import annotations
@@ -15,97 +15,71 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
+import zarr
 
-MIB = 1 << 20
-NAMES = ["h1", "c1", "s1", "h2", "c2", "s2", "b0", "b1"]
+MEASURED = str(Path(__file__).with_name("measured.py"))
 
-#: Code that the processes share: a model of W1's shape (two Gaussians over a line) with its starts, and a first tiny fit.
-MODEL = """
-import time
-began = time.perf_counter()
-import numpy as np, xarray as xr, xfit
-from xfit.components import Expression, Gaussian, Lorentzian, Polynomial
-imported = time.perf_counter()
-
-def peaks():
-    return [Gaussian(name="g1", A=200.0, centre=3.6, sigma=0.4), Gaussian(name="g2", A=400.0, centre=5.8, sigma=0.45)]
-
-def w1():
-    return xfit.Model([*peaks(), Polynomial(order=1, name="line", a0=50.0, a1=-3.5)])
-
-def tiny(model):
-    x = np.linspace(0, 10.23, 64)
-    y = 250*np.exp(-(x - 3.5)**2/0.245) + 300*np.exp(-(x - 6)**2/0.605) + 60 - 3*x
-    return xr.DataArray(y[None], dims=("p", "x"), coords={"x": x}).fit.multifit(model)
-
-def seconds(function, *arguments):
-    began = time.perf_counter()
-    function(*arguments)
-    return time.perf_counter() - began
-"""
+#: Size of the array of the memory figure.
+GIBIBYTES = 4
 
 
-def python(code: str, *, cache: Path, core: str | None = None) -> Any:
-    """Run code in a new process; what it prints last is JSON, and is returned."""
-    environment = os.environ | {"NUMBA_CACHE_DIR": str(cache / "numba"), "XFIT_CACHE_DIR": str(cache / "xfit")}
-    command = [sys.executable, "-c", code]
-    if core is not None:
-        command = ["taskset", "-c", core, *command]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+def run(cache: Path, *arguments: str) -> Any:
+    """Run Python with arguments; what it prints is JSON, and is returned."""
+    done = subprocess.run([sys.executable, *arguments], env=_environment(cache), capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"a measured process failed:\n{done.stderr}")
-    return json.loads(done.stdout.splitlines()[-1])
+    return json.loads(done.stdout)
+
+
+def _environment(cache: Path) -> dict[str, str]:
+    return os.environ | {"NUMBA_CACHE_DIR": str(cache / ".numba_cache"), "XFIT_CACHE_DIR": str(cache / ".xfit_cache")}
 
 
 def say(what: str, value: str) -> None:
     """Print one figure."""
-    print(f"{what:72s} {value}", flush=True)
+    print(f"{what:76s} {value}", flush=True)
+
+
+def milliseconds(times: Sequence[float]) -> str:
+    """Median and range of times in seconds."""
+    return f"{1e3 * statistics.median(times):.0f} ms ({1e3 * min(times):.0f} - {1e3 * max(times):.0f})"
 
 
 def imports(work: Path) -> None:
-    """Time of an import of xfit, and of what it imports by itself, in fresh processes."""
+    """Time of an import of xfit, and of what it stands on."""
     code = "import json, time; t = time.perf_counter(); import {}; print(json.dumps(time.perf_counter() - t))"
     for names in ("numpy, xarray, dask.array, numba", "xfit"):
-        python(code.format(names), cache=work)  # fills the file system's cache and writes the byte code
-        times = [python(code.format(names), cache=work) for _ in range(5)]
-        say(f"import {names}", f"{statistics.median(times):.2f} s ({min(times):.2f} - {max(times):.2f})")
+        run(work, "-c", code.format(names))  # writes the byte code
+        say(f"import {names}", milliseconds([run(work, "-c", code.format(names)) for _ in range(5)]))
 
 
 def compilation(work: Path) -> None:
-    """Time to the first fit without and with compiled code on the disk, and what new components and models add."""
-    first = MODEL + (
-        "tiny(w1())\nimport json; print(json.dumps([imported - began, time.perf_counter() - imported, seconds(tiny, w1())]))"
-    )
+    """Time to the first fit without and with compiled code on the disk, and what new models and components add."""
     with tempfile.TemporaryDirectory(dir=work) as folder:
         cache = Path(folder)
-        _, cold, _ = python(first, cache=cache)
-        say("first fit after import, empty caches: engine and two kernels compiled", f"{cold:.2f} s")
-        runs = [python(first, cache=cache) for _ in range(5)]
-        say("first fit after import, in a second process", f"{statistics.median(run[1] for run in runs):.2f} s")
-        say("import and first fit, in a second process", f"{statistics.median(run[0] + run[1] for run in runs):.2f} s")
-        say("the same fit once more", f"{1e3 * statistics.median(run[2] for run in runs):.1f} ms")
-        new = MODEL + (
-            "import json\ntiny(w1())\n"
-            'known = xfit.Model([*peaks(), Gaussian(name="g3", centre=8.0), Polynomial(order=1, name="line")])\n'
-            'lorentzian = xfit.Model([Lorentzian(name="l", A=300.0, centre=3.6), Polynomial(order=1, name="line", a0=60.0)])\n'
-            'formula = xfit.Model([*peaks(), Expression("a + b*x*log(1 + x*x/' + "{number}" + ')", name="e")])\n'
-            "print(json.dumps([seconds(tiny, m) - seconds(tiny, m) for m in (known, lorentzian, formula)]))"
+        cold = run(cache, MEASURED, "first_fit")
+        say("first fit ever: the engine and two kernels are compiled", f"{cold['first']:.1f} s")
+        warm, whole = [], []
+        for _ in range(5):
+            began = time.perf_counter()
+            warm.append(run(cache, MEASURED, "first_fit"))
+            whole.append(time.perf_counter() - began)
+        say("first fit in a second process", milliseconds([each["first"] for each in warm]))
+        say("the same from the start of the process to its end, import included", milliseconds(whole))
+        say("the same fit again in that process", milliseconds([each["again"] for each in warm]))
+        new = [run(cache, MEASURED, "new_kernels", f"{number + 1.5}") for number in range(5)]
+        say(
+            "new model of known components: first fit - second",
+            milliseconds([each["known components"] for each in new]),
         )
-        runs = [python(new.replace("{number}", f"{1.5 + number}"), cache=cache) for number in range(5)]
-        say("new model of known components: its first fit more than its second", _milliseconds([r[0] for r in runs]))
-        say("component of the library never used before (Lorentzian), the same", _milliseconds([runs[0][1]]))
-        say("brand new formula (Expression), the same", _milliseconds([r[2] for r in runs]))
-
-
-def _milliseconds(times: list[float]) -> str:
-    spread = f" ({1e3 * min(times):.0f} - {1e3 * max(times):.0f})" if len(times) > 1 else ""
-    return f"{1e3 * statistics.median(times):.0f} ms{spread}"
+        say("with a library component never used before (Lorentzian)", milliseconds([new[0]["library"]]))
+        say("with a formula never used before (Expression)", milliseconds([each["formula"] for each in new]))
 
 
 def spectra(side: int) -> tuple[np.ndarray, np.ndarray]:
@@ -133,75 +107,71 @@ def threads(work: Path) -> None:
     """Speed of a chunked fit with one thread and with two."""
     x, y = spectra(64)
     with tempfile.TemporaryDirectory(dir=work) as folder:
-        np.savez(Path(folder) / "data.npz", x=x, y=y)
-        code = MODEL + (
-            f"import dask, json; d = np.load({str(Path(folder) / 'data.npz')!r})\n"
-            'da = xr.DataArray(d["y"], dims=("y", "x_", "x"), coords={"x": d["x"]}).chunk(y=8, x_=32)\n'
-            'lazy = da.fit.multifit(w1()); lazy.isel(y=[0], x_=[0]).compute()\nfound = {"synchronous": [], "threads": []}\n'
-            "for _ in range(7):\n    for scheduler, times in found.items():\n"
-            "        with dask.config.set(scheduler=scheduler, num_workers=2): times.append(seconds(lazy.compute))\n"
-            "print(json.dumps(found))"
-        )
-        found = python(code, cache=work)
+        path = str(Path(folder) / "data.npz")
+        np.savez(path, x=x, y=y)
+        found = run(work, MEASURED, "threads", path)
+    pixels = y.shape[0] * y.shape[1]
     one, two = (statistics.median(found[scheduler]) for scheduler in ("synchronous", "threads"))
-    say("64 x 64 spectra of 1024 channels in 16 chunks, one thread", f"{y.shape[0] * y.shape[1] / one:.0f} fits/s")
-    say("the same, two threads", f"{y.shape[0] * y.shape[1] / two:.0f} fits/s, {one / two:.2f} times as fast")
+    say("64 x 64 spectra of 1024 channels in 16 dask chunks, one thread", f"{pixels / one:.0f} fits/s")
+    say("the same, two threads", f"{pixels / two:.0f} fits/s, {one / two:.2f} times as fast")
 
 
-def memory(work: Path, gibibytes: float = 4.0) -> None:
-    """Peak memory of a fit of a store on disk, larger than it, into another store.
+def memory(work: Path) -> None:
+    """Peak memory of a fit from one zarr store into another, all cores at work.
 
-    The 64 x 64 spectra of one chunk are written again and again; the store is not compressed.
+    The 64 x 64 spectra of one chunk are written again and again, uncompressed.
     """
-    import zarr
-
-    side = 64 * max(round((gibibytes * 1024 / 16) ** 0.5), 1)  # a chunk of 64 x 64 pixels has 16 MiB
+    side = 64 * round((GIBIBYTES * 1024 / 16) ** 0.5)  # a chunk of 64 x 64 spectra has 16 MiB
     folder = Path(tempfile.mkdtemp(dir=work, prefix="memory-"))
+    source, target = str(folder / "data.zarr"), str(folder / "fit.zarr")
     try:
         x, tile = spectra(64)
-        root = zarr.open_group(folder / "data.zarr", mode="w")
-        store = root.create_array(
-            "counts", shape=(side, side, x.size), chunks=(64, 64, x.size), dtype="f4", compressors=None,
-            dimension_names=("row", "column", "x"),
-        )  # fmt: skip
-        root.create_array("x", data=x, dimension_names=("x",))
+        group = zarr.open_group(source, mode="w")
+        names = ("row", "column", "x")
+        shape, chunks = (side, side, x.size), (64, 64, x.size)
+        counts = group.create_array(
+            "counts", shape=shape, chunks=chunks, dtype="f4", compressors=None, dimension_names=names
+        )
+        group.create_array("x", data=x, dimension_names=("x",))
         for i in range(0, side, 64):
             for j in range(0, side, 64):
-                store[i : i + 64, j : j + 64] = tile
-        before = _peak(MODEL + "tiny(w1())", work)[0]
-        peak, largest, elapsed = _peak(
-            MODEL + f'import dask; dask.config.set(scheduler="threads", num_workers={os.cpu_count()})\n'
-            f"da = xr.open_zarr({str(folder / 'data.zarr')!r}, consolidated=False).counts\n"
-            f"da.fit.multifit(w1()).to_zarr({str(folder / 'fit.zarr')!r}, consolidated=False)",
-            work,
-        )
+                counts[i : i + 64, j : j + 64] = tile
+        idle, _ = peak(work, "memory")
+        used, found = peak(work, "memory", source, target)
     finally:
         shutil.rmtree(folder)
-    what = f"{side} x {side} spectra of {x.size} channels, {side * side * x.size * 4 / 2**30:.1f} GiB on disk, zarr to zarr"
-    say(what, f"{elapsed:.0f} s, {side * side / elapsed:.0f} fits/s")
-    say("  peak memory, all processes (sampled); the largest one (by the kernel)", f"{peak:.0f} MiB; {largest:.0f} MiB")
-    say("  of which a process that has imported xfit and made a tiny fit needs", f"{before:.0f} MiB")
+    size = side * side * x.size * 4 / 2**30
+    say(f"{side} x {side} spectra, {size:.1f} GiB, zarr to zarr", f"{side * side / found['seconds']:.0f} fits/s")
+    say("  peak memory of all its processes (sampled)", f"{used:.0f} MiB")
+    say("  peak memory of the largest of them (counted by the kernel)", f"{found['largest']:.0f} MiB")
+    say("  peak memory of a process that fits one spectrum", f"{idle:.0f} MiB")
 
 
-def _peak(code: str, cache: Path) -> tuple[float, float, float]:
-    """Run code in a new process; peak MiB of it and its children together, of the largest alone, and seconds."""
-    environment = os.environ | {"NUMBA_CACHE_DIR": str(cache / "numba"), "XFIT_CACHE_DIR": str(cache / "xfit")}
-    code += "\nimport resource; print(max(resource.getrusage(w).ru_maxrss for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))"
-    began = time.perf_counter()
-    peak = 0.0
-    with subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True) as process:
+def peak(cache: Path, *arguments: str) -> tuple[float, Any]:
+    """Run measured.py and watch its memory.
+
+    Returns
+    -------
+    float
+        Largest sum of the resident memory of the process and its descendants at one time, in MiB.
+    object
+        What it printed.
+    """
+    largest = 0
+    command = [sys.executable, MEASURED, *arguments]
+    with subprocess.Popen(command, env=_environment(cache), stdout=subprocess.PIPE, text=True) as process:
         watched = psutil.Process(process.pid)
         while process.poll() is None:
-            peak = max(peak, _resident(watched) / MIB)
+            largest = max(largest, _resident(watched))
             time.sleep(0.02)
-        output = process.stdout.read() if process.stdout else ""
+        output = process.communicate()[0]
     if process.returncode:
         sys.exit("a measured process failed; see above")
-    return peak, int(output.splitlines()[-1]) / 1024, time.perf_counter() - began
+    return largest / 2**20, json.loads(output)
 
 
 def _resident(process: psutil.Process) -> int:
-    """Resident bytes of a process and its descendants that live at this moment."""
+    """Resident bytes of a process and its descendants; one that ends meanwhile counts for nothing."""
     total = 0
     try:
         family = [process, *process.children(recursive=True)]
@@ -228,9 +198,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("figures", nargs="*", metavar="figure", help=f"some of {', '.join(FIGURES)}; default all")
     chosen: list[str] = parser.parse_args().figures
-    unknown = set(chosen) - set(FIGURES)
+    unknown = sorted(set(chosen) - set(FIGURES))
     if unknown:
-        parser.error(f"no figure {sorted(unknown)}; there are {', '.join(FIGURES)}")
+        parser.error(f"no figure {unknown}; there are {', '.join(FIGURES)}")
     work = Path(os.environ["BENCH_WORK"])
     work.mkdir(parents=True, exist_ok=True)
     for name in chosen or FIGURES:

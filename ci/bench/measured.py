@@ -1,0 +1,101 @@
+"""What the processes that `overheads.py` starts do: ``measured.py ACTION ARGUMENTS...`` prints one line of JSON."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+import xfit
+from xfit.components import Expression, Gaussian, Lorentzian, Polynomial
+
+
+def peaks() -> list[Gaussian]:
+    """Make the two Gaussians of W1 with its starts."""
+    return [Gaussian(name="g1", A=200.0, centre=3.6, sigma=0.4), Gaussian(name="g2", A=400.0, centre=5.8, sigma=0.45)]
+
+
+def w1() -> xfit.Model:
+    """Make the model of W1: two Gaussians over a line."""
+    return xfit.Model([*peaks(), Polynomial(order=1, name="line", a0=50.0, a1=-3.5)])
+
+
+def fit_one(model: xfit.Model) -> float:
+    """Fit one short spectrum; the time is nearly all overhead. Returns seconds."""
+    x = np.linspace(0, 10.23, 64)
+    y = 250 * np.exp(-((x - 3.5) ** 2) / 0.245) + 300 * np.exp(-((x - 6) ** 2) / 0.605) + 60 - 3 * x
+    da = xr.DataArray(y[None], dims=("p", "x"), coords={"x": x})
+    began = time.perf_counter()
+    da.fit.multifit(model)
+    return time.perf_counter() - began
+
+
+def first_fit() -> dict[str, float]:
+    """Fit for the first time in this process, then again."""
+    return {"first": fit_one(w1()), "again": fit_one(w1())}
+
+
+def new_kernels(number: str) -> dict[str, float]:
+    """Fit models that are new to this process; seconds that the first fit of each takes more than its second.
+
+    Parameters
+    ----------
+    number : str
+        Goes into a formula, which so becomes one that no process ever compiled.
+    """
+    fit_one(w1())
+    models = {
+        "known components": xfit.Model(
+            [*peaks(), Gaussian(name="g3", A=9.0, centre=8.0), Polynomial(order=1, name="line")]
+        ),
+        "library": xfit.Model([Lorentzian(name="l", A=300.0, centre=3.6), Polynomial(order=1, name="line", a0=60.0)]),
+        "formula": xfit.Model([*peaks(), Expression(f"a + b*x*log(1 + x*x/{number})", name="e")]),
+    }
+    return {name: fit_one(model) - fit_one(model) for name, model in models.items()}
+
+
+def threads(path: str) -> dict[str, list[float]]:
+    """Fit chunked data with one thread and with two, in turns; seconds of each."""
+    import dask
+
+    with np.load(path) as data:
+        da = xr.DataArray(data["y"], dims=("row", "column", "x"), coords={"x": data["x"]})
+    lazy = da.chunk(row=8, column=32).fit.multifit(w1())
+    lazy.isel(row=[0], column=[0]).compute()
+    found: dict[str, list[float]] = {"synchronous": [], "threads": []}
+    for _ in range(7):
+        for scheduler, times in found.items():
+            with dask.config.set(scheduler=scheduler, num_workers=2):
+                began = time.perf_counter()
+                lazy.compute()
+                times.append(time.perf_counter() - began)
+    return found
+
+
+def memory(source: str = "", target: str = "") -> dict[str, float]:
+    """Fit a store into another one, or only one spectrum; seconds of the fit, and what the kernel counted in MiB."""
+    fit_one(w1())
+    began = time.perf_counter()
+    if source:
+        counts = xr.open_zarr(source, consolidated=False).counts
+        counts.fit.multifit(w1(), "x").to_zarr(target, consolidated=False)
+    seconds = time.perf_counter() - began
+    usage = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return {"seconds": seconds, "largest": max(usage) / 1024}
+
+
+ACTIONS: dict[str, Callable[..., Any]] = {
+    "first_fit": first_fit,
+    "new_kernels": new_kernels,
+    "threads": threads,
+    "memory": memory,
+}
+
+if __name__ == "__main__":
+    print(json.dumps(ACTIONS[sys.argv[1]](*sys.argv[2:])))
