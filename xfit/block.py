@@ -11,6 +11,7 @@ from xfit.compile.engine import prepare_engine
 from xfit.compile.program import LoadedProgram, Program
 from xfit.kernels.evaluate import evaluate_pixels
 from xfit.kernels.fit import SCALARS, fit_pixels
+from xfit.kernels.layout import VECTOR
 
 #: Elements of data that are converted to float64 at a time: what the engine works on stays in the cache.
 _BATCH = 1 << 18
@@ -142,7 +143,7 @@ def fit_block(
     loaded = program.load()
     columns = Columns(len(settings.start), options.covariance)
     out = np.full((y.shape[0], columns.total), np.nan)
-    x = _coordinate_rows(loaded, coordinates, y.shape[1])
+    x = _coordinate_rows(loaded, coordinates, y.shape[1], VECTOR)
     wide = _ALL if where is None else np.ascontiguousarray(np.broadcast_to(where, (where.shape[0], y.shape[1])), bool)
     width = _NONE[0] if width is None else np.ascontiguousarray(width, np.float64)
     for first, last in _batches(y):
@@ -185,10 +186,14 @@ def free_positions(loaded: LoadedProgram, settings: Settings, active: np.ndarray
     return np.flatnonzero(settings.free & needed).astype(np.int64)
 
 
-def _coordinate_rows(loaded: LoadedProgram, coordinates: Mapping[str, np.ndarray], n: int) -> np.ndarray:
-    x = np.empty((len(loaded.coordinate_rows), n))
+def _coordinate_rows(
+    loaded: LoadedProgram, coordinates: Mapping[str, np.ndarray], n: int, multiple: int = 1
+) -> np.ndarray:
+    """Coordinates as the engine reads them, the last channel repeated up to a multiple."""
+    x = np.empty((len(loaded.coordinate_rows), -(-n // multiple) * multiple))
     for row, name in enumerate(loaded.coordinate_rows):
-        x[row] = coordinates[name]
+        x[row, :n] = coordinates[name]
+        x[row, n:] = x[row, n - 1 : n]
     return x
 
 

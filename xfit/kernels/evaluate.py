@@ -49,12 +49,15 @@ class Spectrum(NamedTuple):
         Whether every ``m`` is one, so that it needs no multiplication.
     used : int
         Number of channels that take part.
+    channels : int
+        Number of channels; ``n`` is that rounded up to whole vectors, the rest being left out.
     """
 
     y: np.ndarray
     m: np.ndarray
     plain: bool
     used: int
+    channels: int
 
 
 @inner
@@ -76,7 +79,7 @@ def weigh(
         Variance and channel widths; empty where there is none.
     where : bool (n,) or (0,)
         Channels to use; empty for all.
-    weighted, factor : float64 (n,)
+    weighted, factor : float64 (at least n,)
         Filled with `Spectrum.y` and `Spectrum.m`.
 
     Returns
@@ -203,6 +206,10 @@ def deviation_tile(
         for i in range(n):
             f[i] = -y[start + i]
         fill_tile(structure, ties, x, q, derivative, start, n, tile)
+        for i in range(spectrum.channels - start, n):
+            f[i] = 0.0
+            for j in range(count):
+                tile[rows[j], i] = 0.0
         return
     for i in range(n):
         f[i] = 0.0
@@ -215,7 +222,7 @@ def deviation_tile(
             row[i] = m[start + i] * row[i] if m[start + i] != 0.0 else 0.0
 
 
-@inner
+@inlined
 def gram_at(
     structure: Structure,
     ties: Ties,

@@ -186,8 +186,8 @@ def fit_pixels(
     ----------
     structure, ties
         The model; see `Structure` and `Ties`.
-    x : float64 (n_rows, n_channels)
-        Coordinates of the components.
+    x : float64 (n_rows, n_channels rounded up to whole vectors)
+        Coordinates of the components; the last channel repeated at the end.
     y : float64 (n_pixels, n_channels)
         Data.
     variance : float64 (n_pixels or 1, n_channels), or (1, 0) for none
@@ -215,10 +215,10 @@ def fit_pixels(
     """
     n = start.shape[1]
     count = free.size
-    ws = workspace(n, count, y.shape[1], ties.row.size)
+    ws = workspace(n, count, x.shape[1], ties.row.size)
     spread = np.empty((n, max(count, 1)))
-    weighted = np.empty(y.shape[1])
-    factor = np.empty(y.shape[1])
+    weighted = np.zeros(x.shape[1])
+    factor = np.zeros(x.shape[1])
     for j in range(count):
         ws.rows[j] = free[j]
         ws.code[j] = code[j]
@@ -242,7 +242,7 @@ def fit_pixels(
         if not _begin(_pick(start, i), ties, count, ws):
             row[tail + 2] = BAD_START
             continue
-        spectrum = Spectrum(weighted, factor, plain, used)
+        spectrum = Spectrum(weighted, factor, plain, used, y.shape[1])
         outcome = _minimise(structure, ties, x, spectrum, _pick(start, i), count, tolerance, first_limit, max_nfev, ws)
         row[tail + 1] = outcome.nfev
         row[tail + 2] = outcome.status

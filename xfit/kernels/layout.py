@@ -8,6 +8,9 @@ TILE = 512
 #: Length of a tile's row: not a power of two, or all rows would compete for the same lines of the cache.
 PITCH = TILE + 8
 
+#: Channels are rounded up to a multiple of this, so that loops over them need no slow remainder.
+VECTOR = 8
+
 #: What a parameter can be to the engine, besides the position of the amplitude that its derivative is proportional to.
 LINEAR, OTHER = -1, -2
 

@@ -438,13 +438,13 @@ def _evaluate_trial(
     chisq : float
     evaluations : int
     """
-    chisq = _evaluate(structure, ties, x, spectrum, count, ws.trial, ws, ws.gram_trial)
-    if not math.isfinite(chisq):
-        return chisq, 1
-    outcome = _relaxed(count, ws.gram_trial, ws)
-    if outcome == EVALUATE:
+    chisq = 0.0
+    for evaluations in range(1, 3):
         chisq = _evaluate(structure, ties, x, spectrum, count, ws.trial, ws, ws.gram_trial)
-        return chisq, 2
+        if evaluations == 2 or not math.isfinite(chisq):
+            return chisq, evaluations
+        if _relaxed(count, ws.gram_trial, ws) != EVALUATE:
+            break
     return ws.gram_trial[count, count], 1
 
 
