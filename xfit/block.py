@@ -150,6 +150,8 @@ def fit_block(
         batch = slice(first, last)
         starts = _starts(program, settings, start, batch)
         for on, pixels in _patterns(settings, active, batch):
+            if not on.any():
+                continue
             free = free_positions(loaded, settings, on)
             first_limit = options.max_nfev or 100 * (free.size + 1)
             fit_pixels(

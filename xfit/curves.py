@@ -45,13 +45,17 @@ def model_curves(
     unknown = [name for name in components or () if name not in names]
     if unknown:
         raise ValueError(f"no component(s) {unknown}; the model has {names}")
-    missing = [d for d in dims if d not in result.coords]
+    missing = [d for d in dims if d not in result.dims or d not in result.coords]
     if missing:
-        raise ValueError(f"the result has no coordinate(s) {missing} any more; curves need them")
+        raise ValueError(f"the result has no dimension(s) {missing} with a coordinate any more; curves need them")
     value = result["value"].transpose(..., "param")
     program = Program.from_model(model)
-    if [str(name) for name in value["param"].values] != list(program.parameters):
-        value = value.sel(param=list(program.parameters))
+    known = [str(name) for name in value["param"].values]
+    lost = [name for name in program.parameters if name not in known]
+    if lost:
+        raise ValueError(f"the result has no parameter(s) {lost} any more; curves need all of the model's")
+    if known != list(program.parameters):
+        value = value.isel(param=[known.index(name) for name in program.parameters])
     signal = xr.DataArray(
         np.broadcast_to(0.0, [result.sizes[d] for d in dims]),
         dims=dims,
@@ -110,7 +114,7 @@ def _evaluate(
     width = table[-1] if len(table) > len(names) else None
     flat = evaluate_block(
         program,
-        values.reshape(int(np.prod(navigation)), -1),
+        values.reshape(int(np.prod(navigation)), values.shape[-1]),
         dict(zip(names, table, strict=False)),
         width=width,
         components=components,

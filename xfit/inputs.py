@@ -127,7 +127,7 @@ def broadcastable(
     for d in array.dims:
         if array.sizes[d] != da.sizes[d]:
             raise ValueError(f"{name} has size {array.sizes[d]} along {d!r}, the data have {da.sizes[d]}")
-        if d in array.coords and d in da.coords and not array.indexes[d].equals(da.indexes[d]):
+        if d in array.indexes and d in da.indexes and not array.indexes[d].equals(da.indexes[d]):
             raise ValueError(
                 f"{name} has other labels along {d!r} than the data; align them first (for instance {name}.reindex_like(da))"
             )

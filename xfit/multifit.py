@@ -22,7 +22,7 @@ from xfit.block import Columns, FitOptions, Settings, fit_block
 from xfit.compile.engine import prepare_engine
 from xfit.compile.program import Program
 from xfit.model import Model
-from xfit.result import assemble
+from xfit.result import assemble, check_names
 
 #: Elements of NumPy-backed data in one block: large enough to hide a task's overhead, small enough to spread over cores.
 _BLOCK = 1 << 20
@@ -149,8 +149,10 @@ def multifit(
     """
     inputs.check_data(da)
     inputs.check_model(model)
+    check_names(da)
     inputs.check_optimizer(optimizer, loss)
     inputs.check_options(tolerance, max_nfev)
+    text = model.to_json()
     program = Program.from_model(model)
     axes = axes_of(da, signal_dims(da, dim, model.signal_dimension), program.coordinates, binned)
     settings = inputs.settings_of(model, program, bounded=bounded, n_channels=int(np.prod(axes.shape)))
@@ -177,7 +179,7 @@ def multifit(
         variance if isinstance(variance, float) else None,
         tuple((role, name, tuple(array.dims)) for role, name, array in extra),
     )
-    how = {"optimizer": optimizer, "loss": loss, "bounded": int(bounded), "tolerance": tolerance}
+    how = {"model": text, "optimizer": optimizer, "loss": loss, "bounded": int(bounded), "tolerance": tolerance}
     packed = _run(da, axes, recipe, [array for _, _, array in extra])
     return assemble(packed, da, model, program, settings, axes, options, how)
 
@@ -217,13 +219,15 @@ def _fit_in_memory(data: xr.DataArray, axes: Axes, recipe: Recipe, extra: list[x
     packed = np.empty((*(data.sizes[d] for d in axes.navigation), columns.total))
     sizes = _navigation_chunks(data, axes)
     ranges = [[slice(first, first + sizes[d]) for first in range(0, data.sizes[d], sizes[d])] for d in axes.navigation]
+    # Read once: a file opened without dask would be read again for every block.
+    spectra = data.values
     arrays = [(tuple(array.dims), array.values) for array in extra]
     table = _table(axes)
 
     def fit_one(block: tuple[slice, ...]) -> None:
         where = dict(zip(axes.navigation, block, strict=True))
         parts = [values[tuple(where.get(d, slice(None)) for d in dims)] for dims, values in arrays]
-        packed[block] = _fit_nd(data.values[block], *parts, table=table, recipe=recipe)
+        packed[block] = _fit_nd(spectra[block], *parts, table=table, recipe=recipe)
 
     blocks = list(itertools.product(*ranges))
     synchronous = dask.config.get("scheduler", None) in ("sync", "synchronous", "single-threaded")
@@ -297,7 +301,7 @@ def _fit_nd(data: np.ndarray, *extra: np.ndarray, table: np.ndarray, recipe: Rec
     """Fit a block with navigation dimensions first; what `fit_block` does for flat pixels."""
     n_signal = len(recipe.signal)
     shape = data.shape[: data.ndim - n_signal]
-    y = data.reshape(int(np.prod(shape)), -1)
+    y = data.reshape(int(np.prod(shape)), int(np.prod(data.shape[len(shape) :])))
     coordinates = dict(zip(recipe.names, table, strict=False))
     width = table[-1] if len(table) > len(recipe.names) else None
     start: dict[str, np.ndarray] = {}
@@ -329,7 +333,7 @@ def _fit_nd(data: np.ndarray, *extra: np.ndarray, table: np.ndarray, recipe: Rec
         active=flags,
         options=recipe.options,
     )
-    return packed.reshape((*shape, -1))
+    return packed.reshape((*shape, packed.shape[1]))
 
 
 def _spread(

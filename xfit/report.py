@@ -41,7 +41,9 @@ def pixel_table(result: xr.Dataset, model: Model, navigation: tuple[Hashable, ..
     nearest = "nearest" if all(result.indexes[d].dtype.kind in "iuf" for d in labels) and labels else None
     pixel = result.sel(labels, method=nearest).isel(numbers).compute()
     rows = []
-    for k, (component, parameter) in enumerate((c, p) for c in model for p in c.parameters):
+    known = [str(name) for name in pixel["param"].values]
+    for component, parameter in ((c, p) for c in model for p in c.parameters if f"{c.name}.{p.name}" in known):
+        k = known.index(f"{component.name}.{parameter.name}")
         at_bound = {-1: "at min", 1: "at max"}.get(int(pixel["at_bound"][k]), "")
         state = parameter.tie_formula or ("free" if parameter.free else "fixed")
         rows.append(

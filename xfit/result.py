@@ -37,6 +37,23 @@ _LONG_NAMES = {
 _INTEGERS = {"at_bound": np.int8, "dof": np.int32, "nfev": np.int32, "status": np.int8}
 
 
+def check_names(da: xr.DataArray) -> None:
+    """Refuse data whose dimensions or coordinates have names that the result needs for itself.
+
+    Raises
+    ------
+    ValueError
+        Naming them.
+    """
+    reserved = {*_LONG_NAMES, "param", "param_", "component", "parameter", "units", "free", "channel_width"}
+    taken = sorted({str(name) for name in (*da.dims, *da.coords)} & reserved)
+    if taken:
+        raise ValueError(
+            f"the data have dimension(s) or coordinate(s) called {taken}, which are names of the result's own; "
+            f"rename them (for instance da.rename({{{taken[0]!r}: 'other_{taken[0]}'}}))"
+        )
+
+
 def assemble(
     packed: Any,
     da: xr.DataArray,
@@ -56,7 +73,7 @@ def assemble(
     da : DataArray
         The data, for coordinates, units and names.
     how : mapping
-        How the fit was made; numbers and strings, kept as attributes.
+        The model as JSON and how the fit was made; numbers and strings, kept as attributes.
 
     Returns
     -------
@@ -81,7 +98,6 @@ def assemble(
         "title": f"fit of {da.name}" if da.name is not None else "fit",
         "xfit_schema": SCHEMA_VERSION,
         "xfit_version": __version__,
-        "xfit_model": model.to_json(),
         "xfit_signal_dims": json.dumps([str(d) for d in axes.dims]),
         "xfit_binned": int(axes.width is not None),
         "xfit_scale_covariance": int(options.scale_covariance),

@@ -520,6 +520,7 @@ def minimise_from(
     while True:
         solved, by_qr, factorised = _step_or_qr(structure, ties, x, spectrum, count, 0.0, factorised, ws)
         length = _length(count, ws.step, ws) if solved else math.inf
+        backwards = False
         enough = max(tolerance * (chisq + floor) / dof, 4 * _EPS * chisq) + floor
         loose = max(1e-6 * chisq / dof, enough)
         if solved:
@@ -528,7 +529,12 @@ def minimise_from(
             fall = decrease / promise if full_steps >= 1 else 1.0
             rate = min(max(fall, fall_before), 1.0)
             promise, fall_before = decrease, fall
-            if decrease * rate <= enough and decrease <= loose:
+            if decrease < -enough:
+                # Cut off at bounds, a step may lead upwards: only a shorter one is to be trusted.
+                backwards = True
+                radius = 0.5 * min(radius, length)
+                length = math.inf
+            elif decrease * rate <= enough and decrease <= loose:
                 if _any_flat(count, ws):
                     return Outcome(SINGULAR, chisq, nfev, by_qr)
                 _move(count, ties, ws, ws.trial)
@@ -544,7 +550,7 @@ def minimise_from(
             )
             length = _length(count, ws.step, ws)
             slope, decrease = predicted_decrease(ws.gram, ws.jacobian, by_qr, count, ws.step)
-            if not solved and decrease <= enough:
+            if not solved and abs(decrease) <= enough:
                 return Outcome(SINGULAR, chisq, nfev, by_qr)
         if first:
             radius = min(radius, length)
@@ -559,9 +565,9 @@ def minimise_from(
         nfev += evaluations
         actual = chisq - trial if math.isfinite(trial) else -math.inf
         gain = actual / decrease if decrease > 0.0 else -1.0
-        if decrease <= 1e-13 * chisq and gain <= 1e-4 and math.isfinite(trial):
+        if abs(decrease) <= 1e-13 * chisq and gain <= 1e-4 and math.isfinite(trial):
             # Below rounding: the sum of squares can no longer tell the two points apart.
-            status = CONVERGED if solved and not _any_flat(count, ws) else SINGULAR
+            status = CONVERGED if solved and not backwards and not _any_flat(count, ws) else SINGULAR
             return Outcome(status, chisq, nfev, by_qr)
         if not radius > 0.0 or length == 0.0:
             return Outcome(SINGULAR, chisq, nfev, by_qr)
