@@ -93,9 +93,15 @@ def test_fewer_channels_than_free_parameters(da):
         da.isel(energy=slice(6)).fit.multifit(two_peaks())
 
 
-def test_a_start_value_out_of_bounds():
-    with refused(ValueError, "3", "5", "8"):
-        two_peaks()["left"].centre.set(value=3, min=5, max=8)
+def test_a_start_value_out_of_bounds(da):
+    model = two_peaks()
+    model["left"].centre.set(value=3, min=5, max=8)
+    with refused(ValueError, "left.centre", "start value 3.0", "[5.0, 8.0]", "bounded=False"):
+        da.fit.multifit(model)
+    # Also where only a map switches the component on.
+    model["left"].active = False
+    with refused(ValueError, "left.centre", "start value 3.0"):
+        da.fit.multifit(model, active={"left": navigation(True)})
 
 
 def test_bounds_the_wrong_way_round():
@@ -148,7 +154,7 @@ def test_a_python_function_that_no_stored_result_could_name(da):
 def test_a_python_function_that_numba_cannot_compile(da):
     @xfit.component
     def unfit_for_numba(x, slope=1.0):
-        return {"slope": slope}[str(x)]
+        return float(open("slope").read())
 
     with refused(TypeError, "'unfit_for_numba'", "numba"):
         da.fit.multifit(Model([unfit_for_numba()]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import pickle
 import warnings
 from typing import Any
 
@@ -30,6 +31,8 @@ from tests.builders import (
 )
 from xfit import Model
 from xfit.components import Expression, Gaussian, Offset
+from xfit.kernels.evaluate import evaluate_pixels
+from xfit.kernels.fit import fit_pixels
 from xfit.kernels.status import MEANINGS
 
 #: The module; the package's attribute of this name is the function.
@@ -799,6 +802,24 @@ def test_a_model_that_is_not_finite_at_the_start_is_a_status(da):
     model = Model([Expression("a*log(b - x)", name="e", a=1.0, b=3.0)])
     fit = da.fit.multifit(model)
     assert set(statuses(fit)) == {"nonfinite_model"}
+
+
+def test_no_kind_of_input_makes_numba_compile_the_engine_again(da):
+    one_peak_fit = da.fit.multifit(two_peaks())
+    known = len(fit_pixels.signatures), len(evaluate_pixels.signatures)
+    frozen = da.astype(">f4").copy()
+    frozen.values.setflags(write=False)
+    unaligned = np.frombuffer(b"x" + da.values.tobytes(), np.uint8)[1:].view("f8").reshape(da.shape)
+    frozen_variance = xr.ones_like(da)
+    frozen_variance.values.setflags(write=False)
+    for data in (frozen, da.copy(data=unaligned), da[::-1], da.transpose("energy", "x", "y"), da.chunk({"y": 1})):
+        fit = data.fit.multifit(two_peaks(), "energy", variance=frozen_variance, where=da["energy"] > 1).compute()
+        fit["value"].values.setflags(write=False)
+        fit.fit.evaluate()
+    da.fit.multifit(two_peaks(), start=one_peak_fit, binned=True).fit.components()
+    pickled = pickle.loads(pickle.dumps(da.chunk({"y": 1}).fit.multifit(two_peaks())))
+    pickled.compute()
+    assert (len(fit_pixels.signatures), len(evaluate_pixels.signatures)) == known == (1, 1)
 
 
 def test_the_function_is_the_accessor(da):

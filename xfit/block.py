@@ -144,8 +144,8 @@ def fit_block(
     columns = Columns(len(settings.start), options.covariance)
     out = np.full((y.shape[0], columns.total), np.nan)
     x = _coordinate_rows(loaded, coordinates, y.shape[1], VECTOR)
-    wide = _ALL if where is None else np.ascontiguousarray(np.broadcast_to(where, (where.shape[0], y.shape[1])), bool)
-    width = _NONE[0] if width is None else np.ascontiguousarray(width, np.float64)
+    wide = _ALL if where is None else _plain(np.broadcast_to(where, (where.shape[0], y.shape[1])), bool)
+    width = _NONE[0] if width is None else _plain(width)
     for first, last in _batches(y):
         batch = slice(first, last)
         starts = _starts(program, settings, start, batch)
@@ -158,13 +158,13 @@ def fit_block(
                 loaded.structure(on),
                 loaded.ties,
                 x,
-                np.ascontiguousarray(y[batch], np.float64),
-                _rows_of(variance, batch, np.float64),
+                _plain(y[batch]),
+                _rows_of(variance, batch),
                 wide if wide.shape[0] == 1 else wide[batch],
                 width,
                 starts,
-                settings.lower[None],
-                settings.upper[None],
+                _plain(settings.lower[None]),
+                _plain(settings.upper[None]),
                 free,
                 loaded.amplitudes(free),
                 pixels,
@@ -206,17 +206,25 @@ def _batches(y: np.ndarray) -> Iterator[tuple[int, int]]:
         yield first, min(first + step, y.shape[0])
 
 
-def _rows_of(array: np.ndarray | None, batch: slice, dtype: type) -> np.ndarray:
+def _plain(array: np.ndarray, dtype: type = np.float64) -> np.ndarray:
+    """Array in the one layout that the engine is compiled for; copied only where it has another.
+
+    Read-only or unaligned memory (of files, of other processes) would each be one more type to compile the engine for.
+    """
+    return np.require(array, dtype, ["C", "A", "W"])
+
+
+def _rows_of(array: np.ndarray | None, batch: slice) -> np.ndarray:
     """Rows of a batch, or the one row that all pixels share."""
     if array is None:
         return _NONE
-    return np.ascontiguousarray(array if array.shape[0] == 1 else array[batch], dtype)
+    return _plain(array if array.shape[0] == 1 else array[batch])
 
 
 def _starts(program: Program, settings: Settings, start: Mapping[str, np.ndarray] | None, batch: slice) -> np.ndarray:
     """Start values of a batch: those of the settings, overridden by maps where these are not NaN."""
     if not start:
-        return settings.start[None]
+        return _plain(settings.start[None])
     names = program.parameters
     table = np.tile(settings.start, (batch.stop - batch.start, 1))
     for name, values in start.items():
@@ -280,8 +288,8 @@ def evaluate_block(
                 loaded.structure(pattern),
                 loaded.ties,
                 x,
-                _NONE[0] if width is None else np.ascontiguousarray(width, np.float64),
-                np.ascontiguousarray(values, np.float64),
+                _NONE[0] if width is None else _plain(width),
+                _plain(values),
                 pixels,
                 out,
             )

@@ -54,8 +54,10 @@ def check_options(tolerance: float, max_nfev: int | None) -> None:
         raise ValueError(f"max_nfev={max_nfev!r} must be an integer of at least 1, or None")
 
 
-def settings_of(model: Model, program: Program, *, bounded: bool, n_channels: int) -> Settings:
-    """Collect the numbers of a model.
+def settings_of(
+    model: Model, program: Program, active: np.ndarray, *, bounded: bool, n_channels: int
+) -> Settings:
+    """Collect the numbers of a model whose components are active as given.
 
     Raises
     ------
@@ -63,7 +65,6 @@ def settings_of(model: Model, program: Program, *, bounded: bool, n_channels: in
         For a start value out of bounds, bounds that leave no room, no free parameter, or fewer channels than these.
     """
     parameters = [parameter for component in model for parameter in component.parameters]
-    active = np.array([component.active for component in model])
     on = np.repeat(active, [len(component.parameters) for component in model])
     start = np.array([parameter.value for parameter in parameters], np.float64)
     free = np.array([parameter.free and parameter.tie_formula is None for parameter in parameters])

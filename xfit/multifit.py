@@ -155,12 +155,13 @@ def multifit(
     text = model.to_json()
     program = Program.from_model(model)
     axes = axes_of(da, signal_dims(da, dim, model.signal_dimension), program.coordinates, binned)
-    settings = inputs.settings_of(model, program, bounded=bounded, n_channels=int(np.prod(axes.shape)))
+    masks = inputs.check_active(active, model, da, axes)
+    on = _somewhere(model, masks)
+    settings = inputs.settings_of(model, program, on, bounded=bounded, n_channels=int(np.prod(axes.shape)))
     values, maps = inputs.check_start(start, model, program, settings, da, axes)
     variance = inputs.check_variance(variance, da)
-    masks = inputs.check_active(active, model, da, axes)
     where = inputs.check_where(where, da)
-    settings = replace(settings, start=values, active=_everywhere(settings.active, masks, program))
+    settings = replace(settings, start=values)
     program.load()
     extra: list[tuple[str, str, xr.DataArray]] = [("start", name, array) for name, array in maps.items()]
     extra += [("active", name, array) for name, array in masks.items() if isinstance(array, xr.DataArray)]
@@ -184,12 +185,10 @@ def multifit(
     return assemble(packed, da, model, program, settings, axes, options, how)
 
 
-def _everywhere(active: np.ndarray, masks: dict[str, xr.DataArray | bool], program: Program) -> np.ndarray:
-    """Active flags with those that a number, not a map, overrides."""
-    active = active.copy()
-    for name, value in masks.items():
-        active[program.components.index(name)] = True if isinstance(value, xr.DataArray) else value
-    return active
+def _somewhere(model: Model, masks: dict[str, xr.DataArray | bool]) -> np.ndarray:
+    """Whether each component takes part, at least in some pixels where a map says in which."""
+    given = [masks.get(component.name, component.active) for component in model]
+    return np.array([True if isinstance(value, xr.DataArray) else value for value in given])
 
 
 def _run(da: xr.DataArray, axes: Axes, recipe: Recipe, extra: list[xr.DataArray]) -> Any:
