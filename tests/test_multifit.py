@@ -812,7 +812,7 @@ def test_no_kind_of_input_makes_numba_compile_the_engine_again(da):
     unaligned = np.frombuffer(b"x" + da.values.tobytes(), np.uint8)[1:].view("f8").reshape(da.shape)
     frozen_variance = xr.ones_like(da)
     frozen_variance.values.setflags(write=False)
-    for data in (frozen, da.copy(data=unaligned), da[::-1], da.transpose("energy", "x", "y"), da.chunk({"y": 1})):
+    for data in (frozen, da.copy(data=unaligned), da.transpose("energy", "x", "y"), da.chunk({"y": 1})):
         fit = data.fit.multifit(two_peaks(), "energy", variance=frozen_variance, where=da["energy"] > 1).compute()
         fit["value"].values.setflags(write=False)
         fit.fit.evaluate()
