@@ -126,8 +126,10 @@ def test_coordinates_of_the_data_come_along(da):
 
 def written(fit: xr.Dataset, kind: str, path: Any) -> xr.Dataset:
     if kind == "zarr":
-        fit.to_zarr(path / "fit.zarr", zarr_format=3)
-        return xr.open_zarr(path / "fit.zarr")
+        # Whatever zarr thinks of consolidated metadata is not under test.
+        fit.to_zarr(path / "fit.zarr", zarr_format=3, consolidated=False)
+        return xr.open_zarr(path / "fit.zarr", consolidated=False)
+    pytest.importorskip("h5py" if kind == "h5netcdf" else "netCDF4")
     fit.to_netcdf(path / "fit.nc", engine=kind)
     return xr.open_dataset(path / "fit.nc", engine=kind)
 
@@ -150,9 +152,8 @@ def test_a_result_read_back_is_the_same_and_knows_its_model(da, kind, lazy, tmp_
         assert [str(name) for name in back["param"].values] == NAMES
         assert back["free"].dtype == bool
         np.testing.assert_array_equal(back["free"], expected["free"])
-        for name in ("evaluate", "components"):
-            ours, theirs = getattr(back.fit, name)(), getattr(expected.fit, name)()
-            np.testing.assert_array_equal(ours.to_array() if name == "components" else ours, theirs.to_array() if name == "components" else theirs)
+        np.testing.assert_array_equal(back.fit.evaluate(), expected.fit.evaluate())
+        np.testing.assert_array_equal(back.fit.components().to_array(), expected.fit.components().to_array())
         assert back.fit.table(y=0, x=0.5) == expected.fit.table(y=0, x=0.5)
         assert back.fit.report() == expected.fit.report()
         assert back.fit["left.centre"].attrs == expected.fit["left.centre"].attrs
@@ -305,9 +306,7 @@ def test_parts_of_a_result_are_results(da, fit):
     ]:
         np.testing.assert_array_equal(part.fit.evaluate(), curve)
         assert part.fit.model == two_peaks()
-        np.testing.assert_array_equal(
-            part.fit["right.A"].transpose(*part["status"].dims), part["value"].sel(param="right.A").transpose(*part["status"].dims)
-        )
+        np.testing.assert_array_equal(part.fit["right.A"], part["value"].sel(param="right.A"))
         assert "right.centre" in part.fit.report()
     assert fit.isel(y=1, x=2).fit.table() == fit.fit.table(y=0.5, x=1.0).split(": ", 1)[1]
 

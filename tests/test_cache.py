@@ -1,0 +1,148 @@
+"""Compiled code on the disk: cold starts of several processes at once, folders that can't be used, damaged files."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.builders import peak_map, two_peaks
+from xfit.block import fit_block
+from xfit.compile.program import Program
+from xfit.inputs import settings_of
+
+ROOT = Path(__file__).parents[1]
+
+FIT = """
+import hashlib
+from tests.builders import peak_map, two_peaks
+fit = peak_map().fit.multifit(two_peaks())
+print(hashlib.sha256(fit["value"].values.tobytes() + fit["stderr"].values.tobytes()).hexdigest())
+"""
+
+FROM_PICKLE = """
+import pickle, sys
+import numpy as np
+from xfit.block import fit_block
+path = sys.argv[1]
+program, settings, y, x = pickle.load(open(path, "rb"))
+np.save(path + ".npy", fit_block(program, settings, y, {"x": x}))
+print("xfit.model" in sys.modules and "xarray" or "")
+"""
+
+
+def start(script: str, *arguments: str, **variables: str) -> subprocess.Popen[str]:
+    """Run a script in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-W", "always::RuntimeWarning", "-c", script, *arguments],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finished(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """What a process that must succeed wrote to stdout and stderr."""
+    out, errors = process.communicate()
+    assert process.returncode == 0, errors
+    return out.strip(), errors
+
+
+def machine_code(folder: Path) -> dict[Path, tuple[int, int]]:
+    """Files of sources and machine code, with sizes and times of their last change."""
+    found = [path for path in folder.rglob("*") if path.suffix in (".nbi", ".nbc", ".py")]
+    return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in found}
+
+
+@pytest.fixture(scope="module")
+def cold_start(tmp_path_factory) -> tuple[Path, list[tuple[str, str]]]:
+    """Four processes that all find an empty cache at the same moment: the folder and what they wrote."""
+    folder = tmp_path_factory.mktemp("cold")
+    variables = {"XFIT_CACHE_DIR": str(folder / "kernels"), "NUMBA_CACHE_DIR": str(folder / "numba")}
+    processes = [start(FIT, **variables) for _ in range(4)]
+    return folder, [finished(process) for process in processes]
+
+
+def again(folder: Path) -> tuple[str, str]:
+    """One more process with the same cache."""
+    return finished(
+        start(FIT, XFIT_CACHE_DIR=str(folder / "kernels"), NUMBA_CACHE_DIR=str(folder / "numba"))
+    )
+
+
+@pytest.mark.slow
+def test_a_cold_start_of_four_processes_at_once(cold_start):
+    folder, written = cold_start
+    assert len({out for out, _ in written}) == 1
+    assert all(errors == "" for _, errors in written), [errors for _, errors in written]
+    before = machine_code(folder)
+    assert len([path for path in before if path.suffix == ".nbc"]) == 4  # two of the engine, two of components
+    out, errors = again(folder)
+    assert out == written[0][0]
+    assert errors == ""
+    assert machine_code(folder) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".nbc", ".nbi"])
+@pytest.mark.parametrize("keep", [0, 20])
+def test_a_damaged_kernel_costs_a_compilation_not_the_fit(cold_start, suffix, keep):
+    folder, written = cold_start
+    kernels = [path for path in machine_code(folder) if path.suffix == suffix and ".kernel-" in path.name]
+    assert len(kernels) == 2
+    originals = {path: path.read_bytes() for path in kernels}
+    for path, content in originals.items():
+        path.write_bytes(content[:keep])
+    try:
+        out, _ = again(folder)
+        assert out == written[0][0]
+    finally:
+        for path, content in originals.items():
+            path.write_bytes(content)
+
+
+@pytest.mark.slow
+def test_a_folder_that_cannot_be_written_is_done_without(tmp_path):
+    in_the_way = tmp_path / "file"
+    in_the_way.write_text("not a folder")
+    out, errors = finished(start(FIT, XFIT_CACHE_DIR=str(in_the_way)))
+    assert "kernels are compiled for this process only" in errors
+    expected, _ = finished(start(FIT))
+    assert out == expected
+
+
+def test_a_program_is_equal_and_hashable_after_pickling():
+    model = two_peaks()
+    model["right"].sigma.tie("1.3*left.sigma")
+    program = Program.from_model(model)
+    again = pickle.loads(pickle.dumps(program))
+    assert again == program
+    assert hash(again) == hash(program)
+    assert again.load() is program.load()
+    assert Program.from_model(model.copy()) == program
+    assert Program.from_model(two_peaks()) != program
+    # Numbers, bounds and flags are none of its business.
+    other = model.copy()
+    other["left"].A.set(value=3.0, max=9.0, free=False)
+    other["left"].active = False
+    assert Program.from_model(other) == program
+
+
+@pytest.mark.slow
+def test_a_worker_needs_the_pickled_program_and_numbers_alone(tmp_path):
+    da, model = peak_map(), two_peaks()
+    program = Program.from_model(model)
+    settings = settings_of(model, program, np.ones(3, bool), bounded=True, n_channels=da.sizes["energy"])
+    y, x = da.values.reshape(12, -1), da["energy"].values
+    path = tmp_path / "work"
+    path.write_bytes(pickle.dumps((program, settings, y, x)))
+    finished(start(FROM_PICKLE, str(path), XFIT_CACHE_DIR=str(tmp_path / "kernels")))
+    expected = fit_block(program, settings, y, {"x": x})
+    assert np.load(f"{path}.npy").tobytes() == expected.tobytes()
