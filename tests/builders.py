@@ -121,7 +121,11 @@ def assert_same_bits(one: xr.Dataset, other: xr.Dataset) -> None:
         a, b = one[name], other[name]
         assert a.dims == b.dims, name
         assert a.dtype == b.dtype, name
-        assert a.values.tobytes() == b.values.tobytes(), f"{name} differs"
+        if a.values.tobytes() != b.values.tobytes():
+            off = a.values.ravel() != b.values.ravel()
+            raise AssertionError(
+                f"{name} differs in {off.sum()} of {off.size}: {a.values.ravel()[off][:3]} and {b.values.ravel()[off][:3]}"
+            )
 
 
 def names_of(result: xr.Dataset, status: int) -> str:

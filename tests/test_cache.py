@@ -32,7 +32,6 @@ from xfit.block import fit_block
 path = sys.argv[1]
 program, settings, y, x = pickle.load(open(path, "rb"))
 np.save(path + ".npy", fit_block(program, settings, y, {"x": x}))
-print("xfit.model" in sys.modules and "xarray" or "")
 """
 
 
@@ -72,9 +71,7 @@ def cold_start(tmp_path_factory) -> tuple[Path, list[tuple[str, str]]]:
 
 def again(folder: Path) -> tuple[str, str]:
     """One more process with the same cache."""
-    return finished(
-        start(FIT, XFIT_CACHE_DIR=str(folder / "kernels"), NUMBA_CACHE_DIR=str(folder / "numba"))
-    )
+    return finished(start(FIT, XFIT_CACHE_DIR=str(folder / "kernels"), NUMBA_CACHE_DIR=str(folder / "numba")))
 
 
 @pytest.mark.slow

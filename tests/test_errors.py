@@ -33,7 +33,9 @@ def refused(error: type[Exception], *words: str) -> Any:
 # --- data --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", ["complex128", "complex64", "bool", "datetime64[ns]", "timedelta64[ns]", object, "U3"])
+@pytest.mark.parametrize(
+    "dtype", ["complex128", "complex64", "bool", "datetime64[ns]", "timedelta64[ns]", object, "U3"]
+)
 def test_data_that_are_no_real_numbers(dtype):
     da = xr.DataArray(np.zeros((2, 9), dtype), dims=("p", "x"))
     with refused(TypeError, "the data have dtype", str(da.dtype), "real numbers"):

@@ -86,9 +86,7 @@ def test_scaled_data_scale_the_amplitudes(factor, seed, weighted):
     expected = da.fit.multifit(two_peaks(), variance=variance)
     fit = (factor * da).fit.multifit(two_peaks(**start), variance=factor**2 * 0.04 if weighted else None)
     for name in ("value", "stderr"):
-        np.testing.assert_allclose(
-            fit[name].sel(param=LINEAR), factor * expected[name].sel(param=LINEAR), rtol=1e-5
-        )
+        np.testing.assert_allclose(fit[name].sel(param=LINEAR), factor * expected[name].sel(param=LINEAR), rtol=1e-5)
         np.testing.assert_allclose(fit[name].sel(param=OTHER), expected[name].sel(param=OTHER), rtol=1e-5)
     np.testing.assert_allclose(fit["chisq"], expected["chisq"] * (1 if weighted else factor**2), rtol=1e-9)
 
@@ -188,9 +186,7 @@ def test_garbage_in_start_and_variance_never_raises_nor_hangs(data):
 def test_a_fit_started_at_the_truth_stays_there(seed, offset, area, centre, sigma):
     x = np.linspace(0, 20, 50)
     da = xr.DataArray(gaussian(x, area, centre, sigma) + offset, dims="x", coords={"x": x})
-    model = Model(
-        [Gaussian(name="peak", A=area, centre=centre, sigma=sigma), Offset(name="bg", offset=offset)]
-    )
+    model = Model([Gaussian(name="peak", A=area, centre=centre, sigma=sigma), Offset(name="bg", offset=offset)])
     fit = da.fit(model)
     assert statuses(fit) == ["converged"]
     np.testing.assert_allclose(fit["value"], [area, centre, sigma, offset], rtol=1e-9, atol=1e-9)

@@ -54,9 +54,7 @@ def check_options(tolerance: float, max_nfev: int | None) -> None:
         raise ValueError(f"max_nfev={max_nfev!r} must be an integer of at least 1, or None")
 
 
-def settings_of(
-    model: Model, program: Program, active: np.ndarray, *, bounded: bool, n_channels: int
-) -> Settings:
+def settings_of(model: Model, program: Program, active: np.ndarray, *, bounded: bool, n_channels: int) -> Settings:
     """Collect the numbers of a model whose components are active as given.
 
     Raises
