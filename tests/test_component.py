@@ -271,3 +271,18 @@ def test_kernels_are_frozen_values():
     assert kernel == FunctionKernel(line, None, ("x",), ("a",))
     with pytest.raises(AttributeError):
         kernel.function = None
+
+
+def test_function_kernels_are_equal_if_their_functions_do_the_same() -> None:
+    """A worker that unpickles the same function again and again must recognise it."""
+    scale = 2.0
+
+    def make(factor: float) -> FunctionKernel:
+        def line(x: float, a: float = 1.0) -> float:
+            return factor * a * x
+
+        return FunctionKernel(line, None, ("x",), ("a",))
+
+    assert make(scale) == make(2.0)
+    assert hash(make(scale)) == hash(make(2.0))
+    assert make(2.0) != make(3.0)

@@ -28,6 +28,9 @@ _OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}}
 #: Seconds to wait for another process that compiles the same kernel, before it is compiled for this process alone.
 _PATIENCE = 120.0
 
+#: What loading machine code raises where a file is cut short or foreign.
+DAMAGED = (pickle.UnpicklingError, EOFError, OSError, ValueError, KeyError, AttributeError, ImportError)
+
 _loaded: dict[str, CompiledKernel] = {}
 _loading = threading.RLock()
 
@@ -113,13 +116,19 @@ def _load(name: str, write_source: Callable[[], str]) -> CompiledKernel:
         module = _import(path, name)
         try:
             function = numba.cfunc(KERNEL_SIGNATURE, cache=True, **_OPTIONS)(module.kernel)
-        except (pickle.UnpicklingError, EOFError, OSError, ValueError, KeyError, AttributeError, ImportError) as error:
-            # A damaged or foreign file in the cache must cost a compilation, not the fit.
-            warnings.warn(
-                f"cached kernel {path} can't be used ({error!r}); compiling anew", RuntimeWarning, stacklevel=2
-            )
-            function = numba.cfunc(KERNEL_SIGNATURE, **_OPTIONS)(module.kernel)
+        except DAMAGED as error:
+            warnings.warn(f"cached kernel {path} is damaged ({error!r}); compiling anew", RuntimeWarning, stacklevel=2)
+            _delete_code(path)
+            on_disk = not isinstance(error, OSError)
+            function = numba.cfunc(KERNEL_SIGNATURE, cache=on_disk, **_OPTIONS)(module.kernel)
         return CompiledKernel(function, module.AMPLITUDES)
+
+
+def _delete_code(path: Path) -> None:
+    """Delete the machine code that numba keeps for a generated module."""
+    for folder in (path.parent, Path(os.environ.get("NUMBA_CACHE_DIR") or path.parent)):
+        for file in folder.rglob(f"{path.stem}.kernel-*.nb?"):
+            file.unlink(missing_ok=True)
 
 
 def compile_source(source: str, name: str) -> CompiledKernel:

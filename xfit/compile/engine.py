@@ -12,7 +12,7 @@ import numpy as np
 
 from xfit import kernels
 from xfit.compile import special
-from xfit.compile.cache import compile_lock
+from xfit.compile.cache import DAMAGED, compile_lock
 from xfit.compile.ties import compile_ties
 from xfit.kernels.evaluate import Structure, evaluate_pixels
 from xfit.kernels.fit import fit_pixels
@@ -29,7 +29,15 @@ def prepare_engine() -> None:
             return
         with compile_lock("engine"):
             _forget_stale_code()
-            _run_on_nothing()
+            try:
+                _run_on_nothing()
+            except DAMAGED as error:
+                # A process that was killed or a full disk may leave half a file; it must cost a compilation, not every fit.
+                warnings.warn(
+                    f"the engine's machine code is damaged ({error!r}); compiling anew", RuntimeWarning, stacklevel=2
+                )
+                _delete_code()
+                _run_on_nothing()
         _is_ready = True
 
 
@@ -45,13 +53,19 @@ def _forget_stale_code() -> None:
     try:
         if stamp.exists() and stamp.read_text() == current:
             return
-        for name in ("fit.fit_pixels", "evaluate.evaluate_pixels"):
-            for path in folder.glob(f"{name}-*.nb?"):
-                path.unlink(missing_ok=True)
+        _delete_code()
         folder.mkdir(parents=True, exist_ok=True)
         stamp.write_text(current)
     except OSError as error:
         warnings.warn(f"can't check the engine's machine code in {folder}: {error}", RuntimeWarning, stacklevel=3)
+
+
+def _delete_code() -> None:
+    """Delete the engine's machine code from the disk."""
+    dispatcher: Any = fit_pixels
+    for name in ("fit.fit_pixels", "evaluate.evaluate_pixels"):
+        for path in Path(dispatcher.stats.cache_path).glob(f"{name}-*.nb?"):
+            path.unlink(missing_ok=True)
 
 
 def _source_hash() -> str:

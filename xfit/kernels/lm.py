@@ -555,7 +555,7 @@ def minimise_from(
         if first:
             radius = min(radius, length)
             first = False
-        if nfev >= PATIENCE:
+        if PATIENCE <= nfev < max_nfev - 2:
             _bend(structure, ties, x, spectrum, count, damping, by_qr, ws)
             nfev += 2
         for k in range(ws.q.size):
