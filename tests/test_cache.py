@@ -106,6 +106,18 @@ def test_a_damaged_kernel_costs_a_compilation_not_the_fit(cold_start, suffix, ke
 
 
 @pytest.mark.slow
+def test_a_damaged_engine_costs_a_compilation_not_every_fit(cold_start):
+    folder, written = cold_start
+    engine = [path for path in machine_code(folder) if path.suffix == ".nbc" and path.name.startswith("fit.fit_pixels-")]
+    assert len(engine) == 1
+    engine[0].write_bytes(engine[0].read_bytes()[:20])
+    out, errors = again(folder)
+    assert out == written[0][0]
+    assert "damaged" in errors
+    assert again(folder) == (written[0][0], "")
+
+
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_written_is_done_without(tmp_path):
     in_the_way = tmp_path / "file"
     in_the_way.write_text("not a folder")
