@@ -108,7 +108,9 @@ def test_a_damaged_kernel_costs_a_compilation_not_the_fit(cold_start, suffix, ke
 @pytest.mark.slow
 def test_a_damaged_engine_costs_a_compilation_not_every_fit(cold_start):
     folder, written = cold_start
-    engine = [path for path in machine_code(folder) if path.suffix == ".nbc" and path.name.startswith("fit.fit_pixels-")]
+    engine = [
+        path for path in machine_code(folder) if path.suffix == ".nbc" and path.name.startswith("fit.fit_pixels-")
+    ]
     assert len(engine) == 1
     engine[0].write_bytes(engine[0].read_bytes()[:20])
     out, errors = again(folder)
