@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import sympy
 
 #: Part of every cache key: raise it whenever the source below or the contract of a kernel changes.
-CODEGEN_VERSION = 7
+CODEGEN_VERSION = 8
 
 _HEADER = """\
 import math
@@ -31,7 +31,7 @@ from xfit.compile.special import {special}
 
 """
 
-_SPECIAL = ("atan", "cos", "exp", "heaviside", "log", "power", "select", "sign", "sin", "tanh")
+_SPECIAL = ("atan", "cos", "digamma", "exp", "heaviside", "log", "power", "select", "sign", "sin", "tanh")
 
 
 @dataclass(frozen=True)

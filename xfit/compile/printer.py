@@ -131,6 +131,9 @@ class KernelPrinter(StrPrinter):
         args = ", ".join(self._print(arg) for arg in expr.args)
         return f"{FUNCTIONS.get(name, name)}({args})"
 
+    def _print_polygamma(self, expr: Any) -> str:
+        return f"digamma({self._print(expr.args[1])})"
+
     _print_exp = _print_log = _print_Function
 
     def _print_MinMaxBase(self, expr: Any) -> str:

@@ -336,3 +336,24 @@ def heaviside(x: float) -> float:
 def sign(x: float) -> float:
     """Sign, zero at zero."""
     return np.sign(x)
+
+
+@numba.njit(error_model="numpy", fastmath={"contract"})
+def digamma(x: float) -> float:
+    """Logarithmic derivative of the gamma function; NaN at its poles.
+
+    By reflection and recurrence to arguments above ten, then the asymptotic series (Abramowitz and Stegun 1964, 6.3.18),
+    whose next term is below 1e-15 there. It has a loop, so that what calls it does not vectorise.
+    """
+    total = 0.0
+    if x <= 0.0:
+        if x == math.floor(x):
+            return math.nan
+        total = -math.pi / math.tan(math.pi * x)
+        x = 1.0 - x
+    while x < 10.0:
+        total -= 1.0 / x
+        x += 1.0
+    z = 1.0 / (x * x)
+    series = z * (1 / 12 - z * (1 / 120 - z * (1 / 252 - z * (1 / 240 - z * (1 / 132 - z * (691 / 32760 - z / 12))))))
+    return total + math.log(x) - 0.5 / x - series

@@ -13,7 +13,7 @@ from xfit.kernels.ties import CODE, STACK, Ties
 if TYPE_CHECKING:
     import sympy
 
-_FUNCTIONS = {"Abs": "abs", "Heaviside": "heaviside"}
+_FUNCTIONS = {"Abs": "abs"}
 _RELATIONS = {"<": "lt", "<=": "le", ">": "gt", ">=": "ge", "==": "eq", "!=": "ne"}
 
 
@@ -50,6 +50,11 @@ class _Tape:
             return self._operands(expr.args, _RELATIONS[expr.rel_op])
         if name in ("Add", "Mul", "Min", "Max", "Pow", "atan2"):
             return self._operands(expr.args, name.lower())
+        if name == "Heaviside":
+            # Its second argument, the value at zero, is one half throughout.
+            return self._operands(expr.args[:1], "heaviside")
+        if name == "polygamma":
+            return self._operands(expr.args[1:], "digamma")
         name = _FUNCTIONS.get(name, name)
         if name not in CODE:
             raise formula.FormulaError(f"a tie can't use {name}(); it can use {', '.join(CODE)}")

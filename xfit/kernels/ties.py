@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xfit.compile.special import power
+from xfit.compile.special import digamma, power
 from xfit.kernels.jit import inlined, inner
 
 #: Operations of the stack machine: without operand, of one, of two, of three.
@@ -32,6 +32,7 @@ OPERATIONS = tuple(
         "erfc",
         "gamma",
         "loggamma",
+        "digamma",
         "sign",
         "heaviside",
         "add",
@@ -55,6 +56,7 @@ _SELECT = CODE["select"]
 _CONST, _LOAD = CODE["const"], CODE["load"]
 _EXP, _LOG, _SQRT, _ABS, _SIN, _COS, _TAN = (CODE[n] for n in ("exp", "log", "sqrt", "abs", "sin", "cos", "tan"))
 _ASIN, _ACOS, _ATAN, _SINH, _COSH, _TANH = (CODE[n] for n in ("asin", "acos", "atan", "sinh", "cosh", "tanh"))
+_DIGAMMA = CODE["digamma"]
 _ERF, _ERFC, _GAMMA, _LGAMMA, _SIGN = (CODE[n] for n in ("erf", "erfc", "gamma", "loggamma", "sign"))
 _ADD, _MUL, _POW, _ATAN2, _MIN, _MAX = (CODE[n] for n in ("add", "mul", "pow", "atan2", "min", "max"))
 _LT, _LE, _GT, _GE, _EQ = (CODE[n] for n in ("lt", "le", "gt", "ge", "eq"))
@@ -129,6 +131,8 @@ def _unary(code: int, a: float) -> float:
         return math.gamma(a)
     if code == _LGAMMA:
         return math.lgamma(a)
+    if code == _DIGAMMA:
+        return digamma(a)
     if code == _SIGN:
         return np.sign(a)
     return 0.5 * np.sign(a) + 0.5
