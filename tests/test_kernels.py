@@ -177,7 +177,7 @@ def test_every_function_compiles_with_its_gradient(text: str) -> None:
     def call(address: int, x: np.ndarray, p: np.ndarray, tile: np.ndarray) -> None:
         call_kernel(address, x, 0, 9, p, 0, tile, 2 * PITCH, tile, 0, 9, p)
 
-    call(compiled_kernel(kernel, "tile").address, x, p, tile)
+    call(compiled_kernel(kernel).address, x, p, tile)
     expr = formula.parse(kernel.expression)
     rows = [formula.derivative(expr, name) for name in kernel.parameters]
     for row, expected in [*enumerate(rows), (2, expr)]:

@@ -1,12 +1,7 @@
 """Formula to kernel source: sympy, common subexpressions, invariants hoisted, plain Python that numba compiles.
 
-Two kernels are written from one formula. Both add the component's value to ``f`` and fill its rows of the
-Jacobian; they differ in what runs along the vector units:
-
-``tile``
-    the channels of one pixel: ``f[i]``, ``jac[k, i]`` with scalar parameters ``p[k]``;
-``lanes``
-    `LANES` pixels side by side: ``f[c, l]``, ``jac[k, c, l]`` with parameters ``p[k, l]``.
+The kernel adds the component's value to ``f`` and fills its rows of the Jacobian for a tile of channels of one pixel: ``f[i]``,
+``jac[k, i]`` with parameters ``p[k]``.
 """
 
 from __future__ import annotations
@@ -15,13 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xfit import formula
-from xfit.kernels.layout import LANE_TILE, LANES, LINEAR, OTHER, PITCH
+from xfit.kernels.layout import LINEAR, OTHER, PITCH
 
 if TYPE_CHECKING:
     import sympy
 
 #: Part of every cache key: raise it whenever the source below or the contract of a kernel changes.
-CODEGEN_VERSION = 8
+CODEGEN_VERSION = 9
 
 _HEADER = """\
 import math
@@ -43,7 +38,7 @@ class _Split:
     outputs: list[str]
 
 
-def kernel_source(expression: str, coordinates: tuple[str, ...], parameters: tuple[str, ...], kind: str) -> str:
+def kernel_source(expression: str, coordinates: tuple[str, ...], parameters: tuple[str, ...]) -> str:
     """Write the source of one kernel.
 
     Parameters
@@ -52,8 +47,6 @@ def kernel_source(expression: str, coordinates: tuple[str, ...], parameters: tup
         Formula of the coordinates and parameters, as `xfit.formula.parse` reads it.
     coordinates, parameters : tuple of str
         Names in the order in which the engine passes them.
-    kind : {"tile", "lanes"}
-        Which of the two kernels.
 
     Returns
     -------
@@ -61,7 +54,7 @@ def kernel_source(expression: str, coordinates: tuple[str, ...], parameters: tup
         Python source that defines ``kernel``.
     """
     split = _split(formula.parse(expression), coordinates, parameters)
-    body = _tile_body(split, coordinates, parameters) if kind == "tile" else _lanes_body(split, coordinates, parameters)
+    body = _body(split, coordinates, parameters)
     head = _HEADER.format(special=", ".join(_SPECIAL))
     return f"{head}AMPLITUDES = {amplitude_codes(expression, parameters)!r}\n\n\n" + "\n".join(body) + "\n"
 
@@ -108,7 +101,7 @@ def _vanishes_at_zero(expr: sympy.Expr, symbol: sympy.Symbol) -> bool:
     return bool(sympy.expand(expr.subs(symbol, 0)) == 0)
 
 
-def _tile_body(split: _Split, coordinates: tuple[str, ...], parameters: tuple[str, ...]) -> list[str]:
+def _body(split: _Split, coordinates: tuple[str, ...], parameters: tuple[str, ...]) -> list[str]:
     lines = ["def kernel(x_, ldx, p_, f_, jac_, n, scratch_):"]
     lines += [f"    x = carray(x_, ({len(coordinates)}, ldx))"]
     lines += [f"    p = carray(p_, ({max(len(parameters), 1)},))"]
@@ -121,35 +114,6 @@ def _tile_body(split: _Split, coordinates: tuple[str, ...], parameters: tuple[st
     lines += [f"        f[i] += {split.outputs[0]}"]
     lines += [f"        jac[{k}, i] = {code}" for k, code in enumerate(split.outputs[1:])]
     return lines
-
-
-def _lanes_body(split: _Split, coordinates: tuple[str, ...], parameters: tuple[str, ...]) -> list[str]:
-    stored = {name: row for row, (name, _) in enumerate(split.invariant)}
-    lines = ["def kernel(x_, ldx, p_, f_, jac_, n, scratch_):"]
-    lines += [f"    x = carray(x_, ({len(coordinates)}, ldx))"]
-    lines += [f"    p = carray(p_, ({max(len(parameters), 1)}, {LANES}))"]
-    lines += [f"    h = carray(scratch_, ({max(len(stored), 1)}, {LANES}))"]
-    lines += [f"    f = carray(f_, ({LANE_TILE}, {LANES}))"]
-    lines += [f"    jac = carray(jac_, ({max(len(parameters), 1)}, {LANE_TILE}, {LANES}))"]
-    if stored:
-        lines += [f"    for l in range({LANES}):"]
-        lines += [f"        p{k} = p[{k}, l]" for k in range(len(parameters))]
-        for name, code in split.invariant:
-            lines += [f"        {name} = {code}", f"        h[{stored[name]}, l] = {name}"]
-    lines += ["    for i in range(n):"]
-    lines += [f"        x{d} = x[{d}, i]" for d in range(len(coordinates))]
-    lines += [f"        for l in range({LANES}):"]
-    lines += [f"            p{k} = p[{k}, l]" for k in range(len(parameters))]
-    lines += [f"            {name} = h[{row}, l]" for name, row in stored.items()]
-    lines += [f"            {name} = {code}" for name, code in split.varying]
-    lines += [f"            f[i, l] += {split.outputs[0]}"]
-    lines += [f"            jac[{k}, i, l] = {code}" for k, code in enumerate(split.outputs[1:])]
-    return lines
-
-
-def lanes_scratch(expression: str, coordinates: tuple[str, ...], parameters: tuple[str, ...]) -> int:
-    """Number of per-lane scratch rows that a lanes kernel needs for what depends on parameters only."""
-    return len(_split(formula.parse(expression), coordinates, parameters).invariant)
 
 
 def _split(expr: sympy.Expr, coordinates: tuple[str, ...], parameters: tuple[str, ...]) -> _Split:

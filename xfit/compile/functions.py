@@ -9,21 +9,19 @@ import numba
 
 from xfit.compile.cache import CompiledKernel, compile_function
 from xfit.component import FunctionKernel
-from xfit.kernels.layout import LANE_TILE, LANES, OTHER, PITCH
+from xfit.kernels.layout import OTHER, PITCH
 
 #: Relative step of central differences: the cube root of the double's epsilon balances truncation and rounding.
 _STEP = 6.055454452393343e-06
 
 
-def load_function_kernel(kernel: FunctionKernel, kind: str) -> CompiledKernel:
+def load_function_kernel(kernel: FunctionKernel) -> CompiledKernel:
     """Compile a kernel of a Python function for this process.
 
     Parameters
     ----------
     kernel : FunctionKernel
         The function, its gradient if it has one, and the names of its arguments.
-    kind : {"tile", "lanes"}
-        Which of the two kernels (see `xfit.compile.codegen`).
 
     Returns
     -------
@@ -37,7 +35,7 @@ def load_function_kernel(kernel: FunctionKernel, kind: str) -> CompiledKernel:
     namespace: dict[str, Any] = {"carray": numba.carray, "function": _jit(kernel.function)}
     if kernel.gradient is not None:
         namespace["gradient"] = _jit(kernel.gradient)
-    source = _source(kernel, kind)
+    source = _source(kernel)
     exec(compile(source, "<function kernel>", "exec"), namespace)
     try:
         return CompiledKernel(compile_function(namespace["kernel"]), (OTHER,) * len(kernel.parameters))
@@ -55,20 +53,13 @@ def _jit(function: Callable[..., Any]) -> Any:
     return numba.njit(error_model="numpy", forceinline=True)(getattr(function, "py_func", function))
 
 
-def _source(kernel: FunctionKernel, kind: str) -> str:
+def _source(kernel: FunctionKernel) -> str:
     """Source of the loop around the function."""
     nx, np_ = len(kernel.coordinates), len(kernel.parameters)
-    lanes = kind == "lanes"
     lines = ["def kernel(x_, ldx, p_, f_, jac_, n, scratch_):", f"    x = carray(x_, ({nx}, ldx))"]
-    if lanes:
-        lines += [f"    p = carray(p_, ({max(np_, 1)}, {LANES}))", f"    f = carray(f_, ({LANE_TILE}, {LANES}))"]
-        lines += [f"    jac = carray(jac_, ({max(np_, 1)}, {LANE_TILE}, {LANES}))"]
-        lines += ["    for i in range(n):", f"        for l in range({LANES}):"]
-        pad, at, parameter = " " * 12, "i, l", "p[{}, l]"
-    else:
-        lines += [f"    p = carray(p_, ({max(np_, 1)},))", f"    f = carray(f_, ({PITCH},))"]
-        lines += [f"    jac = carray(jac_, ({max(np_, 1)}, {PITCH}))", "    for i in range(n):"]
-        pad, at, parameter = " " * 8, "i", "p[{}]"
+    lines += [f"    p = carray(p_, ({max(np_, 1)},))", f"    f = carray(f_, ({PITCH},))"]
+    lines += [f"    jac = carray(jac_, ({max(np_, 1)}, {PITCH}))", "    for i in range(n):"]
+    pad, at, parameter = " " * 8, "i", "p[{}]"
     lines += [f"{pad}x{d} = x[{d}, i]" for d in range(nx)]
     lines += [f"{pad}p{k} = {parameter.format(k)}" for k in range(np_)]
     coordinates = [f"x{d}" for d in range(nx)]

@@ -15,7 +15,7 @@ from xfit.compile.functions import load_function_kernel
 from xfit.compile.ties import compile_ties
 from xfit.component import FormulaKernel, FunctionKernel
 from xfit.kernels.evaluate import Structure
-from xfit.kernels.layout import LANE_TILE, LANES, OTHER, PITCH
+from xfit.kernels.layout import OTHER, PITCH
 from xfit.kernels.ties import Ties
 
 if TYPE_CHECKING:
@@ -110,10 +110,10 @@ class LoadedProgram:
     component_of: np.ndarray
     ties: Ties
 
-    def structure(self, active: Sequence[bool] | np.ndarray, kind: str = "tile") -> Structure:
+    def structure(self, active: Sequence[bool] | np.ndarray) -> Structure:
         """Arrays of the active components, for the engine."""
         chosen = [k for k, on in enumerate(active) if on]
-        address = [compiled_kernel(self.program.kernels[k], kind).address for k in chosen]
+        address = [compiled_kernel(self.program.kernels[k]).address for k in chosen]
         idle = np.flatnonzero(~np.asarray(active, bool)[self.component_of])
         return Structure(np.array(address, np.int64), self.first[chosen], self.xrow[chosen], idle.astype(np.int64))
 
@@ -122,7 +122,7 @@ class LoadedProgram:
 
         What a tie touches is left alone: its derivatives are sums over components, in proportion to no single amplitude.
         """
-        codes = [c for kernel in self.program.kernels for c in compiled_kernel(kernel, "tile").amplitudes]
+        codes = [c for kernel in self.program.kernels for c in compiled_kernel(kernel).amplitudes]
         touched = {int(k) for k in (*self.ties.tied, *self.ties.column)}
         spoilt = {int(self.component_of[k]) for k in touched}
         among = {int(k): j for j, k in enumerate(free)}
@@ -146,7 +146,7 @@ def _load(program: Program) -> LoadedProgram:
         if kernel.coordinates not in begins:
             begins[kernel.coordinates] = len(rows)
             rows += kernel.coordinates
-        compiled_kernel(kernel, "tile")
+        compiled_kernel(kernel)
     counts = [len(kernel.parameters) for kernel in program.kernels]
     return LoadedProgram(
         program,
@@ -159,11 +159,9 @@ def _load(program: Program) -> LoadedProgram:
 
 
 @lru_cache(maxsize=4096)
-def compiled_kernel(kernel: Kernel, kind: str) -> CompiledKernel:
+def compiled_kernel(kernel: Kernel) -> CompiledKernel:
     """Return a component's compiled kernel, which is compiled if it never was."""
     if isinstance(kernel, FunctionKernel):
-        return load_function_kernel(kernel, kind)
-    key = repr(
-        (CODEGEN_VERSION, kind, PITCH, LANES, LANE_TILE, kernel.expression, kernel.coordinates, kernel.parameters)
-    )
-    return load_kernel(key, lambda: kernel_source(kernel.expression, kernel.coordinates, kernel.parameters, kind))
+        return load_function_kernel(kernel)
+    key = repr((CODEGEN_VERSION, PITCH, kernel.expression, kernel.coordinates, kernel.parameters))
+    return load_kernel(key, lambda: kernel_source(kernel.expression, kernel.coordinates, kernel.parameters))
