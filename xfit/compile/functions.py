@@ -50,7 +50,9 @@ def load_function_kernel(kernel: FunctionKernel) -> CompiledKernel:
 
 def _jit(function: Callable[..., Any]) -> Any:
     """Compile a function so that a division by zero gives infinity instead of an exception."""
-    return numba.njit(error_model="numpy", forceinline=True)(getattr(function, "py_func", function))
+    return numba.njit(error_model="numpy", fastmath={"contract"}, forceinline=True)(
+        getattr(function, "py_func", function)
+    )
 
 
 def _source(kernel: FunctionKernel) -> str:

@@ -82,7 +82,9 @@ class KernelPrinter(StrPrinter):
             return f"(1.0/{self._integer_power(base, -exponent)})"
         if exponent == 0:
             return "1.0"
-        return f"{code}**{exponent}"
+        # numba's own power is compiled once a process, with the options of whoever comes first: products have ours.
+        half = f"square({self._integer_power(base, exponent // 2)})" if exponent > 3 else f"square({code})"
+        return half if exponent % 2 == 0 else f"({code}*{half})"
 
     def _print_Mul(self, expr: Any) -> str:
         numerator: list[str] = []

@@ -357,3 +357,9 @@ def digamma(x: float) -> float:
     z = 1.0 / (x * x)
     series = z * (1 / 12 - z * (1 / 120 - z * (1 / 252 - z * (1 / 240 - z * (1 / 132 - z * (691 / 32760 - z / 12))))))
     return total + math.log(x) - 0.5 / x - series
+
+
+@_vectorisable
+def square(x: float) -> float:
+    """Square: the bits of ``x**2`` would depend on what else a process has compiled."""
+    return x * x

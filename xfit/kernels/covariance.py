@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from xfit.compile.special import square
 from xfit.kernels.jit import inner
 from xfit.kernels.steps import FREE, RANK, SMALLEST_PIVOT, triangularise
 from xfit.kernels.ties import Ties
@@ -57,7 +58,7 @@ def _qr_rows(factor: np.ndarray, count: int, state: np.ndarray, root: np.ndarray
     for j in range(free):
         norm = 0.0
         for i in range(j + 1):
-            norm += root[j, i] ** 2
+            norm += square(root[j, i])
         if not abs(root[j, j]) > RANK * math.sqrt(norm):
             return False
     return True

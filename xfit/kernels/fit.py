@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from xfit.compile.special import square
 from xfit.kernels.covariance import covariance_root
 from xfit.kernels.evaluate import Spectrum, Structure, weigh
 from xfit.kernels.jit import allocating, entry, inlined, inner
@@ -111,7 +112,7 @@ def _write_errors(
     for a in range(n):
         total = 0.0
         for k in range(used):
-            total += spread[a, k] ** 2
+            total += square(spread[a, k])
         out[n + a] = math.sqrt(total * scale)
     if with_covariance:
         at = 3 * n + len(SCALARS)

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from xfit.compile.special import square
 from xfit.kernels.evaluate import (
     Spectrum,
     Structure,
@@ -255,7 +256,7 @@ def _length(count: int, vector: np.ndarray, ws: Workspace) -> float:
     """Length of a vector of parameters in units of the damping's weights."""
     total = 0.0
     for j in range(count):
-        total += (ws.weight[j] * vector[j]) ** 2
+        total += square(ws.weight[j] * vector[j])
     return math.sqrt(total)
 
 
@@ -265,7 +266,7 @@ def _steepest(count: int, ws: Workspace) -> float:
     total = 0.0
     for j in range(count):
         if ws.weight[j] > 0.0:
-            total += (ws.gram[count, j] / ws.weight[j]) ** 2
+            total += square(ws.gram[count, j] / ws.weight[j])
     return math.sqrt(total)
 
 
@@ -507,7 +508,7 @@ def minimise_from(
         return Outcome(NONFINITE_MODEL, chisq, nfev, False)
     _accept(count, ws)
     dof = max(spectrum.used - count, 1)
-    floor = _EPS**2 * sum_of_squares(spectrum.y)
+    floor = _EPS * _EPS * sum_of_squares(spectrum.y)
     radius = reach * _length(count, ws.theta, ws)
     if radius == 0.0:
         radius = reach * math.sqrt(max(chisq, floor)) if chisq > 0.0 else reach

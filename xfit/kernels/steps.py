@@ -13,6 +13,7 @@ import math
 
 import numpy as np
 
+from xfit.compile.special import square
 from xfit.kernels.jit import inlined, inner
 
 #: A pivot of the Cholesky factor (unit-diagonal matrix) below this leaves fewer than about five digits: QR takes over.
@@ -89,7 +90,7 @@ def solve_cholesky(
             for k in range(b):
                 total -= row[k] * other[k]
             row[b] = total * other[b]
-        total = 1.0 + damping * (weight[i] / norm[i]) ** 2
+        total = 1.0 + damping * square(weight[i] / norm[i])
         for k in range(a):
             total -= row[k] * row[k]
         smallest = min(smallest, total)
@@ -126,7 +127,7 @@ def triangularise(rows: np.ndarray, count: int, n: int) -> None:
             continue
         total = 0.0
         for i in range(j, n):
-            total += (column[i] / norm) ** 2
+            total += square(column[i] / norm)
         norm *= math.sqrt(total)
         alpha = -norm if column[j] > 0 else norm
         head = column[j] - alpha
@@ -216,7 +217,7 @@ def _triangular_rank(work: np.ndarray, free: int, rows: int) -> float:
     for j in range(free):
         norm = 0.0
         for i in range(j + 1):
-            norm += work[j, i] ** 2
+            norm += square(work[j, i])
         norm = math.sqrt(norm)
         ratio = abs(work[j, j]) / norm if norm > 0 else 0.0
         smallest = min(smallest, ratio)
