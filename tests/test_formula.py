@@ -71,7 +71,7 @@ def test_substitutions() -> None:
         ("a*exp(x); exp = 3", "function or constant"),
         ("; u = 3", "empty"),
         ("a*2u; 2u = 3", "definition"),
-        ("f0; " + "; ".join(f"f{k} = sin(f{k + 1})*cos(f{k + 1})" for k in range(30)) + "; f30 = x", "written out"),
+        ("f0; " + "; ".join(f"f{k} = (f{k + 1} + a)*(f{k + 1} + b)" for k in range(30)) + "; f30 = x", "written out"),
     ],
 )
 def test_substitutions_refused(text: str, message: str) -> None:
@@ -138,6 +138,9 @@ HOSTILE = [
         "x; y = __import__('os')",
     ),
     "minimum(a, " * 40 + "x" + ")" * 40,
+    *("cbrt(" * 50 + "x" + ")" * 50, "tanh(sqrt(" * 20 + "x" + "))" * 20, "log10(" * 30 + "0.5" + ")" * 30),
+    *("tanh((" * 8 + "x" + ")**0.5)" * 8, "cbrt(cbrt(cbrt(cbrt(u)))) + u; u = " + "cbrt(" * 6 + "x" + ")" * 6),
+    *("log(log(0.5))*x", "asin(2)*x", "x**60*x**60", "((x + 1)**64)**64", "exp(700)*exp(700)*x"),
 ]
 
 
@@ -227,6 +230,12 @@ def test_round_trip(text: str) -> None:
         return
     for value, value_again in pairs:
         assert value_again == pytest.approx(value, rel=1e-6, abs=1e-9, nan_ok=True), (text, to_text(expr))
+
+
+def test_deepest_calls_round_trip() -> None:
+    """As many functions within one another as are allowed are read, at once, and printed."""
+    expr = parse("tanh(sqrt(" * 4 + "x" + "))" * 4)
+    assert parse(to_text(expr)) == expr
 
 
 @pytest.mark.parametrize("text", ["10**17*10**17*x", "gamma(40)*x", "-x/10**17/10**17", "digamma(1)*x", "0.1*x", "x/3"])
@@ -326,3 +335,9 @@ def test_no_derivative() -> None:
 def test_linear_parameters(text: str, candidates: str, expected: str) -> None:
     """Parameters are taken in order, each linear together with those before; kinks and steps are not linear."""
     assert linear_parameters(parse(text), tuple(candidates)) == tuple(expected)
+
+
+def test_linear_parameters_of_tiny_products() -> None:
+    """A second derivative that is tiny everywhere, as of a product of many ratios, is not taken for zero."""
+    expr = parse("/".join(f"(a{k}*x + b{k})" for k in range(15)))
+    assert linear_parameters(expr, [f"{name}{k}" for k in range(15) for name in "ab"]) == ("a0", "b0")

@@ -20,6 +20,8 @@ MAX_NODES = 2000
 MAX_INTEGER = 10**18
 MAX_EXPONENT = 64
 MAX_EXTREMA = 16
+MAX_CALLS = 8
+MAX_OPERATIONS = 300
 
 #: Functions that a formula may call, with the number of their arguments.
 FUNCTIONS: dict[str, int] = {
@@ -188,6 +190,8 @@ class _Builder:
         self.open: list[str] = []
         self.done: dict[str, sympy.Expr] = {}
         self.sizes: dict[str, int] = {}
+        self.heights: dict[str, int] = {}
+        self.height = 0
         self.parts = 0
         self.extrema = 0
 
@@ -207,7 +211,9 @@ class _Builder:
                 self.text, f"{type(node).__name__} is not allowed; use numbers, names, + - * / ** and functions"
             )
         self._count(1)
+        beside, self.height = self.height, 0
         expr = handler(node)
+        self.height = max(beside, self.height)
         _check_coefficient(self.text, expr)
         return expr
 
@@ -216,6 +222,12 @@ class _Builder:
         self.parts += parts
         if self.parts > MAX_NODES:
             raise _refuse(self.text, f"more than {MAX_NODES} parts when its definitions are written out")
+
+    def _nest(self) -> None:
+        """Count a call around what was built last: sympy's time doubles with each of some functions."""
+        self.height += 1
+        if self.height > MAX_CALLS:
+            raise _refuse(self.text, f"more than {MAX_CALLS} functions or powers within one another")
 
     def _constant(self, node: ast.Constant) -> sympy.Expr:
         import sympy
@@ -249,12 +261,14 @@ class _Builder:
             raise _refuse(self.text, f"the definitions {' -> '.join([*self.open, name])} go in a circle")
         if name in self.done:
             self._count(self.sizes[name])
+            self.height = max(self.height, self.heights[name])
         else:
             before = self.parts
             self.open.append(name)
             self.done[name] = self.build(self.definitions[name])
             self.open.pop()
             self.sizes[name] = self.parts - before
+            self.heights[name] = self.height
         return self.done[name]
 
     def _attribute(self, node: ast.Attribute) -> sympy.Expr:
@@ -284,6 +298,8 @@ class _Builder:
         raise _refuse(self.text, f"the operator {type(node.op).__name__} is not allowed; use + - * / **")
 
     def _power(self, base: sympy.Expr, exponent: sympy.Expr) -> sympy.Expr:
+        if not exponent.is_Integer:
+            self._nest()
         if exponent.is_number:
             value = _real(self.text, exponent)
             if abs(value) > MAX_EXPONENT:
@@ -308,6 +324,7 @@ class _Builder:
         if name == "where":
             return self._where(node)
         args = [self.build(arg) for arg in node.args]
+        self._nest()
         if name in ("minimum", "maximum"):
             self.extrema += 1
             if self.extrema > MAX_EXTREMA:
@@ -316,7 +333,10 @@ class _Builder:
             for arg in args:
                 if abs(_real(self.text, arg)) > 700:
                     raise _refuse(self.text, f"{name}() of a constant beyond 700")
-        return _apply(name, args)
+        expr = _apply(name, args)
+        if expr.is_number:
+            _real(self.text, expr)
+        return expr
 
     def _where(self, node: ast.Call) -> sympy.Expr:
         import sympy
@@ -363,6 +383,18 @@ def _in_whitelist(text: str, expr: sympy.Expr) -> sympy.Expr:
         if type(function).__name__ not in known:
             raise _refuse(text, f"it contains {function}, which can't be computed")
     return expr
+
+
+def _check_readable(text: str, expr: sympy.Expr) -> None:
+    """Refuse what grew, from allowed parts, beyond what may be written: its print could not be read again."""
+    import sympy
+
+    for power in expr.atoms(sympy.Pow):
+        if power.exp.is_number and abs(_real(text, power.exp)) > MAX_EXPONENT:
+            raise _refuse(text, f"the exponent {power.exp} is beyond {MAX_EXPONENT}")
+    for call in expr.atoms(sympy.exp):
+        if call.args[0].is_number and abs(_real(text, call.args[0])) > 700:
+            raise _refuse(text, "exp() of a constant beyond 700")
 
 
 def _real(text: str, expr: sympy.Expr) -> float:
@@ -435,6 +467,7 @@ def parse(text: str) -> sympy.Expr:
         expr = builder.build(tree)
         unused = [name for name in definitions if name not in builder.done]
         expr = _in_whitelist(text, expr)
+        _check_readable(text, expr)
     except FormulaError:
         raise
     except RecursionError:
@@ -578,16 +611,22 @@ def _vanishes(first: sympy.Expr, name: str) -> bool:
     if symbol(name) not in first.free_symbols:
         return True
     second = first.diff(symbol(name))
-    return bool(second == 0 or (not _differs_from_zero(second) and sympy.simplify(second) == 0))
+    if second == 0:
+        return True
+    if _differs_from_zero(second) or second.count_ops() > MAX_OPERATIONS:
+        return False
+    return bool(sympy.simplify(second) == 0)
 
 
 def _differs_from_zero(expr: sympy.Expr) -> bool:
     """Whether an expression is clearly not zero at some point: spares the long way of simplifying it."""
     import sympy
 
-    for seed in (0.37, 0.71, 1.13):
-        point = {s: sympy.Float(seed + 0.19 * k) for k, s in enumerate(sorted(expr.free_symbols, key=str))}
+    # Floats leave rounding errors where exact numbers cancel.
+    floor = 1e-6 if expr.has(sympy.Float) else 1e-60
+    for seed in (37, 71, 113):
+        point = {s: sympy.Rational(seed + 19 * k, 100) for k, s in enumerate(sorted(expr.free_symbols, key=str))}
         value = expr.evalf(15, subs=point)
-        if value.is_real and value.is_finite and abs(value) > 1e-6:
+        if value.is_real and value.is_finite and abs(value) > floor:
             return True
     return False
