@@ -10,8 +10,9 @@ import numpy as np
 from xfit.compile.engine import prepare_engine
 from xfit.compile.program import LoadedProgram, Program
 from xfit.kernels.evaluate import evaluate_pixels
-from xfit.kernels.fit import SCALARS, fit_pixels
+from xfit.kernels.fit import fit_pixels
 from xfit.kernels.layout import VECTOR
+from xfit.kernels.pixel import SCALARS, Block, Limits
 
 #: Elements of data that are converted to float64 at a time: what the engine works on stays in the cache.
 _BATCH = 1 << 18
@@ -148,7 +149,16 @@ def fit_block(
     width = _NONE[0] if width is None else _plain(width)
     for first, last in _batches(y):
         batch = slice(first, last)
-        starts = _starts(program, settings, start, batch)
+        block = Block(
+            _plain(y[batch]),
+            _rows_of(variance, batch),
+            wide if wide.shape[0] == 1 else wide[batch],
+            width,
+            _starts(program, settings, start, batch),
+            _plain(settings.lower[None]),
+            _plain(settings.upper[None]),
+            out[batch],
+        )
         for on, pixels in _patterns(settings, active, batch):
             if not on.any():
                 continue
@@ -156,24 +166,20 @@ def fit_block(
             first_limit = options.max_nfev or 100 * (free.size + 1)
             fit_pixels(
                 loaded.structure(on),
+                loaded.structure(on, side_by_side=True),
                 loaded.ties,
                 x,
-                _plain(y[batch]),
-                _rows_of(variance, batch),
-                wide if wide.shape[0] == 1 else wide[batch],
-                width,
-                starts,
-                _plain(settings.lower[None]),
-                _plain(settings.upper[None]),
+                block,
                 free,
                 loaded.amplitudes(free),
                 pixels,
-                options.tolerance,
-                first_limit,
-                options.max_nfev or 2 * first_limit,
-                options.scale_covariance,
-                options.covariance,
-                out[batch],
+                Limits(
+                    options.tolerance,
+                    first_limit,
+                    options.max_nfev or 2 * first_limit,
+                    options.scale_covariance,
+                    options.covariance,
+                ),
             )
     return out
 

@@ -70,19 +70,29 @@ class CompiledKernel:
 
     Attributes
     ----------
-    function : numba.core.ccallback.CFunc
-        The compiled function, kept alive for the life of the process.
+    function, lane_function : numba.core.ccallback.CFunc
+        The compiled functions, kept alive for the life of the process: for one pixel, and for pixels side by side, which not
+        every kernel has.
     amplitudes : tuple of int
         See `xfit.compile.codegen.amplitude_codes`.
+    scratch : int
+        Numbers of scratch that ``lane_function`` needs.
     """
 
     function: Any
+    lane_function: Any
     amplitudes: tuple[int, ...]
+    scratch: int = 0
 
     @property
     def address(self) -> int:
-        """Address that the engine calls."""
+        """Address that the engine calls for one pixel."""
         return int(self.function.address)
+
+    @property
+    def lane_address(self) -> int:
+        """Address that the engine calls for pixels side by side; 0 where there is no such kernel."""
+        return int(self.lane_function.address) if self.lane_function is not None else 0
 
 
 def load_kernel(key: str, write_source: Callable[[], str]) -> CompiledKernel:
@@ -115,27 +125,34 @@ def _load(name: str, write_source: Callable[[], str]) -> CompiledKernel:
             _write(path, write_source())
         module = _import(path, name)
         try:
-            function = numba.cfunc(KERNEL_SIGNATURE, cache=True, **_OPTIONS)(module.kernel)
+            functions = _compile(module, on_disk)
         except DAMAGED as error:
             warnings.warn(f"cached kernel {path} is damaged ({error!r}); compiling anew", RuntimeWarning, stacklevel=2)
             _delete_code(path)
-            on_disk = not isinstance(error, OSError)
-            function = numba.cfunc(KERNEL_SIGNATURE, cache=on_disk, **_OPTIONS)(module.kernel)
-        return CompiledKernel(function, module.AMPLITUDES)
+            functions = _compile(module, not isinstance(error, OSError))
+        return CompiledKernel(*functions, module.AMPLITUDES, module.SCRATCH)
+
+
+def _compile(module: Any, on_disk: bool) -> list[Any]:
+    """Compile a module's two kernels, or load them."""
+    return [
+        numba.cfunc(KERNEL_SIGNATURE, cache=on_disk, **_OPTIONS)(function)
+        for function in (module.kernel, module.lane_kernel)
+    ]
 
 
 def _delete_code(path: Path) -> None:
     """Delete the machine code that numba keeps for a generated module."""
     for folder in (path.parent, Path(os.environ.get("NUMBA_CACHE_DIR") or path.parent)):
-        for file in folder.rglob(f"{path.stem}.kernel-*.nb?"):
+        for file in folder.rglob(f"{path.stem}.*kernel-*.nb?"):
             file.unlink(missing_ok=True)
 
 
 def compile_source(source: str, name: str) -> CompiledKernel:
     """Compile kernel source for this process only."""
-    namespace: dict[str, Any] = {"__name__": name}
-    exec(compile(source, f"<{name}>", "exec"), namespace)
-    return CompiledKernel(numba.cfunc(KERNEL_SIGNATURE, **_OPTIONS)(namespace["kernel"]), namespace["AMPLITUDES"])
+    module: Any = ModuleType(name)
+    exec(compile(source, f"<{name}>", "exec"), module.__dict__)
+    return CompiledKernel(*_compile(module, False), module.AMPLITUDES, module.SCRATCH)
 
 
 def compile_function(kernel: Callable[..., None]) -> Any:

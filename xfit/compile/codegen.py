@@ -1,7 +1,8 @@
 """Formula to kernel source: sympy, common subexpressions, invariants hoisted, plain Python that numba compiles.
 
-The kernel adds the component's value to ``f`` and fills its rows of the Jacobian for a tile of channels of one pixel: ``f[i]``,
-``jac[k, i]`` with parameters ``p[k]``.
+Two kernels are written from one formula. Both add the component's value to ``f`` and fill its rows of the Jacobian for a tile of
+channels: ``kernel`` those of one pixel, ``f[i]``, ``jac[k, i]`` with parameters ``p[k]``; ``lane_kernel`` those of eight pixels side by
+side, where each of these numbers is a vector (`xfit.kernels.vector`).
 """
 
 from __future__ import annotations
@@ -10,36 +11,44 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xfit import formula
-from xfit.kernels.layout import LINEAR, OTHER, PITCH
+from xfit.kernels.layout import LANE_PITCH, LANE_TILE, LINEAR, OTHER, PITCH
 
 if TYPE_CHECKING:
     import sympy
 
 #: Part of every cache key: raise it whenever the source below or the contract of a kernel changes.
-CODEGEN_VERSION = 10
+CODEGEN_VERSION = 11
 
 _HEADER = """\
 import math
 
 from numba import carray
 from xfit.compile.special import {special}
+from xfit.kernels.vector import load, reals, select, store
 
 """
 
-_SPECIAL = ("atan", "cos", "digamma", "exp", "heaviside", "log", "power", "select", "sign", "sin", "square", "tanh")
+_SPECIAL = (
+    *("atan", "cos", "digamma", "exp", "heaviside", "log", "maximum", "minimum", "power", "sign", "sin", "square"),
+    "tanh",
+)
 
 
 @dataclass(frozen=True)
 class _Split:
-    """A formula's value and gradients as straight-line code: what depends on parameters only, then the rest."""
+    """A formula's value and gradients as straight-line code.
+
+    What depends on parameters only, then costly functions of coordinates only, which all pixels share, then the rest.
+    """
 
     invariant: list[tuple[str, str]]
+    shared: list[tuple[str, str]]
     varying: list[tuple[str, str]]
     outputs: list[str]
 
 
 def kernel_source(expression: str, coordinates: tuple[str, ...], parameters: tuple[str, ...]) -> str:
-    """Write the source of one kernel.
+    """Write the source of a component's two kernels.
 
     Parameters
     ----------
@@ -51,12 +60,13 @@ def kernel_source(expression: str, coordinates: tuple[str, ...], parameters: tup
     Returns
     -------
     str
-        Python source that defines ``kernel``.
+        Python source that defines ``kernel`` and ``lane_kernel``.
     """
     split = _split(formula.parse(expression), coordinates, parameters)
-    body = _body(split, coordinates, parameters)
-    head = _HEADER.format(special=", ".join(_SPECIAL))
-    return f"{head}AMPLITUDES = {amplitude_codes(expression, parameters)!r}\n\n\n" + "\n".join(body) + "\n"
+    lines = [_HEADER.format(special=", ".join(_SPECIAL)) + f"AMPLITUDES = {amplitude_codes(expression, parameters)!r}"]
+    lines += [f"SCRATCH = {len(split.shared) * LANE_TILE}", "", ""]
+    lines += [*_body(split, coordinates, parameters), "", "", *_lane_body(split, coordinates, parameters), ""]
+    return "\n".join(lines)
 
 
 def amplitude_codes(expression: str, parameters: tuple[str, ...]) -> tuple[int, ...]:
@@ -110,9 +120,29 @@ def _body(split: _Split, coordinates: tuple[str, ...], parameters: tuple[str, ..
     lines += [f"    {name} = {code}" for name, code in split.invariant]
     lines += ["    for i in range(n):"]
     lines += [f"        x{d} = x[{d}, i]" for d in range(len(coordinates))]
-    lines += [f"        {name} = {code}" for name, code in split.varying]
+    lines += [f"        {name} = {code}" for name, code in (*split.shared, *split.varying)]
     lines += [f"        f[i] += {split.outputs[0]}"]
     lines += [f"        jac[{k}, i] = {code}" for k, code in enumerate(split.outputs[1:])]
+    return lines
+
+
+def _lane_body(split: _Split, coordinates: tuple[str, ...], parameters: tuple[str, ...]) -> list[str]:
+    at = {name: f"shared[{row * LANE_TILE} + i]" for row, (name, _) in enumerate(split.shared)}
+    lines = ["def lane_kernel(x_, ldx, p, f, jac, n, shared_):"]
+    lines += [f"    x = carray(x_, ({len(coordinates)}, ldx))"]
+    if split.shared:
+        lines += [f"    shared = carray(shared_, ({len(split.shared) * LANE_TILE},))", "    for i in range(n):"]
+        lines += [f"        x{d} = x[{d}, i]" for d in range(len(coordinates))]
+        for name, code in split.shared:
+            lines += [f"        {name} = {code}", f"        {at[name]} = {name}"]
+    lines += [f"    p{k} = load(p, {k})" for k in range(len(parameters))]
+    lines += [f"    {name} = {code}" for name, code in split.invariant]
+    lines += ["    for i in range(n):"]
+    lines += [f"        x{d} = x[{d}, i]" for d in range(len(coordinates))]
+    lines += [f"        {name} = {code}" for name, code in at.items()]
+    lines += [f"        {name} = {code}" for name, code in split.varying]
+    lines += [f"        store(f, i, load(f, i) + ({split.outputs[0]}))"]
+    lines += [f"        store(jac, {k * LANE_PITCH} + i, reals({code}))" for k, code in enumerate(split.outputs[1:])]
     return lines
 
 
@@ -133,7 +163,7 @@ def _split(expr: sympy.Expr, coordinates: tuple[str, ...], parameters: tuple[str
     for symbol, sub in _in_order(assignments):
         hoister.assign(symbol, sub)
     codes = [hoister.code(out) for out in reduced]
-    return _Split(hoister.invariant, hoister.varying, codes)
+    return _Split(hoister.invariant, hoister.shared, hoister.varying, codes)
 
 
 def _powers_by_logarithms(outputs: list[sympy.Expr]) -> tuple[dict[sympy.Symbol, sympy.Expr], list[sympy.Expr]]:
@@ -172,7 +202,9 @@ class _Hoister:
 
     def __init__(self, coordinates: set[sympy.Symbol]) -> None:
         self.varies: set[sympy.Symbol] = set(coordinates)
+        self.of_coordinates: set[sympy.Symbol] = set(coordinates)
         self.invariant: list[tuple[str, str]] = []
+        self.shared: list[tuple[str, str]] = []
         self.varying: list[tuple[str, str]] = []
         self._hoisted: dict[sympy.Expr, sympy.Symbol] = {}
 
@@ -181,7 +213,11 @@ class _Hoister:
         if expr.free_symbols & self.varies:
             code = self.code(expr)
             self.varies.add(symbol)
-            self.varying.append((symbol.name, code))
+            if expr.free_symbols <= self.of_coordinates and _is_costly(expr):
+                self.of_coordinates.add(symbol)
+                self.shared.append((symbol.name, code))
+            else:
+                self.varying.append((symbol.name, code))
         else:
             self.invariant.append((symbol.name, print_code(expr)))
 
@@ -216,6 +252,13 @@ class _Hoister:
             self._hoisted[expr] = symbol
             self.invariant.append((symbol.name, print_code(expr)))
         return self._hoisted[expr]
+
+
+def _is_costly(expr: sympy.Expr) -> bool:
+    """Whether an expression takes longer to compute than to load."""
+    import sympy
+
+    return expr.has(sympy.Function) or any(not power.exp.is_Integer for power in expr.atoms(sympy.Pow))
 
 
 def print_code(expr: sympy.Expr) -> str:

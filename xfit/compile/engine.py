@@ -16,6 +16,7 @@ from xfit.compile.cache import DAMAGED, compile_lock
 from xfit.compile.ties import compile_ties
 from xfit.kernels.evaluate import Structure, evaluate_pixels
 from xfit.kernels.fit import fit_pixels
+from xfit.kernels.pixel import Block, Limits
 
 _ready = threading.Lock()
 _is_ready = False
@@ -80,12 +81,10 @@ def _source_hash() -> str:
 def _run_on_nothing() -> None:
     """Call the engine without pixels, which compiles it for the types that it is always called with."""
     none = np.empty(0, np.int64)
-    structure = Structure(none, none, none, none)
+    structure = Structure(none, none, none, none, 0)
     ties = compile_ties({}, ())
     nothing = np.empty((1, 0))
     everything = np.empty((1, 0), bool)
-    fit_pixels(
-        structure, ties, nothing, nothing, nothing, everything, nothing[0], nothing, nothing, nothing, none, none, none,
-        0.0, 0, 0, True, False, nothing,
-    )  # fmt: skip
+    block = Block(nothing, nothing, everything, nothing[0], nothing, nothing, nothing, nothing)
+    fit_pixels(structure, structure, ties, nothing, block, none, none, none, Limits(0.0, 0, 0, True, False))
     evaluate_pixels(structure, ties, nothing, nothing[0], nothing, none, nothing)

@@ -38,7 +38,7 @@ def load_function_kernel(kernel: FunctionKernel) -> CompiledKernel:
     source = _source(kernel)
     exec(compile(source, "<function kernel>", "exec"), namespace)
     try:
-        return CompiledKernel(compile_function(namespace["kernel"]), (OTHER,) * len(kernel.parameters))
+        return CompiledKernel(compile_function(namespace["kernel"]), None, (OTHER,) * len(kernel.parameters))
     except numba.core.errors.NumbaError as error:
         name = getattr(kernel.function, "__name__", repr(kernel.function))
         raise TypeError(

@@ -27,8 +27,8 @@ FUNCTIONS = {
     "gamma": "math.gamma",
     "loggamma": "math.lgamma",
     "Abs": "abs",
-    "Min": "min",
-    "Max": "max",
+    "Min": "minimum",
+    "Max": "maximum",
 }
 
 

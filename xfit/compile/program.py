@@ -15,7 +15,7 @@ from xfit.compile.functions import load_function_kernel
 from xfit.compile.ties import compile_ties
 from xfit.component import FormulaKernel, FunctionKernel
 from xfit.kernels.evaluate import Structure
-from xfit.kernels.layout import OTHER, PITCH
+from xfit.kernels.layout import LANE_PITCH, LANES, OTHER, PITCH
 from xfit.kernels.ties import Ties
 
 if TYPE_CHECKING:
@@ -110,12 +110,21 @@ class LoadedProgram:
     component_of: np.ndarray
     ties: Ties
 
-    def structure(self, active: Sequence[bool] | np.ndarray) -> Structure:
-        """Arrays of the active components, for the engine."""
+    def structure(self, active: Sequence[bool] | np.ndarray, side_by_side: bool = False) -> Structure:
+        """Arrays of the active components, for the engine of one pixel or of pixels side by side.
+
+        The latter has no addresses if any of the kernels can't do that.
+        """
         chosen = [k for k, on in enumerate(active) if on]
-        address = [compiled_kernel(self.program.kernels[k]).address for k in chosen]
+        kernels = [compiled_kernel(self.program.kernels[k]) for k in chosen]
+        address = [kernel.lane_address if side_by_side else kernel.address for kernel in kernels]
+        if not all(address):
+            address = []
         idle = np.flatnonzero(~np.asarray(active, bool)[self.component_of])
-        return Structure(np.array(address, np.int64), self.first[chosen], self.xrow[chosen], idle.astype(np.int64))
+        scratch = max((kernel.scratch for kernel in kernels), default=0)
+        return Structure(
+            np.array(address, np.int64), self.first[chosen], self.xrow[chosen], idle.astype(np.int64), scratch
+        )
 
     def amplitudes(self, free: np.ndarray) -> np.ndarray:
         """Codes of the free parameters for `xfit.kernels.relax`, positions being those among the free ones.
@@ -163,5 +172,5 @@ def compiled_kernel(kernel: Kernel) -> CompiledKernel:
     """Return a component's compiled kernel, which is compiled if it never was."""
     if isinstance(kernel, FunctionKernel):
         return load_function_kernel(kernel)
-    key = repr((CODEGEN_VERSION, PITCH, kernel.expression, kernel.coordinates, kernel.parameters))
+    key = repr((CODEGEN_VERSION, PITCH, LANES, LANE_PITCH, kernel.expression, kernel.coordinates, kernel.parameters))
     return load_kernel(key, lambda: kernel_source(kernel.expression, kernel.coordinates, kernel.parameters))

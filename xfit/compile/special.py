@@ -7,12 +7,18 @@ source is named, coefficients are minimax polynomials by Remez's algorithm in 45
 
 from __future__ import annotations
 
+import ast
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numba
 import numpy as np
+
+from xfit.kernels.vector import bits_of as _bits
+from xfit.kernels.vector import from_bits as _float
+from xfit.kernels.vector import negation, one_by_one, select
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -71,27 +77,35 @@ _P1, _P2, _P3, _P4 = 1.5707963267341256, 6.077100506303966e-11, 2.02226624871116
 _TWO_OVER_PI = 0.6366197723675814
 
 
+class _Selects(ast.NodeTransformer):
+    """Turns conditional expressions into calls of `select`, and ``not`` into `negation`, which serve vectors as well."""
+
+    def visit_IfExp(self, node: ast.IfExp) -> ast.AST:
+        self.generic_visit(node)
+        return ast.Call(ast.Name("select", ast.Load()), [node.test, node.body, node.orelse], [])
+
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.AST:
+        self.generic_visit(node)
+        return ast.Call(ast.Name("negation", ast.Load()), [node.operand], []) if isinstance(node.op, ast.Not) else node
+
+
 def _vectorisable(function: _F) -> _F:
-    """Compile a function to be inlined in its caller's loop.
+    """Compile a function, for numbers and for vectors of them, to be inlined in its caller's loop.
 
     Inlining is forced, for LLVM finds the longer functions too large for it and a loop with a call does not vectorise.
     The fastmath flags are given, for numba would otherwise take over those of whichever caller is compiled first, and
     reordered sums destroy the reductions of the argument.
     """
-    compiled: _F = numba.njit(error_model="numpy", fastmath={"contract"}, forceinline=True)(function)
+    tree = ast.parse(inspect.getsource(function))
+    definition = tree.body[0]
+    assert isinstance(definition, ast.FunctionDef)
+    definition.decorator_list = []
+    tree = ast.fix_missing_locations(_Selects().visit(tree))
+    ast.increment_lineno(tree, function.__code__.co_firstlineno - 1)
+    namespace: dict[str, Any] = {}
+    exec(compile(tree, function.__code__.co_filename, "exec"), function.__globals__, namespace)
+    compiled: _F = numba.njit(error_model="numpy", fastmath={"contract"}, forceinline=True)(namespace[function.__name__])
     return compiled
-
-
-@_vectorisable
-def _bits(x: float) -> np.int64:
-    """Bits of a float64 as an int64."""
-    return np.float64(x).view(np.int64)
-
-
-@_vectorisable
-def _float(bits: int | np.int64) -> float:
-    """Float64 of the given bits."""
-    return np.int64(bits).view(np.float64)
 
 
 @_vectorisable
@@ -321,12 +335,6 @@ def cos(x: float) -> float:
 
 
 @_vectorisable
-def select(condition: bool, yes: float, no: float) -> float:
-    """Choose between two values that are both computed, so that a loop over it still vectorises."""
-    return yes if condition else no
-
-
-@_vectorisable
 def heaviside(x: float) -> float:
     """Unit step, one half at zero."""
     return 0.5 * np.sign(x) + 0.5
@@ -338,6 +346,7 @@ def sign(x: float) -> float:
     return np.sign(x)
 
 
+@one_by_one
 @numba.njit(error_model="numpy", fastmath={"contract"})
 def digamma(x: float) -> float:
     """Logarithmic derivative of the gamma function; NaN at its poles.
@@ -363,3 +372,15 @@ def digamma(x: float) -> float:
 def square(x: float) -> float:
     """Square: the bits of ``x**2`` would depend on what else a process has compiled."""
     return x * x
+
+
+@_vectorisable
+def minimum(a: float, b: float) -> float:
+    """The smaller of two numbers; the first if one is NaN."""
+    return b if b < a else a
+
+
+@_vectorisable
+def maximum(a: float, b: float) -> float:
+    """The larger of two numbers; the first if one is NaN."""
+    return b if b > a else a

@@ -27,12 +27,15 @@ class Structure(NamedTuple):
         Row of the coordinate array where each component's coordinates begin.
     idle : int64 (n_idle,)
         Positions of parameters of inactive components, whose Jacobian rows are zero.
+    scratch : int
+        Numbers of scratch that the kernels need at most.
     """
 
     address: np.ndarray
     first: np.ndarray
     xrow: np.ndarray
     idle: np.ndarray
+    scratch: int
 
 
 class Spectrum(NamedTuple):

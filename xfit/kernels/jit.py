@@ -39,6 +39,18 @@ def sums(function: _F) -> _F:
     return compiled
 
 
+def inlined_sums(function: _F) -> _F:
+    """Compile arithmetic on vectors into each of its callers; products and sums may be fused, never reordered."""
+    compiled: _F = numba.njit(error_model="numpy", nogil=True, _nrt=False, forceinline=True, fastmath={"contract"})(function)
+    return compiled
+
+
+def inner_sums(function: _F) -> _F:
+    """Compile arithmetic on vectors that is called from several places; otherwise as `inlined_sums`."""
+    compiled: _F = numba.njit(error_model="numpy", nogil=True, _nrt=False, fastmath={"contract"})(function)
+    return compiled
+
+
 def allocating(function: _F) -> _F:
     """Compile a function that makes arrays or views of them."""
     compiled: _F = numba.njit(error_model="numpy", nogil=True)(function)

@@ -13,3 +13,12 @@ VECTOR = 8
 
 #: What a parameter can be to the engine, besides the position of the amplitude that its derivative is proportional to.
 LINEAR, OTHER = -1, -2
+
+#: Pixels that the engine fits side by side: the elements of its vectors.
+LANES = 8
+
+#: Channels that a kernel of `LANES` pixels is given at a time.
+LANE_TILE = 64
+
+#: Length of a row of such a tile: not a multiple of 4096 bytes, or loads would wait for stores to other rows.
+LANE_PITCH = LANE_TILE + 3

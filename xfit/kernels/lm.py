@@ -56,7 +56,7 @@ PATIENCE = 20
 #: Fraction of a step at which the curvature along it is measured.
 _PROBE = 0.1
 
-_EPS = 2.220446049250313e-16
+EPS = 2.220446049250313e-16
 
 
 class Workspace(NamedTuple):
@@ -508,7 +508,7 @@ def minimise_from(
         return Outcome(NONFINITE_MODEL, chisq, nfev, False)
     _accept(count, ws)
     dof = max(spectrum.used - count, 1)
-    floor = _EPS * _EPS * sum_of_squares(spectrum.y)
+    floor = EPS * EPS * sum_of_squares(spectrum.y)
     radius = reach * _length(count, ws.theta, ws)
     if radius == 0.0:
         radius = reach * math.sqrt(max(chisq, floor)) if chisq > 0.0 else reach
@@ -522,7 +522,7 @@ def minimise_from(
         solved, by_qr, factorised = _step_or_qr(structure, ties, x, spectrum, count, 0.0, factorised, ws)
         length = _length(count, ws.step, ws) if solved else math.inf
         backwards = False
-        enough = max(tolerance * (chisq + floor) / dof, 4 * _EPS * chisq) + floor
+        enough = max(tolerance * (chisq + floor) / dof, 4 * EPS * chisq) + floor
         loose = max(1e-6 * chisq / dof, enough)
         if solved:
             slope, decrease = predicted_decrease(ws.gram, ws.jacobian, by_qr, count, ws.step)

@@ -14,13 +14,13 @@ from xfit.kernels.layout import LINEAR
 from xfit.kernels.steps import FREE, SMALLEST_PIVOT, solve_cholesky
 
 #: An amplitude that would change by more than this factor is a sign that the shape is elsewhere: it is left to the steps.
-_LARGEST_FACTOR = 20.0
+LARGEST_FACTOR = 20.0
 
 #: An amplitude smaller than before by this factor (a step took it to a bound) is too small to scale derivatives back from.
-_LARGEST_SCALE = 1e6
+LARGEST_SCALE = 1e6
 
 #: Below this fraction of the sum of squares the algebra has lost too many digits.
-_SMALLEST_FRACTION = 1e-4
+SMALLEST_FRACTION = 1e-4
 
 UNCHANGED, MOVED, EVALUATE = 0, 1, 2
 
@@ -85,13 +85,13 @@ def relax(
         if code[j] >= 0:
             amplitude, before = values[code[j]], reference[code[j]]
             ratio = (amplitude + change[code[j]]) / before if before != 0.0 else 0.0
-            if not 1.0 / _LARGEST_FACTOR < ratio < _LARGEST_FACTOR:
+            if not 1.0 / LARGEST_FACTOR < ratio < LARGEST_FACTOR:
                 return UNCHANGED
-            if abs(amplitude) * _LARGEST_SCALE < abs(before):
+            if abs(amplitude) * LARGEST_SCALE < abs(before):
                 outcome = EVALUATE
     if not decrease >= 0.0:
         return UNCHANGED
-    if not gram[count, count] - decrease > _SMALLEST_FRACTION * gram[count, count]:
+    if not gram[count, count] - decrease > SMALLEST_FRACTION * gram[count, count]:
         outcome = EVALUATE
     if outcome == MOVED:
         _transform(gram, count, code, values, change)

@@ -1,0 +1,240 @@
+"""Pixels fitted side by side: eight at a time, each replaced by the next one as soon as it is done."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from xfit.kernels.evaluate import Spectrum, Structure, sum_of_squares
+from xfit.kernels.jit import allocating, inlined, inner
+from xfit.kernels.lane_evaluate import Spectra, at, vectors
+from xfit.kernels.lane_lm import (
+    CHISQ,
+    DEGREES,
+    DONE,
+    FLOOR,
+    FRESH,
+    KNOWN,
+    LOST,
+    NFEV,
+    Lanes,
+    round_of_lanes,
+)
+from xfit.kernels.lane_steps import LaneSteps, errors_of_lanes
+from xfit.kernels.layout import LANE_PITCH, LANES, LINEAR
+from xfit.kernels.lm import EPS, PATIENCE, Outcome, Workspace
+from xfit.kernels.pixel import Block, Buffer, Limits, finish, prepare, write
+from xfit.kernels.status import CONVERGED
+from xfit.kernels.steps import scale_of
+from xfit.kernels.ties import Ties
+from xfit.kernels.vector import load, reals, select, store
+
+
+class LaneFit(NamedTuple):
+    """All that eight pixels side by side need; `Lanes` and `LaneSteps` for the search, the rest to get on and off.
+
+    Attributes
+    ----------
+    errors, well : float64 (count * LANES,), float64 (LANES,)
+        Standard errors, and whether they could be computed.
+    whole : bool (LANES,)
+        Lanes whose factors in ``spectra.m`` are all one.
+    pixel : int64 (LANES,)
+        Which pixel is in each lane, -1 for none.
+    """
+
+    lanes: Lanes
+    steps: LaneSteps
+    spectra: Spectra
+    errors: np.ndarray
+    well: np.ndarray
+    whole: np.ndarray
+    pixel: np.ndarray
+
+
+@allocating
+def lanes_of(structure: Structure, ties: Ties, block: Block, code: np.ndarray, ws: Workspace) -> LaneFit:
+    """Allocate the state of eight pixels."""
+    n, count, channels = ws.q.size, code.size, block.y.shape[1]
+    derivatives = max(ties.row.size, 1)
+    lanes = Lanes(
+        vectors(n),
+        vectors(n),
+        vectors(KNOWN),
+        vectors(at(count + 1, 0)),
+        vectors((n + 1) * LANE_PITCH),
+        np.empty(max(structure.scratch, 1)),
+        vectors(derivatives),
+        np.empty(n),
+        np.empty(derivatives),
+        ws.stack,
+        ws.rows,
+        np.arange(count),
+    )
+    steps = LaneSteps(
+        vectors(at(count + 1, 0)),
+        vectors(count),
+        vectors(count),
+        vectors(count),
+        vectors(count),
+        vectors(count),
+        vectors(count),
+        vectors(count),
+        vectors(at(count, 0)),
+        vectors(count),
+        np.flatnonzero(code == LINEAR),
+        code,
+    )
+    plain = block.variance.size == 0 and block.width.size == 0 and block.where.size == 0
+    spectra = Spectra(vectors(channels), vectors(channels), channels, plain)
+    spectra.m[:] = 1.0
+    return LaneFit(
+        lanes, steps, spectra, vectors(count), vectors(1), np.full(LANES, plain), np.full(LANES, -1, np.int64)
+    )
+
+
+@inlined
+def _board(lane: int, plain: bool, used: int, buffer: Buffer, ws: Workspace, lf: LaneFit) -> None:
+    """Put a prepared pixel into a lane."""
+    lanes, ls, spectra = lf.lanes, lf.steps, lf.spectra
+    count, channels = ls.code.size, spectra.channels
+    for i in range(channels):
+        spectra.y[i * LANES + lane] = buffer.weighted[i]
+    if not (plain and lf.whole[lane]):
+        for i in range(channels):
+            spectra.m[i * LANES + lane] = buffer.factor[i]
+        lf.whole[lane] = plain
+    for k in range(ws.q.size):
+        lanes.q[k * LANES + lane] = ws.q[k]
+        lanes.trial[k * LANES + lane] = ws.q[k]
+    for j in range(count):
+        ls.lower[j * LANES + lane] = ws.lower[j]
+        ls.upper[j * LANES + lane] = ws.upper[j]
+        ls.weight[j * LANES + lane] = 0.0
+    for row in range(KNOWN):
+        lanes.known[row * LANES + lane] = 0.0
+    lanes.known[FRESH * LANES + lane] = 1.0
+    lanes.known[FLOOR * LANES + lane] = EPS * EPS * sum_of_squares(buffer.weighted)
+    lanes.known[DEGREES * LANES + lane] = used - count
+
+
+@inlined
+def _leave(lane: int, lanes: Lanes, ls: LaneSteps, ws: Workspace) -> Outcome:
+    """Take a pixel that is done out of its lane: its point, bounds and Gram matrix, for the functions of one pixel."""
+    count = ls.code.size
+    for k in range(ws.q.size):
+        ws.q[k] = lanes.q[k * LANES + lane]
+    for j in range(count):
+        ws.lower[j] = ls.lower[j * LANES + lane]
+        ws.upper[j] = ls.upper[j * LANES + lane]
+    chisq = lanes.known[CHISQ * LANES + lane]
+    return Outcome(CONVERGED, chisq, int(lanes.known[NFEV * LANES + lane]), False)
+
+
+@inner
+def _errors_with_care(
+    structure: Structure, ties: Ties, x: np.ndarray, block: Block, i: int, lane: int, free: np.ndarray, outcome: Outcome,
+    limits: Limits, buffer: Buffer, ws: Workspace, lf: LaneFit,
+) -> None:  # fmt: skip
+    """Errors by the functions of one pixel: with ties, covariances, or by QR."""
+    count = free.size
+    _, plain, used = prepare(block, i, ties, free, buffer, ws)
+    block.out[i, 3 * ws.q.size + 4] = outcome.nfev
+    for k in range(ws.q.size):
+        ws.q[k] = lf.lanes.q[k * LANES + lane]
+    for a in range(count + 1):
+        for b in range(a + 1):
+            ws.gram[a, b] = lf.steps.gram[at(a, b) * LANES + lane]
+    scale_of(ws.gram, count, ws.norm)
+    spectrum = Spectrum(buffer.weighted, buffer.factor, plain, used, block.y.shape[1])
+    finish(structure, ties, x, spectrum, outcome, count, limits, ws, buffer.spread, block.out[i])
+
+
+@inlined
+def _errors(count: int, scaled: bool, lf: LaneFit) -> None:
+    """Standard errors of the pixels that are done."""
+    degrees = load(lf.lanes.known, DEGREES)
+    scale = select(degrees > 0.0, load(lf.lanes.known, CHISQ) / degrees, math.nan)
+    scale = scale if scaled else reals(1.0)
+    ok = errors_of_lanes(lf.lanes.q, lf.lanes.rows, lf.lanes.all_, count, scale, lf.steps, lf.errors)
+    store(lf.well, 0, select(ok, 1.0, 0.0))
+
+
+@inlined
+def _all_whole(lf: LaneFit) -> bool:
+    """Whether no channel of any pixel is left out."""
+    for whole in lf.whole:
+        if not whole:
+            return False
+    return True
+
+
+@inner
+def fit_side_by_side(
+    structure: Structure,
+    side_by_side: Structure,
+    ties: Ties,
+    x: np.ndarray,
+    block: Block,
+    free: np.ndarray,
+    pixels: np.ndarray,
+    limits: Limits,
+    buffer: Buffer,
+    ws: Workspace,
+    lf: LaneFit,
+    left: np.ndarray,
+) -> int:
+    """Fit the listed pixels, but for those that need more care.
+
+    Parameters
+    ----------
+    left : int64 (as many as pixels,)
+        Filled with the pixels that must be fitted one by one.
+
+    Returns
+    -------
+    int
+        How many those are.
+    """
+    n, count = ws.q.size, free.size
+    simple = ties.tied.size == 0 and not limits.with_covariance
+    limit = min(PATIENCE, limits.first_limit, limits.max_nfev)
+    known = lf.lanes.known
+    aboard = lost = following = 0
+    while aboard > 0 or following < pixels.size:
+        if aboard > 0:
+            if not round_of_lanes(
+                side_by_side, ties, x, lf.spectra, _all_whole(lf), count, limits.tolerance, limit, lf.lanes, lf.steps
+            ):
+                continue
+            if simple:
+                _errors(count, limits.scale_covariance, lf)
+        for lane in range(LANES):
+            i = lf.pixel[lane]
+            if i >= 0:
+                if known[DONE * LANES + lane] != 0.0:
+                    outcome = _leave(lane, lf.lanes, lf.steps, ws)
+                    write(outcome, structure, count, ws, block.out[i])
+                    if simple and lf.well[lane] != 0.0:
+                        for j in range(count):
+                            block.out[i, n + free[j]] = lf.errors[j * LANES + lane]
+                    else:
+                        _errors_with_care(structure, ties, x, block, i, lane, free, outcome, limits, buffer, ws, lf)
+                elif known[LOST * LANES + lane] != 0.0:
+                    left[lost] = i
+                    lost += 1
+                else:
+                    continue
+                lf.pixel[lane] = -1
+                aboard -= 1
+            while lf.pixel[lane] < 0 and following < pixels.size:
+                i = pixels[following]
+                following += 1
+                ready, plain, used = prepare(block, i, ties, free, buffer, ws)
+                if ready:
+                    _board(lane, plain, used, buffer, ws, lf)
+                    lf.pixel[lane] = i
+                    aboard += 1
+    return lost
