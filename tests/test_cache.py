@@ -80,7 +80,7 @@ def test_a_cold_start_of_four_processes_at_once(cold_start):
     assert len({out for out, _ in written}) == 1
     assert all(errors == "" for _, errors in written), [errors for _, errors in written]
     before = machine_code(folder)
-    assert len([path for path in before if path.suffix == ".nbc"]) == 4  # two of the engine, two of components
+    assert len([path for path in before if path.suffix == ".nbc"]) == 6  # two of the engine, two of each of two components
     out, errors = again(folder)
     assert out == written[0][0]
     assert errors == ""

@@ -30,7 +30,7 @@ def test_a_declared_component_has_all_that_it_declares():
     assert c.height.description == "height of the step"
     assert not c.start.free
     assert c.position == "start"
-    assert c.kernel == FormulaKernel("height*where(x > start, 1, 0)", ("x",), ("height", "start"))
+    assert c.kernel == FormulaKernel("height*where(x > start, 1, 0)", ("x",), ("height", "start"), ("start",))
     assert hash(c.kernel) == hash(Pseudo().kernel)
     assert Pseudo().name == "Pseudo"
 

@@ -147,10 +147,11 @@ def fit_block(
     x = _coordinate_rows(loaded, coordinates, y.shape[1], VECTOR)
     wide = _ALL if where is None else _plain(np.broadcast_to(where, (where.shape[0], y.shape[1])), bool)
     width = _NONE[0] if width is None else _plain(width)
+    memory = np.empty((_pixels_at_a_time(y), y.shape[1]))
     for first, last in _batches(y):
         batch = slice(first, last)
         block = Block(
-            _plain(y[batch]),
+            _converted(y[batch], memory),
             _rows_of(variance, batch),
             wide if wide.shape[0] == 1 else wide[batch],
             width,
@@ -172,6 +173,7 @@ def fit_block(
                 block,
                 free,
                 loaded.amplitudes(free),
+                loaded.constants_hold(free),
                 pixels,
                 Limits(
                     options.tolerance,
@@ -205,9 +207,24 @@ def _coordinate_rows(
     return x
 
 
+def _pixels_at_a_time(y: np.ndarray) -> int:
+    """Number of pixels whose data are converted and fitted together."""
+    return max(_BATCH // max(y.shape[1], 1), 1)
+
+
+def _converted(data: np.ndarray, memory: np.ndarray) -> np.ndarray:
+    """Data as float64: in ``memory``, whose pages are touched but once, unless they are that already."""
+    plain = data.dtype == np.float64 and data.flags.c_contiguous and data.flags.aligned and data.flags.writeable
+    if plain:
+        return data
+    target = memory[: len(data)]
+    np.copyto(target, data, casting="unsafe")
+    return target
+
+
 def _batches(y: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Ranges of pixels whose data are converted and fitted together."""
-    step = max(_BATCH // max(y.shape[1], 1), 1)
+    """Ranges of pixels of a batch."""
+    step = _pixels_at_a_time(y)
     for first in range(0, y.shape[0], step):
         yield first, min(first + step, y.shape[0])
 

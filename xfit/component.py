@@ -26,11 +26,14 @@ class FormulaKernel:
         As `xfit.formula.parse` reads it.
     coordinates, parameters : tuple of str
         Names in the formula, in the engine's order.
+    constants : tuple of str
+        Parameters that are seldom fitted.
     """
 
     expression: str
     coordinates: tuple[str, ...]
     parameters: tuple[str, ...]
+    constants: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,7 +228,8 @@ class Component:
     @property
     def kernel(self) -> FormulaKernel | FunctionKernel:
         """What the compiled kernel is made from."""
-        return FormulaKernel(self.formula, self.coordinates, tuple(self._by_name))
+        constants = tuple(key for key, spec in self.specs.items() if not spec.free)
+        return FormulaKernel(self.formula, self.coordinates, tuple(self._by_name), constants)
 
     @property
     def options(self) -> dict[str, Any]:

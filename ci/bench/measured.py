@@ -13,7 +13,10 @@ import numpy as np
 import xarray as xr
 
 import xfit
+from xfit.block import fit_block
+from xfit.compile.program import Program
 from xfit.components import Expression, Gaussian, Lorentzian, Polynomial
+from xfit.inputs import settings_of
 
 
 def peaks() -> list[Gaussian]:
@@ -60,21 +63,41 @@ def new_kernels(number: str) -> dict[str, float]:
     return {name: fit_one(model) - fit_one(model) for name, model in models.items()}
 
 
-def threads(path: str) -> dict[str, list[float]]:
-    """Fit chunked data with one thread and with two, in turns; seconds of each."""
+def schedulers(path: str) -> dict[str, list[float]]:
+    """Fit chunks of 64 x 64 spectra directly and through dask with one thread and with two, in turns; seconds of each."""
     import dask
 
     with np.load(path) as data:
         da = xr.DataArray(data["y"], dims=("row", "column", "x"), coords={"x": data["x"]})
-    lazy = da.chunk(row=8, column=32).fit.multifit(w1())
-    lazy.isel(row=[0], column=[0]).compute()
-    found: dict[str, list[float]] = {"synchronous": [], "threads": []}
-    for _ in range(7):
-        for scheduler, times in found.items():
+    model = w1()
+    program = Program.from_model(model)
+    settings = settings_of(
+        model, program, np.ones(len(program.components), bool), bounded=True, n_channels=da.sizes["x"]
+    )
+    lazy = da.chunk(row=64, column=64).fit.multifit(model)
+    corners = [(i, j) for i in range(0, da.sizes["row"], 64) for j in range(0, da.sizes["column"], 64)]
+    # As dask cuts them: contiguous.
+    chunks = [np.ascontiguousarray(da.values[i : i + 64, j : j + 64]).reshape(64 * 64, -1) for i, j in corners]
+
+    def directly() -> None:
+        for chunk in chunks:
+            fit_block(program, settings, chunk, {"x": da.x.values})
+
+    def through_dask(scheduler: str) -> Callable[[], None]:
+        def compute() -> None:
             with dask.config.set(scheduler=scheduler, num_workers=2):
-                began = time.perf_counter()
                 lazy.compute()
-                times.append(time.perf_counter() - began)
+
+        return compute
+
+    ways = {name: through_dask(name) for name in ("synchronous", "threads")} | {"fit_block": directly}
+    found: dict[str, list[float]] = {}
+    for turn in range(8):
+        for name, way in ways.items():
+            began = time.perf_counter()
+            way()
+            if turn:
+                found.setdefault(name, []).append(time.perf_counter() - began)
     return found
 
 
@@ -93,7 +116,7 @@ def memory(source: str = "", target: str = "") -> dict[str, float]:
 ACTIONS: dict[str, Callable[..., Any]] = {
     "first_fit": first_fit,
     "new_kernels": new_kernels,
-    "threads": threads,
+    "schedulers": schedulers,
     "memory": memory,
 }
 

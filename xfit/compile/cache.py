@@ -130,7 +130,7 @@ def _load(name: str, write_source: Callable[[], str]) -> CompiledKernel:
             warnings.warn(f"cached kernel {path} is damaged ({error!r}); compiling anew", RuntimeWarning, stacklevel=2)
             _delete_code(path)
             functions = _compile(module, not isinstance(error, OSError))
-        return CompiledKernel(*functions, module.AMPLITUDES, module.SCRATCH)
+        return CompiledKernel(functions[0], functions[1], module.AMPLITUDES, module.SCRATCH)
 
 
 def _compile(module: Any, on_disk: bool) -> list[Any]:
@@ -152,7 +152,8 @@ def compile_source(source: str, name: str) -> CompiledKernel:
     """Compile kernel source for this process only."""
     module: Any = ModuleType(name)
     exec(compile(source, f"<{name}>", "exec"), module.__dict__)
-    return CompiledKernel(*_compile(module, False), module.AMPLITUDES, module.SCRATCH)
+    functions = _compile(module, False)
+    return CompiledKernel(functions[0], functions[1], module.AMPLITUDES, module.SCRATCH)
 
 
 def compile_function(kernel: Callable[..., None]) -> Any:

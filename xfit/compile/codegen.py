@@ -11,18 +11,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xfit import formula
-from xfit.kernels.layout import LANE_PITCH, LANE_TILE, LINEAR, OTHER, PITCH
+from xfit.kernels.layout import LANE_PITCH, LANE_TILE, LANES, LINEAR, OTHER, PITCH
 
 if TYPE_CHECKING:
     import sympy
 
 #: Part of every cache key: raise it whenever the source below or the contract of a kernel changes.
-CODEGEN_VERSION = 11
+CODEGEN_VERSION = 13
+
+#: Operations of an expression beyond which looking for common factors takes too long.
+_MOST_FACTORED = 500
 
 _HEADER = """\
 import math
 
-from numba import carray
+from numba import carray, njit
 from xfit.compile.special import {special}
 from xfit.kernels.vector import load, reals, select, store
 
@@ -38,16 +41,36 @@ _SPECIAL = (
 class _Split:
     """A formula's value and gradients as straight-line code.
 
-    What depends on parameters only, then costly functions of coordinates only, which all pixels share, then the rest.
+    Attributes
+    ----------
+    invariant : list of (str, str)
+        What depends on parameters only.
+    constant : list of (str, str)
+        What of that depends on constants only: parameters that are seldom fitted.
+    common : list of (str, str)
+        What depends on coordinates and constants only.
+    costly : list of str
+        Names among these that take longer to compute than to load.
+    by_constants : bool
+        Whether a constant enters what is costly.
+    varying : list of (str, str)
+        The rest.
+    outputs : list of str
+        Value and gradients.
     """
 
     invariant: list[tuple[str, str]]
-    shared: list[tuple[str, str]]
+    constant: list[tuple[str, str]]
+    common: list[tuple[str, str]]
+    costly: list[str]
+    by_constants: bool
     varying: list[tuple[str, str]]
     outputs: list[str]
 
 
-def kernel_source(expression: str, coordinates: tuple[str, ...], parameters: tuple[str, ...]) -> str:
+def kernel_source(
+    expression: str, coordinates: tuple[str, ...], parameters: tuple[str, ...], constants: tuple[str, ...] = ()
+) -> str:
     """Write the source of a component's two kernels.
 
     Parameters
@@ -56,15 +79,19 @@ def kernel_source(expression: str, coordinates: tuple[str, ...], parameters: tup
         Formula of the coordinates and parameters, as `xfit.formula.parse` reads it.
     coordinates, parameters : tuple of str
         Names in the order in which the engine passes them.
+    constants : tuple of str
+        Parameters that are seldom fitted: what depends on them and coordinates alone can be shared by all pixels.
 
     Returns
     -------
     str
         Python source that defines ``kernel`` and ``lane_kernel``.
     """
-    split = _split(formula.parse(expression), coordinates, parameters)
+    split = _split(formula.parse(expression), coordinates, parameters, constants)
     lines = [_HEADER.format(special=", ".join(_SPECIAL)) + f"AMPLITUDES = {amplitude_codes(expression, parameters)!r}"]
-    lines += [f"SCRATCH = {len(split.shared) * LANE_TILE}", "", ""]
+    lines += [f"SCRATCH = {LANES + len(split.costly) * LANE_TILE * (1 + LANES)}", "", ""]
+    if split.costly:
+        lines += [*_common_body(split, coordinates, parameters), "", ""]
     lines += [*_body(split, coordinates, parameters), "", "", *_lane_body(split, coordinates, parameters), ""]
     return "\n".join(lines)
 
@@ -120,50 +147,96 @@ def _body(split: _Split, coordinates: tuple[str, ...], parameters: tuple[str, ..
     lines += [f"    {name} = {code}" for name, code in split.invariant]
     lines += ["    for i in range(n):"]
     lines += [f"        x{d} = x[{d}, i]" for d in range(len(coordinates))]
-    lines += [f"        {name} = {code}" for name, code in (*split.shared, *split.varying)]
+    lines += [f"        {name} = {code}" for name, code in (*split.common, *split.varying)]
     lines += [f"        f[i] += {split.outputs[0]}"]
     lines += [f"        jac[{k}, i] = {code}" for k, code in enumerate(split.outputs[1:])]
     return lines
 
 
-def _lane_body(split: _Split, coordinates: tuple[str, ...], parameters: tuple[str, ...]) -> list[str]:
-    at = {name: f"shared[{row * LANE_TILE} + i]" for row, (name, _) in enumerate(split.shared)}
-    lines = ["def lane_kernel(x_, ldx, p, f, jac, n, shared_):"]
-    lines += [f"    x = carray(x_, ({len(coordinates)}, ldx))"]
-    if split.shared:
-        lines += [f"    shared = carray(shared_, ({len(split.shared) * LANE_TILE},))", "    for i in range(n):"]
-        lines += [f"        x{d} = x[{d}, i]" for d in range(len(coordinates))]
-        for name, code in split.shared:
-            lines += [f"        {name} = {code}", f"        {at[name]} = {name}"]
-    lines += [f"    p{k} = load(p, {k})" for k in range(len(parameters))]
-    lines += [f"    {name} = {code}" for name, code in split.invariant]
+def _common_body(split: _Split, coordinates: tuple[str, ...], parameters: tuple[str, ...]) -> list[str]:
+    """Source of a function that computes what all pixels share: numbers first, so that it vectorises, then vectors of them."""
+    count = len(split.costly) * LANE_TILE
+    lines = ['@njit(error_model="numpy", fastmath={"contract"})', "def common(x_, ldx, p_, scratch_, n):"]
+    lines += [
+        f"    x = carray(x_, ({len(coordinates)}, ldx))",
+        f"    p = carray(p_, ({len(parameters) * LANES or 1},))",
+    ]
+    lines += [f"    numbers = carray(scratch_, ({LANES + count},))"]
+    lines += [f"    p{k} = p[{k * LANES}]" for k in range(len(parameters))]
+    lines += [f"    {name} = {code}" for name, code in split.constant]
     lines += ["    for i in range(n):"]
     lines += [f"        x{d} = x[{d}, i]" for d in range(len(coordinates))]
-    lines += [f"        {name} = {code}" for name, code in at.items()]
+    lines += [f"        {name} = {code}" for name, code in split.common]
+    lines += [f"        numbers[{LANES + row * LANE_TILE} + i] = {name}" for row, name in enumerate(split.costly)]
+    for row in range(len(split.costly)):
+        lines += ["    for i in range(n):"]
+        number = f"numbers[{LANES + row * LANE_TILE} + i]"
+        lines += [f"        store(scratch_, {_shared_row(row, split)} + i, reals({number}))"]
+    return lines
+
+
+def _shared_row(row: int, split: _Split) -> int:
+    """Where in the scratch, in vectors, the values of a costly expression begin."""
+    return 1 + (len(split.costly) * LANE_TILE) // LANES + row * LANE_TILE
+
+
+def _lane_body(split: _Split, coordinates: tuple[str, ...], parameters: tuple[str, ...]) -> list[str]:
+    lines = ["def lane_kernel(x_, ldx, p, f, jac, n, scratch_):"]
+    lines += [f"    x = carray(x_, ({len(coordinates)}, ldx))"]
+    lines += [f"    p{k} = load(p, {k})" for k in range(len(parameters))]
+    lines += [f"    {name} = {code}" for name, code in split.invariant]
+    reads = [f"        x{d} = x[{d}, i]" for d in range(len(coordinates))]
+    common = [f"        {name} = {code}" for name, code in split.common]
+    at = {name: _shared_row(row, split) for row, name in enumerate(split.costly)}
+    if split.costly and not split.by_constants:
+        lines += ["    common(x_, ldx, p, scratch_, n)"]
+    elif split.costly:
+        # The engine says in the first number whether constants are the same for all pixels.
+        lines += ["    if carray(scratch_, (1,))[0] != 0.0:", "        common(x_, ldx, p, scratch_, n)", "    else:"]
+        lines += ["        for i in range(n):", *(f"    {line}" for line in (*reads, *common))]
+        lines += [f"            store(scratch_, {start} + i, reals({name}))" for name, start in at.items()]
+    lines += ["    for i in range(n):", *reads]
+    for name, code in split.common:
+        lines += [f"        {name} = load(scratch_, {at[name]} + i)" if name in at else f"        {name} = {code}"]
     lines += [f"        {name} = {code}" for name, code in split.varying]
     lines += [f"        store(f, i, load(f, i) + ({split.outputs[0]}))"]
     lines += [f"        store(jac, {k * LANE_PITCH} + i, reals({code}))" for k, code in enumerate(split.outputs[1:])]
     return lines
 
 
-def _split(expr: sympy.Expr, coordinates: tuple[str, ...], parameters: tuple[str, ...]) -> _Split:
+def _split(
+    expr: sympy.Expr, coordinates: tuple[str, ...], parameters: tuple[str, ...], constants: tuple[str, ...]
+) -> _Split:
     """Value and gradients with common subexpressions shared and what no coordinate enters taken out of the loop."""
     import sympy
 
     names = {formula.symbol(name): sympy.Symbol(f"x{d}", real=True) for d, name in enumerate(coordinates)}
     names |= {formula.symbol(name): sympy.Symbol(f"p{k}", real=True) for k, name in enumerate(parameters)}
     outputs = [expr, *(formula.derivative(expr, name) for name in parameters)]
-    outputs = [out.xreplace(names) for out in outputs]
-    logarithms, outputs = _powers_by_logarithms(outputs)
+    outputs = [_factored(out.xreplace(names)) for out in outputs]
+    named, outputs = _powers_by_logarithms(outputs)
+    differences, outputs = _differences_of_one_sign(outputs)
+    named |= differences
     symbols = sympy.numbered_symbols("t", real=True)
-    replacements, reduced = sympy.cse([*logarithms.values(), *outputs], symbols=symbols, order="none")
-    assignments = [*replacements, *zip(logarithms, reduced, strict=False)]
-    reduced = reduced[len(logarithms) :]
-    hoister = _Hoister({sympy.Symbol(f"x{d}", real=True) for d in range(len(coordinates))})
+    replacements, reduced = sympy.cse([*named.values(), *outputs], symbols=symbols, order="none")
+    assignments = [*replacements, *zip(named, reduced, strict=False)]
+    reduced = reduced[len(named) :]
+    hoister = _Hoister(
+        {sympy.Symbol(f"x{d}", real=True) for d in range(len(coordinates))},
+        {sympy.Symbol(f"p{parameters.index(name)}", real=True) for name in constants},
+    )
     for symbol, sub in _in_order(assignments):
         hoister.assign(symbol, sub)
     codes = [hoister.code(out) for out in reduced]
-    return _Split(hoister.invariant, hoister.shared, hoister.varying, codes)
+    return _Split(
+        hoister.invariant,
+        [(name, code) for name, code in hoister.invariant if name in hoister.constant],
+        hoister.common,
+        hoister.costly,
+        hoister.by_constants,
+        hoister.varying,
+        codes,
+    )
 
 
 def _powers_by_logarithms(outputs: list[sympy.Expr]) -> tuple[dict[sympy.Symbol, sympy.Expr], list[sympy.Expr]]:
@@ -187,6 +260,29 @@ def _powers_by_logarithms(outputs: list[sympy.Expr]) -> tuple[dict[sympy.Symbol,
     return logarithms, [out.xreplace(rules) for out in outputs]
 
 
+def _factored(expr: sympy.Expr) -> sympy.Expr:
+    """Take common factors out of sums: derivatives of products have many."""
+    import sympy
+
+    return sympy.factor_terms(expr) if sympy.count_ops(expr) <= _MOST_FACTORED else expr
+
+
+def _differences_of_one_sign(outputs: list[sympy.Expr]) -> tuple[dict[sympy.Symbol, sympy.Expr], list[sympy.Expr]]:
+    """Name the sums of plain terms, such as ``x - centre``, that occur with both signs: one subtraction serves both."""
+    import sympy
+
+    plain = {
+        add
+        for out in outputs
+        for add in out.atoms(sympy.Add)
+        if all(term.is_Symbol or (term.is_Mul and len(term.args) == 2 and term.args[0].is_number) for term in add.args)
+    }
+    pairs = sorted((add for add in plain if -add in plain and not add.could_extract_minus_sign()), key=str)
+    named = {sympy.Symbol(f"d{k}", real=True): add for k, add in enumerate(pairs)}
+    rules = {add: symbol for symbol, add in named.items()} | {-add: -symbol for symbol, add in named.items()}
+    return named, [out.xreplace(rules) for out in outputs]
+
+
 def _in_order(assignments: list[tuple[sympy.Symbol, sympy.Expr]]) -> list[tuple[sympy.Symbol, sympy.Expr]]:
     """Order assignments so that each symbol is set before it is used."""
     waiting = dict(assignments)
@@ -200,26 +296,44 @@ def _in_order(assignments: list[tuple[sympy.Symbol, sympy.Expr]]) -> list[tuple[
 class _Hoister:
     """Prints expressions in order, moving what does not vary with the channel before the loop."""
 
-    def __init__(self, coordinates: set[sympy.Symbol]) -> None:
+    def __init__(self, coordinates: set[sympy.Symbol], constants: set[sympy.Symbol]) -> None:
         self.varies: set[sympy.Symbol] = set(coordinates)
-        self.of_coordinates: set[sympy.Symbol] = set(coordinates)
+        self.with_constants: set[sympy.Symbol] = set(constants)
+        self.is_common: set[sympy.Symbol] = coordinates | constants
         self.invariant: list[tuple[str, str]] = []
-        self.shared: list[tuple[str, str]] = []
+        self.constant: set[str] = set()
+        self.common: list[tuple[str, str]] = []
+        self.costly: list[str] = []
+        self.by_constants = False
         self.varying: list[tuple[str, str]] = []
         self._hoisted: dict[sympy.Expr, sympy.Symbol] = {}
 
     def assign(self, symbol: sympy.Symbol, expr: sympy.Expr) -> None:
         """Emit ``symbol = expr`` in the loop, or before it if nothing in it varies."""
-        if expr.free_symbols & self.varies:
-            code = self.code(expr)
-            self.varies.add(symbol)
-            if expr.free_symbols <= self.of_coordinates and _is_costly(expr):
-                self.of_coordinates.add(symbol)
-                self.shared.append((symbol.name, code))
-            else:
-                self.varying.append((symbol.name, code))
-        else:
-            self.invariant.append((symbol.name, print_code(expr)))
+        if not expr.free_symbols & self.varies:
+            self._emit_invariant(symbol, expr)
+            return
+        code = self.code(expr)
+        self.varies.add(symbol)
+        if not expr.free_symbols <= self.is_common:
+            self.varying.append((symbol.name, code))
+            return
+        self._note_common(symbol, expr)
+        self.common.append((symbol.name, code))
+        if _is_costly(expr):
+            self.costly.append(symbol.name)
+            self.by_constants |= symbol in self.with_constants
+
+    def _emit_invariant(self, symbol: sympy.Symbol, expr: sympy.Expr) -> None:
+        self.invariant.append((symbol.name, print_code(expr)))
+        if expr.free_symbols <= self.is_common:
+            self._note_common(symbol, expr)
+            self.constant.add(symbol.name)
+
+    def _note_common(self, symbol: sympy.Symbol, expr: sympy.Expr) -> None:
+        self.is_common.add(symbol)
+        if expr.free_symbols & self.with_constants:
+            self.with_constants.add(symbol)
 
     def code(self, expr: sympy.Expr) -> str:
         """Source of an expression in the loop, its invariant parts replaced by hoisted names."""
@@ -250,7 +364,7 @@ class _Hoister:
         if expr not in self._hoisted:
             symbol = sympy.Symbol(f"h{len(self._hoisted)}", real=True)
             self._hoisted[expr] = symbol
-            self.invariant.append((symbol.name, print_code(expr)))
+            self._emit_invariant(symbol, expr)
         return self._hoisted[expr]
 
 

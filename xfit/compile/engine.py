@@ -86,5 +86,5 @@ def _run_on_nothing() -> None:
     nothing = np.empty((1, 0))
     everything = np.empty((1, 0), bool)
     block = Block(nothing, nothing, everything, nothing[0], nothing, nothing, nothing, nothing)
-    fit_pixels(structure, structure, ties, nothing, block, none, none, none, Limits(0.0, 0, 0, True, False))
+    fit_pixels(structure, structure, ties, nothing, block, none, none, True, none, Limits(0.0, 0, 0, True, False))
     evaluate_pixels(structure, ties, nothing, nothing[0], nothing, none, nothing)

@@ -74,7 +74,7 @@ class Program:
         from dask.base import normalize_token
 
         kernels = [
-            (kernel.coordinates, kernel.parameters, kernel.expression)
+            (kernel.coordinates, kernel.parameters, kernel.expression, kernel.constants)
             if isinstance(kernel, FormulaKernel)
             else (
                 kernel.coordinates,
@@ -126,6 +126,18 @@ class LoadedProgram:
             np.array(address, np.int64), self.first[chosen], self.xrow[chosen], idle.astype(np.int64), scratch
         )
 
+    def constants_hold(self, free: np.ndarray) -> bool:
+        """Whether none of the kernels' constants is free or tied, so that pixels with equal starts share them."""
+        names = self.program.parameters
+        moving = {names[k] for k in (*free, *self.ties.tied)}
+        constants = (
+            f"{component}.{constant}"
+            for component, kernel in zip(self.program.components, self.program.kernels, strict=True)
+            if isinstance(kernel, FormulaKernel)
+            for constant in kernel.constants
+        )
+        return moving.isdisjoint(constants)
+
     def amplitudes(self, free: np.ndarray) -> np.ndarray:
         """Codes of the free parameters for `xfit.kernels.relax`, positions being those among the free ones.
 
@@ -172,5 +184,5 @@ def compiled_kernel(kernel: Kernel) -> CompiledKernel:
     """Return a component's compiled kernel, which is compiled if it never was."""
     if isinstance(kernel, FunctionKernel):
         return load_function_kernel(kernel)
-    key = repr((CODEGEN_VERSION, PITCH, LANES, LANE_PITCH, kernel.expression, kernel.coordinates, kernel.parameters))
-    return load_kernel(key, lambda: kernel_source(kernel.expression, kernel.coordinates, kernel.parameters))
+    content = (kernel.expression, kernel.coordinates, kernel.parameters, kernel.constants)
+    return load_kernel(repr((CODEGEN_VERSION, PITCH, LANES, LANE_PITCH, *content)), lambda: kernel_source(*content))

@@ -96,15 +96,20 @@ def _vectorisable(function: _F) -> _F:
     The fastmath flags are given, for numba would otherwise take over those of whichever caller is compiled first, and
     reordered sums destroy the reductions of the argument.
     """
-    tree = ast.parse(inspect.getsource(function))
-    definition = tree.body[0]
+    definition = ast.parse(inspect.getsource(function)).body[0]
     assert isinstance(definition, ast.FunctionDef)
     definition.decorator_list = []
-    tree = ast.fix_missing_locations(_Selects().visit(tree))
-    ast.increment_lineno(tree, function.__code__.co_firstlineno - 1)
+    factory = ast.parse(f"def factory(select, negation):\n    return {function.__name__}")
+    factory.body[0].body.insert(0, _Selects().visit(definition))  # type: ignore[attr-defined]
+    ast.increment_lineno(definition, function.__code__.co_firstlineno - 1)
     namespace: dict[str, Any] = {}
-    exec(compile(tree, function.__code__.co_filename, "exec"), function.__globals__, namespace)
-    compiled: _F = numba.njit(error_model="numpy", fastmath={"contract"}, forceinline=True)(namespace[function.__name__])
+    exec(
+        compile(ast.fix_missing_locations(factory), function.__code__.co_filename, "exec"),
+        function.__globals__,
+        namespace,
+    )
+    rewritten = namespace["factory"](select, negation)
+    compiled: _F = numba.njit(error_model="numpy", fastmath={"contract"}, forceinline=True)(rewritten)
     return compiled
 
 

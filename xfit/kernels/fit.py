@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from xfit.kernels.evaluate import Spectrum, Structure
@@ -9,7 +11,7 @@ from xfit.kernels.jit import entry, inlined, inner
 from xfit.kernels.lane_fit import fit_side_by_side, lanes_of
 from xfit.kernels.lm import RADII, Outcome, Workspace, minimise_from, workspace
 from xfit.kernels.pixel import Block, Buffer, Limits, begin, finish, prepare, row_of, write
-from xfit.kernels.status import CONVERGED, NONFINITE_MODEL
+from xfit.kernels.status import CONVERGED, MAX_NFEV, NONFINITE_MODEL
 from xfit.kernels.ties import Ties, apply_ties
 
 
@@ -20,7 +22,7 @@ def _remember(count: int, ws: Workspace) -> None:
         ws.best[j] = ws.theta[j]
 
 
-@inner
+@inlined
 def _minimise(
     structure: Structure,
     ties: Ties,
@@ -32,23 +34,23 @@ def _minimise(
     ws: Workspace,
 ) -> Outcome:
     """Fit one pixel, trying again with shorter first steps if it did not converge."""
-    outcome = minimise_from(structure, ties, x, spectrum, count, limits.tolerance, limits.first_limit, RADII[0], ws)
-    if outcome.status == CONVERGED or outcome.status == NONFINITE_MODEL:
-        return outcome
-    best = outcome
-    nfev = outcome.nfev
-    _remember(count, ws)
-    for radius in RADII[1:]:
-        if nfev >= limits.max_nfev:
-            break
-        begin(start, ties, count, ws)
-        outcome = minimise_from(structure, ties, x, spectrum, count, limits.tolerance, limits.max_nfev - nfev, radius, ws)
+    best = Outcome(MAX_NFEV, math.inf, 0, False)
+    nfev = 0
+    limit = limits.first_limit
+    for radius in RADII:
+        if nfev > 0:
+            begin(start, ties, count, ws)
+        outcome = minimise_from(structure, ties, x, spectrum, count, limits.tolerance, limit, radius, ws)
         nfev += outcome.nfev
-        if outcome.status == CONVERGED and outcome.chisq <= best.chisq * (1 + 1e-9):
+        good = outcome.status == CONVERGED and outcome.chisq <= best.chisq * (1 + 1e-9)
+        if good or outcome.status == NONFINITE_MODEL:
             return Outcome(outcome.status, outcome.chisq, nfev, outcome.by_qr)
         if outcome.chisq < best.chisq:
             _remember(count, ws)
             best = outcome
+        limit = limits.max_nfev - nfev
+        if limit <= 0:
+            break
     for j in range(count):
         ws.q[ws.rows[j]] = ws.best[j]
     apply_ties(ties, ws.q, ws.stack)
@@ -90,6 +92,7 @@ def fit_pixels(
     block: Block,
     free: np.ndarray,
     code: np.ndarray,
+    constants_hold: bool,
     pixels: np.ndarray,
     limits: Limits,
 ) -> None:
@@ -107,6 +110,8 @@ def fit_pixels(
         Positions of the free parameters.
     code : int64 (count,)
         What each is to `xfit.kernels.relax`.
+    constants_hold : bool
+        Whether no constant of a kernel (a parameter that is seldom fitted) is fitted.
     pixels : int64 (any,)
         Which pixels to fit.
     limits : Limits
@@ -122,8 +127,10 @@ def fit_pixels(
     ws.rows[count:] = n
     left = np.empty_like(pixels)
     if side_by_side.address.size:
-        state = lanes_of(side_by_side, ties, block, code, ws)
-        number = fit_side_by_side(structure, side_by_side, ties, x, block, free, pixels, limits, buffer, ws, state, left)
+        state = lanes_of(side_by_side, ties, block, code, ws, constants_hold)
+        number = fit_side_by_side(
+            structure, side_by_side, ties, x, block, free, pixels, limits, buffer, ws, state, left
+        )
     else:
         left[:] = pixels
         number = pixels.size

@@ -29,7 +29,7 @@ def inlined(function: _F) -> _F:
     A call passes every array of every tuple as seven numbers, a hundred and more in all: for what is short or called per tile,
     that costs more than the work.
     """
-    compiled: _F = numba.njit(error_model="numpy", nogil=True, _nrt=False, forceinline=True)(function)
+    compiled: _F = numba.njit(error_model="numpy", nogil=True, _nrt=False, inline="always")(function)
     return compiled
 
 
@@ -41,7 +41,9 @@ def sums(function: _F) -> _F:
 
 def inlined_sums(function: _F) -> _F:
     """Compile arithmetic on vectors into each of its callers; products and sums may be fused, never reordered."""
-    compiled: _F = numba.njit(error_model="numpy", nogil=True, _nrt=False, forceinline=True, fastmath={"contract"})(function)
+    compiled: _F = numba.njit(error_model="numpy", nogil=True, _nrt=False, forceinline=True, fastmath={"contract"})(
+        function
+    )
     return compiled
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xfit.kernels.evaluate import Spectrum, Structure, sum_of_squares
-from xfit.kernels.jit import allocating, inlined, inner
+from xfit.kernels.jit import allocating, inlined, inlined_sums, inner_sums
 from xfit.kernels.lane_evaluate import Spectra, at, vectors
 from xfit.kernels.lane_lm import (
     CHISQ,
@@ -55,8 +55,17 @@ class LaneFit(NamedTuple):
 
 
 @allocating
-def lanes_of(structure: Structure, ties: Ties, block: Block, code: np.ndarray, ws: Workspace) -> LaneFit:
-    """Allocate the state of eight pixels."""
+def lanes_of(
+    structure: Structure, ties: Ties, block: Block, code: np.ndarray, ws: Workspace, constants_hold: bool
+) -> LaneFit:
+    """Allocate the state of eight pixels.
+
+    Parameters
+    ----------
+    constants_hold : bool
+        Whether no constant of a kernel is fitted; the kernels find in their scratch's first number whether constants are the
+        same for all pixels.
+    """
     n, count, channels = ws.q.size, code.size, block.y.shape[1]
     derivatives = max(ties.row.size, 1)
     lanes = Lanes(
@@ -65,7 +74,7 @@ def lanes_of(structure: Structure, ties: Ties, block: Block, code: np.ndarray, w
         vectors(KNOWN),
         vectors(at(count + 1, 0)),
         vectors((n + 1) * LANE_PITCH),
-        np.empty(max(structure.scratch, 1)),
+        vectors(structure.scratch // LANES + 1),
         vectors(derivatives),
         np.empty(n),
         np.empty(derivatives),
@@ -87,6 +96,7 @@ def lanes_of(structure: Structure, ties: Ties, block: Block, code: np.ndarray, w
         np.flatnonzero(code == LINEAR),
         code,
     )
+    lanes.scratch[0] = 1.0 if constants_hold and block.start.shape[0] == 1 else 0.0
     plain = block.variance.size == 0 and block.width.size == 0 and block.where.size == 0
     spectra = Spectra(vectors(channels), vectors(channels), channels, plain)
     spectra.m[:] = 1.0
@@ -95,7 +105,7 @@ def lanes_of(structure: Structure, ties: Ties, block: Block, code: np.ndarray, w
     )
 
 
-@inlined
+@inlined_sums
 def _board(lane: int, plain: bool, used: int, buffer: Buffer, ws: Workspace, lf: LaneFit) -> None:
     """Put a prepared pixel into a lane."""
     lanes, ls, spectra = lf.lanes, lf.steps, lf.spectra
@@ -120,7 +130,7 @@ def _board(lane: int, plain: bool, used: int, buffer: Buffer, ws: Workspace, lf:
     lanes.known[DEGREES * LANES + lane] = used - count
 
 
-@inlined
+@inlined_sums
 def _leave(lane: int, lanes: Lanes, ls: LaneSteps, ws: Workspace) -> Outcome:
     """Take a pixel that is done out of its lane: its point, bounds and Gram matrix, for the functions of one pixel."""
     count = ls.code.size
@@ -133,7 +143,7 @@ def _leave(lane: int, lanes: Lanes, ls: LaneSteps, ws: Workspace) -> Outcome:
     return Outcome(CONVERGED, chisq, int(lanes.known[NFEV * LANES + lane]), False)
 
 
-@inner
+@inlined
 def _errors_with_care(
     structure: Structure, ties: Ties, x: np.ndarray, block: Block, i: int, lane: int, free: np.ndarray, outcome: Outcome,
     limits: Limits, buffer: Buffer, ws: Workspace, lf: LaneFit,
@@ -152,7 +162,7 @@ def _errors_with_care(
     finish(structure, ties, x, spectrum, outcome, count, limits, ws, buffer.spread, block.out[i])
 
 
-@inlined
+@inlined_sums
 def _errors(count: int, scaled: bool, lf: LaneFit) -> None:
     """Standard errors of the pixels that are done."""
     degrees = load(lf.lanes.known, DEGREES)
@@ -162,7 +172,7 @@ def _errors(count: int, scaled: bool, lf: LaneFit) -> None:
     store(lf.well, 0, select(ok, 1.0, 0.0))
 
 
-@inlined
+@inlined_sums
 def _all_whole(lf: LaneFit) -> bool:
     """Whether no channel of any pixel is left out."""
     for whole in lf.whole:
@@ -171,7 +181,7 @@ def _all_whole(lf: LaneFit) -> bool:
     return True
 
 
-@inner
+@inner_sums
 def fit_side_by_side(
     structure: Structure,
     side_by_side: Structure,

@@ -30,7 +30,25 @@ from xfit.kernels.vector import any_lane, load, negation, reals, select, store
 
 #: What is known of each pixel between rounds: the rows of `Lanes.known`. FRESH: not yet evaluated; AGAIN: evaluate at moved
 #: amplitudes first; DONE: converged; LOST: to be fitted by the engine of one pixel.
-FRESH, AGAIN, DONE, LOST, CHISQ, RADIUS, DAMPING, PROMISE, FALL, FULL, NFEV, DECREASE, SLOPE, LENGTH, FIRST, FLOOR, DEGREES = range(17)
+(
+    FRESH,
+    AGAIN,
+    DONE,
+    LOST,
+    CHISQ,
+    RADIUS,
+    DAMPING,
+    PROMISE,
+    FALL,
+    FULL,
+    NFEV,
+    DECREASE,
+    SLOPE,
+    LENGTH,
+    FIRST,
+    FLOOR,
+    DEGREES,
+) = range(17)
 KNOWN = 17
 
 

@@ -60,7 +60,13 @@ class LaneSteps(NamedTuple):
 
 @inner_sums
 def _factorise(
-    gram: np.ndarray, chosen: np.ndarray, count: int, damping: Any, weight: np.ndarray, scale: np.ndarray, factor: np.ndarray
+    gram: np.ndarray,
+    chosen: np.ndarray,
+    count: int,
+    damping: Any,
+    weight: np.ndarray,
+    scale: np.ndarray,
+    factor: np.ndarray,
 ) -> Any:
     """Cholesky factor of the scaled and damped matrix of the chosen parameters; where it is well-conditioned.
 
@@ -87,7 +93,13 @@ def _factorise(
 
 @inner_sums
 def _substitute(
-    gram: np.ndarray, chosen: np.ndarray, count: int, last: int, scale: np.ndarray, factor: np.ndarray, solution: np.ndarray
+    gram: np.ndarray,
+    chosen: np.ndarray,
+    count: int,
+    last: int,
+    scale: np.ndarray,
+    factor: np.ndarray,
+    solution: np.ndarray,
 ) -> None:
     """Solve with the Cholesky factor for the gradient in row ``last``; ``solution[:count]`` are scaled steps.
 

@@ -472,7 +472,7 @@ def _new_radius(radius: float, length: float, damping: float, gain: float, actua
     return radius
 
 
-@inner
+@inlined
 def minimise_from(
     structure: Structure,
     ties: Ties,

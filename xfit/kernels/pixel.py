@@ -223,8 +223,6 @@ def _hold_for_errors(count: int, ws: Workspace) -> None:
             ws.state[j] = FREE
 
 
-
-
 @inlined
 def finish(
     structure: Structure,

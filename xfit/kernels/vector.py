@@ -55,7 +55,7 @@ _ELEMENT = {REALS: _DOUBLE, INTEGERS: _INT, CONDITIONS: _BIT}
 
 def _register(kind: type[_Lanes], element: ir.Type) -> None:
     @register_default(kind)
-    class Model(models.PrimitiveModel):  # type: ignore[misc]
+    class Model(models.PrimitiveModel):
         def __init__(self, dmm: Any, fe_type: Any) -> None:
             super().__init__(dmm, fe_type, ir.VectorType(element, LANES))
 
@@ -83,7 +83,7 @@ def _operator(function: Callable[..., Any], kind: _Lanes, result: _Lanes, emit: 
     numbers = types.Number if kind is not CONDITIONS else types.Boolean
 
     @infer_global(function)
-    class Template(AbstractTemplate):  # type: ignore[misc]
+    class Template(AbstractTemplate):
         def generic(self, args: Any, kws: Any) -> Any:
             if len(args) != 2 or kind not in args or kws:
                 return None
@@ -96,7 +96,9 @@ def _operator(function: Callable[..., Any], kind: _Lanes, result: _Lanes, emit: 
     @lower_builtin(function, kind.element, kind)
     def _lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         wide = [
-            arg if given == kind else _splat(builder, arg if kind is not CONDITIONS else builder.trunc(arg, _BIT), _ELEMENT[kind])
+            arg
+            if given == kind
+            else _splat(builder, arg if kind is not CONDITIONS else builder.trunc(arg, _BIT), _ELEMENT[kind])
             for arg, given in zip(args, sig.args, strict=True)
         ]
         return emit(builder, *wide)
@@ -148,7 +150,7 @@ for _function, _emit in (
 
 
 @infer_global(operator.neg)
-class _NegativeTemplate(AbstractTemplate):  # type: ignore[misc]
+class _NegativeTemplate(AbstractTemplate):
     def generic(self, args: Any, kws: Any) -> Any:
         return signature(REALS, REALS) if tuple(args) == (REALS,) else None
 
