@@ -9,7 +9,7 @@ import numpy as np
 
 from xfit.compile.engine import prepare_engine
 from xfit.compile.program import LoadedProgram, Program
-from xfit.kernels.evaluate import evaluate_pixels
+from xfit.kernels.evaluate import aligned_rows, evaluate_pixels
 from xfit.kernels.fit import fit_pixels
 from xfit.kernels.layout import VECTOR
 from xfit.kernels.pixel import SCALARS, Block, Limits
@@ -314,6 +314,8 @@ def evaluate_block(
                 _NONE[0] if width is None else _plain(width),
                 _plain(values),
                 pixels,
+                np.empty(1),
+                aligned_rows(values.shape[1] + 1),
                 out,
             )
     return out

@@ -14,9 +14,11 @@ from xfit import kernels
 from xfit.compile import special
 from xfit.compile.cache import DAMAGED, compile_lock
 from xfit.compile.ties import compile_ties
-from xfit.kernels.evaluate import Structure, evaluate_pixels
-from xfit.kernels.fit import fit_pixels
-from xfit.kernels.pixel import Block, Limits
+from xfit.kernels.evaluate import Structure, aligned_rows, evaluate_pixels
+from xfit.kernels.fit import fit_singly
+from xfit.kernels.lane_fit import fit_side_by_side, lanes_of
+from xfit.kernels.lm import workspace
+from xfit.kernels.pixel import Block, Buffer, Limits
 
 _ready = threading.Lock()
 _is_ready = False
@@ -47,7 +49,7 @@ def _forget_stale_code() -> None:
 
     numba looks at the file of the function that Python calls alone; what that calls from other files may have changed.
     """
-    dispatcher: Any = fit_pixels
+    dispatcher: Any = fit_side_by_side
     folder = Path(dispatcher.stats.cache_path)
     stamp = folder / "xfit-engine.sha256"
     current = _source_hash()
@@ -63,8 +65,8 @@ def _forget_stale_code() -> None:
 
 def _delete_code() -> None:
     """Delete the engine's machine code from the disk."""
-    dispatcher: Any = fit_pixels
-    for name in ("fit.fit_pixels", "evaluate.evaluate_pixels"):
+    dispatcher: Any = fit_side_by_side
+    for name in ("lane_fit.fit_side_by_side", "fit.fit_singly", "evaluate.evaluate_pixels"):
         for path in Path(dispatcher.stats.cache_path).glob(f"{name}-*.nb?"):
             path.unlink(missing_ok=True)
 
@@ -86,5 +88,10 @@ def _run_on_nothing() -> None:
     nothing = np.empty((1, 0))
     everything = np.empty((1, 0), bool)
     block = Block(nothing, nothing, everything, nothing[0], nothing, nothing, nothing, nothing)
-    fit_pixels(structure, structure, ties, nothing, block, none, none, True, none, Limits(0.0, 0, 0, True, False))
-    evaluate_pixels(structure, ties, nothing, nothing[0], nothing, none, nothing)
+    limits = Limits(0.0, 0, 0, True, False)
+    ws = workspace(0, 0, 0, 0)
+    buffer = Buffer(nothing[0], nothing[0], nothing)
+    lanes = lanes_of(structure, ties, block, none, ws, True)
+    fit_side_by_side(structure, structure, ties, nothing, block, none, none, limits, buffer, ws, lanes, none)
+    fit_singly(structure, ties, nothing, block, none, none, limits, buffer, ws)
+    evaluate_pixels(structure, ties, nothing, nothing[0], nothing, none, nothing[0], aligned_rows(1), nothing)

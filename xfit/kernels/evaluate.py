@@ -9,7 +9,7 @@ import numpy as np
 
 from xfit.kernels.call import call_kernel
 from xfit.kernels.gram import add_gram
-from xfit.kernels.jit import allocating, entry, inlined, inner, sums
+from xfit.kernels.jit import entry, inlined, inner, sums
 from xfit.kernels.layout import PITCH, TILE
 from xfit.kernels.ties import Ties, tie_derivatives
 
@@ -134,7 +134,6 @@ def sum_of_squares(values: np.ndarray) -> float:
     return total
 
 
-@allocating
 def aligned_rows(count: int) -> np.ndarray:
     """Rows of a tile that begin at cache lines, so that no vector straddles two."""
     raw = np.empty(count * PITCH + 8)
@@ -302,6 +301,8 @@ def evaluate_pixels(
     width: np.ndarray,
     values: np.ndarray,
     pixels: np.ndarray,
+    scratch: np.ndarray,
+    tile: np.ndarray,
     out: np.ndarray,
 ) -> None:
     """Evaluate the sum of the active components for the listed pixels.
@@ -316,12 +317,14 @@ def evaluate_pixels(
         Values of all parameters, tied ones included.
     pixels : int64 (any,)
         Which pixels to evaluate.
+    scratch : float64 (any,)
+        For the kernels.
+    tile : float64 (n_parameters + 1, PITCH)
+        Scratch; see `aligned_rows`.
     out : float64 (n_pixels, n_channels)
         Written in place.
     """
     last = values.shape[1]
-    tile = aligned_rows(last + 1)
-    scratch = np.zeros(max(ties.row.size, 1))
     for i in pixels:
         for start in range(0, x.shape[1], TILE):
             n = min(TILE, x.shape[1] - start)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from xfit.kernels.evaluate import Spectrum, Structure
-from xfit.kernels.jit import entry, inlined, inner
+from xfit.kernels.jit import entry, inlined
 from xfit.kernels.lane_fit import fit_side_by_side, lanes_of
 from xfit.kernels.lm import RADII, Outcome, Workspace, minimise_from, workspace
 from xfit.kernels.pixel import Block, Buffer, Limits, begin, finish, prepare, row_of, write
@@ -57,8 +57,8 @@ def _minimise(
     return Outcome(best.status, best.chisq, nfev, best.by_qr)
 
 
-@inner
-def _fit_singly(
+@entry
+def fit_singly(
     structure: Structure,
     ties: Ties,
     x: np.ndarray,
@@ -83,7 +83,6 @@ def _fit_singly(
             finish(structure, ties, x, spectrum, outcome, count, limits, ws, buffer.spread, block.out[i])
 
 
-@entry
 def fit_pixels(
     structure: Structure,
     side_by_side: Structure,
@@ -120,18 +119,15 @@ def fit_pixels(
     n = block.start.shape[1]
     count = free.size
     ws = workspace(n, count, x.shape[1], ties.row.size)
-    buffer = Buffer(np.zeros(x.shape[1]), np.zeros(x.shape[1]), np.empty((n, max(count, 1))))
-    for j in range(count):
-        ws.rows[j] = free[j]
-        ws.code[j] = code[j]
+    ws.rows[:count] = free
     ws.rows[count:] = n
-    left = np.empty_like(pixels)
+    ws.code[:] = code
+    buffer = Buffer(np.zeros(x.shape[1]), np.zeros(x.shape[1]), np.empty((n, max(count, 1))))
+    left = pixels
     if side_by_side.address.size:
-        state = lanes_of(side_by_side, ties, block, code, ws, constants_hold)
-        number = fit_side_by_side(
-            structure, side_by_side, ties, x, block, free, pixels, limits, buffer, ws, state, left
-        )
-    else:
-        left[:] = pixels
-        number = pixels.size
-    _fit_singly(structure, ties, x, block, free, left[:number], limits, buffer, ws)
+        lanes = lanes_of(side_by_side, ties, block, code, ws, constants_hold)
+        left = np.empty_like(pixels)
+        number = fit_side_by_side(structure, side_by_side, ties, x, block, free, pixels, limits, buffer, ws, lanes, left)
+        left = left[:number]
+    if left.size:
+        fit_singly(structure, ties, x, block, free, left, limits, buffer, ws)

@@ -53,13 +53,16 @@ def inner_sums(function: _F) -> _F:
     return compiled
 
 
-def allocating(function: _F) -> _F:
-    """Compile a function that makes arrays or views of them."""
-    compiled: _F = numba.njit(error_model="numpy", nogil=True)(function)
+def entry(function: _F) -> _F:
+    """Compile a function that Python calls, and keep its machine code, with all that it calls, on the disk.
+
+    Like what it calls it may not allocate: Python gives it all memory.
+    """
+    compiled: _F = numba.njit(error_model="numpy", nogil=True, _nrt=False, cache=True)(function)
     return compiled
 
 
-def entry(function: _F) -> _F:
-    """Compile a function that Python calls, and keep its machine code, with all that it calls, on the disk."""
-    compiled: _F = numba.njit(error_model="numpy", nogil=True, cache=True)(function)
+def entry_sums(function: _F) -> _F:
+    """Compile a function of vectors that Python calls; see `entry` and `inlined_sums`."""
+    compiled: _F = numba.njit(error_model="numpy", nogil=True, _nrt=False, cache=True, fastmath={"contract"})(function)
     return compiled

@@ -11,7 +11,7 @@ import numpy as np
 
 from xfit.kernels.call import call_kernel
 from xfit.kernels.evaluate import Structure
-from xfit.kernels.jit import allocating, inlined_sums
+from xfit.kernels.jit import inlined_sums
 from xfit.kernels.layout import LANE_PITCH, LANE_TILE, LANES
 from xfit.kernels.ties import Ties, tie_derivatives
 from xfit.kernels.vector import load, reals, select, store
@@ -36,7 +36,6 @@ class Spectra(NamedTuple):
     plain: bool
 
 
-@allocating
 def vectors(count: int) -> np.ndarray:
     """Allocate vectors, each in a cache line."""
     raw = np.zeros(count * LANES + 8)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xfit.kernels.evaluate import Spectrum, Structure, sum_of_squares
-from xfit.kernels.jit import allocating, inlined, inlined_sums, inner_sums
+from xfit.kernels.jit import entry_sums, inlined, inlined_sums
 from xfit.kernels.lane_evaluate import Spectra, at, vectors
 from xfit.kernels.lane_lm import (
     CHISQ,
@@ -54,7 +54,6 @@ class LaneFit(NamedTuple):
     pixel: np.ndarray
 
 
-@allocating
 def lanes_of(
     structure: Structure, ties: Ties, block: Block, code: np.ndarray, ws: Workspace, constants_hold: bool
 ) -> LaneFit:
@@ -181,7 +180,7 @@ def _all_whole(lf: LaneFit) -> bool:
     return True
 
 
-@inner_sums
+@entry_sums
 def fit_side_by_side(
     structure: Structure,
     side_by_side: Structure,

@@ -26,7 +26,7 @@ from xfit.kernels.evaluate import (
     jacobian_at,
     sum_of_squares,
 )
-from xfit.kernels.jit import allocating, inlined, inner
+from xfit.kernels.jit import inlined, inner
 from xfit.kernels.layout import TILE
 from xfit.kernels.relax import EVALUATE, UNCHANGED, relax
 from xfit.kernels.status import CONVERGED, MAX_NFEV, NONFINITE_MODEL, SINGULAR
@@ -98,7 +98,6 @@ class Outcome(NamedTuple):
     by_qr: bool
 
 
-@allocating
 def workspace(n_parameters: int, count: int, n_channels: int, n_derivatives: int) -> Workspace:
     """Allocate what one engine call needs, for every pixel that it fits."""
     return Workspace(
