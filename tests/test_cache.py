@@ -80,7 +80,9 @@ def test_a_cold_start_of_four_processes_at_once(cold_start):
     assert len({out for out, _ in written}) == 1
     assert all(errors == "" for _, errors in written), [errors for _, errors in written]
     before = machine_code(folder)
-    assert len([path for path in before if path.suffix == ".nbc"]) == 7  # three of the engine, two of each of two components
+    assert (
+        len([path for path in before if path.suffix == ".nbc"]) == 7
+    )  # three of the engine, two of each of two components
     out, errors = again(folder)
     assert out == written[0][0]
     assert errors == ""
@@ -109,7 +111,9 @@ def test_a_damaged_kernel_costs_a_compilation_not_the_fit(cold_start, suffix, ke
 def test_a_damaged_engine_costs_a_compilation_not_every_fit(cold_start):
     folder, written = cold_start
     engine = [
-        path for path in machine_code(folder) if path.suffix == ".nbc" and path.name.startswith("lane_fit.fit_side_by_side-")
+        path
+        for path in machine_code(folder)
+        if path.suffix == ".nbc" and path.name.startswith("lane_fit.fit_side_by_side-")
     ]
     assert len(engine) == 1
     engine[0].write_bytes(engine[0].read_bytes()[:20])
