@@ -127,7 +127,9 @@ def fit_pixels(
     if side_by_side.address.size:
         lanes = lanes_of(side_by_side, ties, block, code, ws, constants_hold)
         left = np.empty_like(pixels)
-        number = fit_side_by_side(structure, side_by_side, ties, x, block, free, pixels, limits, buffer, ws, lanes, left)
+        number = fit_side_by_side(
+            structure, side_by_side, ties, x, block, free, pixels, limits, buffer, ws, lanes, left
+        )
         left = left[:number]
     if left.size:
         fit_singly(structure, ties, x, block, free, left, limits, buffer, ws)
