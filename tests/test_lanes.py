@@ -13,7 +13,7 @@ import xarray as xr
 
 from tests.builders import assert_same_bits, param_values, peak_map, statuses, two_peaks
 from xfit import Model
-from xfit.compile import special
+from xfit.compile import besselfunctions, errorfunctions, gammafunctions, special
 from xfit.compile.program import LoadedProgram, compiled_kernel
 from xfit.component import FormulaKernel
 from xfit.components import Expression, Gaussian, PowerLaw
@@ -31,6 +31,7 @@ OPERATIONS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "minus": (lambda a, b: -a - b, lambda a, b: -a - b),
     "roots": (lambda a, b: math.sqrt(abs(a)) + abs(b), lambda a, b: np.sqrt(np.abs(a)) + np.abs(b)),
     "floor and sign": (lambda a, b: np.floor(a) * np.sign(b), lambda a, b: np.floor(a) * np.sign(b)),
+    "nearest": (lambda a, b: np.rint(a) + b, lambda a, b: np.rint(a) + b),
     "less": (lambda a, b: select(a < b, 1.0, 2.0), lambda a, b: np.where(a < b, 1.0, 2.0)),
     "equal": (lambda a, b: select(a == b, a, 7.0), lambda a, b: np.where(a == b, a, 7.0)),
     "unequal": (lambda a, b: select(a != b, a, b), lambda a, b: np.where(a != b, a, b)),
@@ -42,6 +43,10 @@ OPERATIONS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
         lambda a, b: (((a.view(np.int64) >> 3) << 3) ^ (b.view(np.int64) & 7)).view(np.float64),
     ),
     "odd": (lambda a, b: select(bits_of(a) & 1, a, b), lambda a, b: np.where(a.view(np.int64) & 1, a, b)),
+    "equal bits": (
+        lambda a, b: select((bits_of(a) & 3) == 0, a, b),
+        lambda a, b: np.where((a.view(np.int64) & 3) == 0, a, b),
+    ),
     "integers": (
         lambda a, b: from_bits(bits_of(a) + select(a > b, 1, 0)),
         lambda a, b: (a.view(np.int64) + np.where(a > b, 1, 0)).view(np.float64),
@@ -78,16 +83,21 @@ def test_any_lane() -> None:
     assert not run(a, 7.0)
 
 
-FUNCTIONS = ("exp", "log", "tanh", "atan", "sin", "cos", "heaviside", "sign", "square", "digamma")
+FUNCTIONS = {
+    special: ("exp", "log", "tanh", "atan", "sin", "cos", "heaviside", "sign", "square"),
+    errorfunctions: ("erf", "erfc", "erfcx", "erfcx_prime"),
+    gammafunctions: ("gamma", "lgamma", "digamma", "trigamma"),
+    besselfunctions: ("besselj0", "besselj1", "jinc", "jinc_prime"),
+}
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_special_functions_of_vectors(name: str) -> None:
+@pytest.mark.parametrize(("module", "name"), [(module, name) for module in FUNCTIONS for name in FUNCTIONS[module]])
+def test_special_functions_of_vectors(module: Any, name: str) -> None:
     """Vectors of arguments give what each argument gives alone.
 
     Two units in the last place are allowed, for products and sums may be fused differently.
     """
-    function = getattr(special, name)
+    function = getattr(module, name)
 
     @numba.njit(error_model="numpy")
     def run(x: np.ndarray, wide: np.ndarray, single: np.ndarray) -> None:
@@ -111,7 +121,7 @@ def test_special_functions_of_vectors(name: str) -> None:
     [
         "a*exp(-(x - b)**2)", "a*x**b", "where(x > a, b*x, exp(-x))", "a*log(x)*sqrt(x) + b*log(x)", "erf(a*x)*b",
         "minimum(a*x, b) + maximum(a, x)", "atan2(a*x, b)*tan(x/9)", "gamma(a*x) + digamma(x)*b",
-        "sinh(a*x/9)*asin(x/9)*b", "a + b*x", "a*cos(b*x)*sqrt(x + 2)", "a*abs(x - b)",
+        "sinh(a*x/9)*asin(x/9)*b", "a*voigt(x - b, 0.3, a)", "wofz_real(x, 0.5)*a + wofz_imag(x - 2, b)", "erfcx(a*x)*b", "jinc(a*x)*b", "a + b*x", "a*cos(b*x)*sqrt(x + 2)", "a*abs(x - b)",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("constants", [(), ("b",)])

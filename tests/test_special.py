@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from xfit.compile import special
+from xfit.kernels.vector import select
 
 #: As generated kernels are compiled.
 KERNEL: dict[str, Any] = {"fastmath": {"contract"}, "error_model": "numpy"}
@@ -184,7 +185,7 @@ def _composed(x, p):
 
 
 def _pieces(x, p):
-    return special.select(x > 2.0, special.power(x, p), special.select(x > 1.0, special.log(x), special.tanh(x)))
+    return select(x > 2.0, special.power(x, p), select(x > 1.0, special.log(x), special.tanh(x)))
 
 
 def assert_vectorised(loop: Any) -> None:
@@ -261,5 +262,5 @@ def test_select_heaviside_and_sign():
     x = np.array([-INF, -2.0, -0.0, 0.0, TINY, 3.0, INF])
     np.testing.assert_array_equal(evaluate(unary(special.heaviside), x), np.heaviside(x, 0.5))
     np.testing.assert_array_equal(evaluate(unary(special.sign), x), np.sign(x))
-    got = [special.select(condition, 1.0, 2.0) for condition in (True, False)]
+    got = [select(condition, 1.0, 2.0) for condition in (True, False)]
     assert got == [1.0, 2.0]

@@ -27,9 +27,11 @@ MAX_OPERATIONS = 300
 FUNCTIONS: dict[str, int] = {
     **dict.fromkeys(("exp", "log", "log10", "log2", "sqrt", "cbrt", "abs", "sin", "cos", "tan"), 1),
     **dict.fromkeys(("asin", "acos", "atan", "sinh", "cosh", "tanh", "erf", "erfc", "gamma", "loggamma"), 1),
-    **dict.fromkeys(("digamma", "heaviside", "sign"), 1),
-    **dict.fromkeys(("atan2", "minimum", "maximum"), 2),
-    "where": 3,
+    **dict.fromkeys(("digamma", "trigamma", "erfcx", "erfcx_prime", "heaviside", "sign"), 1),
+    **dict.fromkeys(("besselj0", "besselj1", "jinc", "jinc_prime"), 1),
+    **dict.fromkeys(("wofz_real", "wofz_imag", "wofz_prime_real", "wofz_prime_imag"), 2),
+    **dict.fromkeys(("wofz_second_real", "wofz_second_imag", "atan2", "minimum", "maximum"), 2),
+    **dict.fromkeys(("voigt", "where"), 3),
 }
 
 #: Other spellings of the same functions.
@@ -50,7 +52,22 @@ ALIASES = {
 CONSTANTS = ("pi", "E")
 
 #: Functions that overflow, or take sympy long, for large constants.
-_STEEP = ("exp", "sinh", "cosh", "tanh", "erf", "erfc", "gamma", "loggamma", "digamma")
+_STEEP = {
+    "exp",
+    "sinh",
+    "cosh",
+    "tanh",
+    "erf",
+    "erfc",
+    "gamma",
+    "loggamma",
+    "digamma",
+    "trigamma",
+    "erfcx",
+    "erfcx_prime",
+}
+_STEEP |= {"besselj0", "besselj1", "jinc", "jinc_prime", "wofz_real", "wofz_imag", "wofz_prime_real", "wofz_prime_imag"}
+_STEEP |= {"wofz_second_real", "wofz_second_imag", "voigt"}
 
 _COMPARISONS: dict[type[ast.cmpop], str] = {
     ast.Lt: "StrictLessThan",
@@ -366,6 +383,10 @@ def _apply(name: str, args: list[sympy.Expr]) -> sympy.Expr:
         return sympy.sign(args[0]) * sympy.Abs(args[0]) ** sympy.Rational(1, 3)
     if name == "heaviside":
         return sympy.Heaviside(args[0], sympy.Rational(1, 2))
+    from xfit.formula_functions import FUNCTIONS as OURS
+
+    if name in OURS:
+        return OURS[name](*args)
     known = {"abs": "Abs", "minimum": "Min", "maximum": "Max"}
     return getattr(sympy, known.get(name, name))(*args)
 
@@ -542,7 +563,7 @@ def derivative(expr: sympy.Expr, name: str) -> sympy.Expr:
     Raises
     ------
     FormulaError
-        Where there is none in closed form (of digamma).
+        Where there is none in closed form (of trigamma).
     """
     import sympy
 
@@ -554,10 +575,7 @@ def derivative(expr: sympy.Expr, name: str) -> sympy.Expr:
     result = result.xreplace({value: key for key, value in frozen.items()})
     result = result.replace(sympy.Heaviside, lambda arg, *_: sympy.Heaviside(arg, sympy.Rational(1, 2)))
     result = result.replace(sympy.DiracDelta, lambda *_: sympy.Integer(0))
-    result = result.replace(
-        lambda e: isinstance(e, sympy.polygamma) and e.args[0] == 0, lambda e: sympy.digamma(e.args[1])
-    )
-    if result.has(sympy.Derivative, sympy.Subs) or any(a.args[0] != 0 for a in result.atoms(sympy.polygamma)):
+    if result.has(sympy.Derivative, sympy.Subs) or any(a.args[0] not in (0, 1) for a in result.atoms(sympy.polygamma)):
         raise FormulaError(f"no derivative of {to_text(expr)!r} with respect to {name!r} in closed form")
     return result
 

@@ -66,4 +66,5 @@ class FormulaPrinter(StrPrinter):
     _print_Min = _print_Max = _print_LatticeOp
 
     def _print_polygamma(self, expr: Any) -> str:
-        return f"digamma({self._print(expr.args[1])})"
+        name = ("digamma", "trigamma")[int(expr.args[0])]
+        return f"{name}({self._print(expr.args[1])})"

@@ -7,6 +7,7 @@ side, where each of these numbers is a vector (`xfit.kernels.vector`).
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     import sympy
 
 #: Part of every cache key: raise it whenever the source below or the contract of a kernel changes.
-CODEGEN_VERSION = 13
+CODEGEN_VERSION = 14
 
 #: Operations of an expression beyond which looking for common factors takes too long.
 _MOST_FACTORED = 500
@@ -26,15 +27,19 @@ _HEADER = """\
 import math
 
 from numba import carray, njit
-from xfit.compile.special import {special}
 from xfit.kernels.vector import load, reals, select, store
-
 """
 
-_SPECIAL = (
-    *("atan", "cos", "digamma", "exp", "heaviside", "log", "maximum", "minimum", "power", "sign", "sin", "square"),
-    "tanh",
-)
+#: Where the functions that kernels call are; a kernel imports those that it names.
+_MODULES = {
+    "besselfunctions": ("besselj0", "besselj1", "jinc", "jinc_prime"),
+    "errorfunctions": ("erf", "erfc", "erfcx", "erfcx_prime"),
+    "faddeeva": ("wofz",),
+    "gammafunctions": ("digamma", "gamma", "lgamma", "trigamma"),
+    "special": (
+        *("atan", "cos", "exp", "heaviside", "log", "maximum", "minimum", "power", "sign", "sin", "square", "tanh"),
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -88,12 +93,22 @@ def kernel_source(
         Python source that defines ``kernel`` and ``lane_kernel``.
     """
     split = _split(formula.parse(expression), coordinates, parameters, constants)
-    lines = [_HEADER.format(special=", ".join(_SPECIAL)) + f"AMPLITUDES = {amplitude_codes(expression, parameters)!r}"]
-    lines += [f"SCRATCH = {LANES + len(split.costly) * LANE_TILE * (1 + LANES)}", "", ""]
+    bodies = [_body(split, coordinates, parameters), _lane_body(split, coordinates, parameters)]
     if split.costly:
-        lines += [*_common_body(split, coordinates, parameters), "", ""]
-    lines += [*_body(split, coordinates, parameters), "", "", *_lane_body(split, coordinates, parameters), ""]
-    return "\n".join(lines)
+        bodies.insert(0, _common_body(split, coordinates, parameters))
+    body = "\n\n\n".join("\n".join(lines) for lines in bodies) + "\n"
+    scratch = LANES + len(split.costly) * LANE_TILE * (1 + LANES)
+    amplitudes = amplitude_codes(expression, parameters)
+    return f"{_HEADER}{_imports(body)}\nAMPLITUDES = {amplitudes!r}\nSCRATCH = {scratch}\n\n\n{body}"
+
+
+def _imports(body: str) -> str:
+    """Import what a kernel calls."""
+    called = set(re.findall(r"\b([a-z]\w*)\(", body))
+    wanted = {module: [name for name in names if name in called] for module, names in _MODULES.items()}
+    return "".join(
+        f"from xfit.compile.{module} import {', '.join(names)}\n" for module, names in wanted.items() if names
+    )
 
 
 def amplitude_codes(expression: str, parameters: tuple[str, ...]) -> tuple[int, ...]:
@@ -210,13 +225,16 @@ def _split(
     """Value and gradients with common subexpressions shared and what no coordinate enters taken out of the loop."""
     import sympy
 
+    from xfit.formula_functions import written_out
+
     names = {formula.symbol(name): sympy.Symbol(f"x{d}", real=True) for d, name in enumerate(coordinates)}
     names |= {formula.symbol(name): sympy.Symbol(f"p{k}", real=True) for k, name in enumerate(parameters)}
     outputs = [expr, *(formula.derivative(expr, name) for name in parameters)]
-    outputs = [_factored(out.xreplace(names)) for out in outputs]
+    outputs = [_factored(written_out(out.xreplace(names))) for out in outputs]
     named, outputs = _powers_by_logarithms(outputs)
     differences, outputs = _differences_of_one_sign(outputs)
-    named |= differences
+    named = {symbol: _faddeeva_at_once(term) for symbol, term in (named | differences).items()}
+    outputs = [_faddeeva_at_once(out) for out in outputs]
     symbols = sympy.numbered_symbols("t", real=True)
     replacements, reduced = sympy.cse([*named.values(), *outputs], symbols=symbols, order="none")
     assignments = [*replacements, *zip(named, reduced, strict=False)]
@@ -281,6 +299,16 @@ def _differences_of_one_sign(outputs: list[sympy.Expr]) -> tuple[dict[sympy.Symb
     named = {sympy.Symbol(f"d{k}", real=True): add for k, add in enumerate(pairs)}
     rules = {add: symbol for symbol, add in named.items()} | {-add: -symbol for symbol, add in named.items()}
     return named, [out.xreplace(rules) for out in outputs]
+
+
+def _faddeeva_at_once(expr: sympy.Expr) -> sympy.Expr:
+    """Write all parts of w(z) and its derivatives as entries of one tuple: whatever is needed of them shares one call."""
+    from xfit.compile.printer import PARTS, Entry, Faddeeva
+
+    parts = {function: position for position, function in enumerate(PARTS)}
+    return expr.replace(
+        lambda e: type(e).__name__ in parts, lambda e: Entry(Faddeeva(*e.args), parts[type(e).__name__])
+    )
 
 
 def _in_order(assignments: list[tuple[sympy.Symbol, sympy.Expr]]) -> list[tuple[sympy.Symbol, sympy.Expr]]:
@@ -369,9 +397,13 @@ class _Hoister:
 
 
 def _is_costly(expr: sympy.Expr) -> bool:
-    """Whether an expression takes longer to compute than to load."""
+    """Whether an expression takes longer to compute than to load, and is one number."""
     import sympy
 
+    from xfit.compile.printer import Faddeeva
+
+    if isinstance(expr, Faddeeva):
+        return False
     return expr.has(sympy.Function) or any(not power.exp.is_Integer for power in expr.atoms(sympy.Pow))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from xfit import kernels
-from xfit.compile import special
+from xfit.compile import arithmetic, besselfunctions, errorfunctions, faddeeva, gammafunctions, special
 from xfit.compile.cache import DAMAGED, compile_lock
 from xfit.compile.ties import compile_ties
 from xfit.kernels.evaluate import Structure, aligned_rows, evaluate_pixels
@@ -73,7 +73,9 @@ def _delete_code() -> None:
 
 def _source_hash() -> str:
     """Hash of all sources that the engine is compiled from."""
-    sources = [*sorted(Path(str(kernels.__file__)).parent.glob("*.py")), Path(str(special.__file__))]
+    functions = (arithmetic, besselfunctions, errorfunctions, faddeeva, gammafunctions, special)
+    sources = [*sorted(Path(str(kernels.__file__)).parent.glob("*.py"))]
+    sources += [Path(str(module.__file__)) for module in functions]
     digest = hashlib.sha256()
     for path in sources:
         digest.update(path.name.encode() + path.read_bytes())

@@ -22,14 +22,28 @@ FUNCTIONS = {
     "sinh": "math.sinh",
     "cosh": "math.cosh",
     "tanh": "tanh",
-    "erf": "math.erf",
-    "erfc": "math.erfc",
-    "gamma": "math.gamma",
-    "loggamma": "math.lgamma",
+    "loggamma": "lgamma",
     "Abs": "abs",
     "Min": "minimum",
     "Max": "maximum",
 }
+
+#: What `xfit.compile.faddeeva.wofz` returns, in this order.
+PARTS = ("wofz_real", "wofz_imag", "wofz_prime_real", "wofz_prime_imag", "wofz_second_real", "wofz_second_imag")
+
+
+class Faddeeva(sympy.Function):
+    """The call of `xfit.compile.faddeeva.wofz`, which gives six numbers, as one expression."""
+
+    nargs = 2
+    is_real = True
+
+
+class Entry(sympy.Function):
+    """One of several numbers that a call gives, and its position."""
+
+    nargs = 2
+    is_real = True
 
 
 class KernelPrinter(StrPrinter):
@@ -133,8 +147,15 @@ class KernelPrinter(StrPrinter):
         args = ", ".join(self._print(arg) for arg in expr.args)
         return f"{FUNCTIONS.get(name, name)}({args})"
 
+    def _print_Faddeeva(self, expr: Any) -> str:
+        return f"wofz({self._print(expr.args[0])}, {self._print(expr.args[1])})"
+
+    def _print_Entry(self, expr: Any) -> str:
+        return f"{self._print(expr.args[0])}[{int(expr.args[1])}]"
+
     def _print_polygamma(self, expr: Any) -> str:
-        return f"digamma({self._print(expr.args[1])})"
+        name = ("digamma", "trigamma")[int(expr.args[0])]
+        return f"{name}({self._print(expr.args[1])})"
 
     _print_exp = _print_log = _print_Function
 

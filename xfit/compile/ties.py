@@ -54,7 +54,7 @@ class _Tape:
             # Its second argument, the value at zero, is one half throughout.
             return self._operands(expr.args[:1], "heaviside")
         if name == "polygamma":
-            return self._operands(expr.args[1:], "digamma")
+            return self._operands(expr.args[1:], ("digamma", "trigamma")[int(expr.args[0])])
         name = _FUNCTIONS.get(name, name)
         if name not in CODE:
             raise formula.FormulaError(f"a tie can't use {name}(); it can use {', '.join(CODE)}")
@@ -133,7 +133,9 @@ def compile_ties(formulas: Mapping[str, str], parameters: Sequence[str]) -> Ties
 
 
 def _append(tape: _Tape, expr: sympy.Basic, name: str) -> None:
-    depth = tape.add(expr)
+    from xfit.formula_functions import written_out
+
+    depth = tape.add(written_out(expr))
     if depth > STACK:
         raise formula.FormulaError(
             f"the tie of {name} is nested too deeply ({depth} operands at once, {STACK} are possible)"

@@ -7,7 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xfit.compile.special import digamma, power
+from xfit.compile.besselfunctions import besselj0, besselj1, jinc, jinc_prime
+from xfit.compile.errorfunctions import erfcx, erfcx_prime
+from xfit.compile.faddeeva import wofz
+from xfit.compile.gammafunctions import digamma, trigamma
+from xfit.compile.special import power
 from xfit.kernels.jit import inlined, inner
 
 #: Operations of the stack machine: without operand, of one, of two, of three.
@@ -33,12 +37,25 @@ OPERATIONS = tuple(
         "gamma",
         "loggamma",
         "digamma",
+        "trigamma",
+        "erfcx",
+        "erfcx_prime",
+        "besselj0",
+        "besselj1",
+        "jinc",
+        "jinc_prime",
         "sign",
         "heaviside",
         "add",
         "mul",
         "pow",
         "atan2",
+        "wofz_real",
+        "wofz_imag",
+        "wofz_prime_real",
+        "wofz_prime_imag",
+        "wofz_second_real",
+        "wofz_second_imag",
         "min",
         "max",
         "lt",
@@ -56,7 +73,9 @@ _SELECT = CODE["select"]
 _CONST, _LOAD = CODE["const"], CODE["load"]
 _EXP, _LOG, _SQRT, _ABS, _SIN, _COS, _TAN = (CODE[n] for n in ("exp", "log", "sqrt", "abs", "sin", "cos", "tan"))
 _ASIN, _ACOS, _ATAN, _SINH, _COSH, _TANH = (CODE[n] for n in ("asin", "acos", "atan", "sinh", "cosh", "tanh"))
-_DIGAMMA = CODE["digamma"]
+_DIGAMMA, _TRIGAMMA, _ERFCX, _ERFCX_PRIME = (CODE[n] for n in ("digamma", "trigamma", "erfcx", "erfcx_prime"))
+_BESSELJ0, _BESSELJ1, _JINC, _JINC_PRIME = (CODE[n] for n in ("besselj0", "besselj1", "jinc", "jinc_prime"))
+_WOFZ, _LAST_WOFZ = CODE["wofz_real"], CODE["wofz_second_imag"]
 _ERF, _ERFC, _GAMMA, _LGAMMA, _SIGN = (CODE[n] for n in ("erf", "erfc", "gamma", "loggamma", "sign"))
 _ADD, _MUL, _POW, _ATAN2, _MIN, _MAX = (CODE[n] for n in ("add", "mul", "pow", "atan2", "min", "max"))
 _LT, _LE, _GT, _GE, _EQ = (CODE[n] for n in ("lt", "le", "gt", "ge", "eq"))
@@ -133,6 +152,20 @@ def _unary(code: int, a: float) -> float:
         return math.lgamma(a)
     if code == _DIGAMMA:
         return digamma(a)
+    if code == _TRIGAMMA:
+        return trigamma(a)
+    if code == _ERFCX:
+        return erfcx(a)
+    if code == _ERFCX_PRIME:
+        return erfcx_prime(a)
+    if code == _BESSELJ0:
+        return besselj0(a)
+    if code == _BESSELJ1:
+        return besselj1(a)
+    if code == _JINC:
+        return jinc(a)
+    if code == _JINC_PRIME:
+        return jinc_prime(a)
     if code == _SIGN:
         return np.sign(a)
     return 0.5 * np.sign(a) + 0.5
@@ -149,6 +182,8 @@ def _binary(code: int, a: float, b: float) -> float:
         return power(a, b)
     if code == _ATAN2:
         return math.atan2(a, b)
+    if code >= _WOFZ and code <= _LAST_WOFZ:
+        return wofz(a, b)[code - _WOFZ]
     if code == _MIN:
         return min(a, b)
     if code == _MAX:

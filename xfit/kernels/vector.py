@@ -141,6 +141,8 @@ for _function, _emit in (
     (operator.rshift, lambda b, x, y: b.ashr(x, y)),
 ):
     _operator(_function, INTEGERS, INTEGERS, _emit)
+for _function, _predicate in ((operator.eq, "=="), (operator.ne, "!=")):
+    _operator(_function, INTEGERS, CONDITIONS, lambda b, x, y, p=_predicate: b.icmp_signed(p, x, y))
 for _function, _emit in (
     (operator.and_, lambda b, x, y: b.and_(x, y)),
     (operator.or_, lambda b, x, y: b.or_(x, y)),
@@ -329,7 +331,7 @@ def _vector_intrinsic(name: str) -> Any:
     return function
 
 
-_sqrt, _fabs, _floor = (_vector_intrinsic(f"llvm.{name}") for name in ("sqrt", "fabs", "floor"))
+_sqrt, _fabs, _floor, _rint = (_vector_intrinsic(f"llvm.{name}") for name in ("sqrt", "fabs", "floor", "rint"))
 
 
 @overload(math.sqrt, strict=False)
@@ -347,24 +349,14 @@ def _overload_floor(x: Any) -> Any:
     return (lambda x: _floor(x)) if x == REALS else None
 
 
+@overload(np.rint, strict=False)
+def _overload_rint(x: Any) -> Any:
+    return (lambda x: _rint(x)) if x == REALS else None
+
+
 @overload(np.sign, strict=False)
 def _overload_sign(x: Any) -> Any:
     return (lambda x: select(x > 0.0, 1.0, select(x < 0.0, -1.0, x))) if x == REALS else None
-
-
-def one_by_one(function: Any) -> Any:
-    """Let a compiled function of a number work on vectors too, element by element."""
-
-    def stub(x: Any) -> Any:
-        return function(x)
-
-    stub.__doc__ = function.__doc__
-
-    @overload(stub, strict=False)
-    def implement(x: Any) -> Any:
-        return _elementwise(function) if x == REALS else (lambda x: function(x))
-
-    return stub
 
 
 def _elementwise(function: Any) -> Any:
