@@ -36,12 +36,15 @@ class FitOptions:
         Whether errors are scaled by the square root of the reduced chi-squared.
     covariance : bool
         Whether the covariance matrix of every pixel is kept.
+    pairs : tuple of (int, int)
+        Positions of pairs of parameters whose covariance is kept.
     """
 
     tolerance: float = 1e-12
     max_nfev: int | None = None
     scale_covariance: bool = True
     covariance: bool = False
+    pairs: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,15 +57,23 @@ class Columns:
         Number of parameters.
     covariance : bool
         Whether the covariance matrix is at the end.
+    pairs : int
+        Number of pairs of parameters whose covariance is kept.
     """
 
     n: int
     covariance: bool = False
+    pairs: int = 0
+
+    @classmethod
+    def of(cls, n: int, options: FitOptions) -> Columns:
+        """Columns of a fit of ``n`` parameters."""
+        return cls(n, options.covariance, len(options.pairs))
 
     @property
     def total(self) -> int:
         """Length of a packed row."""
-        return 3 * self.n + len(SCALARS) + (self.n**2 if self.covariance else 0)
+        return 3 * self.n + len(SCALARS) + self.pairs + (self.n**2 if self.covariance else 0)
 
     @property
     def slices(self) -> dict[str, slice]:
@@ -70,8 +81,11 @@ class Columns:
         n = self.n
         found = {"value": slice(0, n), "stderr": slice(n, 2 * n), "at_bound": slice(2 * n, 3 * n)}
         found |= {name: slice(3 * n + k, 3 * n + k + 1) for k, name in enumerate(SCALARS)}
+        at = 3 * n + len(SCALARS)
+        if self.pairs:
+            found["pair_covariance"] = slice(at, at + self.pairs)
         if self.covariance:
-            found["covariance"] = slice(3 * n + len(SCALARS), self.total)
+            found["covariance"] = slice(at + self.pairs, self.total)
         return found
 
 
@@ -142,7 +156,7 @@ def fit_block(
     prepare_engine()
     options = options or FitOptions()
     loaded = program.load()
-    columns = Columns(len(settings.start), options.covariance)
+    columns = Columns.of(len(settings.start), options)
     out = np.full((y.shape[0], columns.total), np.nan)
     x = _coordinate_rows(loaded, coordinates, y.shape[1], VECTOR)
     wide = _ALL if where is None else _plain(np.broadcast_to(where, (where.shape[0], y.shape[1])), bool)
@@ -158,6 +172,7 @@ def fit_block(
             _starts(program, settings, start, batch),
             _plain(settings.lower[None]),
             _plain(settings.upper[None]),
+            np.array(options.pairs, np.int64).reshape(-1, 2),
             out[batch],
         )
         for on, pixels in _patterns(settings, active, batch):

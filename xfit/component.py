@@ -132,6 +132,25 @@ class Spec:
         )
 
 
+@dataclass(frozen=True)
+class Derived:
+    """A quantity that follows from a component's parameters.
+
+    Attributes
+    ----------
+    formula : str
+        Of the component's parameters.
+    dimension : mapping of str to float
+        Exponents of the units of the data and coordinates, as for `Parameter`.
+    description : str
+        What it is.
+    """
+
+    formula: str
+    dimension: Mapping[str, float] = field(default_factory=dict, hash=False)
+    description: str = ""
+
+
 class Component:
     """A named function of the signal coordinates.
 
@@ -157,6 +176,8 @@ class Component:
 
     formula: ClassVar[str] = ""
     specs: ClassVar[Mapping[str, Spec]] = {}
+    #: Quantities that follow from the parameters, by name; as attributes they are numbers.
+    derived: ClassVar[Mapping[str, Derived]] = {}
     coordinates: tuple[str, ...] = ("x",)
     #: Name of the parameter that says where the component is, if there is one.
     position: str | tuple[str, ...] | None = None
@@ -285,10 +306,14 @@ class Component:
     def __contains__(self, item: object) -> bool:
         return any(item is parameter or item == key for key, parameter in self._by_name.items())
 
-    def __getattr__(self, name: str) -> Parameter:
+    def __getattr__(self, name: str) -> Any:
         by_name = self.__dict__.get("_by_name", {})
         if name in by_name:
             return by_name[name]
+        if name in type(self).derived:
+            from xfit.derived import value_of
+
+            return value_of(self, name)
         if name.startswith("__"):
             raise AttributeError(name)
         close = difflib.get_close_matches(name, by_name, 1)
@@ -307,7 +332,7 @@ class Component:
         object.__setattr__(self, name, value)
 
     def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *self._by_name]
+        return [*super().__dir__(), *self._by_name, *self.derived]
 
     # --- composition, copies, comparison
 

@@ -21,6 +21,7 @@ from xfit.axes import Axes, axes_of, signal_dims
 from xfit.block import Columns, FitOptions, Settings, fit_block
 from xfit.compile.engine import prepare_engine
 from xfit.compile.program import Program
+from xfit.derived import pairs_of
 from xfit.model import Model
 from xfit.result import assemble, check_names
 
@@ -169,7 +170,9 @@ def multifit(
         extra.append(("variance", "", variance))
     if where is not None:
         extra.append(("where", "", where))
-    options = FitOptions(tolerance, max_nfev, scale_covariance, covariance)
+    positions = {name: k for k, name in enumerate(program.parameters)}
+    pairs = () if covariance else tuple((positions[a], positions[b]) for a, b in pairs_of(model))
+    options = FitOptions(tolerance, max_nfev, scale_covariance, covariance, pairs)
     recipe = Recipe(
         program,
         settings,
@@ -214,7 +217,7 @@ def _run(da: xr.DataArray, axes: Axes, recipe: Recipe, extra: list[xr.DataArray]
 def _fit_in_memory(data: xr.DataArray, axes: Axes, recipe: Recipe, extra: list[xr.DataArray]) -> np.ndarray:
     """Fit NumPy data block by block on all cores."""
     prepare_engine()
-    columns = Columns(len(recipe.settings.start), recipe.options.covariance)
+    columns = Columns.of(len(recipe.settings.start), recipe.options)
     packed = np.empty((*(data.sizes[d] for d in axes.navigation), columns.total))
     sizes = _navigation_chunks(data, axes)
     ranges = [[slice(first, first + sizes[d]) for first in range(0, data.sizes[d], sizes[d])] for d in axes.navigation]
@@ -267,7 +270,7 @@ def _graph(data: xr.DataArray, axes: Axes, recipe: Recipe, extra: list[xr.DataAr
     for array in extra:
         chunks = {d: data.chunksizes[d] for d in array.dims}
         arguments += [array.chunk(chunks).data, [letters[d] for d in array.dims]]
-    columns = Columns(len(recipe.settings.start), recipe.options.covariance)
+    columns = Columns.of(len(recipe.settings.start), recipe.options)
     navigation = [letters[d] for d in axes.navigation]
     return dask.array.blockwise(
         _fit_chunk,

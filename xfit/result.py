@@ -15,9 +15,10 @@ from xfit.axes import Axes
 from xfit.block import Columns, FitOptions, Settings
 from xfit.compile.program import Program
 from xfit.curves import model_curves
+from xfit.derived import derived_error, derived_map, derived_names, label_of
 from xfit.kernels.status import DESCRIPTIONS, MEANINGS
 from xfit.model import Model
-from xfit.units import parameter_units
+from xfit.units import derived_units, parameter_units
 
 #: Version of the schema; a reader refuses newer ones.
 SCHEMA_VERSION = 1
@@ -27,6 +28,7 @@ _LONG_NAMES = {
     "stderr": "standard error",
     "at_bound": "whether the value lies at a bound",
     "covariance": "covariance of the parameters",
+    "pair_covariance": "covariance of two parameters of a component",
     "chisq": "weighted sum of squared residuals",
     "red_chisq": "reduced chi-squared",
     "loss": "loss at the solution",
@@ -45,7 +47,7 @@ def check_names(da: xr.DataArray) -> None:
     ValueError
         Naming them.
     """
-    reserved = {*_LONG_NAMES, "param", "param_", "component", "parameter", "units", "free", "channel_width"}
+    reserved = {*_LONG_NAMES, "param", "param_", "pair", "component", "parameter", "units", "free", "channel_width"}
     taken = sorted({str(name) for name in (*da.dims, *da.coords)} & reserved)
     if taken:
         raise ValueError(
@@ -80,8 +82,8 @@ def assemble(
     Dataset
         In the schema of the documentation's page "The result".
     """
-    columns = Columns(len(settings.start), options.covariance)
-    variables = {name: _variable(packed, name, part, axes, columns.n) for name, part in columns.slices.items()}
+    columns = Columns.of(len(settings.start), options)
+    variables = {name: _variable(packed, name, part, axes, columns) for name, part in columns.slices.items()}
     coords: dict[Hashable, Any] = {
         name: c for name, c in da.coords.items() if set(c.dims) <= set(axes.navigation) or set(c.dims) <= set(axes.dims)
     }
@@ -92,12 +94,16 @@ def assemble(
         coords["channel_width"] = (axes.dims, axes.width.reshape(axes.shape), {"long_name": "channel width"})
     free = settings.free & settings.active[program.load().component_of]
     coords |= _parameter_coords(da, model, program, free, axes)
+    if options.pairs:
+        labels = [label_of((program.parameters[a], program.parameters[b])) for a, b in options.pairs]
+        coords["pair"] = ("pair", np.array(labels, object))
     if options.covariance:
         coords["param_"] = ("param_", np.array(program.parameters, object))
     attrs = {
         "title": f"fit of {da.name}" if da.name is not None else "fit",
         "xfit_schema": SCHEMA_VERSION,
         "xfit_version": __version__,
+        "xfit_derived_units": json.dumps(derived_units(model, da, axes), ensure_ascii=False),
         "xfit_signal_dims": json.dumps([str(d) for d in axes.dims]),
         "xfit_binned": int(axes.width is not None),
         "xfit_scale_covariance": int(options.scale_covariance),
@@ -111,13 +117,16 @@ def assemble(
     return result
 
 
-def _variable(packed: Any, name: str, part: slice, axes: Axes, n: int) -> xr.Variable:
+def _variable(packed: Any, name: str, part: slice, axes: Axes, columns: Columns) -> xr.Variable:
     """One variable of the schema out of the packed rows."""
+    n = columns.n
     tail: dict[str, int] = {}
     if name in ("value", "stderr", "at_bound"):
         tail = {"param": n}
     elif name == "covariance":
         tail = {"param": n, "param_": n}
+    elif name == "pair_covariance":
+        tail = {"pair": columns.pairs}
     dtype = np.dtype(_INTEGERS.get(name, np.float64))
     attrs: dict[str, Any] = {"long_name": _LONG_NAMES[name]}
     if name == "status":
@@ -222,29 +231,35 @@ class FitResult:
         return xr.Dataset({name: self[name] for name in names})
 
     def __getitem__(self, name: str) -> xr.DataArray:
-        """Map of one parameter, with its units and a long name.
+        """Map of one parameter or derived quantity, with its units and a long name.
 
         Parameters
         ----------
         name : str
-            Full name, such as ``"Fe.centre"``.
+            Full name, such as ``"Fe.centre"`` or, of a quantity that follows from parameters, ``"Fe.fwhm"``.
 
         Raises
         ------
         KeyError
-            Where there is no such parameter; lists those that there are.
+            Where there is no such parameter or quantity; lists those that there are.
         """
         return self._map("value", name, "{component} {parameter}")
 
     def stderr(self, name: str) -> xr.DataArray:
-        """Map of the standard error of one parameter."""
+        """Map of the standard error of one parameter or derived quantity."""
         return self._map("stderr", name, "standard error of {component} {parameter}")
 
     def _map(self, variable: str, name: str, long_name: str) -> xr.DataArray:
         ds = self._require()
         known = [str(value) for value in ds["param"].values]
+        if name not in known and name in (derived := list(derived_names(self.model))):
+            component, _, quantity = name.rpartition(".")
+            array = (derived_map if variable == "value" else derived_error)(ds, self.model, name).rename(name)
+            units = json.loads(ds.attrs.get("xfit_derived_units", "{}")).get(name, "")
+            array.attrs = {"long_name": long_name.format(component=component, parameter=quantity), "units": units}
+            return array
         if name not in known:
-            raise KeyError(f"no parameter {name!r}; the result has {known}")
+            raise KeyError(f"no parameter {name!r}; the result has {known} and, from these, {derived}")
         array = ds[variable].isel(param=known.index(name))
         words = {key: str(array.coords[key].values) for key in ("component", "parameter", "units")}
         array = array.drop_vars(["param", "component", "parameter", "units", "free"]).rename(name)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import xarray as xr
 
 from xfit.axes import Axes, coordinate
+from xfit.component import Component
 from xfit.model import Model
 
 
@@ -27,22 +28,39 @@ def parameter_units(model: Model, da: xr.DataArray, axes: Axes) -> list[str]:
     list of str
         In the engine's order; empty where unknown or dimensionless.
     """
+    composed = _composer(model, da, axes)
+    return [
+        parameter.units if parameter.units is not None else composed(component, parameter.dimension or {})
+        for component in model
+        for parameter in component.parameters
+    ]
+
+
+def derived_units(model: Model, da: xr.DataArray, axes: Axes) -> dict[str, str]:
+    """Units of every derived quantity of a model fitted to data, by full name."""
+    composed = _composer(model, da, axes)
+    return {
+        f"{component.name}.{name}": composed(component, quantity.dimension)
+        for component in model
+        for name, quantity in component.derived.items()
+    }
+
+
+def _composer(model: Model, da: xr.DataArray, axes: Axes) -> Callable[[Component, Mapping[str, float]], str]:
+    """Return a function that says which unit powers of the data's and the coordinates' units make."""
     known = {"data": str(da.attrs.get("units", ""))}
     for name in {name for component in model for name in component.coordinates}:
         known[name] = str(coordinate(da, axes.dims, name).attrs.get("units", ""))
-    found = []
-    for component in model:
-        for parameter in component.parameters:
-            if parameter.units is not None:
-                found.append(parameter.units)
-                continue
-            exponents = dict(parameter.dimension or {})
-            if axes.width is not None and exponents.get("data"):
-                # Binned data are the model times the channel width.
-                for name in component.coordinates:
-                    exponents[name] = exponents.get(name, 0) - exponents["data"]
-            found.append(_compose(exponents, known))
-    return found
+
+    def composed(component: Component, dimension: Mapping[str, float]) -> str:
+        exponents = dict(dimension)
+        if axes.width is not None and exponents.get("data"):
+            # Binned data are the model times the channel width.
+            for name in component.coordinates:
+                exponents[name] = exponents.get(name, 0) - exponents["data"]
+        return _compose(exponents, known)
+
+    return composed
 
 
 def _compose(exponents: Mapping[str, float], known: Mapping[str, str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from xfit.component import Component, FormulaKernel, Spec
+from xfit.component import Component, Derived, FormulaKernel, Spec
 
 _X = {"x": 1.0}
 _Y = {"y": 1.0}
@@ -45,6 +45,12 @@ class Gaussian2D(Component):
         "centre_y": Spec(0.0, dimension=_Y, description="position of the maximum along y"),
         "sigma_x": Spec(1.0, min=0.0, dimension=_X, description="standard deviation along x"),
         "sigma_y": Spec(1.0, min=0.0, dimension=_Y, description="standard deviation along y"),
+    }
+
+    derived = {
+        "fwhm_x": Derived("2*sqrt(2*log(2))*sigma_x", _X, "full width at half maximum along x"),
+        "fwhm_y": Derived("2*sqrt(2*log(2))*sigma_y", _Y, "full width at half maximum along y"),
+        "height": Derived("A/(2*pi*sigma_x*sigma_y)", {"data": 1.0}, "height"),
     }
 
     def __init__(self, add_rotation: bool = False, name: str | None = None, **values: Any) -> None:

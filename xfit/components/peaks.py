@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from xfit.component import Component, Spec
+from xfit.component import Component, Derived, Spec
 
 _AREA = {"data": 1.0, "x": 1.0}
 _DATA = {"data": 1.0}
 _X = {"x": 1.0}
+
+_FWHM = "full width at half maximum"
 
 
 class Gaussian(Component):
@@ -35,6 +37,10 @@ class Gaussian(Component):
         "A": Spec(1.0, min=0.0, linear=True, dimension=_AREA, description="area"),
         "centre": Spec(0.0, dimension=_X, description="position of the maximum"),
         "sigma": Spec(1.0, min=0.0, dimension=_X, description="standard deviation"),
+    }
+    derived = {
+        "fwhm": Derived("2*sqrt(2*log(2))*sigma", _X, _FWHM),
+        "height": Derived("A/(sigma*sqrt(2*pi))", _DATA, "height"),
     }
     position = "centre"
 
@@ -66,6 +72,10 @@ class GaussianHF(Component):
         "fwhm": Spec(1.0, min=0.0, dimension=_X, description="full width at half maximum"),
         "height": Spec(1.0, min=0.0, linear=True, dimension=_DATA, description="height"),
     }
+    derived = {
+        "sigma": Derived("fwhm/(2*sqrt(2*log(2)))", _X, "standard deviation"),
+        "area": Derived("height*fwhm*sqrt(pi/log(2))/2", _AREA, "area"),
+    }
     position = "centre"
 
 
@@ -95,5 +105,9 @@ class Lorentzian(Component):
         "A": Spec(1.0, min=0.0, linear=True, dimension=_AREA, description="area"),
         "centre": Spec(0.0, dimension=_X, description="position of the maximum"),
         "gamma": Spec(1.0, dimension=_X, description="half width at half maximum"),
+    }
+    derived = {
+        "fwhm": Derived("2*abs(gamma)", _X, _FWHM),
+        "height": Derived("A/(pi*gamma)", _DATA, "height"),
     }
     position = "centre"

@@ -80,7 +80,7 @@ def fit_singly(
         outcome = _minimise(structure, ties, x, spectrum, start, count, limits, ws)
         write(outcome, structure, count, ws, block.out[i])
         if outcome.status == CONVERGED:
-            finish(structure, ties, x, spectrum, outcome, count, limits, ws, buffer.spread, block.out[i])
+            finish(structure, ties, x, spectrum, outcome, count, block.pairs, limits, ws, buffer.spread, block.out[i])
 
 
 def fit_pixels(
@@ -125,7 +125,7 @@ def fit_pixels(
     buffer = Buffer(np.zeros(x.shape[1]), np.zeros(x.shape[1]), np.empty((n, max(count, 1))))
     left = pixels
     if side_by_side.address.size:
-        lanes = lanes_of(side_by_side, ties, block, code, ws, constants_hold)
+        lanes = lanes_of(side_by_side, ties, block, free, code, ws, constants_hold)
         left = np.empty_like(pixels)
         number = fit_side_by_side(
             structure, side_by_side, ties, x, block, free, pixels, limits, buffer, ws, lanes, left

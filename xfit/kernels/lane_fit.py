@@ -25,7 +25,7 @@ from xfit.kernels.lane_lm import (
 from xfit.kernels.lane_steps import LaneSteps, errors_of_lanes
 from xfit.kernels.layout import LANE_PITCH, LANES, LINEAR
 from xfit.kernels.lm import EPS, PATIENCE, Outcome, Workspace
-from xfit.kernels.pixel import Block, Buffer, Limits, finish, prepare, write
+from xfit.kernels.pixel import SCALARS, Block, Buffer, Limits, finish, prepare, write
 from xfit.kernels.status import CONVERGED
 from xfit.kernels.steps import scale_of
 from xfit.kernels.ties import Ties
@@ -39,6 +39,12 @@ class LaneFit(NamedTuple):
     ----------
     errors, well : float64 (count * LANES,), float64 (LANES,)
         Standard errors, and whether they could be computed.
+    pairs : int64 (any, 2)
+        Pairs of free parameters, by their positions among these, whose covariance is kept.
+    place : int64 (as many,)
+        Where in a packed row each goes.
+    covariances : float64 (as many * LANES,)
+        Their covariances.
     whole : bool (LANES,)
         Lanes whose factors in ``spectra.m`` are all one.
     pixel : int64 (LANES,)
@@ -50,12 +56,21 @@ class LaneFit(NamedTuple):
     spectra: Spectra
     errors: np.ndarray
     well: np.ndarray
+    pairs: np.ndarray
+    place: np.ndarray
+    covariances: np.ndarray
     whole: np.ndarray
     pixel: np.ndarray
 
 
 def lanes_of(
-    structure: Structure, ties: Ties, block: Block, code: np.ndarray, ws: Workspace, constants_hold: bool
+    structure: Structure,
+    ties: Ties,
+    block: Block,
+    free: np.ndarray,
+    code: np.ndarray,
+    ws: Workspace,
+    constants_hold: bool,
 ) -> LaneFit:
     """Allocate the state of eight pixels.
 
@@ -99,8 +114,19 @@ def lanes_of(
     plain = block.variance.size == 0 and block.width.size == 0 and block.where.size == 0
     spectra = Spectra(vectors(channels), vectors(channels), channels, plain)
     spectra.m[:] = 1.0
+    kept = np.flatnonzero(np.isin(block.pairs, free).all(axis=1))
+    pairs = np.searchsorted(free, block.pairs[kept]).astype(np.int64).reshape(-1, 2)
     return LaneFit(
-        lanes, steps, spectra, vectors(count), vectors(1), np.full(LANES, plain), np.full(LANES, -1, np.int64)
+        lanes,
+        steps,
+        spectra,
+        vectors(count),
+        vectors(1),
+        pairs,
+        3 * n + len(SCALARS) + kept,
+        vectors(len(kept)),
+        np.full(LANES, plain),
+        np.full(LANES, -1, np.int64),
     )
 
 
@@ -158,7 +184,7 @@ def _errors_with_care(
             ws.gram[a, b] = lf.steps.gram[at(a, b) * LANES + lane]
     scale_of(ws.gram, count, ws.norm)
     spectrum = Spectrum(buffer.weighted, buffer.factor, plain, used, block.y.shape[1])
-    finish(structure, ties, x, spectrum, outcome, count, limits, ws, buffer.spread, block.out[i])
+    finish(structure, ties, x, spectrum, outcome, count, block.pairs, limits, ws, buffer.spread, block.out[i])
 
 
 @inlined_sums
@@ -167,7 +193,9 @@ def _errors(count: int, scaled: bool, lf: LaneFit) -> None:
     degrees = load(lf.lanes.known, DEGREES)
     scale = select(degrees > 0.0, load(lf.lanes.known, CHISQ) / degrees, math.nan)
     scale = scale if scaled else reals(1.0)
-    ok = errors_of_lanes(lf.lanes.q, lf.lanes.rows, lf.lanes.all_, count, scale, lf.steps, lf.errors)
+    ok = errors_of_lanes(
+        lf.lanes.q, lf.lanes.rows, lf.lanes.all_, count, scale, lf.steps, lf.errors, lf.pairs, lf.covariances
+    )
     store(lf.well, 0, select(ok, 1.0, 0.0))
 
 
@@ -229,6 +257,8 @@ def fit_side_by_side(
                     if simple and lf.well[lane] != 0.0:
                         for j in range(count):
                             block.out[i, n + free[j]] = lf.errors[j * LANES + lane]
+                        for k in range(lf.place.size):
+                            block.out[i, lf.place[k]] = lf.covariances[k * LANES + lane]
                     else:
                         _errors_with_care(structure, ties, x, block, i, lane, free, outcome, limits, buffer, ws, lf)
                 elif known[LOST * LANES + lane] != 0.0:

@@ -311,7 +311,15 @@ def _transform(gram: np.ndarray, take: Any, trial: np.ndarray, rows: np.ndarray,
 
 @inlined_sums
 def errors_of_lanes(
-    q: np.ndarray, rows: np.ndarray, all_: np.ndarray, count: int, variance: Any, ls: LaneSteps, out: np.ndarray
+    q: np.ndarray,
+    rows: np.ndarray,
+    all_: np.ndarray,
+    count: int,
+    variance: Any,
+    ls: LaneSteps,
+    out: np.ndarray,
+    pairs: np.ndarray,
+    covariances: np.ndarray,
 ) -> Any:
     """Standard errors of the free parameters at ``q``, NaN on bounds; return where the problem is well-conditioned.
 
@@ -321,24 +329,43 @@ def errors_of_lanes(
         Variance of data of unit weight.
     out : float64 (count * LANES,)
         Filled.
+    pairs : int64 (any, 2)
+        Pairs of free parameters whose covariances are wanted.
+    covariances : float64 (as many * LANES,)
+        Filled; NaN where one of the two is on a bound.
     """
     for j in range(count):
         value = load(q, rows[j])
         held = (value <= load(ls.lower, j)) | (value >= load(ls.upper, j))
         store(ls.scale, j, select(held, 0.0, load(ls.inverse, j)))
     ok = _factorise(ls.gram, all_, count, 0.0, ls.weight, ls.scale, ls.factor)
+    _invert(count, ls)
     for j in range(count):
-        # Column j of the inverse factor; its squares add up to the variance of parameter j.
-        column = load(ls.factor, at(j, j))
-        store(ls.solution, j, column)
-        sum_ = square(column)
+        store(out, j, math.sqrt(_covariance(j, j, count, variance, ls)))
+    for pair in range(pairs.shape[0]):
+        store(covariances, pair, _covariance(pairs[pair, 0], pairs[pair, 1], count, variance, ls))
+    return ok
+
+
+@inlined_sums
+def _invert(count: int, ls: LaneSteps) -> None:
+    """Replace the Cholesky factors by their inverses, column by column; the diagonals are that already."""
+    for j in range(count):
+        store(ls.solution, j, load(ls.factor, at(j, j)))
         for k in range(j + 1, count):
             total = reals(0.0)
             for m in range(j, k):
                 total -= load(ls.factor, at(k, m)) * load(ls.solution, m)
-            column = total * load(ls.factor, at(k, k))
-            store(ls.solution, k, column)
-            sum_ += square(column)
-        scale = load(ls.scale, j)
-        store(out, j, select(scale == 0.0, math.nan, math.sqrt(sum_ * variance) * scale))
-    return ok
+            store(ls.solution, k, total * load(ls.factor, at(k, k)))
+        for k in range(j + 1, count):
+            store(ls.factor, at(k, j), load(ls.solution, k))
+
+
+@inlined_sums
+def _covariance(i: int, j: int, count: int, variance: Any, ls: LaneSteps) -> Any:
+    """Covariance of two parameters from the inverse factors; NaN where one is held."""
+    total = reals(0.0)
+    for k in range(max(i, j), count):
+        total += load(ls.factor, at(k, i)) * load(ls.factor, at(k, j))
+    scale = load(ls.scale, i) * load(ls.scale, j)
+    return select(scale == 0.0, math.nan, total * variance * scale)

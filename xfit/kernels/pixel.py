@@ -35,6 +35,8 @@ class Block(NamedTuple):
         Channel widths.
     start, lower, upper : float64 (n_pixels or 1, n_parameters)
         Start values (of fixed parameters: their values) and bounds.
+    pairs : int64 (any, 2)
+        Positions of the pairs of parameters whose covariance is kept.
     out : float64 (n_pixels, n_columns)
         Packed results, written in place; comes filled with NaN.
     """
@@ -46,6 +48,7 @@ class Block(NamedTuple):
     start: np.ndarray
     lower: np.ndarray
     upper: np.ndarray
+    pairs: np.ndarray
     out: np.ndarray
 
 
@@ -153,12 +156,13 @@ def _write_errors(
     outcome: Outcome,
     count: int,
     scale: float,
+    pairs: np.ndarray,
     with_covariance: bool,
     ws: Workspace,
     spread: np.ndarray,
     out: np.ndarray,
 ) -> None:
-    """Write standard errors (and the covariance) of a converged pixel."""
+    """Write standard errors and covariances of a converged pixel."""
     n = ws.q.size
     tie_derivatives(ties, ws.q, ws.derivative, ws.stack)
     used = covariance_root(
@@ -176,8 +180,14 @@ def _write_errors(
         for k in range(used):
             total += square(spread[a, k])
         out[n + a] = math.sqrt(total * scale)
+    at = 3 * n + len(SCALARS)
+    for pair in range(pairs.shape[0]):
+        total = 0.0
+        for k in range(used):
+            total += spread[pairs[pair, 0], k] * spread[pairs[pair, 1], k]
+        out[at + pair] = total * scale
+    at += pairs.shape[0]
     if with_covariance:
-        at = 3 * n + len(SCALARS)
         for a in range(n):
             for b in range(n):
                 total = 0.0
@@ -231,6 +241,7 @@ def finish(
     spectrum: Spectrum,
     outcome: Outcome,
     count: int,
+    pairs: np.ndarray,
     limits: Limits,
     ws: Workspace,
     spread: np.ndarray,
@@ -239,4 +250,4 @@ def finish(
     """Write the errors of a pixel that converged, whose row is written otherwise."""
     _hold_for_errors(count, ws)
     scale = out[3 * ws.q.size + 1] if limits.scale_covariance else 1.0
-    _write_errors(structure, ties, x, spectrum, outcome, count, scale, limits.with_covariance, ws, spread, out)
+    _write_errors(structure, ties, x, spectrum, outcome, count, scale, pairs, limits.with_covariance, ws, spread, out)

@@ -1,0 +1,135 @@
+"""Quantities that follow from a component's parameters, such as a peak's width and height: values and errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xfit import formula
+from xfit.component import Component
+from xfit.model import Model
+
+
+@lru_cache(maxsize=1024)
+def _functions(text: str, names: tuple[str, ...]) -> tuple[Callable[..., Any], tuple[Callable[..., Any], ...]]:
+    """Return a formula and its derivatives as functions of arrays.
+
+    The formulas are those of component classes, never texts of a file.
+    """
+    import sympy
+
+    expr = formula.parse(text)
+    symbols = [formula.symbol(name) for name in names]
+    derivatives = (formula.derivative(expr, name) for name in names)
+    return sympy.lambdify(symbols, expr, "numpy"), tuple(sympy.lambdify(symbols, d, "numpy") for d in derivatives)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Parameters that a formula is of."""
+    return formula.names(text)
+
+
+def value_of(component: Component, name: str) -> float:
+    """Value of a derived quantity at a component's present parameters."""
+    text = component.derived[name].formula
+    names = _names(text)
+    with np.errstate(all="ignore"):
+        return float(_functions(text, names)[0](*(np.float64(component[key].value) for key in names)))
+
+
+def pairs_of(model: Model) -> list[tuple[str, str]]:
+    """Pairs of parameters, by full name, whose covariances errors of derived quantities need."""
+    found = (
+        (f"{component.name}.{a}", f"{component.name}.{b}")
+        for component in model
+        for quantity in component.derived.values()
+        for a, b in combinations(_names(quantity.formula), 2)
+    )
+    return list(dict.fromkeys(found))
+
+
+def label_of(pair: tuple[str, str]) -> str:
+    """Name a pair along the result's dimension ``pair``."""
+    return ", ".join(pair)
+
+
+def derived_names(model: Model) -> Iterator[str]:
+    """Full names of all derived quantities of a model."""
+    return (f"{component.name}.{name}" for component in model for name in component.derived)
+
+
+def derived_map(result: xr.Dataset, model: Model, name: str) -> xr.DataArray:
+    """Map of a derived quantity.
+
+    Parameters
+    ----------
+    result : Dataset
+        The result of a fit of ``model``.
+    name : str
+        Full name, such as ``"Fe.fwhm"``.
+
+    Returns
+    -------
+    DataArray
+        Over the navigation dimensions.
+    """
+    component, quantity = _split(model, name)
+    names = _names(quantity.formula)
+    values = [_of(result, "value", f"{component.name}.{key}") for key in names]
+    return _functions(quantity.formula, names)[0](*values)
+
+
+def derived_error(result: xr.Dataset, model: Model, name: str) -> xr.DataArray:
+    """Map of the standard error of a derived quantity, by linear propagation.
+
+    What is fixed or held at a bound adds nothing; where that is all, the error is NaN.
+
+    Parameters
+    ----------
+    result, model, name
+        As for `derived_map`.
+
+    Returns
+    -------
+    DataArray
+        Over the navigation dimensions.
+    """
+    component, quantity = _split(model, name)
+    names = _names(quantity.formula)
+    full = [f"{component.name}.{key}" for key in names]
+    values = [_of(result, "value", each) for each in full]
+    slopes = [slope(*values) for slope in _functions(quantity.formula, names)[1]]
+    errors = [_of(result, "stderr", each) for each in full]
+    variance = sum((slope * error.fillna(0.0)) ** 2 for slope, error in zip(slopes, errors, strict=True))
+    for a, b in combinations(range(len(names)), 2):
+        variance = variance + 2 * slopes[a] * slopes[b] * _covariance(result, full[a], full[b]).fillna(0.0)
+    known = sum(error.notnull() for error in errors) > 0
+    # Rounding may leave a variance that is next to nothing below zero.
+    return np.sqrt(variance.clip(min=0.0)).where(known)
+
+
+def _split(model: Model, name: str) -> tuple[Component, Any]:
+    component, _, key = name.rpartition(".")
+    return model[component], model[component].derived[key]
+
+
+def _of(result: xr.Dataset, variable: str, name: str) -> xr.DataArray:
+    """Map of a parameter without the coordinates that belong to parameters."""
+    known = [str(each) for each in result["param"].values]
+    array = result[variable].isel(param=known.index(name))
+    return array.drop_vars(["param", "component", "parameter", "units", "free"])
+
+
+def _covariance(result: xr.Dataset, one: str, other: str) -> xr.DataArray:
+    """Map of the covariance of two parameters."""
+    known = [str(each) for each in result["param"].values]
+    if "covariance" in result:
+        array = result["covariance"].isel(param=known.index(one), param_=known.index(other))
+        return array.drop_vars(["param", "param_", "component", "parameter", "units", "free"])
+    labels = [str(each) for each in result["pair"].values]
+    return result["pair_covariance"].isel(pair=labels.index(label_of((one, other)))).drop_vars("pair")
