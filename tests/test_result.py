@@ -199,8 +199,8 @@ def test_map_of_one_parameter(fit):
 
 
 def test_a_parameter_that_is_not_there(fit):
-    with pytest.raises(KeyError, match=r"no parameter 'left.height'.*left\.sigma"):
-        fit.fit["left.height"]
+    with pytest.raises(KeyError, match=r"no parameter 'left.width'.*left\.sigma"):
+        fit.fit["left.width"]
     with pytest.raises(KeyError, match="no parameter 'A'"):
         fit.fit.stderr("A")
 

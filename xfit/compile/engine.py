@@ -17,8 +17,8 @@ from xfit.compile.ties import compile_ties
 from xfit.kernels.evaluate import Structure, aligned_rows, evaluate_pixels
 from xfit.kernels.fit import fit_singly
 from xfit.kernels.lane_fit import fit_side_by_side, lanes_of
-from xfit.kernels.lm import workspace
 from xfit.kernels.pixel import Block, Buffer, Limits
+from xfit.kernels.workspace import workspace
 
 _ready = threading.Lock()
 _is_ready = False

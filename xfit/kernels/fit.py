@@ -9,10 +9,11 @@ import numpy as np
 from xfit.kernels.evaluate import Spectrum, Structure
 from xfit.kernels.jit import entry, inlined
 from xfit.kernels.lane_fit import fit_side_by_side, lanes_of
-from xfit.kernels.lm import RADII, Outcome, Workspace, minimise_from, workspace
+from xfit.kernels.lm import RADII, minimise_from
 from xfit.kernels.pixel import Block, Buffer, Limits, begin, finish, prepare, row_of, write
 from xfit.kernels.status import CONVERGED, MAX_NFEV, NONFINITE_MODEL
 from xfit.kernels.ties import Ties, apply_ties
+from xfit.kernels.workspace import Outcome, Workspace, workspace
 
 
 @inlined

@@ -24,12 +24,13 @@ from xfit.kernels.lane_lm import (
 )
 from xfit.kernels.lane_steps import LaneSteps, errors_of_lanes
 from xfit.kernels.layout import LANE_PITCH, LANES, LINEAR
-from xfit.kernels.lm import EPS, PATIENCE, Outcome, Workspace
+from xfit.kernels.lm import EPS, PATIENCE
 from xfit.kernels.pixel import SCALARS, Block, Buffer, Limits, finish, prepare, write
 from xfit.kernels.status import CONVERGED
 from xfit.kernels.steps import scale_of
 from xfit.kernels.ties import Ties
 from xfit.kernels.vector import load, reals, select, store
+from xfit.kernels.workspace import Outcome, Workspace
 
 
 class LaneFit(NamedTuple):

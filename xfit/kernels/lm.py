@@ -3,7 +3,7 @@
 The method is More's trust region (Lecture Notes in Mathematics 630, 105 (1978), doi:10.1007/BFb0067700): a full
 Gauss-Newton step where it stays inside the region, else one damped until it does, lengths being measured in units of the
 running maximum of the column norms. Bounds are an active set inside each step. A fit that takes long is in a narrow curved
-valley: from then on steps are bent by their geodesic acceleration (Transtrum and Sethna, arXiv:1201.5885). It stops
+valley: from then on steps are bent by their geodesic acceleration (`xfit.kernels.valley`). It stops
 where the estimated distance to the minimum, the decrease of the sum of squares that a Gauss-Newton step promises, is a
 small fraction of the residual variance; that last step is taken without another evaluation, and counts with the rate
 at which the distance fell before.
@@ -12,7 +12,6 @@ at which the distance fell before.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 
@@ -20,14 +19,10 @@ from xfit.compile.special import square
 from xfit.kernels.evaluate import (
     Spectrum,
     Structure,
-    aligned_rows,
-    deviation_tile,
     gram_at,
-    jacobian_at,
     sum_of_squares,
 )
 from xfit.kernels.jit import inlined, inner
-from xfit.kernels.layout import TILE
 from xfit.kernels.relax import EVALUATE, UNCHANGED, relax
 from xfit.kernels.status import CONVERGED, MAX_NFEV, NONFINITE_MODEL, SINGULAR
 from xfit.kernels.steps import (
@@ -40,11 +35,10 @@ from xfit.kernels.steps import (
     bounded_step,
     predicted_decrease,
     scale_of,
-    solve_cholesky,
-    solve_triangular,
-    triangularise,
 )
-from xfit.kernels.ties import STACK, Ties, apply_ties
+from xfit.kernels.ties import Ties, apply_ties
+from xfit.kernels.valley import bend_step
+from xfit.kernels.workspace import Outcome, Workspace, factorise, length_of
 
 #: First radius of the trust region of each attempt, in units of the start's length. A fit that fails is tried again
 #: with shorter first steps.
@@ -53,80 +47,7 @@ RADII = (1.0, 0.1)
 #: Model evaluations after which steps follow the valley's curvature, which costs two more evaluations each.
 PATIENCE = 20
 
-#: Fraction of a step at which the curvature along it is measured.
-_PROBE = 0.1
-
 EPS = 2.220446049250313e-16
-
-
-class Workspace(NamedTuple):
-    """Scratch of one engine call; see `workspace` for the shapes."""
-
-    q: np.ndarray
-    trial: np.ndarray
-    theta: np.ndarray
-    lower: np.ndarray
-    upper: np.ndarray
-    rows: np.ndarray
-    gram: np.ndarray
-    gram_trial: np.ndarray
-    norm_trial: np.ndarray
-    theta_trial: np.ndarray
-    state_trial: np.ndarray
-    code: np.ndarray
-    norm: np.ndarray
-    weight: np.ndarray
-    state: np.ndarray
-    chosen: np.ndarray
-    step: np.ndarray
-    work: np.ndarray
-    tile: np.ndarray
-    jacobian: np.ndarray
-    curve: np.ndarray
-    bend: np.ndarray
-    derivative: np.ndarray
-    stack: np.ndarray
-    best: np.ndarray
-
-
-class Outcome(NamedTuple):
-    """How the fit of one pixel ended."""
-
-    status: int
-    chisq: float
-    nfev: int
-    by_qr: bool
-
-
-def workspace(n_parameters: int, count: int, n_channels: int, n_derivatives: int) -> Workspace:
-    """Allocate what one engine call needs, for every pixel that it fits."""
-    return Workspace(
-        np.empty(n_parameters),
-        np.empty(n_parameters),
-        np.empty(count),
-        np.empty(count),
-        np.empty(count),
-        np.empty(count + 4, np.int64),
-        np.empty((count + 1, count + 1)),
-        np.empty((count + 1, count + 1)),
-        np.empty(count),
-        np.empty(count),
-        np.empty(count, np.int64),
-        np.empty(count, np.int64),
-        np.empty(count),
-        np.empty(count),
-        np.empty(count, np.int64),
-        np.empty(count, np.int64),
-        np.empty(count),
-        np.empty((count + 1, max(2 * count, count + 1))),
-        aligned_rows(n_parameters + 1),
-        np.empty((count + 1, n_channels)),
-        np.empty((count + 1, n_channels)),
-        np.empty(count),
-        np.empty(max(n_derivatives, 1)),
-        np.empty(STACK),
-        np.empty(count),
-    )
 
 
 @inlined
@@ -142,13 +63,6 @@ def _evaluate(
 ) -> float:
     """Sum of squares and Gram matrix at ``q``."""
     return gram_at(structure, ties, x, spectrum, q, ws.rows, count, ws.derivative, ws.stack, ws.tile, gram)
-
-
-@inner
-def factorise(structure: Structure, ties: Ties, x: np.ndarray, spectrum: Spectrum, count: int, ws: Workspace) -> None:
-    """Leave the triangular factor of the Jacobian at the current point in ``ws.jacobian``."""
-    jacobian_at(structure, ties, x, spectrum, ws.q, ws.rows, count, ws.derivative, ws.stack, ws.tile, ws.jacobian)
-    triangularise(ws.jacobian, count, spectrum.y.size)
 
 
 @inlined
@@ -251,15 +165,6 @@ def _step_or_qr(
 
 
 @inlined
-def _length(count: int, vector: np.ndarray, ws: Workspace) -> float:
-    """Length of a vector of parameters in units of the damping's weights."""
-    total = 0.0
-    for j in range(count):
-        total += square(ws.weight[j] * vector[j])
-    return math.sqrt(total)
-
-
-@inlined
 def _steepest(count: int, ws: Workspace) -> float:
     """Length of the gradient in the same units: over the radius, it bounds the damping from above."""
     total = 0.0
@@ -306,7 +211,7 @@ def _damped_step(
     by_qr = False
     for _ in range(12):
         _, by_qr, factorised = _step_or_qr(structure, ties, x, spectrum, count, damping, factorised, ws)
-        length = _length(count, ws.step, ws)
+        length = length_of(count, ws.step, ws)
         if abs(length - radius) <= 0.1 * radius or length == at_low or length == 0.0:
             break
         secant = low + (1 / radius - 1 / at_low) * (damping - low) / (1 / length - 1 / at_low)
@@ -316,84 +221,6 @@ def _damped_step(
             low, at_low = damping, length
         damping = min(max(secant, 1e-3 * high, 1.0001 * low), high)
     return damping, by_qr, factorised
-
-
-@inner
-def _bend(
-    structure: Structure,
-    ties: Ties,
-    x: np.ndarray,
-    spectrum: Spectrum,
-    count: int,
-    damping: float,
-    by_qr: bool,
-    ws: Workspace,
-) -> None:
-    """Add half the geodesic acceleration to the step, where it is small against the step itself.
-
-    With ``v`` the step and ``r'' `` the second derivative of the residual along it, by differences, the
-    acceleration solves the damped normal equations with ``-J'r''`` on the right.
-    """
-    n = spectrum.y.size
-    jacobian_at(structure, ties, x, spectrum, ws.q, ws.rows, count, ws.derivative, ws.stack, ws.tile, ws.curve)
-    for k in range(ws.q.size):
-        ws.trial[k] = ws.q[k]
-    for j in range(count):
-        ws.trial[ws.rows[j]] = ws.theta[j] + _PROBE * ws.step[j]
-    apply_ties(ties, ws.trial, ws.stack)
-    residual = ws.curve[count]
-    for i in range(n):
-        residual[i] /= -_PROBE
-    for j in range(count):
-        row = ws.curve[j]
-        for i in range(n):
-            residual[i] += row[i] * ws.step[j]
-    for first in range(0, n, TILE):
-        size = min(TILE, n - first)
-        deviation_tile(structure, ties, x, spectrum, ws.trial, ws.rows, 0, ws.derivative, first, size, ws.tile)
-        for i in range(size):
-            residual[first + i] -= ws.tile[ws.q.size, i] / _PROBE
-    for j in range(count):
-        total = 0.0
-        row = ws.curve[j]
-        for i in range(n):
-            total += row[i] * residual[i]
-        ws.bend[j] = 2 / _PROBE * total
-        # The solvers read the right-hand side from where the gradient is: lend them that place.
-        ws.bend[j], ws.gram[count, j] = ws.gram[count, j], ws.bend[j]
-    length = _length(count, ws.step, ws)
-    for j in range(count):
-        ws.trial[j] = ws.step[j]
-        ws.step[j] = 0.0
-    if by_qr:
-        solved = _solve_for_gradient(count, damping, ws)
-    else:
-        solved = (
-            solve_cholesky(ws.gram, count, ws.norm, damping, ws.weight, ws.state, ws.chosen, ws.work, ws.step) > 0.0
-        )
-    usable = solved and _length(count, ws.step, ws) <= 0.75 * length
-    for j in range(count):
-        ws.gram[count, j] = ws.bend[j]
-        ws.step[j] = ws.trial[j] + (0.5 * ws.step[j] if usable else 0.0)
-
-
-@inner
-def _solve_for_gradient(count: int, damping: float, ws: Workspace) -> bool:
-    """Solve with the triangular factor for the right-hand side ``J'b`` that stands in the Gram matrix."""
-    factor = ws.jacobian
-    for i in range(count):
-        factor[count, i], ws.norm[i] = ws.norm[i], factor[count, i]
-    # ws.norm keeps Q'r meanwhile; R'c = J'b gives the new right-hand side.
-    for i in range(count):
-        total = ws.gram[count, i]
-        for j in range(i):
-            total -= factor[i, j] * factor[count, j]
-        factor[count, i] = total / factor[i, i] if factor[i, i] != 0.0 else 0.0
-    solved = solve_triangular(factor, count, damping, ws.weight, ws.state, ws.work, ws.step) > RANK
-    for i in range(count):
-        factor[count, i] = ws.norm[i]
-    scale_of(ws.gram, count, ws.norm)
-    return solved
 
 
 @inlined
@@ -508,7 +335,7 @@ def minimise_from(
     _accept(count, ws)
     dof = max(spectrum.used - count, 1)
     floor = EPS * EPS * sum_of_squares(spectrum.y)
-    radius = reach * _length(count, ws.theta, ws)
+    radius = reach * length_of(count, ws.theta, ws)
     if radius == 0.0:
         radius = reach * math.sqrt(max(chisq, floor)) if chisq > 0.0 else reach
     damping = 0.0
@@ -519,7 +346,7 @@ def minimise_from(
     first = True
     while True:
         solved, by_qr, factorised = _step_or_qr(structure, ties, x, spectrum, count, 0.0, factorised, ws)
-        length = _length(count, ws.step, ws) if solved else math.inf
+        length = length_of(count, ws.step, ws) if solved else math.inf
         backwards = False
         enough = max(tolerance * (chisq + floor) / dof, 4 * EPS * chisq) + floor
         loose = max(1e-6 * chisq / dof, enough)
@@ -548,7 +375,7 @@ def minimise_from(
             damping, by_qr, factorised = _damped_step(
                 structure, ties, x, spectrum, count, radius, length, damping, factorised, ws
             )
-            length = _length(count, ws.step, ws)
+            length = length_of(count, ws.step, ws)
             slope, decrease = predicted_decrease(ws.gram, ws.jacobian, by_qr, count, ws.step)
             if not solved and abs(decrease) <= enough:
                 return Outcome(SINGULAR, chisq, nfev, by_qr)
@@ -556,7 +383,7 @@ def minimise_from(
             radius = min(radius, length)
             first = False
         if PATIENCE <= nfev < max_nfev - 2:
-            _bend(structure, ties, x, spectrum, count, damping, by_qr, ws)
+            bend_step(structure, ties, x, spectrum, count, damping, by_qr, ws)
             nfev += 2
         for k in range(ws.q.size):
             ws.trial[k] = ws.q[k]

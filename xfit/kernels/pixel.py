@@ -11,10 +11,10 @@ from xfit.compile.special import square
 from xfit.kernels.covariance import covariance_root
 from xfit.kernels.evaluate import Spectrum, Structure, weigh
 from xfit.kernels.jit import inlined, inner
-from xfit.kernels.lm import Outcome, Workspace, factorise
 from xfit.kernels.status import BAD_DATA, BAD_START, BAD_VARIANCE, MASKED, NONFINITE_MODEL
 from xfit.kernels.steps import AT_LOWER, AT_UPPER, FREE
 from xfit.kernels.ties import Ties, apply_ties, tie_derivatives
+from xfit.kernels.workspace import Outcome, Workspace, factorise
 
 #: Numbers of a packed row that follow value, stderr and at_bound of every parameter.
 SCALARS = ("chisq", "red_chisq", "loss", "dof", "nfev", "status")
