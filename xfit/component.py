@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,6 +13,9 @@ from xfit.parameters import Parameter
 from xfit.ties import known_value
 
 if TYPE_CHECKING:
+    import xarray as xr
+
+    from xfit.estimators import Estimator
     from xfit.model import Model
 
 
@@ -182,6 +185,8 @@ class Component:
     #: Name of the parameter that says where the component is, if there is one.
     position: str | tuple[str, ...] | None = None
     is_background: bool = False
+    #: How its parameters are estimated from data; None where they can't be.
+    estimator: Estimator | None = None
 
     parameters: tuple[Parameter, ...]
     model: Model | None
@@ -292,6 +297,60 @@ class Component:
             raise TypeError(f"names={names!r} must be a list of names, such as [{names!r}]")
         chosen = list(self.parameters) if names is None else [self[name] for name in names]
         return [p for p in chosen if not (only_linear and not p.linear) and not (only_nonlinear and p.linear)]
+
+    # --- start values
+
+    def estimate(
+        self,
+        da: xr.DataArray,
+        range: tuple[float, float] | None = None,
+        *,
+        dim: Hashable | None = None,
+        binned: bool | None = None,
+        where: xr.DataArray | None = None,
+    ) -> xr.Dataset:
+        """Estimate the free parameters from data, of one spectrum or of every spectrum of a map.
+
+        From one spectrum the component's own values are set too. Maps change nothing; they can be start values of a fit:
+        ``start=dict(peak.estimate(da))``.
+
+        Parameters
+        ----------
+        da : DataArray
+            Data of any real dtype; with dask chunks and navigation dimensions the result is lazy.
+        range : (float, float), optional
+            Part of the signal coordinate to use, both ends included; by default all of it.
+        dim : hashable, optional
+            Signal dimension; by default the last one.
+        binned : bool, optional
+            Whether data are integrals over channels; by default the attribute ``is_binned`` of the coordinate.
+        where : boolean DataArray, optional
+            What to use: channels, pixels or both. Channels whose data are not finite are left out in any case.
+
+        Returns
+        -------
+        Dataset
+            A variable over the navigation dimensions for each free parameter, by full name ("Fe.centre"); inside of the
+            parameter's bounds. All are NaN where the data do not tell, and a single spectrum that does not tell leaves
+            the values as they are, with a warning.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For a component that has no estimator, a range without enough channels, or nothing free.
+
+        Examples
+        --------
+        >>> import numpy as np, xarray as xr
+        >>> from xfit.components import Offset
+        >>> bg = Offset(name="bg")
+        >>> _ = bg.estimate(xr.DataArray([2.0, 4.0, 9.0], dims="x"), range=(0, 1))
+        >>> bg.offset.value
+        3.0
+        """
+        from xfit.estimate import estimate
+
+        return estimate(self, da, range, dim=dim, binned=binned, where=where)
 
     # --- access
 

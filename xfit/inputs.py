@@ -204,7 +204,7 @@ def check_start(
     given = _result_maps(start, program, tied) if isinstance(start, xr.Dataset) else start
     if not isinstance(given, Mapping):
         raise TypeError(
-            "start must be None, a mapping of parameter names to numbers or DataArrays, or an earlier result; "
+            "start must be None, 'estimate', a mapping of parameter names to numbers or DataArrays, or an earlier result; "
             f"not {start!r}"
         )
     maps: dict[str, xr.DataArray] = {}

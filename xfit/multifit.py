@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import warnings
 from collections.abc import Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -17,11 +16,13 @@ from dask.base import tokenize
 from dask.system import CPU_COUNT
 
 from xfit import inputs
-from xfit.axes import Axes, axes_of, signal_dims
+from xfit.axes import Axes, axes_of, signal_dims, whole_signals
 from xfit.block import Columns, FitOptions, Settings, fit_block
 from xfit.compile.engine import prepare_engine
 from xfit.compile.program import Program
 from xfit.derived import pairs_of
+from xfit.estimate import estimated_start, split_start
+from xfit.estimate_block import Estimation, estimate_block
 from xfit.model import Model
 from xfit.result import assemble, check_names
 
@@ -45,6 +46,8 @@ class Recipe:
         A variance that is the same everywhere.
     roles : tuple of (str, str, tuple)
         What each further array is: its role, for which parameter or component, and its dimensions.
+    estimations : tuple of Estimation
+        Start values that are estimated from the block's data.
     """
 
     program: Program
@@ -55,6 +58,7 @@ class Recipe:
     signal: tuple[Hashable, ...]
     variance: float | None
     roles: tuple[tuple[str, str, tuple[Hashable, ...]], ...]
+    estimations: tuple[Estimation, ...]
 
     def __dask_tokenize__(self) -> Any:
         """Equal recipes have equal tokens in every process."""
@@ -66,7 +70,7 @@ class Recipe:
             self.settings.active,
         )
         return ("xfit.Recipe", self.program.__dask_tokenize__(), tokenize(*numbers), repr(self.options), self.names,
-                repr(self.navigation), repr(self.signal), self.variance, repr(self.roles))  # fmt: skip
+                repr(self.navigation), repr(self.signal), self.variance, repr(self.roles), tokenize(self.estimations))  # fmt: skip
 
 
 def multifit(
@@ -97,10 +101,12 @@ def multifit(
         What to fit; it is not changed.
     dim : hashable, int or sequence of them, optional
         Signal dimension(s); by default the last one for a 1-D model, the last two for a 2-D model.
-    start : mapping or Dataset, optional
+    start : mapping, Dataset or "estimate", optional
         Start values that differ from the model's: numbers or maps over navigation dimensions by full parameter
         name ("Fe.centre"), or an earlier result. Where a map is NaN, the model's value is used. For fixed parameters these
-        are the values.
+        are the values. With "estimate", every active component that can be is estimated from each pixel's data; in a
+        mapping, ``{"Fe": (690, 730)}`` estimates that component from that part of the signal coordinate. Where the data do
+        not tell, the model's value is used.
     optimizer : {"lm"}, optional
         Levenberg-Marquardt.
     loss : {"ls"}, optional
@@ -159,10 +165,12 @@ def multifit(
     masks = inputs.check_active(active, model, da, axes)
     on = _somewhere(model, masks)
     settings = inputs.settings_of(model, program, on, bounded=bounded, n_channels=int(np.prod(axes.shape)))
+    start, ranges = split_start(start, model)
     values, maps = inputs.check_start(start, model, program, settings, da, axes)
     variance = inputs.check_variance(variance, da)
     where = inputs.check_where(where, da)
     settings = replace(settings, start=values)
+    estimations = estimated_start(ranges, start, model, program, settings, axes)
     program.load()
     extra: list[tuple[str, str, xr.DataArray]] = [("start", name, array) for name, array in maps.items()]
     extra += [("active", name, array) for name, array in masks.items() if isinstance(array, xr.DataArray)]
@@ -182,6 +190,7 @@ def multifit(
         axes.dims,
         variance if isinstance(variance, float) else None,
         tuple((role, name, tuple(array.dims)) for role, name, array in extra),
+        estimations,
     )
     how = {"model": text, "optimizer": optimizer, "loss": loss, "bounded": int(bounded), "tolerance": tolerance}
     packed = _run(da, axes, recipe, [array for _, _, array in extra])
@@ -202,15 +211,8 @@ def _run(da: xr.DataArray, axes: Axes, recipe: Recipe, extra: list[xr.DataArray]
         return _fit_in_memory(data, axes, recipe, extra)
     if da.chunks is None:
         data = data.chunk(_navigation_chunks(data, axes))
-    elif any(len(data.chunksizes[d]) > 1 for d in axes.dims):
-        split = {d: len(data.chunksizes[d]) for d in axes.dims if len(data.chunksizes[d]) > 1}
-        warnings.warn(
-            f"the signal dimension(s) lie in several chunks {split}: every chunk of the data is read and rearranged before "
-            f"the fit. Store the data with whole spectra in a chunk to avoid this",
-            UserWarning,
-            stacklevel=4,
-        )
-        data = data.chunk(dict.fromkeys(axes.dims, -1))
+    else:
+        data = whole_signals(data, axes.dims, "fit", stacklevel=4)
     return _graph(data, axes, recipe, extra)
 
 
@@ -318,6 +320,8 @@ def _fit_nd(data: np.ndarray, *extra: np.ndarray, table: np.ndarray, recipe: Rec
         else:
             values = _spread(array, dims, recipe.navigation, shape).ravel()
             (start if role == "start" else active)[name] = values
+    if recipe.estimations:
+        start |= _estimated(recipe, y, coordinates["x"], width, where, variance)
     flags = None
     if active:
         flags = np.tile(recipe.settings.active, (y.shape[0], 1))
@@ -336,6 +340,21 @@ def _fit_nd(data: np.ndarray, *extra: np.ndarray, table: np.ndarray, recipe: Rec
         options=recipe.options,
     )
     return packed.reshape((*shape, packed.shape[1]))
+
+
+def _estimated(
+    recipe: Recipe,
+    y: np.ndarray,
+    x: np.ndarray,
+    width: np.ndarray | None,
+    where: np.ndarray | None,
+    variance: np.ndarray | None,
+) -> dict[str, np.ndarray]:
+    """Start values from the data of a block: of the channels that the fit uses."""
+    if variance is not None:
+        finite = np.isfinite(variance)
+        where = finite if where is None else finite & where
+    return estimate_block(recipe.estimations, x, y, width=width, where=where)
 
 
 def _spread(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
+from xfit import estimators
 from xfit.component import Component, FormulaKernel, Spec
+from xfit.estimators import Estimator
 
 _DATA = {"data": 1.0}
 _X = {"x": 1.0}
@@ -26,6 +29,7 @@ class Offset(Component):
     formula = "offset"
     specs = {"offset": Spec(0.0, linear=True, dimension=_DATA, description="constant")}
     is_background = True
+    estimator = Estimator(estimators.offset, channels=1)
 
 
 class Polynomial(Component):
@@ -47,6 +51,8 @@ class Polynomial(Component):
     Parameterised as HyperSpy's Polynomial.
     """
 
+    estimator = Estimator(estimators.polynomial, channels=3)
+
     def __init__(self, order: int = 2, name: str | None = None, **values: Any) -> None:
         if isinstance(order, bool) or not isinstance(order, int):
             raise TypeError(f"order={order!r} must be an integer")
@@ -62,6 +68,8 @@ class Polynomial(Component):
             )
             for i in range(order + 1)
         }
+        estimator = Estimator(partial(estimators.polynomial, names=tuple(specs)), channels=order + 1)
+        object.__setattr__(self, "estimator", estimator)
         self._begin(name, {key: spec.make(key) for key, spec in specs.items()}, values)
 
     @property
@@ -116,6 +124,7 @@ class PowerLaw(Component):
     }
     position = "origin"
     is_background = True
+    estimator = Estimator(estimators.power_law, channels=2, takes=("origin", "left_cutoff"))
 
 
 class Exponential(Component):
@@ -142,3 +151,4 @@ class Exponential(Component):
         "A": Spec(1.0, linear=True, dimension=_DATA, description="value at zero"),
         "tau": Spec(1.0, dimension=_X, description="decay length"),
     }
+    estimator = Estimator(estimators.exponential, channels=2)

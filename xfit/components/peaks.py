@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from xfit import estimators
 from xfit.component import Component, Derived, Spec
+from xfit.estimators import Estimator
 
 _AREA = {"data": 1.0, "x": 1.0}
 _DATA = {"data": 1.0}
@@ -43,6 +45,7 @@ class Gaussian(Component):
         "height": Derived("A/(sigma*sqrt(2*pi))", _DATA, "height"),
     }
     position = "centre"
+    estimator = Estimator(estimators.gaussian, channels=3)
 
 
 class GaussianHF(Component):
@@ -77,6 +80,7 @@ class GaussianHF(Component):
         "area": Derived("height*fwhm*sqrt(pi/log(2))/2", _AREA, "area"),
     }
     position = "centre"
+    estimator = Estimator(estimators.gaussian_hf, channels=3)
 
 
 class Lorentzian(Component):
@@ -111,3 +115,4 @@ class Lorentzian(Component):
         "height": Derived("A/(pi*gamma)", _DATA, "height"),
     }
     position = "centre"
+    estimator = Estimator(estimators.lorentzian, channels=3)

@@ -1,0 +1,217 @@
+"""Estimates of labelled, chunked arrays: of one component, and of the start values of a fit."""
+
+from __future__ import annotations
+
+import math
+import numbers
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xfit.axes import Axes, axes_of, signal_dims, whole_signals
+from xfit.block import Settings
+from xfit.compile.program import Program
+from xfit.component import Component
+from xfit.estimate_block import Estimation, Target, estimate_block
+from xfit.inputs import check_data, check_where
+from xfit.model import Model
+from xfit.units import parameter_units
+
+#: Part of the signal coordinate to use; None is all of it.
+Range = tuple[float, float] | None
+
+
+def estimate(
+    component: Component, da: xr.DataArray, range: Any, *, dim: Any, binned: bool | None, where: xr.DataArray | None
+) -> xr.Dataset:
+    """Estimate a component's free parameters; see `xfit.Component.estimate`."""
+    check_data(da)
+    targets = tuple(
+        Target(p.name, p.full_name, p.value, p.min, p.max) for p in component.parameters if p.free and not p.is_tied
+    )
+    taken = {p.name: p.value for p in component.parameters if p.name in _takes(component)}
+    if not targets:
+        raise ValueError(
+            f"{component.name} has no free parameter to estimate; set free=True on what is to be estimated"
+        )
+    axes = axes_of(da, signal_dims(da, dim, 1), ("x",), binned)
+    estimation = _estimation(component, targets, taken, None if range is None else checked_range(range, "range"), axes)
+    data = da.transpose(*axes.navigation, *axes.dims)
+    mask = check_where(where, da)
+    data = data if mask is None else data.where(mask)
+    if data.chunks is not None:
+        data = whole_signals(data, axes.dims, "estimate", stacklevel=3)
+    result = _dataset(data, estimation, axes)
+    known = parameter_units(Model([component.copy()]), da, axes)
+    for parameter, units in zip(component.parameters, known, strict=True):
+        if parameter.full_name in result and units:
+            result[parameter.full_name].attrs["units"] = units
+    return result if axes.navigation else _set_values(component, result.compute())
+
+
+def split_start(start: Any, model: Model) -> tuple[Any, dict[str, Range]]:
+    """Tell start values that are given from components that are to be estimated.
+
+    Parameters
+    ----------
+    start
+        What the user gave: see `xfit.multifit`.
+    model : Model
+        What is fitted.
+
+    Returns
+    -------
+    given
+        What else there is in ``start``.
+    ranges : dict of str to (float, float) or None
+        Parts of the coordinate to estimate from, by name of the component.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For components that can't be estimated, and for what is no range.
+    """
+    ranges: dict[str, Range]
+    if isinstance(start, str) and start == "estimate":
+        ranges = {c.name: None for c in model if c.estimator is not None}
+        given = None
+        if not ranges:
+            raise ValueError(f"start='estimate': no component of the model can be estimated; {_those_with_one()}")
+    elif isinstance(start, Mapping) and not isinstance(start, xr.Dataset):
+        named = [c.name for c in model if c.name in start]
+        ranges = {name: _range_of(start[name], f"start[{name!r}]") for name in named}
+        given = {name: value for name, value in start.items() if name not in ranges}
+    else:
+        return start, {}
+    if ranges and model.signal_dimension != 1:
+        raise ValueError(
+            f"start: estimates are for models of one signal dimension; this one is {model.signal_dimension}-D. "
+            f"Give numbers or maps"
+        )
+    return given, ranges
+
+
+def estimated_start(
+    ranges: Mapping[str, Range], given: Any, model: Model, program: Program, settings: Settings, axes: Axes
+) -> tuple[Estimation, ...]:
+    """Describe what each block has to estimate: free parameters of active components that no other start is given for.
+
+    Parameters
+    ----------
+    ranges, given
+        What `split_start` returned.
+    settings : Settings
+        Start values, bounds, and what is free and active.
+    """
+    estimations = []
+    names = set(given) if isinstance(given, Mapping) else set()
+    for component, is_on in zip(model, settings.active, strict=True):
+        if not (is_on and component.name in ranges):
+            continue
+        targets, taken = [], {}
+        for parameter in component.parameters:
+            k = program.parameters.index(parameter.full_name)
+            value = float(settings.start[k])
+            if parameter.name in _takes(component):
+                taken[parameter.name] = value
+            if settings.free[k] and parameter.full_name not in names:
+                bounds = float(settings.lower[k]), float(settings.upper[k])
+                targets.append(Target(parameter.name, parameter.full_name, value, *bounds))
+        if targets:
+            estimations.append(_estimation(component, tuple(targets), taken, ranges[component.name], axes))
+    return tuple(estimations)
+
+
+def checked_range(range: Any, what: str) -> tuple[float, float]:
+    """Return a part of the coordinate as two numbers; ``what`` names the argument in messages."""
+    pair = tuple(range) if isinstance(range, tuple | list) else ()
+    if len(pair) != 2 or not all(isinstance(v, numbers.Real) and not isinstance(v, bool) for v in pair):
+        raise TypeError(f"{what}={range!r} must be two numbers, from and to, along the signal coordinate")
+    low, high = float(pair[0]), float(pair[1])
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ValueError(f"{what}={range!r} must be two finite numbers, the lower one first")
+    return low, high
+
+
+def _range_of(value: Any, what: str) -> Range:
+    """Range that a start mapping has under a component's name: two numbers, or "estimate" for all of it."""
+    if isinstance(value, str) and value == "estimate":
+        return None
+    return checked_range(value, what)
+
+
+def _takes(component: Component) -> tuple[str, ...]:
+    """Parameters that the estimator of a component takes, which there must be one of."""
+    if component.signal_dimension != 1:
+        raise ValueError(
+            f"{component.name} has {component.signal_dimension} signal dimensions; only components of one can be estimated"
+        )
+    if component.estimator is None:
+        raise ValueError(f"{component.name} ({type(component).__name__}) can't be estimated; {_those_with_one()}")
+    return component.estimator.takes
+
+
+def _those_with_one() -> str:
+    from xfit.components import TYPES
+
+    return "these can: " + ", ".join(sorted(name for name, cls in TYPES.items() if cls.estimator is not None))
+
+
+def _estimation(
+    component: Component, targets: tuple[Target, ...], taken: Mapping[str, float], range: Range, axes: Axes
+) -> Estimation:
+    """Put an estimate together, with enough channels for it."""
+    estimator = component.estimator
+    assert estimator is not None
+    x = axes.table[axes.names.index("x")]
+    n = x.size if range is None else int(((x >= range[0]) & (x <= range[1])).sum())
+    if n < estimator.channels:
+        part = f"{axes.dims[0]!r}" if range is None else f"the range {range} of {axes.dims[0]!r}"
+        extent = f", which goes from {x.min():g} to {x.max():g}" if x.size else ""
+        raise ValueError(
+            f"{component.name}: an estimate needs at least {estimator.channels} channel(s); {part} has {n}{extent}"
+        )
+    return Estimation(estimator.function, targets, tuple(taken.items()), range)
+
+
+def _dataset(data: xr.DataArray, estimation: Estimation, axes: Axes) -> xr.Dataset:
+    """Maps of the estimates: one task for each chunk of the data."""
+    signal = list(axes.dims)
+    packed = xr.apply_ufunc(
+        _estimate_nd,
+        data.drop_vars([name for name, c in data.coords.items() if set(c.dims) & set(signal)]),
+        input_core_dims=[signal],
+        output_core_dims=[["xfit_target"]],
+        kwargs={"estimation": estimation, "x": axes.table[0], "width": axes.width},
+        dask="parallelized",
+        output_dtypes=[np.float64],
+        dask_gufunc_kwargs={"output_sizes": {"xfit_target": len(estimation.targets)}},
+    )
+    maps = {t.name: packed.isel(xfit_target=k).rename(t.name) for k, t in enumerate(estimation.targets)}
+    return xr.Dataset({name: array.assign_attrs(long_name=f"estimate of {name}") for name, array in maps.items()})
+
+
+def _estimate_nd(data: np.ndarray, *, estimation: Estimation, x: np.ndarray, width: np.ndarray | None) -> np.ndarray:
+    """Estimates of a block, navigation dimensions first, along a last axis."""
+    shape = data.shape[:-1]
+    found = estimate_block([estimation], x, data.reshape(int(np.prod(shape)), x.size), width=width)
+    return np.stack([found[target.name].reshape(shape) for target in estimation.targets], axis=-1)
+
+
+def _set_values(component: Component, result: xr.Dataset) -> xr.Dataset:
+    """Give a component its estimated values, unless there are none."""
+    values = {str(name): float(value) for name, value in result.items()}
+    if not all(map(math.isfinite, values.values())):
+        warnings.warn(
+            f"{component.name}: the data do not tell its parameters; the values stay as they are",
+            UserWarning,
+            stacklevel=4,
+        )
+        return result
+    for parameter in component.parameters:
+        if parameter.full_name in values:
+            parameter.value = values[parameter.full_name]
+    return result
