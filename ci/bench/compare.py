@@ -49,7 +49,7 @@ GROUPS = (
     Group(
         "W1  two Gaussians + line, 1024 channels, 8 parameters, no bounds",
         "w1",
-        ("multifit", "multifit_dask", "multifit_threads2"),
+        ("multifit_map", "multifit", "multifit_dask", "multifit_threads2"),
         (
             ("hyperspy", "lm_analytic"),
             ("hyperspy", "lm_analytic_ownline"),
@@ -92,13 +92,13 @@ GROUPS = (
     Group(
         "W5a  5 x 5 images, round Gaussian + offset, 5 parameters, own starts",
         "w5a",
-        ("multifit",),
+        ("multifit_map", "multifit"),
         (("hyperspy", "lm_fd"), ("scipy", "leastsq_numba"), ("xarray", "curvefit")),
     ),
     Group(
         "W5b  15 x 15 images, round Gaussian + offset, 5 parameters, own starts",
         "w5b",
-        ("multifit", "multifit_dask", "multifit_threads2"),
+        ("multifit_map", "multifit", "multifit_dask", "multifit_threads2"),
         (("hyperspy", "lm_fd"), ("scipy", "leastsq_numba"), ("xarray", "curvefit")),
     ),
 )
@@ -171,7 +171,8 @@ def measure(cases: Sequence[Case], rounds: int, results: Path, pixels: int | Non
 
 def speed_of(record: dict[str, Any], clock: str) -> float:
     """Fits per second of wall time, or of CPU time where one core was used."""
-    return float((record["fits_per_cpu_s"] if clock == "cpu" else None) or record["fits_per_s"])
+    speed = float((record["fits_per_cpu_s"] if clock == "cpu" else None) or record["fits_per_s"])
+    return speed * record["extra"].get("copies", 1)
 
 
 def table(groups: Sequence[Group], records: Records, clock: str) -> str:
