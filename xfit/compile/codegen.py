@@ -370,6 +370,10 @@ class _Hoister:
     def _hoist(self, expr: sympy.Expr) -> sympy.Expr:
         import sympy
 
+        pair = sympy.functions.elementary.piecewise.ExprCondPair
+        if isinstance(expr, pair):
+            # A branch with its condition is no number that could be named, even if neither of them varies.
+            return pair(*(self._hoist(arg) for arg in expr.args))
         if expr.is_Atom:
             return expr
         if not expr.free_symbols & self.varies:
@@ -380,9 +384,7 @@ class _Hoister:
             if any(arg.free_symbols for arg in fixed):
                 fixed = [self._name(expr.func(*fixed))]
             return expr.func(*fixed, *rest, evaluate=False)
-        args = [self._hoist(arg) for arg in expr.args]
-        pair = sympy.functions.elementary.piecewise.ExprCondPair
-        return pair(*args) if isinstance(expr, pair) else expr.func(*args, evaluate=False)
+        return expr.func(*(self._hoist(arg) for arg in expr.args), evaluate=False)
 
     def _name(self, expr: sympy.Expr) -> sympy.Expr:
         import sympy

@@ -1,38 +1,108 @@
 """The component library: functions of one or two coordinates to build models from."""
 
 from xfit.component import Component
-from xfit.components.backgrounds import Exponential, Offset, Polynomial, PowerLaw
+from xfit.components.backgrounds import Bleasdale, Exponential, Offset, Polynomial, PowerLaw, Vignetting
+from xfit.components.decays import DoubleExponentialDecay
+from xfit.components.eels import DoublePowerLaw, VolumePlasmonDrude
 from xfit.components.expression import Expression
 from xfit.components.function import Function
-from xfit.components.images import Gaussian2D
-from xfit.components.peaks import Gaussian, GaussianHF, Lorentzian
+from xfit.components.images import AiryDisk, Gaussian2D, Lorentzian2D, Moffat2D, Plane, Polynomial2D
+from xfit.components.peaks import Gaussian, GaussianHF, Lorentzian, Moffat, PearsonVII, PseudoVoigt, Voigt
+from xfit.components.photoemission import SEE, Doniach, PESCoreLineShape, PESVoigt
+from xfit.components.skewed import (
+    BreitWignerFano,
+    DampedOscillator,
+    ExponentiallyModifiedGaussian,
+    LogNormal,
+    SkewNormal,
+    SplitVoigt,
+)
+from xfit.components.steps import Arctan, EELSArctan, Erf, HeavisideStep, Logistic
 
 __all__ = [
+    "SEE",
+    "AiryDisk",
+    "Arctan",
+    "Bleasdale",
+    "BreitWignerFano",
+    "DampedOscillator",
+    "Doniach",
+    "DoubleExponentialDecay",
+    "DoublePowerLaw",
+    "EELSArctan",
+    "Erf",
     "Exponential",
+    "ExponentiallyModifiedGaussian",
     "Expression",
     "Function",
     "Gaussian",
     "Gaussian2D",
     "GaussianHF",
+    "HeavisideStep",
+    "LogNormal",
+    "Logistic",
     "Lorentzian",
+    "Lorentzian2D",
+    "Moffat",
+    "Moffat2D",
     "Offset",
+    "PESCoreLineShape",
+    "PESVoigt",
+    "PearsonVII",
+    "Plane",
     "Polynomial",
+    "Polynomial2D",
     "PowerLaw",
+    "PseudoVoigt",
+    "SkewNormal",
+    "SplitVoigt",
+    "Vignetting",
+    "Voigt",
+    "VolumePlasmonDrude",
 ]
 
 #: Types of components by the name that stored models use.
 TYPES: dict[str, type[Component]] = {
     cls.__name__: cls
     for cls in (
+        AiryDisk,
+        Arctan,
+        Bleasdale,
+        BreitWignerFano,
+        DampedOscillator,
+        Doniach,
+        DoubleExponentialDecay,
+        DoublePowerLaw,
+        EELSArctan,
+        Erf,
         Exponential,
+        ExponentiallyModifiedGaussian,
         Expression,
         Function,
         Gaussian,
         Gaussian2D,
         GaussianHF,
+        HeavisideStep,
+        LogNormal,
+        Logistic,
         Lorentzian,
+        Lorentzian2D,
+        Moffat,
+        Moffat2D,
         Offset,
+        PESCoreLineShape,
+        PESVoigt,
+        PearsonVII,
+        Plane,
         Polynomial,
+        Polynomial2D,
         PowerLaw,
+        PseudoVoigt,
+        SEE,
+        SkewNormal,
+        SplitVoigt,
+        Vignetting,
+        Voigt,
+        VolumePlasmonDrude,
     )
 }

@@ -152,3 +152,104 @@ class Exponential(Component):
         "tau": Spec(1.0, dimension=_X, description="decay length"),
     }
     estimator = Estimator(estimators.exponential, channels=2)
+
+
+class Bleasdale(Component):
+    r"""Bleasdale-Nelder curve.
+
+    .. math:: f(x) = (a + b x)^{-1/c} \quad\text{where } a + b x > 0\text{, else } 0
+
+    Parameters
+    ----------
+    name : str, optional
+        Name of the component.
+    a : float
+        Value of the base at zero, in units of the data to the power -c.
+    b : float
+        Slope of the base, in those units over x.
+    c : float
+        Exponent, without unit.
+
+    Notes
+    -----
+    Parameterised as HyperSpy's Bleasdale, which takes ``b`` for a linear parameter. J. K. A. Bleasdale and J. A. Nelder
+    (1960), Nature 188, 342, doi:10.1038/188342a0.
+    """
+
+    formula = "where(a + b*x > 0, (a + b*x)**(-1/c), 0)"
+    specs = {
+        "a": Spec(1.0, description="base at zero"),
+        "b": Spec(1.0, description="slope of the base"),
+        "c": Spec(1.0, dimension={}, description="exponent"),
+    }
+
+
+class Vignetting(Component):
+    r"""Vignetting of a lens: the fourth power of a cosine, if asked for times lines that fall at both edges.
+
+    .. math:: f(x) = h \cos^4\left(\frac{x - x_0}{2\pi\,\mathrm{period}}\right) \left[1 - a\,R(\mathrm{left} - x)
+        - b\,R(x - \mathrm{right})\right], \quad
+        R(t) = \frac{t}{2} \operatorname{erfc}\left(\frac{-t}{\sigma\sqrt{2}}\right)
+        + \frac{\sigma}{\sqrt{2\pi}} \exp\left(-\frac{t^2}{2\sigma^2}\right)
+
+    R is t where that is positive, else 0, convolved with a Gaussian.
+
+    Parameters
+    ----------
+    side_vignetting : bool
+        Whether there are edges: adds the parameters from ``left_slope`` on. Without them the bracket is 1.
+    name : str, optional
+        Name of the component.
+    optical_center : float
+        Position of the maximum of the cosine, in units of x.
+    height : float
+        Height of the cosine, in units of the data.
+    period : float
+        Length over which the cosine falls, in units of x; the function repeats after ``2 pi**2`` times this.
+    left_slope, right_slope : float
+        Slopes a and b beyond the edges, in units of 1/x.
+    left, right : float
+        Positions of the edges, in units of x.
+    sigma : float
+        Standard deviation of the Gaussian that rounds the edges, in units of x; at least zero by default.
+
+    Notes
+    -----
+    Parameterised as eXSpy's Vignetting. There the edges need ``left`` and ``right``, which are NaN by default, and are rounded by a
+    convolution of the whole function over 100 channels of width one, which fails; here their convolution is exact.
+    """
+
+    specs = {
+        "optical_center": Spec(0.0, dimension=_X, description="position of the maximum of the cosine"),
+        "height": Spec(0.0, linear=True, dimension=_DATA, description="height of the cosine"),
+        "period": Spec(1.0, dimension=_X, description="length over which the cosine falls"),
+    }
+    position = "optical_center"
+
+    def __init__(self, side_vignetting: bool = False, name: str | None = None, **values: Any) -> None:
+        if not isinstance(side_vignetting, bool):
+            raise TypeError(f"side_vignetting={side_vignetting!r} must be True or False")
+        specs = dict(self.specs)
+        if side_vignetting:
+            slope = {"x": -1.0}
+            specs["left_slope"] = Spec(0.0, dimension=slope, description="slope beyond the left edge")
+            specs["right_slope"] = Spec(0.0, dimension=slope, description="slope beyond the right edge")
+            specs["left"] = Spec(-1.0, dimension=_X, description="position of the left edge")
+            specs["right"] = Spec(1.0, dimension=_X, description="position of the right edge")
+            specs["sigma"] = Spec(1.0, min=0.0, dimension=_X, description="standard deviation that rounds the edges")
+        self._begin(name, {key: spec.make(key) for key, spec in specs.items()}, values)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Whether there are edges."""
+        return {"side_vignetting": "sigma" in self}
+
+    @property
+    def kernel(self) -> FormulaKernel:
+        """Formula, with the edges if there are any."""
+        text = "height*cos((x-optical_center)/(2*pi*period))**4"
+        if "sigma" in self:
+            ramp = "({0}/2*erfc(-{0}/(sigma*sqrt(2))) + sigma/sqrt(2*pi)*exp(-{0}**2/(2*sigma**2)))"
+            edges = f"left_slope*{ramp.format('(left-x)')} - right_slope*{ramp.format('(x-right)')}"
+            text = f"{text}*(1 - {edges})"
+        return FormulaKernel(text, self.coordinates, tuple(self._by_name))

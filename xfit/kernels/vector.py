@@ -215,6 +215,9 @@ def _select(condition: Any, yes: Any, no: Any) -> Any:
         whole = all(isinstance(value, types.Integer | _Integers) for value in (yes, no))
         wide = integers if whole else reals
         return lambda condition, yes, no: _choose(condition, wide(yes), wide(no))
+    if REALS in (yes, no):
+        # One condition for all eight, such as one on a coordinate.
+        return lambda condition, yes, no: reals(yes) if condition else reals(no)
     return lambda condition, yes, no: yes if condition else no
 
 

@@ -1,0 +1,47 @@
+"""Decays after a pulse, seen with the response of the instrument."""
+
+from __future__ import annotations
+
+from xfit.component import Component, Spec
+from xfit.components.pieces import tailed
+
+_DATA = {"data": 1.0}
+_X = {"x": 1.0}
+
+
+class DoubleExponentialDecay(Component):
+    r"""Sum of two exponential decays, convolved with a Gaussian instrument response.
+
+    .. math:: f(x) = \sum_{i=1}^{2} \frac{A_i}{2} \exp\left(\frac{\sigma^2}{2\tau_i^2} - \frac{t}{\tau_i}\right)
+        \operatorname{erfc}\left(\frac{1}{\sqrt{2}}\left(\frac{\sigma}{\tau_i} - \frac{t}{\sigma}\right)\right),
+        \quad t = x - \mathrm{centre}
+
+    Parameters
+    ----------
+    name : str, optional
+        Name of the component.
+    A1, A2 : float
+        Value of each decay at its start, without the response, in units of the data; at least zero by default.
+    tau1, tau2 : float
+        Decay times, in units of x; at least zero by default.
+    centre : float
+        Time of the pulse, in units of x.
+    sigma : float
+        Standard deviation of the response, in units of x; at least zero by default.
+
+    Notes
+    -----
+    Computed without the exponential's overflow, see `ExponentiallyModifiedGaussian`. The area of each decay is ``A * tau``.
+    For a single decay fix ``A2`` at zero, and with it ``tau2``.
+    """
+
+    formula = f"A1*tau1*{tailed('t', 'sigma', 'tau1')} + A2*tau2*{tailed('t', 'sigma', 'tau2')}; t = x - centre"
+    specs = {
+        "A1": Spec(1.0, min=0.0, linear=True, dimension=_DATA, description="start of the first decay"),
+        "tau1": Spec(1.0, min=0.0, dimension=_X, description="time of the first decay"),
+        "A2": Spec(1.0, min=0.0, linear=True, dimension=_DATA, description="start of the second decay"),
+        "tau2": Spec(10.0, min=0.0, dimension=_X, description="time of the second decay"),
+        "centre": Spec(0.0, dimension=_X, description="time of the pulse"),
+        "sigma": Spec(0.1, min=0.0, dimension=_X, description="standard deviation of the response"),
+    }
+    position = "centre"
