@@ -8,8 +8,9 @@ import pickle
 import pytest
 
 from xfit import Component, Model
-from xfit.component import FormulaKernel, FunctionKernel, Spec
+from xfit.component import Spec
 from xfit.components import Expression, Gaussian, Gaussian2D, Offset, Polynomial, PowerLaw
+from xfit.kernel_description import FormulaKernel, FunctionKernel
 
 
 class Pseudo(Component):

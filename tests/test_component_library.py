@@ -16,7 +16,7 @@ import xarray as xr
 from scipy.integrate import quad
 
 from tests.library import CASES, Case, near_parameters, wide_parameters
-from xfit import Component, Model, components, formula
+from xfit import Component, Model, calculus, components, formula
 from xfit.compile.program import compiled_kernel
 from xfit.components import TYPES
 from xfit.kernels.layout import PITCH
@@ -197,7 +197,7 @@ def test_defaults_lie_within_bounds_and_are_described(name: str) -> None:
 def test_linear_flags_are_what_the_formula_says(name: str) -> None:
     c = MADE[name]
     declared = [p.name for p in c if p.linear]
-    found = formula.linear_parameters(formula.parse(c.kernel.expression), [*declared, *c.kernel.parameters])
+    found = calculus.linear_parameters(formula.parse(c.kernel.expression), [*declared, *c.kernel.parameters])
     assert set(found) == set(declared)
 
 

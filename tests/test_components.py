@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import sympy
 
-from xfit import Component, Model, component, formula
+from xfit import Component, Model, calculus, component, formula
 from xfit.components import (
     Exponential,
     Expression,
@@ -57,7 +57,7 @@ def value_and_gradients(c: Component, coordinates: list[np.ndarray], at: dict[st
     expr = formula.parse(c.kernel.expression)
     names = (*c.coordinates, *c.kernel.parameters)
     numbers = [*coordinates, *(at.get(name, c[name].value) for name in c.kernel.parameters)]
-    expressions = {"f": expr} | {name: formula.derivative(expr, name) for name in c.kernel.parameters}
+    expressions = {"f": expr} | {name: calculus.derivative(expr, name) for name in c.kernel.parameters}
     return {name: evaluate(e, names, *numbers) for name, e in expressions.items()}
 
 
@@ -95,7 +95,7 @@ def test_values_and_gradients_are_those_of_hyperspy(name):
 @pytest.mark.parametrize("c", [*MADE.values(), Gaussian2D()], ids=repr)
 def test_declared_linear_flags_are_what_the_formula_says(c):
     declared = {p.name for p in c if p.linear}
-    found = formula.linear_parameters(formula.parse(c.kernel.expression), sorted(declared) + list(c.kernel.parameters))
+    found = calculus.linear_parameters(formula.parse(c.kernel.expression), sorted(declared) + list(c.kernel.parameters))
     assert set(found) == declared
 
 

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xfit import formula
-from xfit.formula import FormulaError, derivative, linear_parameters, names, parse, substitute, symbol, to_text
+from xfit.calculus import derivative, linear_parameters
+from xfit.formula import FormulaError, names, parse, substitute, symbol, to_text
 
 x, a, b, n = (symbol(name) for name in "xabn")
 

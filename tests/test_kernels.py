@@ -9,7 +9,7 @@ import pytest
 from scipy.optimize import lsq_linear
 
 import xfit
-from xfit import formula
+from xfit import calculus, formula
 from xfit.compile.program import Program
 from xfit.compile.ties import compile_ties
 from xfit.components import Gaussian, Polynomial
@@ -114,7 +114,7 @@ def test_ties_and_their_derivatives(text: str) -> None:
     assert q[0] == pytest.approx(float(formula.parse(named).evalf(subs=point)), rel=1e-12)
     tie_derivatives(ties, q, slopes, stack)
     for slope, column in zip(slopes, ties.column, strict=False):
-        expected = formula.derivative(formula.parse(named), ("m.a", "m.b", "m.c")[column]).evalf(subs=point)
+        expected = calculus.derivative(formula.parse(named), ("m.a", "m.b", "m.c")[column]).evalf(subs=point)
         assert slope == pytest.approx(float(expected), rel=1e-11)
 
 
@@ -179,7 +179,7 @@ def test_every_function_compiles_with_its_gradient(text: str) -> None:
 
     call(compiled_kernel(kernel).address, x, p, tile)
     expr = formula.parse(kernel.expression)
-    rows = [formula.derivative(expr, name) for name in kernel.parameters]
+    rows = [calculus.derivative(expr, name) for name in kernel.parameters]
     for row, expected in [*enumerate(rows), (2, expr)]:
         for i, at in enumerate(x):
             point = {formula.symbol("x"): at} | {

@@ -15,8 +15,8 @@ from tests.builders import assert_same_bits, param_values, peak_map, statuses, t
 from xfit import Model
 from xfit.compile import besselfunctions, errorfunctions, gammafunctions, special
 from xfit.compile.program import LoadedProgram, compiled_kernel
-from xfit.component import FormulaKernel
 from xfit.components import Expression, Gaussian, PowerLaw
+from xfit.kernel_description import FormulaKernel
 from xfit.kernels.call import call_kernel
 from xfit.kernels.evaluate import Structure
 from xfit.kernels.lane_evaluate import vectors
@@ -285,3 +285,18 @@ def test_common_factors_and_signs() -> None:
     loop = source[source.index("def lane_kernel") :].split("for i in range(n):")[-1]
     assert loop.count("x0") == 2
     assert loop.count("exp(") == 1
+
+
+@pytest.mark.parametrize("name", ["Fe.centre", "bg.origin"])
+def test_a_start_map_in_chunks_of_one_pixel(name: str) -> None:
+    """What pixels share is told by the arguments, not by how many pixels a chunk has: bits are the same."""
+    energy = np.linspace(600, 800, 150)
+    centre = np.linspace(704, 712, 9)
+    clean = 4e10 * energy**-3 + 60 * np.exp(-((energy - centre[:, None]) ** 2) / 18)
+    counts = np.random.default_rng(8).poisson(clean).astype(float)
+    da = xr.DataArray(counts, dims=("x", "energy"), coords={"energy": energy})
+    model = Model([PowerLaw(name="bg", A=3e10, origin=1.5), Gaussian(name="Fe", A=400, centre=708, sigma=3)])
+    start = {name: xr.DataArray(centre if name == "Fe.centre" else np.full(9, 1.5), dims="x")}
+    whole = da.fit.multifit(model, start=start)
+    assert set(statuses(whole)) == {"converged"}
+    assert_same_bits(da.chunk(x=1).fit.multifit(model, start=start).compute(), whole)

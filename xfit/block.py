@@ -188,7 +188,7 @@ def fit_block(
                 block,
                 free,
                 loaded.amplitudes(free),
-                loaded.constants_hold(free),
+                loaded.constants_hold(free, start or ()),
                 pixels,
                 Limits(
                     options.tolerance,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xfit import formula
+from xfit import calculus, formula
 from xfit.component import Component
 from xfit.model import Model
 
@@ -25,19 +25,14 @@ def _functions(text: str, names: tuple[str, ...]) -> tuple[Callable[..., Any], t
 
     expr = formula.parse(text)
     symbols = [formula.symbol(name) for name in names]
-    derivatives = (formula.derivative(expr, name) for name in names)
+    derivatives = (calculus.derivative(expr, name) for name in names)
     return sympy.lambdify(symbols, expr, "numpy"), tuple(sympy.lambdify(symbols, d, "numpy") for d in derivatives)
-
-
-def _names(text: str) -> tuple[str, ...]:
-    """Parameters that a formula is of."""
-    return formula.names(text)
 
 
 def value_of(component: Component, name: str) -> float:
     """Value of a derived quantity at a component's present parameters."""
     text = component.derived[name].formula
-    names = _names(text)
+    names = formula.names(text)
     with np.errstate(all="ignore"):
         return float(_functions(text, names)[0](*(np.float64(component[key].value) for key in names)))
 
@@ -48,7 +43,7 @@ def pairs_of(model: Model) -> list[tuple[str, str]]:
         (f"{component.name}.{a}", f"{component.name}.{b}")
         for component in model
         for quantity in component.derived.values()
-        for a, b in combinations(_names(quantity.formula), 2)
+        for a, b in combinations(formula.names(quantity.formula), 2)
     )
     return list(dict.fromkeys(found))
 
@@ -79,7 +74,7 @@ def derived_map(result: xr.Dataset, model: Model, name: str) -> xr.DataArray:
         Over the navigation dimensions.
     """
     component, quantity = _split(model, name)
-    names = _names(quantity.formula)
+    names = formula.names(quantity.formula)
     values = [_of(result, "value", f"{component.name}.{key}") for key in names]
     return _functions(quantity.formula, names)[0](*values)
 
@@ -100,7 +95,7 @@ def derived_error(result: xr.Dataset, model: Model, name: str) -> xr.DataArray:
         Over the navigation dimensions.
     """
     component, quantity = _split(model, name)
-    names = _names(quantity.formula)
+    names = formula.names(quantity.formula)
     full = [f"{component.name}.{key}" for key in names]
     values = [_of(result, "value", each) for each in full]
     slopes = [slope(*values) for slope in _functions(quantity.formula, names)[1]]

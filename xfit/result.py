@@ -252,14 +252,15 @@ class FitResult:
     def _map(self, variable: str, name: str, long_name: str) -> xr.DataArray:
         ds = self._require()
         known = [str(value) for value in ds["param"].values]
-        if name not in known and name in (derived := list(derived_names(self.model))):
-            component, _, quantity = name.rpartition(".")
+        component, _, quantity = name.rpartition(".")
+        if name not in known:
+            derived = list(derived_names(self.model))
+            if name not in derived:
+                raise KeyError(f"no parameter {name!r}; the result has {known} and, from these, {derived}")
             array = (derived_map if variable == "value" else derived_error)(ds, self.model, name).rename(name)
             units = json.loads(ds.attrs.get("xfit_derived_units", "{}")).get(name, "")
             array.attrs = {"long_name": long_name.format(component=component, parameter=quantity), "units": units}
             return array
-        if name not in known:
-            raise KeyError(f"no parameter {name!r}; the result has {known} and, from these, {derived}")
         array = ds[variable].isel(param=known.index(name))
         words = {key: str(array.coords[key].values) for key in ("component", "parameter", "units")}
         array = array.drop_vars(["param", "component", "parameter", "units", "free"]).rename(name)

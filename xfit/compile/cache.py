@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -40,6 +41,25 @@ def cache_folder() -> Path:
     root = os.environ.get("XFIT_CACHE_DIR") or user_cache_dir("xfit", appauthor=False)
     python = f"cp{sys.version_info.major}{sys.version_info.minor}"
     return Path(root) / f"{python}-numba{numba.__version__}"
+
+
+@lru_cache(maxsize=1)
+def source_hash() -> str:
+    """Hash of all sources that kernels and the engine are written and compiled by; part of what their machine code is kept by.
+
+    numba looks at the file of the function that it compiles alone; what that calls from other files may have changed.
+    """
+    package = Path(__file__).parents[1]
+    sources = [
+        package / "calculus.py",
+        *package.glob("formula*.py"),
+        *package.glob("compile/*.py"),
+        *package.glob("kernels/*.py"),
+    ]
+    digest = hashlib.sha256()
+    for path in sorted(sources):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 @contextmanager

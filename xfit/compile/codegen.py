@@ -11,14 +11,11 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from xfit import formula
+from xfit import calculus, formula
 from xfit.kernels.layout import LANE_PITCH, LANE_TILE, LANES, LINEAR, OTHER, PITCH
 
 if TYPE_CHECKING:
     import sympy
-
-#: Part of every cache key: raise it whenever the source below or the contract of a kernel changes.
-CODEGEN_VERSION = 14
 
 #: Operations of an expression beyond which looking for common factors takes too long.
 _MOST_FACTORED = 500
@@ -125,7 +122,7 @@ def amplitude_codes(expression: str, parameters: tuple[str, ...]) -> tuple[int, 
     """
     expr = formula.parse(expression)
     symbols = [formula.symbol(name) for name in parameters]
-    derivatives = [formula.derivative(expr, name) for name in parameters]
+    derivatives = [calculus.derivative(expr, name) for name in parameters]
     linear: list[int] = []
     for k, slope in enumerate(derivatives):
         if slope != 0 and not slope.free_symbols & {symbols[k], *(symbols[j] for j in linear)}:
@@ -229,7 +226,7 @@ def _split(
 
     names = {formula.symbol(name): sympy.Symbol(f"x{d}", real=True) for d, name in enumerate(coordinates)}
     names |= {formula.symbol(name): sympy.Symbol(f"p{k}", real=True) for k, name in enumerate(parameters)}
-    outputs = [expr, *(formula.derivative(expr, name) for name in parameters)]
+    outputs = [expr, *(calculus.derivative(expr, name) for name in parameters)]
     outputs = [_factored(written_out(out.xreplace(names))) for out in outputs]
     named, outputs = _powers_by_logarithms(outputs)
     differences, outputs = _differences_of_one_sign(outputs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import warnings
 from pathlib import Path
@@ -10,9 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from xfit import kernels
-from xfit.compile import arithmetic, besselfunctions, errorfunctions, faddeeva, gammafunctions, special
-from xfit.compile.cache import DAMAGED, compile_lock
+from xfit.compile.cache import DAMAGED, compile_lock, source_hash
 from xfit.compile.ties import compile_ties
 from xfit.kernels.evaluate import Structure, aligned_rows, evaluate_pixels
 from xfit.kernels.fit import fit_singly
@@ -52,7 +49,7 @@ def _forget_stale_code() -> None:
     dispatcher: Any = fit_side_by_side
     folder = Path(dispatcher.stats.cache_path)
     stamp = folder / "xfit-engine.sha256"
-    current = _source_hash()
+    current = source_hash()
     try:
         if stamp.exists() and stamp.read_text() == current:
             return
@@ -69,17 +66,6 @@ def _delete_code() -> None:
     for name in ("lane_fit.fit_side_by_side", "fit.fit_singly", "evaluate.evaluate_pixels"):
         for path in Path(dispatcher.stats.cache_path).glob(f"{name}-*.nb?"):
             path.unlink(missing_ok=True)
-
-
-def _source_hash() -> str:
-    """Hash of all sources that the engine is compiled from."""
-    functions = (arithmetic, besselfunctions, errorfunctions, faddeeva, gammafunctions, special)
-    sources = [*sorted(Path(str(kernels.__file__)).parent.glob("*.py"))]
-    sources += [Path(str(module.__file__)) for module in functions]
-    digest = hashlib.sha256()
-    for path in sources:
-        digest.update(path.name.encode() + path.read_bytes())
-    return digest.hexdigest()
 
 
 def _run_on_nothing() -> None:

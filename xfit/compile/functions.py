@@ -8,7 +8,7 @@ from typing import Any
 import numba
 
 from xfit.compile.cache import CompiledKernel, compile_function
-from xfit.component import FunctionKernel
+from xfit.kernel_description import FunctionKernel
 from xfit.kernels.layout import OTHER, PITCH
 
 #: Relative step of central differences: the cube root of the double's epsilon balances truncation and rounding.

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xfit.compile.cache import CompiledKernel, load_kernel
-from xfit.compile.codegen import CODEGEN_VERSION, kernel_source
+from xfit.compile.cache import CompiledKernel, load_kernel, source_hash
+from xfit.compile.codegen import kernel_source
 from xfit.compile.functions import load_function_kernel
 from xfit.compile.ties import compile_ties
-from xfit.component import FormulaKernel, FunctionKernel
+from xfit.kernel_description import FormulaKernel, FunctionKernel
 from xfit.kernels.evaluate import Structure
-from xfit.kernels.layout import LANE_PITCH, LANES, OTHER, PITCH
+from xfit.kernels.layout import OTHER
 from xfit.kernels.ties import Ties
 
 if TYPE_CHECKING:
@@ -126,10 +126,10 @@ class LoadedProgram:
             np.array(address, np.int64), self.first[chosen], self.xrow[chosen], idle.astype(np.int64), scratch
         )
 
-    def constants_hold(self, free: np.ndarray) -> bool:
-        """Whether none of the kernels' constants is free or tied, so that pixels with equal starts share them."""
+    def constants_hold(self, free: np.ndarray, mapped: Collection[str]) -> bool:
+        """Whether all pixels have the same constants: none is free, tied, or among the names of the start maps."""
         names = self.program.parameters
-        moving = {names[k] for k in (*free, *self.ties.tied)}
+        moving = {names[k] for k in (*free, *self.ties.tied)} | set(mapped)
         constants = (
             f"{component}.{constant}"
             for component, kernel in zip(self.program.components, self.program.kernels, strict=True)
@@ -185,4 +185,4 @@ def compiled_kernel(kernel: Kernel) -> CompiledKernel:
     if isinstance(kernel, FunctionKernel):
         return load_function_kernel(kernel)
     content = (kernel.expression, kernel.coordinates, kernel.parameters, kernel.constants)
-    return load_kernel(repr((CODEGEN_VERSION, PITCH, LANES, LANE_PITCH, *content)), lambda: kernel_source(*content))
+    return load_kernel(repr((source_hash(), *content)), lambda: kernel_source(*content))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xfit import formula
+from xfit import calculus, formula
 from xfit.kernels.ties import CODE, STACK, Ties
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def compile_ties(formulas: Mapping[str, str], parameters: Sequence[str]) -> Ties
     derivative_span = [len(tape)]
     for index, (name, expr) in enumerate(expressions.items()):
         for source in sorted(map(str, expr.free_symbols), key=position.__getitem__):
-            _append(tape, formula.derivative(expr, source), name)
+            _append(tape, calculus.derivative(expr, source), name)
             row.append(index)
             column.append(position[source])
             derivative_span.append(len(tape))

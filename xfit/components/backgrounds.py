@@ -6,8 +6,9 @@ from functools import partial
 from typing import Any
 
 from xfit import estimators
-from xfit.component import Component, FormulaKernel, Spec
+from xfit.component import Component, Spec
 from xfit.estimators import Estimator
+from xfit.kernel_description import FormulaKernel
 
 _DATA = {"data": 1.0}
 _X = {"x": 1.0}

@@ -8,8 +8,9 @@ import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from xfit import formula
-from xfit.component import Component, FormulaKernel
+from xfit import calculus, formula
+from xfit.component import Component
+from xfit.kernel_description import FormulaKernel
 from xfit.parameters import Parameter
 
 #: What can't be a parameter's name. Gamma may be both: it is what the width of a Lorentzian is called.
@@ -85,7 +86,7 @@ class Expression(Component):
         # A rotation changes no linearity but that of the parameters it is about, so the plain formula tells.
         center = _center(axes, parameters, position, rotation_center) if add_rotation else None
         candidates = [n for n in parameters if n not in (center or ())]
-        linear = formula.linear_parameters(formula.parse(expression), candidates)
+        linear = calculus.linear_parameters(formula.parse(expression), candidates)
         made = {n: Parameter(n, 1.0, linear=n in linear) for n in parameters}
         if center is not None:
             made["rotation_angle"] = Parameter("rotation_angle", 0.0, dimension={}, description="rotation, in radians")

@@ -6,7 +6,8 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, overload
 
-from xfit.component import Component, FunctionKernel
+from xfit.component import Component
+from xfit.kernel_description import FunctionKernel
 from xfit.parameters import Parameter
 
 #: Attributes of a component, and arguments that are no values, which no parameter can be called.

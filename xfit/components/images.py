@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from xfit.component import Component, Derived, FormulaKernel, Spec
+from xfit.component import Component, Derived, Spec
 from xfit.components.pieces import log1p
+from xfit.kernel_description import FormulaKernel
 
 _DATA = {"data": 1.0}
 _X = {"x": 1.0}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from xfit.component import Component, FormulaKernel, Spec
+from xfit.component import Component, Spec
 from xfit.components.pieces import voigt
+from xfit.kernel_description import FormulaKernel
 
 _AREA = {"data": 1.0, "x": 1.0}
 _DATA = {"data": 1.0}

@@ -111,7 +111,7 @@ def fit_pixels(
     code : int64 (count,)
         What each is to `xfit.kernels.relax`.
     constants_hold : bool
-        Whether no constant of a kernel (a parameter that is seldom fitted) is fitted.
+        Whether the constants of the kernels (parameters that are seldom fitted) are the same for all pixels.
     pixels : int64 (any,)
         Which pixels to fit.
     limits : Limits

@@ -78,8 +78,7 @@ def lanes_of(
     Parameters
     ----------
     constants_hold : bool
-        Whether no constant of a kernel is fitted; the kernels find in their scratch's first number whether constants are the
-        same for all pixels.
+        Whether the constants of the kernels are the same for all pixels, which kernels find in their scratch's first number.
     """
     n, count, channels = ws.q.size, code.size, block.y.shape[1]
     derivatives = max(ties.row.size, 1)
@@ -111,7 +110,7 @@ def lanes_of(
         np.flatnonzero(code == LINEAR),
         code,
     )
-    lanes.scratch[0] = 1.0 if constants_hold and block.start.shape[0] == 1 else 0.0
+    lanes.scratch[0] = 1.0 if constants_hold else 0.0
     plain = block.variance.size == 0 and block.width.size == 0 and block.where.size == 0
     spectra = Spectra(vectors(channels), vectors(channels), channels, plain)
     spectra.m[:] = 1.0
@@ -157,33 +156,29 @@ def _board(lane: int, plain: bool, used: int, buffer: Buffer, ws: Workspace, lf:
 
 
 @inlined_sums
-def _leave(lane: int, lanes: Lanes, ls: LaneSteps, ws: Workspace) -> Outcome:
-    """Take a pixel that is done out of its lane: its point, bounds and Gram matrix, for the functions of one pixel."""
-    count = ls.code.size
+def _leave(lane: int, lf: LaneFit, ws: Workspace) -> None:
+    """Take a pixel out of its lane: its point and bounds, for the functions of one pixel."""
     for k in range(ws.q.size):
-        ws.q[k] = lanes.q[k * LANES + lane]
-    for j in range(count):
-        ws.lower[j] = ls.lower[j * LANES + lane]
-        ws.upper[j] = ls.upper[j * LANES + lane]
-    chisq = lanes.known[CHISQ * LANES + lane]
-    return Outcome(CONVERGED, chisq, int(lanes.known[NFEV * LANES + lane]), False)
+        ws.q[k] = lf.lanes.q[k * LANES + lane]
+    for j in range(lf.steps.code.size):
+        ws.lower[j] = lf.steps.lower[j * LANES + lane]
+        ws.upper[j] = lf.steps.upper[j * LANES + lane]
 
 
 @inlined
-def _errors_with_care(
+def _finish_with_care(
     structure: Structure, ties: Ties, x: np.ndarray, block: Block, i: int, lane: int, free: np.ndarray, outcome: Outcome,
     limits: Limits, buffer: Buffer, ws: Workspace, lf: LaneFit,
 ) -> None:  # fmt: skip
-    """Errors by the functions of one pixel: with ties, covariances, or by QR."""
+    """Write a pixel that is done by the functions of one pixel: with ties, covariances, or by QR."""
     count = free.size
     _, plain, used = prepare(block, i, ties, free, buffer, ws)
-    block.out[i, 3 * ws.q.size + 4] = outcome.nfev
-    for k in range(ws.q.size):
-        ws.q[k] = lf.lanes.q[k * LANES + lane]
+    _leave(lane, lf, ws)
     for a in range(count + 1):
         for b in range(a + 1):
             ws.gram[a, b] = lf.steps.gram[at(a, b) * LANES + lane]
     scale_of(ws.gram, count, ws.norm)
+    write(outcome, structure, count, ws, block.out[i])
     spectrum = Spectrum(buffer.weighted, buffer.factor, plain, used, block.y.shape[1])
     finish(structure, ties, x, spectrum, outcome, count, block.pairs, limits, ws, buffer.spread, block.out[i])
 
@@ -253,15 +248,16 @@ def fit_side_by_side(
             i = lf.pixel[lane]
             if i >= 0:
                 if known[DONE * LANES + lane] != 0.0:
-                    outcome = _leave(lane, lf.lanes, lf.steps, ws)
-                    write(outcome, structure, count, ws, block.out[i])
+                    outcome = Outcome(CONVERGED, known[CHISQ * LANES + lane], int(known[NFEV * LANES + lane]), False)
                     if simple and lf.well[lane] != 0.0:
+                        _leave(lane, lf, ws)
+                        write(outcome, structure, count, ws, block.out[i])
                         for j in range(count):
                             block.out[i, n + free[j]] = lf.errors[j * LANES + lane]
                         for k in range(lf.place.size):
                             block.out[i, lf.place[k]] = lf.covariances[k * LANES + lane]
                     else:
-                        _errors_with_care(structure, ties, x, block, i, lane, free, outcome, limits, buffer, ws, lf)
+                        _finish_with_care(structure, ties, x, block, i, lane, free, outcome, limits, buffer, ws, lf)
                 elif known[LOST * LANES + lane] != 0.0:
                     left[lost] = i
                     lost += 1
