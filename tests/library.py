@@ -312,8 +312,8 @@ CASES: dict[str, Case] = {
     ),
     "PESCoreLineShape": Case(
         components.PESCoreLineShape,
-        lambda x, A, FWHM, origin, ab: A * 2 ** (-4 * (x - (origin - ab)) ** 2 / FWHM**2),
-        {"A": 5, "FWHM": 2.2, "origin": 0.7, "ab": 0.3},
+        lambda x, A, FWHM, origin, ab, shirley: A * 2 ** (-4 * (x - (origin - ab)) ** 2 / FWHM**2),
+        {"A": 5, "FWHM": 2.2, "origin": 0.7, "ab": 0.3, "shirley": 0},
     ),
     "PESVoigt": Case(
         components.PESVoigt,
@@ -324,6 +324,7 @@ CASES: dict[str, Case] = {
             "FWHM": 1.2,
             "gamma": 0.6,
             "resolution": 0.5,
+            "shirley_background": 0,
             "non_isochromaticity": 0.1,
             "transmission_function": 0.9,
         },
@@ -339,6 +340,7 @@ CASES: dict[str, Case] = {
             "FWHM": 1.2,
             "gamma": 0.4,
             "resolution": 0.5,
+            "shirley_background": 0,
             "non_isochromaticity": 0.1,
             "transmission_function": 0.9,
             "spin_orbit_branching_ratio": 0.5,

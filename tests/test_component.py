@@ -96,7 +96,9 @@ def test_assigning_to_a_parameter_says_how_to_set_its_value():
     c = Gaussian()
     with pytest.raises(AttributeError, match=r"A is a parameter: set its value with .A.value = 5"):
         c.A = 5
-    with pytest.raises(AttributeError, match="no attribute 'colour' to set; 'name' and 'active' can be set"):
+    with pytest.raises(
+        AttributeError, match="no attribute 'colour' to set; 'name', 'active' and 'convolved' can be set"
+    ):
         c.colour = "red"
 
 

@@ -10,7 +10,7 @@ from scipy.optimize import lsq_linear
 
 import xfit
 from xfit import calculus, formula
-from xfit.compile.program import Program
+from xfit.compile.program import Channels, Program
 from xfit.compile.ties import compile_ties
 from xfit.components import Gaussian, Polynomial
 from xfit.kernels.evaluate import Spectrum, aligned_rows, gram_at, weigh
@@ -130,7 +130,7 @@ def test_best_amplitudes_by_algebra_are_those_of_an_evaluation() -> None:
     def gram_of(q: np.ndarray) -> np.ndarray:
         gram = np.zeros((6, 6))
         gram_at(
-            program.structure([True, True]),
+            program.structure(np.ones(2, bool), np.zeros(2, bool), Channels(64, np.empty((0, 0)), 0)),
             program.ties,
             x,
             spectrum,

@@ -156,14 +156,14 @@ def test_kernels_of_vectors(text: str, constants: tuple[str, ...], shared: float
 @pytest.fixture
 def one_by_one(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Switch pixels side by side off."""
-    original = LoadedProgram.structure
+    original = LoadedProgram.structure_side_by_side
 
-    def structure(self: LoadedProgram, active: Any, side_by_side: bool = False) -> Structure:
-        found = original(self, active, side_by_side)
-        return found._replace(address=found.address[:0]) if side_by_side else found
+    def structure(self: LoadedProgram, active: Any, whole: Any) -> Structure:
+        found = original(self, active, whole)
+        return found._replace(address=found.address[:0])
 
     def switch() -> None:
-        monkeypatch.setattr(LoadedProgram, "structure", structure)
+        monkeypatch.setattr(LoadedProgram, "structure_side_by_side", structure)
 
     return switch
 

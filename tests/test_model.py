@@ -67,7 +67,11 @@ def test_attributes_stand_for_names_that_are_no_identifiers():
         (lambda m: m.append(eels()["Fe"]), ValueError, r"component 'Fe' is in another model; add component.copy\(\)"),
         (lambda m: m.remove("Mn"), KeyError, "no component 'Mn'"),
         (lambda m: m.remove(Gaussian(name="Fe")), KeyError, "no component 'Fe'"),
-        (lambda m: setattr(m, "Fe", 5), AttributeError, r"no attribute 'Fe' to set; add components with append\(\)"),
+        (
+            lambda m: setattr(m, "Fe", 5),
+            AttributeError,
+            r"no attribute 'Fe' to set but 'name' and 'response'; add components with append\(\)",
+        ),
         (lambda m: setattr(m, "name", 5), TypeError, "a model's name must be text or None, not 5"),
         (lambda m: Model(Gaussian()), TypeError, r"components must be a list: Model\(\[component\]\)"),
         (lambda m: m + 5, TypeError, "only components and models can be added, not int"),
@@ -330,14 +334,15 @@ def stored() -> dict[str, Any]:
 
 def test_the_format():
     data = stored()
-    assert set(data) == {"format", "version", "name", "components"}
+    assert set(data) == {"format", "version", "name", "components", "response"}
     assert (data["format"], data["version"]) == ("xfit-model", 1)
     fe = data["components"][1]
     assert fe["parameters"]["A"] == {"value": 0.1, "min": 0.0, "max": None, "free": True, "units": None, "tie": None}
-    assert {k: fe[k] for k in ("type", "name", "active", "options")} == {
+    assert {k: fe[k] for k in ("type", "name", "active", "convolved", "options")} == {
         "type": "Gaussian",
         "name": "Fe",
         "active": False,
+        "convolved": True,
         "options": {},
     }
     assert data["components"][2]["options"] == {"order": 1}
@@ -382,7 +387,7 @@ def change(data: dict[str, Any], path: str, value: Any) -> None:
         ("version", True, "version must be a whole number"),
         ("version", 0, "of at least 1, not 0"),
         ("name", 5, "name must be text or null, not 5"),
-        ("colour", "red", r"the model: unknown \['colour'\]; it has components, format, name, version"),
+        ("colour", "red", r"the model: unknown \['colour'\]; it has components, format, name, response, version"),
         ("components", {}, "components must be a list, not dict"),
         ("components.1", 5, r"components\[1\] must be an object with named entries, not int"),
         ("components.1.type", "Gausian", r"components\[1\].type: unknown component 'Gausian'; did you mean Gaussian\?"),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from xfit.compile.engine import prepare_engine
-from xfit.compile.program import LoadedProgram, Program
+from xfit.compile.program import Channels, LoadedProgram, Program
 from xfit.kernels.evaluate import aligned_rows, evaluate_pixels
 from xfit.kernels.fit import fit_pixels
 from xfit.kernels.layout import VECTOR
@@ -121,6 +121,8 @@ def fit_block(
     where: np.ndarray | None = None,
     width: np.ndarray | None = None,
     active: np.ndarray | None = None,
+    response: np.ndarray | None = None,
+    grid: np.ndarray | None = None,
     options: FitOptions | None = None,
 ) -> np.ndarray:
     """Fit every pixel of a block.
@@ -145,6 +147,11 @@ def fit_block(
         Channel widths, for binned data.
     active : bool array (n_pixels, n_components), optional
         Where each component takes part; that of ``settings`` if not given.
+    response : array (n_pixels or 1, n_response), optional
+        What the components are convolved with that the program says; a pixel where it is not finite is not fitted.
+    grid : float64 (n_channels + n_response - 1,), optional
+        Coordinate x of the points at which those are evaluated: where it lies for channel i and point j of the response is
+        ``grid[i + n_response - 1 - j]``.
     options : FitOptions, optional
         How to fit.
 
@@ -159,6 +166,8 @@ def fit_block(
     columns = Columns.of(len(settings.start), options)
     out = np.full((y.shape[0], columns.total), np.nan)
     x = _coordinate_rows(loaded, coordinates, y.shape[1], VECTOR)
+    channels = _channels(loaded, y.shape[1], response, grid)
+    whole = loaded.needing_whole_axis(_zeros(program, settings, start or ()))
     wide = _ALL if where is None else _plain(np.broadcast_to(where, (where.shape[0], y.shape[1])), bool)
     width = _NONE[0] if width is None else _plain(width)
     memory = np.empty((_pixels_at_a_time(y), y.shape[1]))
@@ -181,11 +190,12 @@ def fit_block(
             free = free_positions(loaded, settings, on)
             first_limit = options.max_nfev or 100 * (free.size + 1)
             fit_pixels(
-                loaded.structure(on),
-                loaded.structure(on, side_by_side=True),
+                loaded.structure(on, whole, channels, free),
+                loaded.structure_side_by_side(on, whole),
                 loaded.ties,
                 x,
                 block,
+                _rows_of(response, batch),
                 free,
                 loaded.amplitudes(free),
                 loaded.constants_hold(free, start or ()),
@@ -220,6 +230,22 @@ def _coordinate_rows(
         x[row, :n] = coordinates[name]
         x[row, n:] = x[row, n - 1 : n]
     return x
+
+
+def _zeros(program: Program, settings: Settings, mapped: Collection[str]) -> np.ndarray:
+    """Which parameters are zero in all pixels: neither free, tied nor among the names of the start maps."""
+    moving = {*mapped, *(name for name, _ in program.ties)}
+    given = np.array([name in moving for name in program.parameters])
+    return (settings.start == 0.0) & ~settings.free & ~given
+
+
+def _channels(loaded: LoadedProgram, count: int, response: np.ndarray | None, grid: np.ndarray | None) -> Channels:
+    """Where components are evaluated that need the whole axis at once."""
+    if response is None or grid is None:
+        return Channels(count, np.empty((0, 0)), 0)
+    # Convolved components have the one coordinate; rows of others are never read.
+    rows = _coordinate_rows(loaded, dict.fromkeys(loaded.coordinate_rows, grid), grid.size, VECTOR)
+    return Channels(count, rows, response.shape[1])
 
 
 def _pixels_at_a_time(y: np.ndarray) -> int:
@@ -288,6 +314,8 @@ def evaluate_block(
     coordinates: Mapping[str, np.ndarray],
     *,
     width: np.ndarray | None = None,
+    response: np.ndarray | None = None,
+    grid: np.ndarray | None = None,
     components: tuple[int, ...] | None = None,
 ) -> np.ndarray:
     """Evaluate the model at given parameter values.
@@ -303,6 +331,8 @@ def evaluate_block(
         The coordinates that the model names.
     width : float64 (n_channels,), optional
         Channel widths, for binned data.
+    response, grid : optional
+        As for `fit_block`; NaN where a response is not finite.
     components : tuple of int, optional
         Which components to add up; all by default.
 
@@ -314,6 +344,8 @@ def evaluate_block(
     loaded = program.load()
     n = len(next(iter(coordinates.values())))
     x = _coordinate_rows(loaded, coordinates, n)
+    channels = _channels(loaded, n, response, grid)
+    whole = loaded.needing_whole_axis(((values == 0.0) | np.isnan(values)).all(axis=0))
     out = np.full((values.shape[0], n), np.nan)
     missing = np.isnan(values)
     known = np.stack([~missing[:, loaded.component_of == k].any(axis=1) for k in range(len(program.kernels))], axis=1)
@@ -323,10 +355,11 @@ def evaluate_block(
         if pattern.any():
             pixels = np.flatnonzero(group.ravel() == k)
             evaluate_pixels(
-                loaded.structure(pattern),
+                loaded.structure(pattern, whole, channels),
                 loaded.ties,
                 x,
                 _NONE[0] if width is None else _plain(width),
+                _NONE if response is None else _plain(response),
                 _plain(values),
                 pixels,
                 np.empty(1),

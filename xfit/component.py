@@ -81,6 +81,8 @@ class Component:
     ----------
     active : bool
         Whether it takes part.
+    convolved : bool
+        Whether it is convolved with the model's response, if that has one; all but backgrounds are by default.
     model : Model or None
         Which it is in.
     parameters : tuple of Parameter
@@ -95,6 +97,8 @@ class Component:
     #: Name of the parameter that says where the component is, if there is one.
     position: str | tuple[str, ...] | None = None
     is_background: bool = False
+    #: Name of the parameter that multiplies the sum of the formula over all channels of larger x; the formula lacks it.
+    summed: ClassVar[str | None] = None
     #: How its parameters are estimated from data; None where they can't be.
     estimator: Estimator | None = None
 
@@ -103,6 +107,7 @@ class Component:
     _by_name: dict[str, Parameter]
     _name: str
     _active: bool
+    _convolved: bool
 
     def __init__(self, name: str | None = None, **values: Any) -> None:
         self._begin(name, {key: spec.make(key) for key, spec in self.specs.items()}, values)
@@ -112,6 +117,7 @@ class Component:
         set_ = object.__setattr__
         set_(self, "model", None)
         set_(self, "_active", True)
+        set_(self, "_convolved", not self.is_background)
         set_(self, "_by_name", dict(parameters))
         set_(self, "parameters", tuple(parameters.values()))
         set_(self, "_name", _checked_name(type(self).__name__ if name is None else name))
@@ -154,6 +160,17 @@ class Component:
             raise TypeError(f"{self.name}: active={active!r} must be True or False; for maps use active= of the fit")
         object.__setattr__(self, "_active", active)
 
+    @property
+    def convolved(self) -> bool:
+        """Whether the component is convolved with the model's response."""
+        return self._convolved
+
+    @convolved.setter
+    def convolved(self, convolved: bool) -> None:
+        if not isinstance(convolved, bool):
+            raise TypeError(f"{self.name}: convolved={convolved!r} must be True or False")
+        object.__setattr__(self, "_convolved", convolved)
+
     # --- structure
 
     @property
@@ -165,7 +182,7 @@ class Component:
     def kernel(self) -> FormulaKernel | FunctionKernel:
         """What the compiled kernel is made from."""
         constants = tuple(key for key, spec in self.specs.items() if not spec.free)
-        return FormulaKernel(self.formula, self.coordinates, tuple(self._by_name), constants)
+        return FormulaKernel(self.formula, self.coordinates, tuple(self._by_name), constants, self.summed)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -294,9 +311,9 @@ class Component:
     def __setattr__(self, name: str, value: object) -> None:
         if name in self.__dict__.get("_by_name", {}):
             raise AttributeError(f"{name} is a parameter: set its value with .{name}.value = {value!r}")
-        if name not in ("name", "active"):
+        if name not in ("name", "active", "convolved"):
             raise AttributeError(
-                f"{type(self).__name__} has no attribute {name!r} to set; 'name' and 'active' can be set"
+                f"{type(self).__name__} has no attribute {name!r} to set; 'name', 'active' and 'convolved' can be set"
             )
         object.__setattr__(self, name, value)
 
@@ -346,7 +363,8 @@ class Component:
             return NotImplemented
         return (
             type(self) is type(other)
-            and (self.name, self.active, self.kernel) == (other.name, other.active, other.kernel)
+            and (self.name, self.active, self.convolved) == (other.name, other.active, other.convolved)
+            and self.kernel == other.kernel
             and (self.parameters, self.options) == (other.parameters, other.options)
         )
 

@@ -11,8 +11,10 @@ import xarray as xr
 
 from xfit.axes import axes_of
 from xfit.block import evaluate_block
+from xfit.chunks import only
 from xfit.compile.program import Program
 from xfit.model import Model
+from xfit.response import Grid, response_of
 
 
 def model_curves(
@@ -65,22 +67,41 @@ def model_curves(
     width = result["channel_width"].values.ravel() if "channel_width" in result.coords else None
     table = axes.table if width is None else np.vstack([axes.table, width])
     chosen = None if components is None else tuple(names.index(name) for name in components)
-    keywords: dict[str, Any] = {"program": program, "names": axes.names, "components": chosen, "shape": axes.shape}
     navigation = value.dims[:-1]
+    response, grid = response_of(model, signal, dims, value, navigation)
+    keywords: dict[str, Any] = {
+        "program": program,
+        "names": axes.names,
+        "components": chosen,
+        "shape": axes.shape,
+        "grid": grid,
+    }
     coords = {name: c for name, c in value.coords.items() if "param" not in c.dims}
     coords |= {name: c for name, c in signal.coords.items() if name != "channel_width"}
-    data = _evaluate(value.data, table, **keywords) if value.chunks is None else _lazy(value, table, keywords)
+    if response is not None and response.ndim > 1:
+        response = response.broadcast_like(value.isel(param=0, drop=True)).transpose(*navigation, ...)
+    lazy = value.chunks is not None or (response is not None and response.chunks is not None)
+    if lazy:
+        data = _lazy(value, table, response, keywords)
+    else:
+        data = _evaluate(value.values, table, *([] if response is None else [response.values]), **keywords)
     curve = xr.DataArray(data, dims=(*navigation, *dims), coords=coords, name="model")
     return curve.drop_vars([c for c in ("units", "component", "parameter", "free", "param") if c in curve.coords])
 
 
-def _lazy(value: xr.DataArray, table: np.ndarray, keywords: dict[str, Any]) -> Any:
+def _lazy(value: xr.DataArray, table: np.ndarray, response: xr.DataArray | None, keywords: dict[str, Any]) -> Any:
     """Evaluate chunk by chunk."""
+    if value.chunks is None and response is not None:
+        value = value.chunk({d: sizes for d, sizes in response.chunksizes.items() if d in value.dims})
     value = value.chunk(param=-1)
     n = value.ndim
     navigation = list(range(n - 1))
     signal = list(range(n, n + len(keywords["shape"])))
-    rows, columns = n + len(signal), n + len(signal) + 1
+    rows, columns, points = range(n + len(signal), n + len(signal) + 3)
+    further: list[Any] = []
+    if response is not None:
+        chunks = {d: value.chunksizes.get(d, -1) for d in response.dims}
+        further = [response.chunk(chunks).data, [*(navigation if response.ndim > 1 else []), points]]
     return dask.array.blockwise(
         _evaluate,
         [*navigation, *signal],
@@ -88,6 +109,7 @@ def _lazy(value: xr.DataArray, table: np.ndarray, keywords: dict[str, Any]) -> A
         [*navigation, n - 1],
         dask.array.from_array(table, chunks=-1),
         [rows, columns],
+        *further,
         **keywords,
         new_axes=dict(zip(signal, keywords["shape"], strict=True)),
         concatenate=False,
@@ -99,17 +121,16 @@ def _lazy(value: xr.DataArray, table: np.ndarray, keywords: dict[str, Any]) -> A
 def _evaluate(
     values: Any,
     table: Any,
+    response: Any = None,
     *,
     program: Program,
     names: tuple[str, ...],
     components: tuple[int, ...] | None,
     shape: tuple[int, ...],
+    grid: Grid | None,
 ) -> np.ndarray:
-    """Curves of one block."""
-    while isinstance(values, list):
-        (values,) = values
-    while isinstance(table, list):
-        (table,) = table
+    """Curves of one block; contracted dimensions come as nested lists of one block."""
+    values, table, response = only(values), only(table), only(response)
     navigation = values.shape[:-1]
     width = table[-1] if len(table) > len(names) else None
     flat = evaluate_block(
@@ -117,6 +138,8 @@ def _evaluate(
         values.reshape(int(np.prod(navigation)), values.shape[-1]),
         dict(zip(names, table, strict=False)),
         width=width,
+        response=None if response is None else response.reshape(-1, response.shape[-1]),
+        grid=None if grid is None else grid.points,
         components=components,
     )
     return flat.reshape((*navigation, *shape))

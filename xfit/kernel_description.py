@@ -20,12 +20,16 @@ class FormulaKernel:
         Names in the formula, in the engine's order.
     constants : tuple of str
         Parameters that are seldom fitted.
+    summed : str or None
+        Parameter of which the formula knows nothing: it multiplies the sum of the formula over all channels of larger x, which is
+        added. The formula must be in proportion to one of its parameters.
     """
 
     expression: str
     coordinates: tuple[str, ...]
     parameters: tuple[str, ...]
     constants: tuple[str, ...] = ()
+    summed: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,11 +7,15 @@ import difflib
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from xfit import ties
 from xfit.component import Component
 from xfit.parameters import Parameter
+from xfit.response import checked_response
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 class Model:
@@ -26,6 +30,12 @@ class Model:
         Components, which then belong to this model.
     name : str, optional
         Name of the model.
+    response : DataArray, optional
+        What the components are convolved with whose ``convolved`` is set (all but backgrounds, by default): the response of
+        an instrument, or a low-loss spectrum. Its dimension is the signal's, with a coordinate in the same steps that says
+        by how much each of its points shifts the component; it may have navigation dimensions too, for one per pixel. The
+        components are evaluated beyond the data, as far as it reaches, and multiplied by its values as they are: those of a
+        response that keeps areas add up to one.
 
     Examples
     --------
@@ -39,13 +49,21 @@ class Model:
     """
 
     name: str | None
+    response: xr.DataArray | None
     _components: list[Component]
 
-    def __init__(self, components: Iterable[Component] = (), name: str | None = None) -> None:
+    def __init__(
+        self,
+        components: Iterable[Component] = (),
+        name: str | None = None,
+        *,
+        response: xr.DataArray | None = None,
+    ) -> None:
         if isinstance(components, Component):
             raise TypeError("components must be a list: Model([component])")
         object.__setattr__(self, "_components", [])
         self.name = name
+        self.response = response
         self.extend(components)
 
     # --- list and mapping
@@ -165,8 +183,13 @@ class Model:
         raise AttributeError(f"the model has no component or attribute {name!r}; components: {names}")
 
     def __setattr__(self, name: str, value: object) -> None:
+        if name == "response":
+            object.__setattr__(self, name, checked_response(value))
+            return
         if name != "name":
-            raise AttributeError(f"a model has no attribute {name!r} to set; add components with append()")
+            raise AttributeError(
+                f"a model has no attribute {name!r} to set but 'name' and 'response'; add components with append()"
+            )
         if value is not None and not isinstance(value, str):
             raise TypeError(f"a model's name must be text or None, not {value!r}")
         object.__setattr__(self, name, value)
@@ -331,6 +354,10 @@ class Model:
         for part in parts:
             if isinstance(part, Model):
                 copied = part.copy()
+                if copied.response is not None:
+                    if not (model.response is None or _same_response(model.response, copied.response)):
+                        raise ValueError("models with different responses can't be added; set one response to None")
+                    model.response = copied.response
                 for component in copied:
                     # Renamed while still in its model, where the ties to it follow.
                     others = {c.name for c in (*model, *copied) if c is not component}
@@ -353,7 +380,8 @@ class Model:
 
     def copy(self) -> Model:
         """Return an independent copy, ties included."""
-        return copy.deepcopy(self)
+        # The response may be large, and is not changed by anybody.
+        return copy.deepcopy(self, {id(self.response): self.response})
 
     def __copy__(self) -> Model:
         return self.copy()
@@ -361,7 +389,8 @@ class Model:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Model):
             return NotImplemented
-        return self.name == other.name and self._components == other._components
+        same = self.name == other.name and self._components == other._components
+        return same and _same_response(self.response, other.response)
 
     # --- storage
 
@@ -418,6 +447,12 @@ class Model:
         from xfit import tables
 
         return tables.model_html(self)
+
+
+def _same_response(one: xr.DataArray | None, other: xr.DataArray | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return one is other or one.identical(other)
 
 
 def _unique(name: str, taken: Collection[str]) -> str:

@@ -6,7 +6,7 @@ import difflib
 import json
 import math
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xfit.component import Component
 from xfit.components import TYPES
@@ -14,13 +14,18 @@ from xfit.components.function import Function
 from xfit.formula import FormulaError
 from xfit.model import Model
 from xfit.parameters import Parameter
+from xfit.response import response_from_dict, response_to_dict
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 FORMAT = "xfit-model"
 VERSION = 1
 
 _PARAMETER_KEYS = {"value", "min", "max", "free", "units", "tie"}
-_COMPONENT_KEYS = {"type", "name", "active", "options", "parameters"}
-_MODEL_KEYS = {"format", "version", "name", "components"}
+_COMPONENT_KEYS = {"type", "name", "active", "convolved", "options", "parameters"}
+_MODEL_KEYS = {"format", "version", "name", "components", "response"}
+_RESPONSE_KEYS = {"dim", "coordinate", "values"}
 
 
 class ModelFormatError(ValueError):
@@ -40,6 +45,7 @@ def model_to_dict(model: Model) -> dict[str, Any]:
         "version": VERSION,
         "name": model.name,
         "components": [_component_to_dict(component) for component in model],
+        "response": None if model.response is None else response_to_dict(model.response),
     }
 
 
@@ -53,6 +59,7 @@ def _component_to_dict(component: Component) -> dict[str, Any]:
         "type": type(component).__name__,
         "name": component.name,
         "active": component.active,
+        "convolved": component.convolved,
         "options": component.options,
         "parameters": {parameter.name: _parameter_to_dict(parameter) for parameter in component.parameters},
     }
@@ -87,7 +94,7 @@ def model_from_dict(data: Mapping[str, Any]) -> Model:
         Naming the place that is wrong, such as ``components[1].parameters.A.min``.
     """
     data = _mapping(data, "the model")
-    _keys(data, _MODEL_KEYS, "the model", optional={"name"})
+    _keys(data, _MODEL_KEYS, "the model", optional={"name", "response"})
     if data["format"] != FORMAT:
         raise ModelFormatError(f"format is {data['format']!r}, not {FORMAT!r}: this is no stored model")
     version = data["version"]
@@ -100,7 +107,7 @@ def model_from_dict(data: Mapping[str, Any]) -> Model:
     name = data.get("name")
     if name is not None and not isinstance(name, str):
         raise ModelFormatError(f"name must be text or null, not {name!r}")
-    model = Model(name=name)
+    model = Model(name=name, response=_response(data.get("response")))
     pending: list[tuple[str, Parameter, str]] = []
     for k, item in enumerate(data["components"]):
         component = _component(item, f"components[{k}]", pending)
@@ -115,9 +122,19 @@ def model_from_dict(data: Mapping[str, Any]) -> Model:
     return model
 
 
+def _response(item: Any) -> xr.DataArray | None:
+    if item is None:
+        return None
+    _keys(_mapping(item, "response"), _RESPONSE_KEYS, "response")
+    try:
+        return response_from_dict(item)
+    except (TypeError, ValueError) as error:
+        raise ModelFormatError(f"response: {error}") from None
+
+
 def _component(item: Any, place: str, pending: list[tuple[str, Parameter, str]]) -> Component:
     item = _mapping(item, place)
-    _keys(item, _COMPONENT_KEYS, place)
+    _keys(item, _COMPONENT_KEYS, place, optional={"convolved"})
     kind = item["type"]
     if not isinstance(kind, str) or kind not in TYPES:
         close = difflib.get_close_matches(str(kind), TYPES, 1)
@@ -137,6 +154,10 @@ def _component(item: Any, place: str, pending: list[tuple[str, Parameter, str]])
     if not isinstance(item["active"], bool):
         raise ModelFormatError(f"{place}.active must be true or false, not {item['active']!r}")
     component.active = item["active"]
+    convolved = item.get("convolved", component.convolved)
+    if not isinstance(convolved, bool):
+        raise ModelFormatError(f"{place}.convolved must be true or false, not {convolved!r}")
+    component.convolved = convolved
     parameters = _mapping(item["parameters"], f"{place}.parameters")
     _keys(parameters, {p.name for p in component.parameters}, f"{place}.parameters")
     for parameter in component.parameters:

@@ -18,12 +18,14 @@ from dask.system import CPU_COUNT
 from xfit import inputs
 from xfit.axes import Axes, axes_of, signal_dims, whole_signals
 from xfit.block import Columns, FitOptions, Settings, fit_block
+from xfit.chunks import flat, only, spread
 from xfit.compile.engine import prepare_engine
 from xfit.compile.program import Program
 from xfit.derived import pairs_of
 from xfit.estimate import estimated_start, split_start
 from xfit.estimate_block import Estimation, estimate_block
 from xfit.model import Model
+from xfit.response import Grid, response_of
 from xfit.result import assemble, check_names
 
 #: Elements of NumPy-backed data in one block: large enough to hide a task's overhead, small enough to spread over cores.
@@ -48,6 +50,8 @@ class Recipe:
         What each further array is: its role, for which parameter or component, and its dimensions.
     estimations : tuple of Estimation
         Start values that are estimated from the block's data.
+    grid : Grid or None
+        Where convolved components are evaluated.
     """
 
     program: Program
@@ -59,6 +63,7 @@ class Recipe:
     variance: float | None
     roles: tuple[tuple[str, str, tuple[Hashable, ...]], ...]
     estimations: tuple[Estimation, ...]
+    grid: Grid | None
 
     def __dask_tokenize__(self) -> Any:
         """Equal recipes have equal tokens in every process."""
@@ -70,7 +75,7 @@ class Recipe:
             self.settings.active,
         )
         return ("xfit.Recipe", self.program.__dask_tokenize__(), tokenize(*numbers), repr(self.options), self.names,
-                repr(self.navigation), repr(self.signal), self.variance, repr(self.roles), tokenize(self.estimations))  # fmt: skip
+                repr(self.navigation), repr(self.signal), self.variance, repr(self.roles), tokenize(self.estimations), repr(self.grid))  # fmt: skip
 
 
 def multifit(
@@ -159,9 +164,10 @@ def multifit(
     check_names(da)
     inputs.check_optimizer(optimizer, loss)
     inputs.check_options(tolerance, max_nfev)
-    text = model.to_json()
     program = Program.from_model(model)
     axes = axes_of(da, signal_dims(da, dim, model.signal_dimension), program.coordinates, binned)
+    response, grid = response_of(model, da, axes.dims, da, axes.navigation)
+    text = model.to_json()
     masks = inputs.check_active(active, model, da, axes)
     on = _somewhere(model, masks)
     settings = inputs.settings_of(model, program, on, bounded=bounded, n_channels=int(np.prod(axes.shape)))
@@ -178,6 +184,8 @@ def multifit(
         extra.append(("variance", "", variance))
     if where is not None:
         extra.append(("where", "", where))
+    if response is not None:
+        extra.append(("response", "", response))
     positions = {name: k for k, name in enumerate(program.parameters)}
     pairs = () if covariance else tuple((positions[a], positions[b]) for a, b in pairs_of(model))
     options = FitOptions(tolerance, max_nfev, scale_covariance, covariance, pairs)
@@ -191,6 +199,7 @@ def multifit(
         variance if isinstance(variance, float) else None,
         tuple((role, name, tuple(array.dims)) for role, name, array in extra),
         estimations,
+        grid,
     )
     how = {"model": text, "optimizer": optimizer, "loss": loss, "bounded": int(bounded), "tolerance": tolerance}
     packed = _run(da, axes, recipe, [array for _, _, array in extra])
@@ -265,12 +274,13 @@ def _navigation_chunks(data: xr.DataArray, axes: Axes) -> dict[Hashable, int]:
 
 def _graph(data: xr.DataArray, axes: Axes, recipe: Recipe, extra: list[xr.DataArray]) -> Any:
     """One blockwise layer that fits every navigation chunk."""
-    letters = {d: k for k, d in enumerate(data.dims)}
+    # The response has a dimension of its own.
+    letters = {d: k for k, d in enumerate(dict.fromkeys([*data.dims, *(d for array in extra for d in array.dims)]))}
     packed_index, table_index = len(letters), (len(letters) + 1, len(letters) + 2)
     table = dask.array.from_array(_table(axes), chunks=-1)
     arguments: list[Any] = [data.data, [letters[d] for d in data.dims], table, table_index]
     for array in extra:
-        chunks = {d: data.chunksizes[d] for d in array.dims}
+        chunks = {d: data.chunksizes.get(d, -1) for d in array.dims}
         arguments += [array.chunk(chunks).data, [letters[d] for d in array.dims]]
     columns = Columns.of(len(recipe.settings.start), recipe.options)
     navigation = [letters[d] for d in axes.navigation]
@@ -291,14 +301,7 @@ def _graph(data: xr.DataArray, axes: Axes, recipe: Recipe, extra: list[xr.DataAr
 
 def _fit_chunk(data: Any, table: Any, *extra: Any, recipe: Recipe, n_axes: int) -> np.ndarray:
     """Fit one chunk; contracted dimensions come as nested lists of one block."""
-    return _fit_nd(_only(data), *(_only(array) for array in extra), table=_only(table), recipe=recipe)
-
-
-def _only(block: Any) -> np.ndarray:
-    """Take the one block out of the lists that blockwise wraps around contracted dimensions."""
-    while isinstance(block, list):
-        (block,) = block
-    return np.asarray(block)
+    return _fit_nd(only(data), *(only(array) for array in extra), table=only(table), recipe=recipe)
 
 
 def _fit_nd(data: np.ndarray, *extra: np.ndarray, table: np.ndarray, recipe: Recipe) -> np.ndarray:
@@ -311,14 +314,16 @@ def _fit_nd(data: np.ndarray, *extra: np.ndarray, table: np.ndarray, recipe: Rec
     start: dict[str, np.ndarray] = {}
     active: dict[str, np.ndarray] = {}
     variance = None if recipe.variance is None else np.full((1, y.shape[1]), recipe.variance)
-    where = None
+    where = response = None
     for (role, name, dims), array in zip(recipe.roles, extra, strict=True):
         if role == "variance":
-            variance = _flat(array, dims, recipe, data.shape)
+            variance = flat(array, dims, recipe.navigation, recipe.signal, data.shape)
         elif role == "where":
-            where = _flat(array, dims, recipe, data.shape)
+            where = flat(array, dims, recipe.navigation, recipe.signal, data.shape)
+        elif role == "response":
+            response = flat(array, dims, recipe.navigation, dims[-1:], (*shape, array.shape[-1]))
         else:
-            values = _spread(array, dims, recipe.navigation, shape).ravel()
+            values = spread(array, dims, recipe.navigation, shape).ravel()
             (start if role == "start" else active)[name] = values
     if recipe.estimations:
         start |= _estimated(recipe, y, coordinates["x"], width, where, variance)
@@ -337,6 +342,8 @@ def _fit_nd(data: np.ndarray, *extra: np.ndarray, table: np.ndarray, recipe: Rec
         where=where,
         width=width,
         active=flags,
+        response=response,
+        grid=None if recipe.grid is None else recipe.grid.points,
         options=recipe.options,
     )
     return packed.reshape((*shape, packed.shape[1]))
@@ -355,21 +362,3 @@ def _estimated(
         finite = np.isfinite(variance)
         where = finite if where is None else finite & where
     return estimate_block(recipe.estimations, x, y, width=width, where=where)
-
-
-def _spread(
-    array: np.ndarray, dims: tuple[Hashable, ...], wanted: tuple[Hashable, ...], shape: tuple[int, ...]
-) -> np.ndarray:
-    """View an array over some of the wanted dimensions as one over all of them."""
-    at = tuple(slice(None) if d in dims else None for d in wanted)
-    ordered = array.transpose([dims.index(d) for d in wanted if d in dims])
-    return np.broadcast_to(ordered[at], shape)
-
-
-def _flat(array: np.ndarray, dims: tuple[Hashable, ...], recipe: Recipe, shape: tuple[int, ...]) -> np.ndarray:
-    """Pixels x channels of an array over some of the data's dimensions; one row where all pixels share it."""
-    n_signal = len(recipe.signal)
-    if not set(dims) & set(recipe.navigation):
-        return _spread(array, dims, recipe.signal, shape[len(shape) - n_signal :]).reshape(1, -1)
-    full = _spread(array, dims, recipe.navigation + recipe.signal, shape)
-    return full.reshape(int(np.prod(shape[: len(shape) - n_signal])), -1)

@@ -13,11 +13,13 @@ from xfit import report
 from xfit._version import __version__
 from xfit.axes import Axes
 from xfit.block import Columns, FitOptions, Settings
+from xfit.chunks import only
 from xfit.compile.program import Program
 from xfit.curves import model_curves
 from xfit.derived import derived_error, derived_map, derived_names, label_of
 from xfit.kernels.status import DESCRIPTIONS, MEANINGS
 from xfit.model import Model
+from xfit.response import is_unknown
 from xfit.units import derived_units, parameter_units
 
 #: Version of the schema; a reader refuses newer ones.
@@ -161,8 +163,7 @@ def _take(packed: Any, part: tuple[int, int], tail: tuple[int, ...], dtype: np.d
 
 
 def _cut(packed: Any, *, part: tuple[int, int], tail: tuple[int, ...], as_dtype: np.dtype) -> np.ndarray:
-    while isinstance(packed, list):
-        (packed,) = packed
+    packed = only(packed)
     columns = packed[..., part[0] : part[1]].reshape((*packed.shape[:-1], *tail))
     if as_dtype.kind == "f":
         return columns.astype(as_dtype, order="C")
@@ -268,28 +269,38 @@ class FitResult:
         array.attrs = {"long_name": long_name.format(**words), "units": words["units"]}
         return array
 
-    def evaluate(self, components: list[str] | None = None) -> xr.DataArray:
+    def evaluate(self, components: list[str] | None = None, *, response: xr.DataArray | None = None) -> xr.DataArray:
         """Model curve of every pixel.
 
         Parameters
         ----------
         components : list of str, optional
             Names of the components to add up; all by default.
+        response : DataArray, optional
+            What components are convolved with, if it varies over the map: such a response is not stored with the
+            result; by default that of the model.
 
         Returns
         -------
         DataArray
             Over navigation and signal dimensions; lazy if the result is. NaN where nothing was fitted.
         """
-        return model_curves(self._require(), self.model, self.signal_dims, components)
+        model = self.model
+        if response is not None:
+            if not is_unknown(model.response):
+                how = "without a response" if model.response is None else "with a response that is stored with it"
+                raise ValueError(f"response is for fits whose response varies over the map; this one was made {how}")
+            model.response = response
+        return model_curves(self._require(), model, self.signal_dims, components)
 
-    def components(self) -> xr.Dataset:
-        """Curve of every component of every pixel: one variable each."""
-        return xr.Dataset({component.name: self.evaluate([component.name]) for component in self.model})
+    def components(self, *, response: xr.DataArray | None = None) -> xr.Dataset:
+        """Curve of every component of every pixel: one variable each; see `evaluate`."""
+        names = [component.name for component in self.model]
+        return xr.Dataset({name: self.evaluate([name], response=response) for name in names})
 
-    def residual(self, da: xr.DataArray) -> xr.DataArray:
-        """Data minus model."""
-        curve = self.evaluate()
+    def residual(self, da: xr.DataArray, *, response: xr.DataArray | None = None) -> xr.DataArray:
+        """Data minus model; see `evaluate`."""
+        curve = self.evaluate(response=response)
         missing = [d for d in curve.dims if d not in da.dims]
         if missing:
             raise ValueError(
@@ -298,7 +309,12 @@ class FitResult:
         return (da - curve).transpose(*da.dims).rename("residual").assign_attrs(long_name="data - model")
 
     def statistics(
-        self, da: xr.DataArray, variance: xr.DataArray | float | None = None, where: xr.DataArray | None = None
+        self,
+        da: xr.DataArray,
+        variance: xr.DataArray | float | None = None,
+        where: xr.DataArray | None = None,
+        *,
+        response: xr.DataArray | None = None,
     ) -> xr.Dataset:
         """Goodness of fit against data, for instance over a part of the channels.
 
@@ -310,6 +326,8 @@ class FitResult:
             Variance of the data.
         where : boolean DataArray, optional
             Channels and pixels to count.
+        response : DataArray, optional
+            As for `evaluate`.
 
         Returns
         -------
@@ -317,7 +335,7 @@ class FitResult:
             ``chisq``, ``red_chisq`` and ``dof`` over the navigation dimensions.
         """
         ds = self._require()
-        square = self.residual(da) ** 2 / (1.0 if variance is None else variance)
+        square = self.residual(da, response=response) ** 2 / (1.0 if variance is None else variance)
         square = square.where(np.isfinite(square))
         if where is not None:
             square = square.where(where)

@@ -71,18 +71,20 @@ def model_summary(model: Model) -> str:
     title = "Model" if model.name is None else f"Model {model.name!r}"
     if not len(model):
         return f"<{title}: no components>"
+    response = model.response is not None
     rows = [
         (
             str(k),
             c.name,
             type(c).__name__,
             "yes" if c.active else "no",
+            *(["yes" if c.convolved else "no"] if response else []),
             ", ".join(p.name for p in c.parameters if p.free) or "-",
         )
         for k, c in enumerate(model)
     ]
     return f"<{title}: {len(model.free_parameters)} free parameters>\n" + text_table(
-        ("#", "name", "type", "active", "free parameters"), rows
+        ("#", "name", "type", "active", *(["convolved"] if response else []), "free parameters"), rows
     )
 
 

@@ -71,9 +71,9 @@ def _delete_code() -> None:
 def _run_on_nothing() -> None:
     """Call the engine without pixels, which compiles it for the types that it is always called with."""
     none = np.empty(0, np.int64)
-    structure = Structure(none, none, none, none, 0)
-    ties = compile_ties({}, ())
     nothing = np.empty((1, 0))
+    structure = Structure(none, none, none, none, 0, none, nothing[0])
+    ties = compile_ties({}, ())
     everything = np.empty((1, 0), bool)
     pairs = np.empty((0, 2), np.int64)
     block = Block(nothing, nothing, everything, nothing[0], nothing, nothing, nothing, pairs, nothing)
@@ -82,5 +82,5 @@ def _run_on_nothing() -> None:
     buffer = Buffer(nothing[0], nothing[0], nothing)
     lanes = lanes_of(structure, ties, block, none, none, ws, True)
     fit_side_by_side(structure, structure, ties, nothing, block, none, none, limits, buffer, ws, lanes, none)
-    fit_singly(structure, ties, nothing, block, none, none, limits, buffer, ws)
-    evaluate_pixels(structure, ties, nothing, nothing[0], nothing, none, nothing[0], aligned_rows(1), nothing)
+    fit_singly(structure, ties, nothing, block, nothing, none, none, limits, buffer, ws)
+    evaluate_pixels(structure, ties, nothing, nothing[0], nothing, nothing, none, nothing[0], aligned_rows(1), nothing)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,9 @@ from xfit.compile.functions import load_function_kernel
 from xfit.compile.ties import compile_ties
 from xfit.kernel_description import FormulaKernel, FunctionKernel
 from xfit.kernels.evaluate import Structure
-from xfit.kernels.layout import OTHER
+from xfit.kernels.layout import LINEAR, OTHER
 from xfit.kernels.ties import Ties
+from xfit.kernels.whole import WholeComponent, lay_out
 
 if TYPE_CHECKING:
     from xfit.model import Model
@@ -36,11 +37,14 @@ class Program:
         What each component's kernel is made from.
     ties : tuple of (str, str)
         Full name of each tied parameter and its formula in terms of parameters that are not tied.
+    convolved : tuple of bool
+        Which components are convolved with a response.
     """
 
     components: tuple[str, ...]
     kernels: tuple[Kernel, ...]
     ties: tuple[tuple[str, str], ...]
+    convolved: tuple[bool, ...]
 
     @classmethod
     def from_model(cls, model: Model) -> Program:
@@ -49,6 +53,7 @@ class Program:
             tuple(component.name for component in model),
             tuple(component.kernel for component in model),
             tuple(sorted(model.resolve_ties().items())),
+            tuple(model.response is not None and component.convolved for component in model),
         )
 
     @property
@@ -74,7 +79,7 @@ class Program:
         from dask.base import normalize_token
 
         kernels = [
-            (kernel.coordinates, kernel.parameters, kernel.expression, kernel.constants)
+            (kernel.coordinates, kernel.parameters, kernel.expression, kernel.constants, kernel.summed)
             if isinstance(kernel, FormulaKernel)
             else (
                 kernel.coordinates,
@@ -84,7 +89,26 @@ class Program:
             )
             for kernel in self.kernels
         ]
-        return ("xfit.Program", self.components, kernels, self.ties)
+        return ("xfit.Program", self.components, kernels, self.ties, self.convolved)
+
+
+@dataclass(frozen=True)
+class Channels:
+    """Where components are evaluated that need the whole axis at once.
+
+    Attributes
+    ----------
+    count : int
+        Number of channels.
+    grid : float64 (n_rows, any)
+        Coordinates of the convolved components, rounded up to whole vectors; see `xfit.kernels.whole.lay_out`.
+    response : int
+        Number of points of the response; 0 for none.
+    """
+
+    count: int
+    grid: np.ndarray
+    response: int
 
 
 @dataclass(frozen=True)
@@ -110,20 +134,85 @@ class LoadedProgram:
     component_of: np.ndarray
     ties: Ties
 
-    def structure(self, active: Sequence[bool] | np.ndarray, side_by_side: bool = False) -> Structure:
-        """Arrays of the active components, for the engine of one pixel or of pixels side by side.
+    def structure(
+        self, active: np.ndarray, whole: np.ndarray, channels: Channels, fitted: np.ndarray | None = None
+    ) -> Structure:
+        """Arrays of the active components, for the engine of one pixel.
 
-        The latter has no addresses if any of the kernels can't do that.
+        Parameters
+        ----------
+        active : bool (n_components,)
+            Which components take part.
+        whole : bool (n_components,)
+            Which of them need the whole axis at once; see `needing_whole_axis`.
+        channels : Channels
+            Where they are evaluated.
+        fitted : int64 (any,), optional
+            Positions of the free parameters; none if only values are wanted.
         """
-        chosen = [k for k, on in enumerate(active) if on]
+        plain = np.flatnonzero(active & ~whole)
+        address = [compiled_kernel(self.program.kernels[k]).address for k in plain]
+        plan, numbers = np.empty(0, np.int64), np.empty(0)
+        others = [self._whole(int(k), fitted) for k in np.flatnonzero(active & whole)]
+        if others:
+            plan, numbers = lay_out(others, self.component_of.size, channels.count, channels.grid, channels.response)
+        return self._structure(active, address, plain, 0, plan, numbers)
+
+    def structure_side_by_side(self, active: np.ndarray, whole: np.ndarray) -> Structure:
+        """Arrays of the active components, for the engine of pixels side by side; empty if any of them can't do that."""
+        chosen = np.flatnonzero(active)
         kernels = [compiled_kernel(self.program.kernels[k]) for k in chosen]
-        address = [kernel.lane_address if side_by_side else kernel.address for kernel in kernels]
-        if not all(address):
-            address = []
-        idle = np.flatnonzero(~np.asarray(active, bool)[self.component_of])
+        able = all(kernel.lane_address for kernel in kernels) and not (active & whole).any()
+        address = [kernel.lane_address for kernel in kernels] if able else []
         scratch = max((kernel.scratch for kernel in kernels), default=0)
-        return Structure(
-            np.array(address, np.int64), self.first[chosen], self.xrow[chosen], idle.astype(np.int64), scratch
+        return self._structure(active, address, chosen, scratch, np.empty(0, np.int64), np.empty(0))
+
+    def _structure(
+        self,
+        active: np.ndarray,
+        address: list[int],
+        chosen: np.ndarray,
+        scratch: int,
+        plan: np.ndarray,
+        numbers: np.ndarray,
+    ) -> Structure:
+        idle = np.flatnonzero(~active[self.component_of])
+        first, xrow = self.first[chosen].astype(np.int64), self.xrow[chosen].astype(np.int64)
+        return Structure(np.array(address, np.int64), first, xrow, idle.astype(np.int64), scratch, plan, numbers)
+
+    def needing_whole_axis(self, zero: np.ndarray) -> np.ndarray:
+        """Which components' values in a channel depend on other channels.
+
+        Parameters
+        ----------
+        zero : bool (n_parameters,)
+            Which parameters are zero and stay so, in all pixels: a sum with such a factor need not be taken.
+
+        Returns
+        -------
+        bool (n_components,)
+        """
+        factors = [self._factor(k) for k in range(len(self.program.kernels))]
+        summing = [factor >= 0 and not zero[factor] for factor in factors]
+        return np.array(summing, bool) | np.array(self.program.convolved, bool)
+
+    def _factor(self, k: int) -> int:
+        """Position of the parameter that multiplies a component's sum; -1 for a component without."""
+        kernel = self.program.kernels[k]
+        summed = kernel.summed if isinstance(kernel, FormulaKernel) else None
+        return -1 if summed is None else int(self.first[k]) + kernel.parameters.index(summed)
+
+    def _whole(self, k: int, fitted: np.ndarray | None) -> WholeComponent:
+        kernel = self.program.kernels[k]
+        first = int(self.first[k])
+        needed = set() if fitted is None else {*map(int, fitted), *map(int, self.ties.tied)}
+        return WholeComponent(
+            compiled_kernel(kernel).address,
+            first,
+            int(self.xrow[k]),
+            self._factor(k),
+            self.program.convolved[k],
+            [row for row in range(first, first + len(kernel.parameters)) if row in needed],
         )
 
     def constants_hold(self, free: np.ndarray, mapped: Collection[str]) -> bool:
@@ -143,7 +232,7 @@ class LoadedProgram:
 
         What a tie touches is left alone: its derivatives are sums over components, in proportion to no single amplitude.
         """
-        codes = [c for kernel in self.program.kernels for c in compiled_kernel(kernel).amplitudes]
+        codes = [c for kernel in self.program.kernels for c in _amplitudes(kernel)]
         touched = {int(k) for k in (*self.ties.tied, *self.ties.column)}
         spoilt = {int(self.component_of[k]) for k in touched}
         among = {int(k): j for j, k in enumerate(free)}
@@ -157,6 +246,17 @@ class LoadedProgram:
             else:
                 found.append(codes[k])
         return np.array(found, np.int64)
+
+
+def _amplitudes(kernel: Kernel) -> tuple[int, ...]:
+    """Codes of a component's parameters; see `xfit.compile.codegen.amplitude_codes`."""
+    codes = compiled_kernel(kernel).amplitudes
+    summed = kernel.summed if isinstance(kernel, FormulaKernel) else None
+    if summed is None:
+        return codes
+    # The derivative with respect to the factor of a sum is that sum, in proportion to the amplitude.
+    amplitude = codes.index(LINEAR) if codes.count(LINEAR) == 1 else OTHER
+    return tuple(amplitude if name == summed else code for name, code in zip(kernel.parameters, codes, strict=True))
 
 
 @lru_cache(maxsize=256)

@@ -56,9 +56,13 @@ class Doniach(Component):
 
 
 class PESCoreLineShape(Component):
-    r"""Gaussian core line by its height and full width at half maximum.
+    r"""Gaussian core line by its height and full width at half maximum, with a Shirley background.
 
-    .. math:: f(x) = A \exp\left(-\frac{4\ln 2\,(x - \mathrm{origin} + \mathrm{ab})^2}{\mathrm{FWHM}^2}\right)
+    .. math:: f(x_i) = g(x_i) + \mathrm{shirley} \sum_{x_j > x_i} g(x_j), \quad
+        g(x) = A \exp\left(-\frac{4\ln 2\,(x - \mathrm{origin} + \mathrm{ab})^2}{\mathrm{FWHM}^2}\right)
+
+    The background at a channel is made of the electrons of all channels of larger kinetic energy that lost some of it: of
+    all channels of the data, whether they are used or not.
 
     Parameters
     ----------
@@ -72,10 +76,15 @@ class PESCoreLineShape(Component):
         Position of the maximum but for the shift, in units of x.
     ab : float
         Shift to lower x, in units of x; fixed by default.
+    shirley : float
+        Background per channel over the line's sum above that channel; fixed at zero by default, which costs nothing.
 
     Notes
     -----
-    Parameterised as eXSpy's PESCoreLineShape, whose ``FWHM`` is half the full width at half maximum.
+    Parameterised as eXSpy's PESCoreLineShape, whose ``FWHM`` is half the full width at half maximum; there the background
+    is switched by an attribute too. D. A. Shirley (1972), Phys. Rev. B 5, 4709, doi:10.1103/PhysRevB.5.4709. Over a
+    coordinate that falls with the kinetic energy, such as the binding energy, a negative ``shirley`` beside
+    an `Offset` is the same background.
     """
 
     formula = "A*exp(-4*log(2)*(x-origin+ab)**2/FWHM**2)"
@@ -84,14 +93,17 @@ class PESCoreLineShape(Component):
         "FWHM": Spec(1.0, dimension=_X, description="full width at half maximum"),
         "origin": Spec(0.0, dimension=_X, description="position of the maximum but for the shift"),
         "ab": Spec(0.0, free=False, dimension=_X, description="shift to lower x"),
+        "shirley": Spec(0.0, free=False, dimension={}, description="background over the sum above"),
     }
     position = "origin"
+    summed = "shirley"
 
 
 class PESVoigt(Component):
-    r"""Voigt line of a core level, with the resolution of the instrument and the other line of a spin-orbit doublet.
+    r"""Voigt line of a core level: resolution of the instrument, spin-orbit doublet, Shirley background.
 
-    .. math:: f(x) = T A \left[V(x - x_0) + \rho V(x - x_0 + \Delta)\right], \quad
+    .. math:: f(x_i) = g(x_i) + \mathrm{shirley\_background} \sum_{x_j > x_i} g(x_j), \quad
+        g(x) = T A \left[V(x - x_0) + \rho V(x - x_0 + \Delta)\right], \quad
         x_0 = \mathrm{centre} - \mathrm{non\_isochromaticity}
 
     V is the Voigt profile of unit area (see `Voigt`) of a Gaussian with the full width at half maximum
@@ -114,6 +126,8 @@ class PESVoigt(Component):
         Half width at half maximum of the Lorentzian, in units of x; at least zero by default.
     resolution : float
         Full width at half maximum of the instrument's Gaussian, in units of x; fixed by default.
+    shirley_background : float
+        Background per channel over the line's sum above that channel (see `PESCoreLineShape`); fixed at zero by default.
     non_isochromaticity : float
         Shift to lower x, in units of x; fixed by default.
     transmission_function : float
@@ -135,6 +149,7 @@ class PESVoigt(Component):
         "FWHM": Spec(1.0, dimension=_X, description="full width at half maximum of the Gaussian"),
         "gamma": Spec(0.0, min=0.0, dimension=_X, description="half width at half maximum of the Lorentzian"),
         "resolution": Spec(0.0, free=False, dimension=_X, description="full width at half maximum of the instrument"),
+        "shirley_background": Spec(0.0, free=False, dimension={}, description="background over the sum above"),
         "non_isochromaticity": Spec(0.0, free=False, dimension=_X, description="shift to lower x"),
         "transmission_function": Spec(1.0, free=False, dimension={}, description="factor"),
     }
@@ -169,7 +184,7 @@ class PESVoigt(Component):
             f"area*transmission_function*{line}; u = x - centre + non_isochromaticity;"
             "variance = (FWHM**2 + resolution**2)/(8*log(2))"
         )
-        return FormulaKernel(text, self.coordinates, tuple(self._by_name))
+        return FormulaKernel(text, self.coordinates, tuple(self._by_name), summed="shirley_background")
 
 
 class SEE(Component):

@@ -12,6 +12,7 @@ from xfit.kernels.gram import add_gram
 from xfit.kernels.jit import entry, inlined, inner, sums
 from xfit.kernels.layout import PITCH, TILE
 from xfit.kernels.ties import Ties, tie_derivatives
+from xfit.kernels.whole import add_whole, fill_whole, set_response
 
 
 class Structure(NamedTuple):
@@ -29,6 +30,8 @@ class Structure(NamedTuple):
         Positions of parameters of inactive components, whose Jacobian rows are zero.
     scratch : int
         Numbers of scratch that the kernels need at most.
+    plan, numbers : int64 (any,), float64 (any,)
+        Further components, which need the whole axis at once; see `xfit.kernels.whole`. Empty if there are none.
     """
 
     address: np.ndarray
@@ -36,6 +39,8 @@ class Structure(NamedTuple):
     xrow: np.ndarray
     idle: np.ndarray
     scratch: int
+    plan: np.ndarray
+    numbers: np.ndarray
 
 
 class Spectrum(NamedTuple):
@@ -176,6 +181,10 @@ def fill_tile(
             n,
             derivative,
         )
+    if structure.plan.size > 0:
+        if start == 0:
+            fill_whole(structure.plan, structure.numbers, x, q)
+        add_whole(structure.plan, structure.numbers, start, n, last, tile)
     for d in range(ties.row.size):
         slope = derivative[d]
         target = tile[ties.column[d]]
@@ -299,6 +308,7 @@ def evaluate_pixels(
     ties: Ties,
     x: np.ndarray,
     width: np.ndarray,
+    response: np.ndarray,
     values: np.ndarray,
     pixels: np.ndarray,
     scratch: np.ndarray,
@@ -313,6 +323,8 @@ def evaluate_pixels(
         Coordinates of the components.
     width : float64 (n_channels,), or (0,) for data that are not binned
         Channel widths.
+    response : float64 (n_pixels or 1, any)
+        What the components that need it are convolved with.
     values : float64 (n_pixels, n_parameters)
         Values of all parameters, tied ones included.
     pixels : int64 (any,)
@@ -322,10 +334,13 @@ def evaluate_pixels(
     tile : float64 (n_parameters + 1, PITCH)
         Scratch; see `aligned_rows`.
     out : float64 (n_pixels, n_channels)
-        Written in place.
+        Written in place; left as it is where the response is not finite.
     """
     last = values.shape[1]
     for i in pixels:
+        row = i if response.shape[0] > 1 else 0
+        if structure.plan.size > 0 and not set_response(structure.plan, structure.numbers, response[row], row):
+            continue
         for start in range(0, x.shape[1], TILE):
             n = min(TILE, x.shape[1] - start)
             for c in range(n):

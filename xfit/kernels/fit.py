@@ -11,8 +11,9 @@ from xfit.kernels.jit import entry, inlined
 from xfit.kernels.lane_fit import fit_side_by_side, lanes_of
 from xfit.kernels.lm import RADII, minimise_from
 from xfit.kernels.pixel import Block, Buffer, Limits, begin, finish, prepare, row_of, write
-from xfit.kernels.status import CONVERGED, MAX_NFEV, NONFINITE_MODEL
+from xfit.kernels.status import BAD_RESPONSE, CONVERGED, MAX_NFEV, NONFINITE_MODEL
 from xfit.kernels.ties import Ties, apply_ties
+from xfit.kernels.whole import set_response
 from xfit.kernels.workspace import Outcome, Workspace, workspace
 
 
@@ -64,6 +65,7 @@ def fit_singly(
     ties: Ties,
     x: np.ndarray,
     block: Block,
+    response: np.ndarray,
     free: np.ndarray,
     pixels: np.ndarray,
     limits: Limits,
@@ -75,6 +77,10 @@ def fit_singly(
     for i in pixels:
         ready, plain, used = prepare(block, i, ties, free, buffer, ws)
         if not ready:
+            continue
+        row = row_of(response, i)
+        if structure.plan.size > 0 and not set_response(structure.plan, structure.numbers, response[row], row):
+            block.out[i, 3 * ws.q.size + 5] = BAD_RESPONSE
             continue
         spectrum = Spectrum(buffer.weighted, buffer.factor, plain, used, block.y.shape[1])
         start = block.start[row_of(block.start, i)]
@@ -90,6 +96,7 @@ def fit_pixels(
     ties: Ties,
     x: np.ndarray,
     block: Block,
+    response: np.ndarray,
     free: np.ndarray,
     code: np.ndarray,
     constants_hold: bool,
@@ -106,6 +113,8 @@ def fit_pixels(
         Coordinates of the components; the last channel repeated at the end.
     block : Block
         The data, and where the results go.
+    response : float64 (n_pixels or 1, any)
+        What components that need the whole axis are convolved with.
     free : int64 (count,)
         Positions of the free parameters.
     code : int64 (count,)
@@ -133,4 +142,4 @@ def fit_pixels(
         )
         left = left[:number]
     if left.size:
-        fit_singly(structure, ties, x, block, free, left, limits, buffer, ws)
+        fit_singly(structure, ties, x, block, response, free, left, limits, buffer, ws)

@@ -11,6 +11,7 @@ BAD_DATA = 5
 BAD_VARIANCE = 6
 BAD_START = 7
 MASKED = 8
+BAD_RESPONSE = 9
 
 #: Words of the codes, in order: CF ``flag_meanings`` of the result.
 MEANINGS = (
@@ -23,6 +24,7 @@ MEANINGS = (
     "bad_variance",
     "bad_start",
     "masked",
+    "bad_response",
 )
 
 #: What a person reads in reports.
@@ -36,4 +38,5 @@ DESCRIPTIONS = (
     "a variance of zero or below in a channel in use",
     "start values are not finite or lie outside of the bounds",
     "left out by `where`",
+    "a response that is not finite",
 )
