@@ -8,6 +8,8 @@ from typing import Any
 
 import mpmath as mp
 import numpy as np
+import xarray as xr
+from scipy.interpolate import CubicSpline
 
 from tests.references import (
     airy,
@@ -80,6 +82,21 @@ class Case:
         return made
 
 
+_PATTERN_X = np.linspace(-12, 12, 49)
+#: Two peaks on a coarse grid.
+PATTERN = xr.DataArray(
+    np.exp(-(_PATTERN_X**2) / 6) + 0.3 * np.exp(-((_PATTERN_X - 4) ** 2)), dims="x", coords={"x": _PATTERN_X}
+)
+_SPLINE = CubicSpline(_PATTERN_X, PATTERN.values)
+
+
+def _pattern(x: Any, xscale: Any, yscale: Any, shift: Any) -> Any:
+    """SciPy's spline, evaluated in as many digits as wanted."""
+    u = xscale * x - shift
+    k = min(max(int(mp.floor((u + 12) * 2)), 0), 47)
+    return yscale * mp.polyval([mp.mpf(float(c)) for c in _SPLINE.c[:, k]], u - mp.mpf(float(_PATTERN_X[k])))
+
+
 _SPOT = {"centre_x": 0.4, "centre_y": -0.5}
 _EXTREME = (1e-3, 1e3)
 #: Where z**2 comes near 128, derivatives of w and erfcx with respect to a width cancel by z**4: 2e-16 becomes 4e-12.
@@ -145,6 +162,15 @@ CASES: dict[str, Case] = {
         edges=({"expon": 0.5 + 1e-9}, {"expon": 12}, {"expon": 12.5}, {"expon": 1e4}, {"expon": 1e9}),
         ranges={"expon": (0.55, 30)},
         wide={"expon": (0.5, 1e6)},
+    ),
+    "ScalableFixedPattern": Case(
+        components.ScalableFixedPattern,
+        _pattern,
+        {"xscale": 1.1, "yscale": 5, "shift": 0.4},
+        ranges={"xscale": (0.8, 1.2), "shift": (-1, 1)},
+        # Where pieces join a third derivative jumps, which is no matter; arguments are rounded by 1e-16 of 12.
+        rtol=1e-11,
+        options={"pattern": PATTERN},
     ),
     "SkewNormal": Case(
         components.SkewNormal,

@@ -281,7 +281,7 @@ def test_common_factors_and_signs() -> None:
     from xfit.compile.codegen import kernel_source
 
     kernel = Gaussian(name="g").kernel
-    source = kernel_source(kernel.expression, kernel.coordinates, kernel.parameters)
+    source = kernel_source(kernel)
     loop = source[source.index("def lane_kernel") :].split("for i in range(n):")[-1]
     assert loop.count("x0") == 2
     assert loop.count("exp(") == 1

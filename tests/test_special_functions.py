@@ -22,6 +22,7 @@ from xfit.compile.program import compiled_kernel
 from xfit.compile.ties import compile_ties
 from xfit.components import Expression
 from xfit.formula_functions import FUNCTIONS
+from xfit.kernel_description import FormulaKernel
 from xfit.kernels.call import call_kernel
 from xfit.kernels.evaluate import aligned_rows
 from xfit.kernels.layout import PITCH
@@ -412,7 +413,7 @@ def test_loop_over_faddeeva_vectorises() -> None:
 def test_kernels_call_the_faddeeva_function_once() -> None:
     """All parts that a value and its gradient need come from one call."""
     for text, names in (("A*wofz_real(x/s, g)*wofz_imag(x/s, g)", "A s g"), ("A*voigt(x - c, s, g)", "A c s g")):
-        source = kernel_source(text, ("x",), tuple(names.split()))
+        source = kernel_source(FormulaKernel(text, ("x",), tuple(names.split())))
         one, eight = source.split("def kernel(")[1].split("def lane_kernel(")
         assert one.count("wofz(") == eight.count("wofz(") == 1
 

@@ -105,6 +105,6 @@ def _differs_from_zero(expr: sympy.Expr) -> bool:
     for seed in (37, 71, 113):
         point = {s: sympy.Rational(seed + 19 * k, 100) for k, s in enumerate(sorted(expr.free_symbols, key=str))}
         value = expr.evalf(15, subs=point)
-        if value.is_real and value.is_finite and abs(value) > floor:
+        if value.is_Float and value.is_finite and abs(value) > floor:
             return True
     return False

@@ -152,6 +152,21 @@ def _third_derivative(x: Any, y: Any) -> tuple[Any, Any]:
     return -4 * wofz_prime_real(x, y) - 2 * (x * re - y * im), -4 * wofz_prime_imag(x, y) - 2 * (x * im + y * re)
 
 
+class Interpolated(sympy.Function):
+    """A function given by a table, or a derivative of it: number of the table, order in each argument, arguments.
+
+    No formula can call it by name; see `xfit.kernel_description.Lookup`.
+    """
+
+    is_real = True
+
+    def fdiff(self, argindex: int = 1) -> Any:  # noqa: D102
+        count = (len(self.args) - 1) // 2
+        orders = list(self.args[1 : 1 + count])
+        orders[argindex - 2 - count] += 1
+        return Interpolated(self.args[0], *orders, *self.args[1 + count :])
+
+
 class voigt(_RealFunction):
     """Voigt profile of unit area: a Gaussian of standard deviation sigma, convolved with a Lorentzian of half width gamma.
 

@@ -7,6 +7,27 @@ from dataclasses import dataclass
 from types import CodeType, ModuleType
 from typing import Any
 
+from xfit.interpolation import Table
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """A name in a formula that stands for a function given by a table.
+
+    Attributes
+    ----------
+    name : str
+        The name.
+    table : Table
+        The function.
+    arguments : tuple of str
+        Formulas of what it is taken at.
+    """
+
+    name: str
+    table: Table
+    arguments: tuple[str, ...]
+
 
 @dataclass(frozen=True)
 class FormulaKernel:
@@ -23,6 +44,8 @@ class FormulaKernel:
     summed : str or None
         Parameter of which the formula knows nothing: it multiplies the sum of the formula over all channels of larger x, which is
         added. The formula must be in proportion to one of its parameters.
+    lookups : tuple of Lookup
+        Names in the formula that stand for functions given by tables.
     """
 
     expression: str
@@ -30,6 +53,7 @@ class FormulaKernel:
     parameters: tuple[str, ...]
     constants: tuple[str, ...] = ()
     summed: str | None = None
+    lookups: tuple[Lookup, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

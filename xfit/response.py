@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from xfit.plain_data import number_array
+
 if TYPE_CHECKING:
     from xfit.model import Model
 
@@ -199,13 +201,7 @@ def response_from_dict(data: Mapping[str, Any]) -> xr.DataArray:
     dim, coordinate = data["dim"], data["coordinate"]
     if not isinstance(dim, str):
         raise TypeError(f"dim must be text, not {dim!r}")
-    values = _numbers(data["values"], "values")
+    values = number_array(data["values"], "values")
     if coordinate is None:
         return xr.DataArray(values, dims=dim)
-    return xr.DataArray(values, dims=dim, coords={dim: _numbers(coordinate, "coordinate")})
-
-
-def _numbers(data: Any, what: str) -> np.ndarray:
-    if not isinstance(data, list) or not all(isinstance(v, int | float) and not isinstance(v, bool) for v in data):
-        raise TypeError(f"{what} must be a list of numbers")
-    return np.array(data, np.float64)
+    return xr.DataArray(values, dims=dim, coords={dim: number_array(coordinate, "coordinate")})

@@ -11,7 +11,11 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from xfit import calculus, formula
+from xfit.interpolation import Table, is_even
+from xfit.kernel_description import FormulaKernel
 from xfit.kernels.layout import LANE_PITCH, LANE_TILE, LANES, LINEAR, OTHER, PITCH
 
 if TYPE_CHECKING:
@@ -33,6 +37,7 @@ _MODULES = {
     "errorfunctions": ("erf", "erfc", "erfcx", "erfcx_prime"),
     "faddeeva": ("wofz",),
     "gammafunctions": ("digamma", "gamma", "lgamma", "trigamma"),
+    "lookup": ("lookup1", "lookup2"),
     "special": (
         *("atan", "cos", "exp", "heaviside", "log", "maximum", "minimum", "power", "sign", "sin", "square", "tanh"),
     ),
@@ -70,33 +75,30 @@ class _Split:
     outputs: list[str]
 
 
-def kernel_source(
-    expression: str, coordinates: tuple[str, ...], parameters: tuple[str, ...], constants: tuple[str, ...] = ()
-) -> str:
+def kernel_source(kernel: FormulaKernel) -> str:
     """Write the source of a component's two kernels.
 
     Parameters
     ----------
-    expression : str
-        Formula of the coordinates and parameters, as `xfit.formula.parse` reads it.
-    coordinates, parameters : tuple of str
-        Names in the order in which the engine passes them.
-    constants : tuple of str
-        Parameters that are seldom fitted: what depends on them and coordinates alone can be shared by all pixels.
+    kernel : FormulaKernel
+        Formula, and the names in it. What depends on its constants and coordinates alone can be shared by all pixels.
 
     Returns
     -------
     str
         Python source that defines ``kernel`` and ``lane_kernel``.
     """
-    split = _split(formula.parse(expression), coordinates, parameters, constants)
+    coordinates, parameters = kernel.coordinates, kernel.parameters
+    expr = expression_of(kernel)
+    split = _split(expr, coordinates, parameters, kernel.constants)
     bodies = [_body(split, coordinates, parameters), _lane_body(split, coordinates, parameters)]
     if split.costly:
         bodies.insert(0, _common_body(split, coordinates, parameters))
     body = "\n\n\n".join("\n".join(lines) for lines in bodies) + "\n"
     scratch = LANES + len(split.costly) * LANE_TILE * (1 + LANES)
-    amplitudes = amplitude_codes(expression, parameters)
-    return f"{_HEADER}{_imports(body)}\nAMPLITUDES = {amplitudes!r}\nSCRATCH = {scratch}\n\n\n{body}"
+    amplitudes = amplitude_codes(expr, parameters)
+    tables = "".join(_table_source(k, lookup.table) for k, lookup in enumerate(kernel.lookups))
+    return f"{_HEADER}{_imports(body)}{tables}\nAMPLITUDES = {amplitudes!r}\nSCRATCH = {scratch}\n\n\n{body}"
 
 
 def _imports(body: str) -> str:
@@ -108,7 +110,35 @@ def _imports(body: str) -> str:
     )
 
 
-def amplitude_codes(expression: str, parameters: tuple[str, ...]) -> tuple[int, ...]:
+def expression_of(kernel: FormulaKernel) -> sympy.Expr:
+    """Parse a kernel's formula, with functions given by tables in the place of the names that stand for them."""
+    import sympy
+
+    from xfit.formula_functions import Interpolated
+
+    calls = {}
+    for k, lookup in enumerate(kernel.lookups):
+        arguments = [formula.parse(text) for text in lookup.arguments]
+        zeros = [sympy.Integer(0)] * len(arguments)
+        calls[formula.symbol(lookup.name)] = Interpolated(sympy.Integer(k), *zeros, *arguments)
+    return formula.parse(kernel.expression).xreplace(calls)
+
+
+def _table_source(k: int, table: Table) -> str:
+    """Write a table's polynomials as constants, with what the functions in `xfit.compile.lookup` need to find them."""
+    grids = [(float(grid[0]), _inverse_step(grid)) for grid in table.points]
+    arrays = [table.pieces, *(table.points if len(grids) == 1 else ())]
+    written = [f'np.frombuffer(bytes.fromhex("{a.tobytes().hex()}")).reshape({a.shape})' for a in arrays]
+    numbers = [repr(number) for grid in grids for number in grid]
+    return f"import numpy as np\nTABLE_{k} = ({', '.join([*written, *numbers])})\n"
+
+
+def _inverse_step(grid: np.ndarray) -> float:
+    """One over the step of an even grid, zero for another one."""
+    return float((grid.size - 1) / (grid[-1] - grid[0])) if is_even(grid) else 0.0
+
+
+def amplitude_codes(expr: sympy.Expr, parameters: tuple[str, ...]) -> tuple[int, ...]:
     """Say which parameters are amplitudes, and which derivatives grow with them.
 
     The engine sets amplitudes to their best values at every point that it visits, for which it must know how
@@ -120,7 +150,6 @@ def amplitude_codes(expression: str, parameters: tuple[str, ...]) -> tuple[int, 
         For each parameter `LINEAR` if the formula is linear in it and no derivative depends on it but in proportion; the
         position of the amplitude that the derivative is proportional to; or `OTHER`.
     """
-    expr = formula.parse(expression)
     symbols = [formula.symbol(name) for name in parameters]
     derivatives = [calculus.derivative(expr, name) for name in parameters]
     linear: list[int] = []
@@ -230,8 +259,8 @@ def _split(
     outputs = [_factored(written_out(out.xreplace(names))) for out in outputs]
     named, outputs = _powers_by_logarithms(outputs)
     differences, outputs = _differences_of_one_sign(outputs)
-    named = {symbol: _faddeeva_at_once(term) for symbol, term in (named | differences).items()}
-    outputs = [_faddeeva_at_once(out) for out in outputs]
+    named = {symbol: _at_once(term) for symbol, term in (named | differences).items()}
+    outputs = [_at_once(out) for out in outputs]
     symbols = sympy.numbered_symbols("t", real=True)
     replacements, reduced = sympy.cse([*named.values(), *outputs], symbols=symbols, order="none")
     assignments = [*replacements, *zip(named, reduced, strict=False)]
@@ -298,12 +327,18 @@ def _differences_of_one_sign(outputs: list[sympy.Expr]) -> tuple[dict[sympy.Symb
     return named, [out.xreplace(rules) for out in outputs]
 
 
-def _faddeeva_at_once(expr: sympy.Expr) -> sympy.Expr:
-    """Write all parts of w(z) and its derivatives as entries of one tuple: whatever is needed of them shares one call."""
-    from xfit.compile.printer import PARTS, Entry, Faddeeva
+def _at_once(expr: sympy.Expr) -> sympy.Expr:
+    """Write what one call computes together as entries of its tuple: w(z) and derivatives, a spline and its slopes."""
+    from xfit.compile.printer import PARTS, Entry, Faddeeva, Found
+    from xfit.formula_functions import Interpolated
 
     parts = {function: position for position, function in enumerate(PARTS)}
-    return expr.replace(
+
+    def found(number: sympy.Expr, *rest: sympy.Expr) -> sympy.Expr:
+        orders, arguments = rest[: len(rest) // 2], rest[len(rest) // 2 :]
+        return Entry(Found(number, *arguments), sum((k + 1) * int(order) for k, order in enumerate(orders)))
+
+    return expr.replace(Interpolated, found).replace(
         lambda e: type(e).__name__ in parts, lambda e: Entry(Faddeeva(*e.args), parts[type(e).__name__])
     )
 
@@ -399,9 +434,9 @@ def _is_costly(expr: sympy.Expr) -> bool:
     """Whether an expression takes longer to compute than to load, and is one number."""
     import sympy
 
-    from xfit.compile.printer import Faddeeva
+    from xfit.compile.printer import Faddeeva, Found
 
-    if isinstance(expr, Faddeeva):
+    if isinstance(expr, Faddeeva | Found):
         return False
     return expr.has(sympy.Function) or any(not power.exp.is_Integer for power in expr.atoms(sympy.Pow))
 

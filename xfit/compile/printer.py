@@ -39,6 +39,12 @@ class Faddeeva(sympy.Function):
     is_real = True
 
 
+class Found(sympy.Function):
+    """The call of `xfit.compile.lookup`, which gives a value and its slopes: number of the table, arguments."""
+
+    is_real = True
+
+
 class Entry(sympy.Function):
     """One of several numbers that a call gives, and its position."""
 
@@ -149,6 +155,10 @@ class KernelPrinter(StrPrinter):
 
     def _print_Faddeeva(self, expr: Any) -> str:
         return f"wofz({self._print(expr.args[0])}, {self._print(expr.args[1])})"
+
+    def _print_Found(self, expr: Any) -> str:
+        number, *args = expr.args
+        return f"lookup{len(args)}({', '.join(map(self._print, args))}, *TABLE_{int(number)})"
 
     def _print_Entry(self, expr: Any) -> str:
         return f"{self._print(expr.args[0])}[{int(expr.args[1])}]"

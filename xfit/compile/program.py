@@ -79,7 +79,10 @@ class Program:
         from dask.base import normalize_token
 
         kernels = [
-            (kernel.coordinates, kernel.parameters, kernel.expression, kernel.constants, kernel.summed)
+            (
+                *(kernel.coordinates, kernel.parameters, kernel.expression, kernel.constants, kernel.summed),
+                [(lookup.name, lookup.arguments, lookup.table.digest) for lookup in kernel.lookups],
+            )
             if isinstance(kernel, FormulaKernel)
             else (
                 kernel.coordinates,
@@ -285,4 +288,5 @@ def compiled_kernel(kernel: Kernel) -> CompiledKernel:
     if isinstance(kernel, FunctionKernel):
         return load_function_kernel(kernel)
     content = (kernel.expression, kernel.coordinates, kernel.parameters, kernel.constants)
-    return load_kernel(repr((source_hash(), *content)), lambda: kernel_source(*content))
+    lookups = [(lookup.name, lookup.arguments, lookup.table.digest) for lookup in kernel.lookups]
+    return load_kernel(repr((source_hash(), *content, *lookups)), lambda: kernel_source(kernel))

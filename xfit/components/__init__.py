@@ -7,6 +7,7 @@ from xfit.components.eels import DoublePowerLaw, VolumePlasmonDrude
 from xfit.components.expression import Expression
 from xfit.components.function import Function
 from xfit.components.images import AiryDisk, Gaussian2D, Lorentzian2D, Moffat2D, Plane, Polynomial2D
+from xfit.components.patterns import ScalableFixedPattern
 from xfit.components.peaks import Gaussian, GaussianHF, Lorentzian, Moffat, PearsonVII, PseudoVoigt, Voigt
 from xfit.components.photoemission import SEE, Doniach, PESCoreLineShape, PESVoigt
 from xfit.components.skewed import (
@@ -54,6 +55,7 @@ __all__ = [
     "Polynomial2D",
     "PowerLaw",
     "PseudoVoigt",
+    "ScalableFixedPattern",
     "SkewNormal",
     "SplitVoigt",
     "Vignetting",
@@ -99,6 +101,7 @@ TYPES: dict[str, type[Component]] = {
         PowerLaw,
         PseudoVoigt,
         SEE,
+        ScalableFixedPattern,
         SkewNormal,
         SplitVoigt,
         Vignetting,

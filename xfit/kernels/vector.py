@@ -302,7 +302,7 @@ def _reinterpret(typingctx: Any, value: Any) -> Any:
 
 
 @intrinsic
-def _lane(typingctx: Any, value: Any, index: Any) -> Any:
+def lane_of(typingctx: Any, value: Any, index: Any) -> Any:
     """One element."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -312,7 +312,7 @@ def _lane(typingctx: Any, value: Any, index: Any) -> Any:
 
 
 @intrinsic
-def _with_lane(typingctx: Any, value: Any, index: Any, element: Any) -> Any:
+def with_lane(typingctx: Any, value: Any, index: Any, element: Any) -> Any:
     """Vector with one element replaced."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -365,7 +365,7 @@ def _overload_sign(x: Any) -> Any:
 def _elementwise(function: Any) -> Any:
     def apply(x):  # type: ignore[no-untyped-def]
         for lane in range(LANES):
-            x = _with_lane(x, lane, function(_lane(x, lane)))
+            x = with_lane(x, lane, function(lane_of(x, lane)))
         return x
 
     return apply
@@ -394,7 +394,7 @@ def _overload_atan2(y: Any, x: Any) -> Any:
     def apply(y, x):  # type: ignore[no-untyped-def]
         top, bottom = reals(y), reals(x)
         for lane in range(LANES):
-            top = _with_lane(top, lane, math.atan2(_lane(top, lane), _lane(bottom, lane)))
+            top = with_lane(top, lane, math.atan2(lane_of(top, lane), lane_of(bottom, lane)))
         return top
 
     return apply
