@@ -336,6 +336,14 @@ CASES: dict[str, Case] = {
         edges=({"alpha": 1e-8}, {"alpha": 0}, {"alpha": 0.999}),
         wide={"alpha": (1e-8, 1)},
     ),
+    "RC": Case(
+        components.RC,
+        lambda x, Vmax, V0, tau: V0 - Vmax * mp.expm1(-x / tau),
+        {"V0": 0.7, "Vmax": 5, "tau": 1.6},
+        x=(0.0, 8.0),
+        edges=({"tau": 1e6, "V0": 0}, {"tau": -2}, {"tau": 1e-2}),
+        wide={"tau": (1, 1e3)},
+    ),
     "PESCoreLineShape": Case(
         components.PESCoreLineShape,
         lambda x, A, FWHM, origin, ab, shirley: A * 2 ** (-4 * (x - (origin - ab)) ** 2 / FWHM**2),

@@ -124,7 +124,12 @@ def test_errors_of_estimate_say_what_is_wrong():
         peak.estimate(da, (690, 730))
     with refused(ValueError, "Polynomial", "at least 6 channel(s)", "has 3"):
         Polynomial(5).estimate(da, (0, 1))
-    with refused(ValueError, "line (Expression) can't be estimated", "Exponential, Gaussian", "PowerLaw"):
+    with refused(
+        ValueError,
+        "line (Expression) can't be estimated",
+        "Exponential, ExponentiallyModifiedGaussian, Gaussian",
+        "PowerLaw",
+    ):
         Expression("a*x", name="line").estimate(da)
     with refused(ValueError, "Gaussian2D has 2 signal dimensions", "one"):
         Gaussian2D().estimate(image_map(("y", "x")))

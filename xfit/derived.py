@@ -9,10 +9,14 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from scipy import special
 
 from xfit import calculus, formula
 from xfit.component import Component
 from xfit.model import Model
+
+#: Functions of formulas that neither NumPy nor SciPy have under the same name.
+_SPECIAL = {"erfcx": special.erfcx, "erfcx_prime": lambda z: 2 * z * special.erfcx(z) - 2 / np.sqrt(np.pi)}
 
 
 @lru_cache(maxsize=1024)
@@ -25,8 +29,9 @@ def _functions(text: str, names: tuple[str, ...]) -> tuple[Callable[..., Any], t
 
     expr = formula.parse(text)
     symbols = [formula.symbol(name) for name in names]
-    derivatives = (calculus.derivative(expr, name) for name in names)
-    return sympy.lambdify(symbols, expr, "numpy"), tuple(sympy.lambdify(symbols, d, "numpy") for d in derivatives)
+    functions = (expr, *(calculus.derivative(expr, name) for name in names))
+    value, *slopes = (sympy.lambdify(symbols, each, [_SPECIAL, "scipy", "numpy"]) for each in functions)
+    return value, tuple(slopes)
 
 
 def value_of(component: Component, name: str) -> float:

@@ -64,6 +64,10 @@ class Table:
     def __hash__(self) -> int:
         return hash(self.digest)
 
+    def spline(self, x: np.ndarray) -> np.ndarray:
+        """Spline of one argument at any points."""
+        return np.asarray(CubicSpline(self.points[0], self.values)(x))
+
     @property
     def pieces(self) -> np.ndarray:
         """Coefficients of the polynomials between the points, from the constant on.

@@ -2,7 +2,7 @@
 
 from xfit.component import Component
 from xfit.components.backgrounds import Bleasdale, Exponential, Offset, Polynomial, PowerLaw, Vignetting
-from xfit.components.decays import DoubleExponentialDecay
+from xfit.components.decays import RC, DoubleExponentialDecay
 from xfit.components.eels import DoublePowerLaw, VolumePlasmonDrude
 from xfit.components.expression import Expression
 from xfit.components.function import Function
@@ -21,6 +21,7 @@ from xfit.components.skewed import (
 from xfit.components.steps import Arctan, EELSArctan, Erf, HeavisideStep, Logistic
 
 __all__ = [
+    "RC",
     "SEE",
     "AiryDisk",
     "Arctan",
@@ -100,6 +101,7 @@ TYPES: dict[str, type[Component]] = {
         Polynomial2D,
         PowerLaw,
         PseudoVoigt,
+        RC,
         SEE,
         ScalableFixedPattern,
         SkewNormal,

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from xfit import estimators
-from xfit.component import Component, Spec
+from xfit.component import Component, Derived, Spec
 from xfit.estimators import Estimator
 from xfit.kernel_description import FormulaKernel
 
@@ -152,6 +152,9 @@ class Exponential(Component):
         "A": Spec(1.0, linear=True, dimension=_DATA, description="value at zero"),
         "tau": Spec(1.0, dimension=_X, description="decay length"),
     }
+    derived = {
+        "half_life": Derived("tau*log(2)", _X, "length over which it halves"),
+    }
     estimator = Estimator(estimators.exponential, channels=2)
 
 
@@ -183,6 +186,7 @@ class Bleasdale(Component):
         "b": Spec(1.0, description="slope of the base"),
         "c": Spec(1.0, dimension={}, description="exponent"),
     }
+    estimator = Estimator(estimators.bleasdale, channels=3, takes=("c",))
 
 
 class Vignetting(Component):
@@ -226,6 +230,9 @@ class Vignetting(Component):
         "period": Spec(1.0, dimension=_X, description="length over which the cosine falls"),
     }
     position = "optical_center"
+    estimator = Estimator(
+        estimators.vignetting, channels=4, takes=("left_slope", "right_slope", "left", "right", "sigma")
+    )
 
     def __init__(self, side_vignetting: bool = False, name: str | None = None, **values: Any) -> None:
         if not isinstance(side_vignetting, bool):

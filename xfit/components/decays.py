@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from xfit.component import Component, Spec
+from xfit import estimators
+from xfit.component import Component, Derived, Spec
 from xfit.components.pieces import tailed
+from xfit.estimators import Estimator
 
 _DATA = {"data": 1.0}
 _X = {"x": 1.0}
@@ -44,4 +46,39 @@ class DoubleExponentialDecay(Component):
         "centre": Spec(0.0, dimension=_X, description="time of the pulse"),
         "sigma": Spec(0.1, min=0.0, dimension=_X, description="standard deviation of the response"),
     }
+    derived = {
+        "area": Derived("A1*tau1 + A2*tau2", {"data": 1.0, "x": 1.0}, "area"),
+        "lifetime": Derived("(A1*tau1**2 + A2*tau2**2)/(A1*tau1 + A2*tau2)", _X, "mean time, weighted by intensity"),
+    }
     position = "centre"
+    estimator = Estimator(estimators.double_decay, channels=6)
+
+
+class RC(Component):
+    r"""Exponential approach to a level, as a capacitor is charged through a resistor.
+
+    .. math:: f(x) = V_0 + V_{\mathrm{max}} \left(1 - e^{-x/\tau}\right)
+
+    Parameters
+    ----------
+    name : str, optional
+        Name of the component.
+    V0 : float
+        Value at zero, in units of the data.
+    Vmax : float
+        Change from zero to the level that is approached, in units of the data.
+    tau : float
+        Time constant, in units of x.
+
+    Notes
+    -----
+    Parameterised as HyperSpy's RC. Near zero, where one and the exponential cancel, by a hyperbolic tangent.
+    """
+
+    formula = "V0 + Vmax*where(x/tau > -1, 2*t/(1 + t), 1 - exp(-x/tau)); t = tanh(x/(2*tau))"
+    specs = {
+        "V0": Spec(0.0, linear=True, dimension=_DATA, description="value at zero"),
+        "Vmax": Spec(1.0, linear=True, dimension=_DATA, description="change to the level that is approached"),
+        "tau": Spec(1.0, dimension=_X, description="time constant"),
+    }
+    estimator = Estimator(estimators.saturation, channels=4)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from xfit import estimators
 from xfit.component import Component, Spec
+from xfit.estimators import Estimator
 
 _DATA = {"data": 1.0}
 _X = {"x": 1.0}
@@ -53,6 +55,7 @@ class DoublePowerLaw(Component):
     }
     position = "origin"
     is_background = True
+    estimator = Estimator(estimators.double_power_law, channels=2, takes=("origin", "left_cutoff", "shift", "ratio"))
 
 
 class VolumePlasmonDrude(Component):
@@ -87,3 +90,4 @@ class VolumePlasmonDrude(Component):
         "plasmon_energy": Spec(15.0, dimension=_X, description="plasmon energy"),
     }
     position = "plasmon_energy"
+    estimator = Estimator(estimators.drude, channels=4)

@@ -116,6 +116,10 @@ class Lorentzian2D(_Turned):
         "gamma_x": Spec(1.0, min=0.0, dimension=_X, description="half width at half maximum along x"),
         "gamma_y": Spec(1.0, min=0.0, dimension=_Y, description="half width at half maximum along y"),
     }
+    derived = {
+        "fwhm_x": Derived("2*gamma_x", _X, "full width at half maximum along x"),
+        "fwhm_y": Derived("2*gamma_y", _Y, "full width at half maximum along y"),
+    }
 
 
 class Moffat2D(_Turned):
@@ -156,6 +160,10 @@ class Moffat2D(_Turned):
         "sigma_y": Spec(1.0, min=0.0, dimension=_Y, description="width along y"),
         "beta": Spec(1.0, min=0.0, dimension={}, description="exponent"),
     }
+    derived = {
+        "fwhm_x": Derived("2*sigma_x*sqrt(2**(1/beta) - 1)", _X, "full width at half maximum along x"),
+        "fwhm_y": Derived("2*sigma_y*sqrt(2**(1/beta) - 1)", _Y, "full width at half maximum along y"),
+    }
 
 
 class AiryDisk(Component):
@@ -194,6 +202,9 @@ class AiryDisk(Component):
         "centre_x": Spec(0.0, dimension=_X, description="position of the maximum along x"),
         "centre_y": Spec(0.0, dimension=_Y, description="position of the maximum along y"),
         "radius": Spec(1.0, min=0.0, dimension=_X, description="radius of the first dark ring"),
+    }
+    derived = {
+        "fwhm": Derived("0.8436659602162362*radius", _X, "full width at half maximum"),
     }
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from xfit import estimators
 from xfit.component import Component, Spec
+from xfit.estimators import Estimator
 from xfit.interpolation import Table
 from xfit.kernel_description import FormulaKernel, Lookup
 from xfit.plain_data import number_array
@@ -77,6 +80,8 @@ class ScalableFixedPattern(Component):
             raise TypeError(f"interpolate={interpolate!r} must be True or False")
         object.__setattr__(self, "_table", _table_of(pattern))
         object.__setattr__(self, "_interpolate", interpolate)
+        estimate = partial(estimators.pattern, curve=self._table.spline)
+        object.__setattr__(self, "estimator", Estimator(estimate, channels=2, takes=("xscale", "shift")))
         super().__init__(name, **values)
         if not interpolate:
             self.set_parameters_not_free(["shift", "xscale"])

@@ -153,7 +153,18 @@ class Voigt(Component):
         "gamma": Spec(0.2, min=0.0, dimension=_X, description="half width at half maximum of the Lorentzian"),
         "sigma": Spec(0.1, min=0.0, dimension=_X, description="standard deviation of the Gaussian"),
     }
+    derived = {
+        "fwhm": Derived(
+            "0.5346*2*gamma + sqrt(0.2166*(2*gamma)**2 + 8*log(2)*sigma**2)",
+            _X,
+            "full width at half maximum, to 0.02 %",
+        ),
+        "gwidth": Derived("2*sqrt(2*log(2))*sigma", _X, "full width at half maximum of the Gaussian"),
+        "lwidth": Derived("2*gamma", _X, "full width at half maximum of the Lorentzian"),
+        "height": Derived("area*erfcx(gamma/(sqrt(2)*sigma))/(sigma*sqrt(2*pi))", _DATA, "height"),
+    }
     position = "centre"
+    estimator = Estimator(estimators.voigt, channels=4)
 
 
 class PseudoVoigt(Component):
@@ -191,7 +202,11 @@ class PseudoVoigt(Component):
         "fwhm": Spec(1.0, min=0.0, dimension=_X, description="full width at half maximum"),
         "fraction": Spec(0.5, min=0.0, max=1.0, dimension={}, description="share of the Lorentzian in the area"),
     }
+    derived = {
+        "height": Derived("A*2/fwhm*((1-fraction)*sqrt(log(2)/pi) + fraction/pi)", _DATA, "height"),
+    }
     position = "centre"
+    estimator = Estimator(estimators.pseudo_voigt, channels=4)
 
 
 class Moffat(Component):
@@ -226,7 +241,16 @@ class Moffat(Component):
         "sigma": Spec(1.0, min=0.0, dimension=_X, description="width"),
         "beta": Spec(1.0, min=0.0, dimension={}, description="exponent"),
     }
+    derived = {
+        "fwhm": Derived("2*sigma*sqrt(2**(1/beta) - 1)", _X, "full width at half maximum"),
+        "area": Derived(
+            "height*sigma*sqrt(pi)*exp(loggamma(beta - 1/2) - loggamma(beta))",
+            _AREA,
+            "area; infinite for beta of one half or less",
+        ),
+    }
     position = "centre"
+    estimator = Estimator(estimators.moffat, channels=4)
 
 
 class PearsonVII(Component):
@@ -269,4 +293,10 @@ class PearsonVII(Component):
         "fwhm": Spec(1.0, min=0.0, dimension=_X, description="full width at half maximum"),
         "expon": Spec(1.5, min=0.5, dimension={}, description="exponent"),
     }
+    derived = {
+        "height": Derived(
+            "A*2*sqrt(2**(1/expon) - 1)/fwhm/sqrt(pi)*exp(loggamma(expon) - loggamma(expon - 1/2))", _DATA, "height"
+        ),
+    }
     position = "centre"
+    estimator = Estimator(estimators.pearson7, channels=4)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from xfit.component import Component, Spec
+from xfit import estimators
+from xfit.component import Component, Derived, Spec
 from xfit.components.pieces import voigt
+from xfit.estimators import Estimator
 from xfit.kernel_description import FormulaKernel
 
 _AREA = {"data": 1.0, "x": 1.0}
@@ -53,6 +55,7 @@ class Doniach(Component):
         "sigma": Spec(1.0, min=1e-8, dimension=_X, description="half width at half maximum at alpha = 0"),
     }
     position = "centre"
+    estimator = Estimator(estimators.doniach, channels=4, takes=("alpha",))
 
 
 class PESCoreLineShape(Component):
@@ -95,8 +98,12 @@ class PESCoreLineShape(Component):
         "ab": Spec(0.0, free=False, dimension=_X, description="shift to lower x"),
         "shirley": Spec(0.0, free=False, dimension={}, description="background over the sum above"),
     }
+    derived = {
+        "area": Derived("A*FWHM*sqrt(pi/(4*log(2)))", {"data": 1.0, "x": 1.0}, "area without the background"),
+    }
     position = "origin"
     summed = "shirley"
+    estimator = Estimator(estimators.core_line, channels=3, takes=("ab", "shirley"))
 
 
 class PESVoigt(Component):
@@ -153,7 +160,26 @@ class PESVoigt(Component):
         "non_isochromaticity": Spec(0.0, free=False, dimension=_X, description="shift to lower x"),
         "transmission_function": Spec(1.0, free=False, dimension={}, description="factor"),
     }
+    derived = {
+        "fwhm": Derived(
+            "0.5346*2*gamma + sqrt(0.2166*(2*gamma)**2 + FWHM**2 + resolution**2)",
+            _X,
+            "full width at half maximum of each line, to 0.02 %",
+        ),
+    }
     position = "centre"
+    estimator = Estimator(
+        estimators.pes_voigt,
+        channels=4,
+        takes=(
+            "resolution",
+            "shirley_background",
+            "non_isochromaticity",
+            "transmission_function",
+            "spin_orbit_branching_ratio",
+            "spin_orbit_splitting_energy",
+        ),
+    )
 
     def __init__(self, spin_orbit_splitting: bool = False, name: str | None = None, **values: Any) -> None:
         if not isinstance(spin_orbit_splitting, bool):
@@ -215,3 +241,4 @@ class SEE(Component):
         "Phi": Spec(1.0, dimension=_X, description="where emission begins"),
     }
     position = "Phi"
+    estimator = Estimator(estimators.secondary_electrons, channels=4)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from xfit.component import Component, Spec
+from xfit import estimators
+from xfit.component import Component, Derived, Spec
 from xfit.components.pieces import tailed
+from xfit.estimators import Estimator
 
 _AREA = {"data": 1.0, "x": 1.0}
 _DATA = {"data": 1.0}
@@ -43,7 +45,14 @@ class SkewNormal(Component):
         "scale": Spec(1.0, min=0.0, dimension=_X, description="width"),
         "x0": Spec(0.0, dimension=_X, description="position"),
     }
+    derived = {
+        "area": Derived("A*scale", _AREA, "area"),
+        "mean": Derived("x0 + scale*sqrt(2/pi)*shape/sqrt(1 + shape**2)", _X, "mean"),
+        "variance": Derived("scale**2*(1 - 2/pi*shape**2/(1 + shape**2))", {"x": 2.0}, "variance"),
+        "skewness": Derived("(4-pi)/2*d**3/(1 - d**2)**(3/2); d = sqrt(2/pi)*shape/sqrt(1 + shape**2)", {}, "skewness"),
+    }
     position = "x0"
+    estimator = Estimator(estimators.skew_normal, channels=4)
 
 
 class SplitVoigt(Component):
@@ -84,7 +93,11 @@ class SplitVoigt(Component):
         "centre": Spec(0.0, dimension=_X, description="position of the maximum"),
         "fraction": Spec(0.0, min=0.0, max=1.0, dimension={}, description="share of the Lorentzian in the area"),
     }
+    derived = {
+        "height": Derived("2*A/(sigma1+sigma2)*((1-fraction)/sqrt(2*pi) + fraction/pi)", _DATA, "height"),
+    }
     position = "centre"
+    estimator = Estimator(estimators.split_voigt, channels=5)
 
 
 class ExponentiallyModifiedGaussian(Component):
@@ -120,7 +133,13 @@ class ExponentiallyModifiedGaussian(Component):
         "sigma": Spec(1.0, min=0.0, dimension=_X, description="standard deviation of the Gaussian"),
         "tau": Spec(1.0, dimension=_X, description="decay length"),
     }
+    derived = {
+        "mean": Derived("centre + tau", _X, "mean"),
+        "variance": Derived("sigma**2 + tau**2", {"x": 2.0}, "variance"),
+        "skewness": Derived("2*tau**3/(sigma**2 + tau**2)**(3/2)", {}, "skewness"),
+    }
     position = "centre"
+    estimator = Estimator(estimators.exponentially_modified, channels=4)
 
 
 class LogNormal(Component):
@@ -152,7 +171,14 @@ class LogNormal(Component):
         "centre": Spec(1.0, min=0.0, dimension=_X, description="median"),
         "sigma": Spec(0.25, min=0.0, dimension={}, description="standard deviation of the logarithm"),
     }
+    derived = {
+        "mean": Derived("centre*exp(sigma**2/2)", _X, "mean"),
+        "mode": Derived("centre*exp(-sigma**2)", _X, "position of the maximum"),
+        "fwhm": Derived("2*centre*exp(-sigma**2)*sinh(sigma*sqrt(2*log(2)))", _X, "full width at half maximum"),
+        "height": Derived("A*exp(sigma**2/2)/(sigma*sqrt(2*pi)*centre)", _DATA, "height"),
+    }
     position = "centre"
+    estimator = Estimator(estimators.log_normal, channels=3)
 
 
 class BreitWignerFano(Component):
@@ -187,7 +213,12 @@ class BreitWignerFano(Component):
         "gamma": Spec(1.0, min=0.0, dimension=_X, description="half width at half maximum for large q"),
         "q": Spec(1.0, dimension={}, description="asymmetry"),
     }
+    derived = {
+        "height": Derived("amplitude*(1 + q**2)", _DATA, "height"),
+        "maximum": Derived("centre + gamma/q", _X, "position of the maximum"),
+    }
     position = "centre"
+    estimator = Estimator(estimators.fano, channels=4)
 
 
 class DampedOscillator(Component):
@@ -218,4 +249,9 @@ class DampedOscillator(Component):
         "centre": Spec(1.0, min=0.0, dimension=_X, description="frequency of the undamped oscillator"),
         "sigma": Spec(0.1, min=0.0, dimension={}, description="damping ratio"),
     }
+    derived = {
+        "height": Derived("amplitude/(2*sigma*sqrt(1 - sigma**2))", _DATA, "height, for a damping ratio below 0.7"),
+        "maximum": Derived("centre*sqrt(1 - 2*sigma**2)", _X, "position of the maximum"),
+    }
     position = "centre"
+    estimator = Estimator(estimators.oscillator, channels=3)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from xfit.component import Component, Spec
+from xfit import estimators
+from xfit.component import Component, Derived, Spec
+from xfit.estimators import Estimator
 
 _DATA = {"data": 1.0}
 _X = {"x": 1.0}
@@ -37,6 +39,7 @@ class Arctan(Component):
         "x0": Spec(1.0, dimension=_X, description="position of the step"),
     }
     position = "x0"
+    estimator = Estimator(estimators.arctan, channels=4)
 
 
 class EELSArctan(Component):
@@ -67,6 +70,7 @@ class EELSArctan(Component):
         "x0": Spec(1.0, dimension=_X, description="position of the step"),
     }
     position = "x0"
+    estimator = Estimator(estimators.eels_arctan, channels=4)
 
 
 class Erf(Component):
@@ -96,7 +100,11 @@ class Erf(Component):
         "origin": Spec(0.0, dimension=_X, description="position of the step"),
         "sigma": Spec(1.0, dimension=_X, description="standard deviation of the resolution"),
     }
+    derived = {
+        "fwhm": Derived("2*sqrt(2*log(2))*sigma", _X, "full width at half maximum of the derivative"),
+    }
     position = "origin"
+    estimator = Estimator(estimators.erf, channels=4)
 
 
 class HeavisideStep(Component):
@@ -126,6 +134,7 @@ class HeavisideStep(Component):
     }
     position = "n"
     is_background = True
+    estimator = Estimator(estimators.heaviside, channels=4)
 
 
 class Logistic(Component):
@@ -161,3 +170,4 @@ class Logistic(Component):
         "origin": Spec(0.0, dimension=_X, description="position"),
     }
     position = "origin"
+    estimator = Estimator(estimators.logistic, channels=4, takes=("b",))
