@@ -36,6 +36,7 @@ from tests.references import (
     voigt,
 )
 from xfit import Component, components
+from xfit.edges import edge_of, hydrogenic_tables
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,26 @@ def _pattern(x: Any, xscale: Any, yscale: Any, shift: Any) -> Any:
     u = xscale * x - shift
     k = min(max(int(mp.floor((u + 12) * 2)), 0), 47)
     return yscale * mp.polyval([mp.mpf(float(c)) for c in _SPLINE.c[:, k]], u - mp.mpf(float(_PATTERN_X[k])))
+
+
+_EDGE = {"edge": "C_K", "beam_energy": 200.0, "collection_angle": 12.0}
+(_EDGE_TABLE,) = hydrogenic_tables(edge_of("C_K"), 200.0)
+_EDGE_PIECES = _EDGE_TABLE.table.pieces
+
+
+def _core_loss(x: Any, intensity: Any, onset_energy: Any, effective_angle: Any, onset_width: Any) -> Any:
+    """The table's polynomials, evaluated in as many digits as wanted; within the table."""
+    u = mp.log(1 + max(x - onset_energy, 0) / mp.mpf(_EDGE_TABLE.scale))
+    v = mp.log(effective_angle)
+    where = []
+    for at, grid in ((u, _EDGE_TABLE.table.points[0]), (v, _EDGE_TABLE.table.points[1])):
+        step = (grid[-1] - grid[0]) / (grid.size - 1)
+        k = min(int((at - mp.mpf(float(grid[0]))) / mp.mpf(float(step))), grid.size - 2)
+        where.append((k, at - mp.mpf(float(grid[0])) - k * mp.mpf(float(step))))
+    (i, u), (j, v) = where
+    terms = (mp.mpf(float(_EDGE_PIECES[i, j, a, b])) * u**a * v**b for a in range(4) for b in range(4))
+    rise = min(max((x - onset_energy) / onset_width + mp.mpf(1) / 2, 0), 1)
+    return intensity * rise * mp.exp(mp.fsum(terms))
 
 
 _SPOT = {"centre_x": 0.4, "centre_y": -0.5}
@@ -162,6 +183,17 @@ CASES: dict[str, Case] = {
         edges=({"expon": 0.5 + 1e-9}, {"expon": 12}, {"expon": 12.5}, {"expon": 1e4}, {"expon": 1e9}),
         ranges={"expon": (0.55, 30)},
         wide={"expon": (0.5, 1e6)},
+    ),
+    "EELSCLEdge": Case(
+        components.EELSCLEdge,
+        _core_loss,
+        {"intensity": 5, "onset_energy": 285.3, "effective_angle": 12.0, "onset_width": 2.0},
+        x=(286.5, 420.0),
+        ranges={"onset_energy": (260, 275), "effective_angle": (2, 100), "onset_width": (0.5, 4)},
+        wide={"onset_energy": (250, 320), "effective_angle": (1, 150), "onset_width": (1e-3, 10)},
+        # Coefficients in a cell are rounded by 1e-16 of the logarithm, and differences of u by that of the grid.
+        rtol=1e-11,
+        options=_EDGE,
     ),
     "ScalableFixedPattern": Case(
         components.ScalableFixedPattern,

@@ -208,7 +208,12 @@ def test_linear_flags_are_what_the_formula_says(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [n for n in CASES if not n.startswith(("PowerLaw", "DoublePower", "Doniach", "Bleas", "ScalableFixed"))]
+    "name",
+    [
+        n
+        for n in CASES
+        if not n.startswith(("PowerLaw", "DoublePower", "Doniach", "Bleas", "ScalableFixed", "EELSCLEdge"))
+    ],
 )
 def test_dimensions(name: str) -> None:
     """Stretching data and coordinates, and every parameter with them, stretches the component like the data."""

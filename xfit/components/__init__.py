@@ -3,6 +3,7 @@
 from xfit.component import Component
 from xfit.components.backgrounds import Bleasdale, Exponential, Offset, Polynomial, PowerLaw, Vignetting
 from xfit.components.decays import RC, DoubleExponentialDecay
+from xfit.components.edges import EELSCLEdge
 from xfit.components.eels import DoublePowerLaw, VolumePlasmonDrude
 from xfit.components.expression import Expression
 from xfit.components.function import Function
@@ -32,6 +33,7 @@ __all__ = [
     "DoubleExponentialDecay",
     "DoublePowerLaw",
     "EELSArctan",
+    "EELSCLEdge",
     "Erf",
     "Exponential",
     "ExponentiallyModifiedGaussian",
@@ -77,6 +79,7 @@ TYPES: dict[str, type[Component]] = {
         DoubleExponentialDecay,
         DoublePowerLaw,
         EELSArctan,
+        EELSCLEdge,
         Erf,
         Exponential,
         ExponentiallyModifiedGaussian,
