@@ -6,6 +6,7 @@ import copy
 import difflib
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from xfit.kernel_description import FormulaKernel, FunctionKernel
@@ -64,11 +65,33 @@ class Derived:
     description: str = ""
 
 
+#: All kinds of components by name, users' own too: stored models know them by it.
+_kinds: dict[str, type[Component]] = {}
+
+
+def kinds() -> Mapping[str, type[Component]]:
+    """Return all kinds of components that are defined, by the name of their class."""
+    return MappingProxyType(_kinds)
+
+
+def _remember(kind: type[Component]) -> None:
+    """Keep a class by its name; a cell run again, or a script that is imported too, defines the same one once more."""
+    other = _kinds.get(kind.__name__)
+    if other is not None and (other.__module__, other.__qualname__) != (kind.__module__, kind.__qualname__):
+        mains = {"__main__", "__mp_main__"}
+        if not {other.__module__, kind.__module__} & mains or other.__module__.startswith("xfit."):
+            raise ValueError(
+                f"there is a component called {kind.__name__!r} already, {other.__module__}.{other.__qualname__}; stored "
+                f"models know components by this name: choose another"
+            )
+    _kinds[kind.__name__] = kind
+
+
 class Component:
     """A named function of the signal coordinates.
 
-    Library components are subclasses that declare ``formula`` and ``specs``; `Expression` and `Function` make
-    theirs from what they are given.
+    Library components are subclasses that declare ``formula`` and ``specs``, and so can a user's be; `Expression`
+    and `Function` make theirs from what they are given. Stored models know a component by the name of its class.
 
     Parameters
     ----------
@@ -108,6 +131,11 @@ class Component:
     _name: str
     _active: bool
     _convolved: bool
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if not cls.__name__.startswith("_"):
+            _remember(cls)
 
     def __init__(self, name: str | None = None, **values: Any) -> None:
         self._begin(name, {key: spec.make(key) for key, spec in self.specs.items()}, values)

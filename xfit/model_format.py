@@ -8,8 +8,7 @@ import math
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from xfit.component import Component
-from xfit.components import TYPES
+from xfit.component import Component, kinds
 from xfit.components.function import Function
 from xfit.formula import FormulaError
 from xfit.model import Model
@@ -135,19 +134,19 @@ def _response(item: Any) -> xr.DataArray | None:
 def _component(item: Any, place: str, pending: list[tuple[str, Parameter, str]]) -> Component:
     item = _mapping(item, place)
     _keys(item, _COMPONENT_KEYS, place, optional={"convolved"})
-    kind = item["type"]
-    if not isinstance(kind, str) or kind not in TYPES:
-        close = difflib.get_close_matches(str(kind), TYPES, 1)
-        hint = f"did you mean {close[0]}? " if close else ""
-        raise ModelFormatError(f"{place}.type: unknown component {kind!r}; {hint}known: {', '.join(TYPES)}")
+    kind, known = item["type"], kinds()
+    if not isinstance(kind, str) or kind not in known:
+        close = difflib.get_close_matches(str(kind), known, 1)
+        hint = f"did you mean {close[0]}? " if close else "one of your own must be defined, or imported, first; "
+        raise ModelFormatError(f"{place}.type: unknown component {kind!r}; {hint}known: {', '.join(sorted(known))}")
     if not isinstance(item["name"], str):
         raise ModelFormatError(f"{place}.name must be text, not {item['name']!r}")
     options = _mapping(item["options"], f"{place}.options")
     try:
-        if TYPES[kind] is Function:
+        if known[kind] is Function:
             component: Component = Function.from_registered(name=item["name"], **options)
         else:
-            component = TYPES[kind](name=item["name"], **options)
+            component = known[kind](name=item["name"], **options)
     except (FormulaError, TypeError, ValueError) as error:
         raise ModelFormatError(f"{place}: {error}") from None
     _keys(options, set(component.options), f"{place}.options")
