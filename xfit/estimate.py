@@ -20,8 +20,8 @@ from xfit.inputs import check_data, check_where
 from xfit.model import Model
 from xfit.units import parameter_units
 
-#: Part of the signal coordinate to use; None is all of it.
-Range = tuple[float, float] | None
+#: Parts of the signal coordinates to use; None is all of them.
+Range = tuple[tuple[float, float], ...] | None
 
 
 def estimate(
@@ -37,8 +37,9 @@ def estimate(
         raise ValueError(
             f"{component.name} has no free parameter to estimate; set free=True on what is to be estimated"
         )
-    axes = axes_of(da, signal_dims(da, dim, 1), ("x",), binned)
-    estimation = _estimation(component, targets, taken, None if range is None else checked_range(range, "range"), axes)
+    axes = axes_of(da, signal_dims(da, dim, component.signal_dimension), component.coordinates, binned)
+    part = None if range is None else checked_range(range, "range", component.signal_dimension)
+    estimation = _estimation(component, targets, taken, part, axes)
     data = da.transpose(*axes.navigation, *axes.dims)
     mask = check_where(where, da)
     data = data if mask is None else data.where(mask)
@@ -82,15 +83,11 @@ def split_start(start: Any, model: Model) -> tuple[Any, dict[str, Range]]:
             raise ValueError(f"start='estimate': no component of the model can be estimated; {_those_with_one()}")
     elif isinstance(start, Mapping) and not isinstance(start, xr.Dataset):
         named = [c.name for c in model if c.name in start]
-        ranges = {name: _range_of(start[name], f"start[{name!r}]") for name in named}
+        n = model.signal_dimension
+        ranges = {name: _range_of(start[name], f"start[{name!r}]", n) for name in named}
         given = {name: value for name, value in start.items() if name not in ranges}
     else:
         return start, {}
-    if ranges and model.signal_dimension != 1:
-        raise ValueError(
-            f"start: estimates are for models of one signal dimension; this one is {model.signal_dimension}-D. "
-            f"Give numbers or maps"
-        )
     return given, ranges
 
 
@@ -125,8 +122,17 @@ def estimated_start(
     return tuple(estimations)
 
 
-def checked_range(range: Any, what: str) -> tuple[float, float]:
-    """Return a part of the coordinate as two numbers; ``what`` names the argument in messages."""
+def checked_range(range: Any, what: str, dimensions: int) -> tuple[tuple[float, float], ...]:
+    """Return parts of the coordinates as two numbers each; ``what`` names the argument in messages."""
+    if dimensions == 1:
+        return (_two_numbers(range, what),)
+    if not isinstance(range, tuple | list) or len(range) != dimensions:
+        raise TypeError(f"{what}={range!r} must be two ranges, of x and of y: ((from, to), (from, to))")
+    return tuple(_two_numbers(one, f"{what}[{k}]") for k, one in enumerate(range))
+
+
+def _two_numbers(range: Any, what: str) -> tuple[float, float]:
+    """Return a range as two numbers."""
     pair = tuple(range) if isinstance(range, tuple | list) else ()
     if len(pair) != 2 or not all(isinstance(v, numbers.Real) and not isinstance(v, bool) for v in pair):
         raise TypeError(f"{what}={range!r} must be two numbers, from and to, along the signal coordinate")
@@ -136,19 +142,15 @@ def checked_range(range: Any, what: str) -> tuple[float, float]:
     return low, high
 
 
-def _range_of(value: Any, what: str) -> Range:
-    """Range that a start mapping has under a component's name: two numbers, or "estimate" for all of it."""
+def _range_of(value: Any, what: str, dimensions: int) -> Range:
+    """Range that a start mapping has under a component's name: numbers, or "estimate" for all of it."""
     if isinstance(value, str) and value == "estimate":
         return None
-    return checked_range(value, what)
+    return checked_range(value, what, dimensions)
 
 
 def _takes(component: Component) -> tuple[str, ...]:
     """Parameters that the estimator of a component takes, which there must be one of."""
-    if component.signal_dimension != 1:
-        raise ValueError(
-            f"{component.name} has {component.signal_dimension} signal dimensions; only components of one can be estimated"
-        )
     if component.estimator is None:
         raise ValueError(f"{component.name} ({type(component).__name__}) can't be estimated; {_those_with_one()}")
     return component.estimator.takes
@@ -166,15 +168,18 @@ def _estimation(
     """Put an estimate together, with enough channels for it."""
     estimator = component.estimator
     assert estimator is not None
-    x = axes.table[axes.names.index("x")]
-    n = x.size if range is None else int(((x >= range[0]) & (x <= range[1])).sum())
+    grid = [axes.table[axes.names.index(name)] for name in component.coordinates]
+    estimation = Estimation(estimator.function, targets, tuple(taken.items()), range, component.coordinates)
+    n = int(estimation.part(grid).sum())
     if n < estimator.channels:
-        part = f"{axes.dims[0]!r}" if range is None else f"the range {range} of {axes.dims[0]!r}"
-        extent = f", which goes from {x.min():g} to {x.max():g}" if x.size else ""
+        along = " and ".join(repr(d) for d in axes.dims)
+        part = along if range is None else f"the range {range[0] if len(range) == 1 else range} of {along}"
+        ends = " and ".join(f"from {x.min():g} to {x.max():g}" for x in grid if x.size)
+        extent = f", which goes {ends}" if ends else ""
         raise ValueError(
             f"{component.name}: an estimate needs at least {estimator.channels} channel(s); {part} has {n}{extent}"
         )
-    return Estimation(estimator.function, targets, tuple(taken.items()), range)
+    return estimation
 
 
 def _dataset(data: xr.DataArray, estimation: Estimation, axes: Axes) -> xr.Dataset:
@@ -185,7 +190,12 @@ def _dataset(data: xr.DataArray, estimation: Estimation, axes: Axes) -> xr.Datas
         data.drop_vars([name for name, c in data.coords.items() if set(c.dims) & set(signal)]),
         input_core_dims=[signal],
         output_core_dims=[["xfit_target"]],
-        kwargs={"estimation": estimation, "x": axes.table[0], "width": axes.width},
+        kwargs={
+            "estimation": estimation,
+            "coordinates": dict(zip(axes.names, axes.table, strict=True)),
+            "width": axes.width,
+            "n_signal": len(signal),
+        },
         dask="parallelized",
         output_dtypes=[np.float64],
         dask_gufunc_kwargs={"output_sizes": {"xfit_target": len(estimation.targets)}},
@@ -194,10 +204,18 @@ def _dataset(data: xr.DataArray, estimation: Estimation, axes: Axes) -> xr.Datas
     return xr.Dataset({name: array.assign_attrs(long_name=f"estimate of {name}") for name, array in maps.items()})
 
 
-def _estimate_nd(data: np.ndarray, *, estimation: Estimation, x: np.ndarray, width: np.ndarray | None) -> np.ndarray:
+def _estimate_nd(
+    data: np.ndarray,
+    *,
+    estimation: Estimation,
+    coordinates: Mapping[str, np.ndarray],
+    width: np.ndarray | None,
+    n_signal: int,
+) -> np.ndarray:
     """Estimates of a block, navigation dimensions first, along a last axis."""
-    shape = data.shape[:-1]
-    found = estimate_block([estimation], x, data.reshape(int(np.prod(shape)), x.size), width=width)
+    shape = data.shape[: data.ndim - n_signal]
+    flat = data.reshape(int(np.prod(shape)), int(np.prod(data.shape[len(shape) :])))
+    found = estimate_block([estimation], coordinates, flat, width=width)
     return np.stack([found[target.name].reshape(shape) for target in estimation.targets], axis=-1)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,28 +64,64 @@ class Estimation:
         What is estimated.
     taken : tuple of (str, float)
         Values of the parameters that the function takes.
-    range : (float, float) or None
-        Part of the coordinate that is used, both ends included; None is all of it.
+    ranges : tuple of (float, float) or None
+        Parts of the coordinates that are used, both ends included; None is all of them.
+    coordinates : tuple of str
+        Names of the coordinates.
     """
 
     function: Callable[..., Estimates]
     targets: tuple[Target, ...]
     taken: tuple[tuple[str, float], ...] = ()
-    range: tuple[float, float] | None = None
+    ranges: tuple[tuple[float, float], ...] | None = None
+    coordinates: tuple[str, ...] = ("x",)
 
-    def __call__(self, x: np.ndarray, y: np.ndarray, width: np.ndarray) -> Estimates:
+    def part(self, grid: Sequence[np.ndarray]) -> np.ndarray:
+        """Which channels are used."""
+        used = np.ones(grid[0].size, bool)
+        for values, (low, high) in zip(grid, self.ranges or (), strict=False):
+            used &= (values >= low) & (values <= high)
+        return used
+
+    def __call__(self, grid: Sequence[np.ndarray], y: np.ndarray, width: np.ndarray) -> Estimates:
         """Estimate the targets; a pixel with anything that is not finite is NaN in all of them."""
-        part = slice(0, x.size)
-        if self.range is not None:
-            part = slice(int(np.searchsorted(x, self.range[0])), int(np.searchsorted(x, self.range[1], "right")))
-        found = self.function(x[part], np.ascontiguousarray(y[:, part]), width[part], **dict(self.taken))
+        if self.ranges is not None:
+            part = np.flatnonzero(self.part(grid))
+            grid, y, width = [values[part] for values in grid], y[:, part], width[part]
+        found = self.function(*grid, np.ascontiguousarray(y), width, **dict(self.taken))
         usable = np.logical_and.reduce([np.isfinite(values) for values in found.values()])
         return {target.name: np.where(usable, target.inside(found[target.key]), np.nan) for target in self.targets}
 
 
+@dataclass(frozen=True)
+class _Grid:
+    """Coordinates as estimators want them: one of its own ascending, two as they are; and the channels' widths or areas."""
+
+    coordinates: list[np.ndarray]
+    spacing: np.ndarray
+    order: np.ndarray | None
+
+    @classmethod
+    def of(cls, coordinates: list[np.ndarray]) -> _Grid:
+        if len(coordinates) > 1:
+            return cls(coordinates, np.prod([_spacing(values) for values in coordinates], axis=0), None)
+        (x,) = coordinates
+        order = np.argsort(x, kind="stable")
+        ascending = np.asarray(x, np.float64)[order]
+        as_it_is = bool((order == np.arange(x.size)).all())
+        spacing = np.gradient(ascending) if x.size > 1 else np.ones(x.size)
+        return cls([ascending], spacing, None if as_it_is else order)
+
+
+def _spacing(values: np.ndarray) -> np.ndarray:
+    """Distance of each value to its neighbours among the different ones."""
+    different, place = np.unique(values, return_inverse=True)
+    return np.asarray(np.gradient(different)[place.ravel()]) if different.size > 1 else np.ones(values.size)
+
+
 def estimate_block(
     estimations: Sequence[Estimation],
-    x: np.ndarray,
+    coordinates: Mapping[str, np.ndarray],
     y: np.ndarray,
     *,
     width: np.ndarray | None = None,
@@ -97,8 +133,8 @@ def estimate_block(
     ----------
     estimations : sequence of Estimation
         What to estimate.
-    x : float64 (n_channels,)
-        The coordinate, in any order.
+    coordinates : mapping of str to float64 (n_channels,)
+        The coordinates, in any order.
     y : array (n_pixels, n_channels)
         Data of any real dtype; channels that are not finite are left out.
     width : float64 (n_channels,), optional
@@ -112,19 +148,16 @@ def estimate_block(
         Values by the targets' names, inside of their bounds; NaN where the data do not tell them.
     """
     out = {target.name: np.full(len(y), np.nan) for estimation in estimations for target in estimation.targets}
-    order = np.argsort(x, kind="stable")
-    ascending = np.asarray(x, np.float64)[order]
-    as_they_are = bool((order == np.arange(x.size)).all())
-    spacing = np.gradient(ascending) if x.size > 1 else np.ones(x.size)
-    step = max(_BATCH // max(x.size, 1), 1)
+    grids = [_Grid.of([coordinates[name] for name in estimation.coordinates]) for estimation in estimations]
+    step = max(_BATCH // max(y.shape[1], 1), 1)
     for first in range(0, len(y), step):
         batch = slice(first, first + step)
         with np.errstate(all="ignore"):
             mask = where if where is None or len(where) == 1 else where[batch]
             density = _densities(y[batch], width, mask)
-            density = density if as_they_are else density[:, order]
-            for estimation in estimations:
-                for name, values in estimation(ascending, density, spacing).items():
+            for estimation, grid in zip(estimations, grids, strict=True):
+                ordered = density if grid.order is None else density[:, grid.order]
+                for name, values in estimation(grid.coordinates, ordered, grid.spacing).items():
                     out[name][batch] = values
     return out
 

@@ -326,7 +326,7 @@ def _fit_nd(data: np.ndarray, *extra: np.ndarray, table: np.ndarray, recipe: Rec
             values = spread(array, dims, recipe.navigation, shape).ravel()
             (start if role == "start" else active)[name] = values
     if recipe.estimations:
-        start |= _estimated(recipe, y, coordinates["x"], width, where, variance)
+        start |= _estimated(recipe, y, coordinates, width, where, variance)
     flags = None
     if active:
         flags = np.tile(recipe.settings.active, (y.shape[0], 1))
@@ -352,7 +352,7 @@ def _fit_nd(data: np.ndarray, *extra: np.ndarray, table: np.ndarray, recipe: Rec
 def _estimated(
     recipe: Recipe,
     y: np.ndarray,
-    x: np.ndarray,
+    coordinates: dict[str, np.ndarray],
     width: np.ndarray | None,
     where: np.ndarray | None,
     variance: np.ndarray | None,
@@ -361,4 +361,4 @@ def _estimated(
     if variance is not None:
         finite = np.isfinite(variance)
         where = finite if where is None else finite & where
-    return estimate_block(recipe.estimations, x, y, width=width, where=where)
+    return estimate_block(recipe.estimations, coordinates, y, width=width, where=where)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar
 
+from xfit import estimators
 from xfit.component import Component, Derived, Spec
 from xfit.components.pieces import log1p
+from xfit.estimators import Estimator
 from xfit.kernel_description import FormulaKernel
 
 _DATA = {"data": 1.0}
@@ -85,6 +88,7 @@ class Gaussian2D(_Turned):
         "fwhm_y": Derived("2*sqrt(2*log(2))*sigma_y", _Y, "full width at half maximum along y"),
         "height": Derived("A/(2*pi*sigma_x*sigma_y)", {"data": 1.0}, "height"),
     }
+    estimator = Estimator(estimators.gaussian2d, channels=9, takes=("rotation_angle",))
 
 
 class Lorentzian2D(_Turned):
@@ -120,6 +124,7 @@ class Lorentzian2D(_Turned):
         "fwhm_x": Derived("2*gamma_x", _X, "full width at half maximum along x"),
         "fwhm_y": Derived("2*gamma_y", _Y, "full width at half maximum along y"),
     }
+    estimator = Estimator(estimators.lorentzian2d, channels=9, takes=("rotation_angle",))
 
 
 class Moffat2D(_Turned):
@@ -164,6 +169,7 @@ class Moffat2D(_Turned):
         "fwhm_x": Derived("2*sigma_x*sqrt(2**(1/beta) - 1)", _X, "full width at half maximum along x"),
         "fwhm_y": Derived("2*sigma_y*sqrt(2**(1/beta) - 1)", _Y, "full width at half maximum along y"),
     }
+    estimator = Estimator(estimators.moffat2d, channels=9, takes=("rotation_angle",))
 
 
 class AiryDisk(Component):
@@ -206,6 +212,7 @@ class AiryDisk(Component):
     derived = {
         "fwhm": Derived("0.8436659602162362*radius", _X, "full width at half maximum"),
     }
+    estimator = Estimator(estimators.airy, channels=9)
 
 
 class Plane(Component):
@@ -235,6 +242,7 @@ class Plane(Component):
         "intercept": Spec(0.0, linear=True, dimension=_DATA, description="value at the origin"),
     }
     is_background = True
+    estimator = Estimator(estimators.surface, channels=3)
 
 
 class Polynomial2D(Component):
@@ -271,6 +279,9 @@ class Polynomial2D(Component):
                 specs[f"a{i}_{j}"] = Spec(
                     0.0, linear=True, dimension=_DATA | powers, description=f"coefficient of x^{i} y^{j}"
                 )
+        terms = tuple((key, int(key[1]), int(key[3])) for key in specs)
+        estimator = Estimator(partial(estimators.surface, powers=terms), channels=len(specs))
+        object.__setattr__(self, "estimator", estimator)
         self._begin(name, {key: spec.make(key) for key, spec in specs.items()}, values)
 
     @property

@@ -7,7 +7,7 @@ An estimator is a function ``f(x, y, width)`` that returns a dict of parameter n
   width; NaN where a channel is left out (`filled` interpolates over those).
 - ``width`` float64 (n_channels,): channel widths, for integrals.
 
-What it can't tell is NaN or infinite. A component offers it as ``estimator = Estimator(f, channels=3)``. Every number of a
+Those of images take two coordinates (`xfit.estimators.images`). What it can't tell is NaN or infinite. A component offers it as ``estimator = Estimator(f, channels=3)``. Every number of a
 pixel must come from its row alone by elementwise operations, sums or cumulative sums along it, never by a matrix product:
 then its bits do not depend on which pixels share the block.
 """
@@ -22,6 +22,7 @@ from xfit.estimators.backgrounds import (
     vignetting,
 )
 from xfit.estimators.decays import double_decay, saturation
+from xfit.estimators.images import airy, gaussian2d, lorentzian2d, moffat2d, surface
 from xfit.estimators.peaks import (
     core_line,
     doniach,
@@ -51,6 +52,7 @@ from xfit.estimators.steps import arctan, eels_arctan, erf, heaviside, logistic
 __all__ = [
     "Estimates",
     "Estimator",
+    "airy",
     "arctan",
     "bleasdale",
     "core_line",
@@ -65,12 +67,15 @@ __all__ = [
     "fano",
     "filled",
     "gaussian",
+    "gaussian2d",
     "gaussian_hf",
     "heaviside",
     "log_normal",
     "logistic",
     "lorentzian",
+    "lorentzian2d",
     "moffat",
+    "moffat2d",
     "offset",
     "oscillator",
     "pattern",
@@ -83,6 +88,7 @@ __all__ = [
     "secondary_electrons",
     "skew_normal",
     "split_voigt",
+    "surface",
     "vignetting",
     "voigt",
 ]

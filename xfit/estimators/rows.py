@@ -226,7 +226,8 @@ def regression(columns: list[np.ndarray], y: np.ndarray) -> list[np.ndarray]:
     basis: list[np.ndarray] = []
     triangle = np.zeros((len(columns), len(columns), len(y)))
     for k, column in enumerate(columns):
-        rest = np.array(column, np.float64)
+        # In rows: other layouts are summed in another order, which depends on their number.
+        rest = np.array(column, np.float64, order="C")
         for j, unit in enumerate(basis):
             triangle[j, k] = (unit * rest).sum(axis=1)
             rest -= triangle[j, k][:, None] * unit
