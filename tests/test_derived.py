@@ -90,8 +90,9 @@ def test_quantities_are_those_of_the_curve(name: str) -> None:
         if name == "Erf" or (name.startswith("PESVoigt with") and key == "fwhm"):
             continue  # of the derivative; of each of two lines
         assert getattr(component, key) == pytest.approx(float(found[key]()), rel=rtol), key
-    measured = moments(x, f)
-    for key in set(component.derived) & set(measured):
+    wanted = set(component.derived) & {"area", "mean", "variance", "skewness"}
+    measured = moments(x, f) if wanted else {}
+    for key in wanted:
         assert getattr(component, key) == pytest.approx(measured[key], rel=1e-4), key
 
 

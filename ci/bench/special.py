@@ -15,7 +15,7 @@ import numba
 import numpy as np
 import scipy.special
 
-from xfit.compile import besselfunctions, errorfunctions, faddeeva, gammafunctions
+from xfit.compile import besselfunctions, errorfunctions, faddeeva, gammafunctions, special
 
 N = 1000
 #: As generated kernels are compiled.
@@ -26,8 +26,24 @@ def _erfcx(x: Any) -> Any:
     return mpmath.exp(x * x) * mpmath.erfc(x)
 
 
+@numba.njit(**KERNEL)
+def _power(x: float) -> float:
+    return special.power(x, 2.7)
+
+
+@numba.njit(**KERNEL)
+def _root(x: float) -> float:
+    return special.power(x, -0.31)
+
+
 #: Function, SciPy's, the exact one, range of the arguments, whether errors are relative.
 UNARY: dict[str, tuple[Any, Any, Callable[[Any], Any], tuple[float, float], bool]] = {
+    "exp": (special.exp, np.exp, mpmath.exp, (-700, 700), True),
+    "log": (special.log, np.log, mpmath.log, (1e-3, 1e3), True),
+    "x**2.7": (_power, lambda x: x**2.7, lambda x: mpmath.power(x, mpmath.mpf(2.7)), (1e-3, 1e3), True),
+    "x**-0.31": (_root, lambda x: x**-0.31, lambda x: mpmath.power(x, mpmath.mpf(-0.31)), (1e-3, 1e3), True),
+    "atan": (special.atan, np.arctan, mpmath.atan, (-30, 30), True),
+    "tanh": (special.tanh, np.tanh, mpmath.tanh, (-20, 20), True),
     "erf": (errorfunctions.erf, scipy.special.erf, mpmath.erf, (-6, 6), True),
     "erfc": (errorfunctions.erfc, scipy.special.erfc, mpmath.erfc, (-6, 26), True),
     "erfcx": (errorfunctions.erfcx, scipy.special.erfcx, _erfcx, (-6, 26), True),

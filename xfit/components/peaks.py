@@ -42,6 +42,7 @@ class Gaussian(Component):
         "sigma": Spec(1.0, min=0.0, dimension=_X, description="standard deviation"),
     }
     derived = {
+        "area": Derived("A", _AREA, "area"),
         "fwhm": Derived("2*sqrt(2*log(2))*sigma", _X, _FWHM),
         "height": Derived("A/(sigma*sqrt(2*pi))", _DATA, "height"),
     }
@@ -112,6 +113,7 @@ class Lorentzian(Component):
         "gamma": Spec(1.0, dimension=_X, description="half width at half maximum"),
     }
     derived = {
+        "area": Derived("A", _AREA, "area"),
         "fwhm": Derived("2*abs(gamma)", _X, _FWHM),
         "height": Derived("A/(pi*gamma)", _DATA, "height"),
     }
@@ -203,6 +205,7 @@ class PseudoVoigt(Component):
         "fraction": Spec(0.5, min=0.0, max=1.0, dimension={}, description="share of the Lorentzian in the area"),
     }
     derived = {
+        "area": Derived("A", _AREA, "area"),
         "height": Derived("A*2/fwhm*((1-fraction)*sqrt(log(2)/pi) + fraction/pi)", _DATA, "height"),
     }
     position = "centre"
@@ -294,6 +297,7 @@ class PearsonVII(Component):
         "expon": Spec(1.5, min=0.5, dimension={}, description="exponent"),
     }
     derived = {
+        "area": Derived("A", _AREA, "area"),
         "height": Derived(
             "A*2*sqrt(2**(1/expon) - 1)/fwhm/sqrt(pi)*exp(loggamma(expon) - loggamma(expon - 1/2))", _DATA, "height"
         ),

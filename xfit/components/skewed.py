@@ -94,6 +94,7 @@ class SplitVoigt(Component):
         "fraction": Spec(0.0, min=0.0, max=1.0, dimension={}, description="share of the Lorentzian in the area"),
     }
     derived = {
+        "area": Derived("A", _AREA, "area"),
         "height": Derived("2*A/(sigma1+sigma2)*((1-fraction)/sqrt(2*pi) + fraction/pi)", _DATA, "height"),
     }
     position = "centre"
@@ -134,6 +135,7 @@ class ExponentiallyModifiedGaussian(Component):
         "tau": Spec(1.0, dimension=_X, description="decay length"),
     }
     derived = {
+        "area": Derived("A", _AREA, "area"),
         "mean": Derived("centre + tau", _X, "mean"),
         "variance": Derived("sigma**2 + tau**2", {"x": 2.0}, "variance"),
         "skewness": Derived("2*tau**3/(sigma**2 + tau**2)**(3/2)", {}, "skewness"),
@@ -172,6 +174,7 @@ class LogNormal(Component):
         "sigma": Spec(0.25, min=0.0, dimension={}, description="standard deviation of the logarithm"),
     }
     derived = {
+        "area": Derived("A", _AREA, "area"),
         "mean": Derived("centre*exp(sigma**2/2)", _X, "mean"),
         "mode": Derived("centre*exp(-sigma**2)", _X, "position of the maximum"),
         "fwhm": Derived("2*centre*exp(-sigma**2)*sinh(sigma*sqrt(2*log(2)))", _X, "full width at half maximum"),
