@@ -37,7 +37,9 @@ def test_numbers_of_a_component() -> None:
     high = GaussianHF(height=2.0, fwhm=FWHM)
     assert (high.sigma, high.area) == pytest.approx((1.0, 2 * math.sqrt(2 * math.pi)), rel=1e-15)
     assert Lorentzian(A=2.0, gamma=0.5).height == pytest.approx(4 / math.pi, rel=1e-15)
-    assert Gaussian2D(A=1.0, sigma_x=2.0, sigma_y=3.0).height == pytest.approx(1 / (12 * math.pi), rel=1e-15)
+    spot = Gaussian2D(A=1.0, sigma_x=2.0, sigma_y=3.0)
+    assert spot.height == pytest.approx(1 / (12 * math.pi), rel=1e-15)
+    assert (spot.sigma_major, spot.sigma_minor, spot.ellipticity) == (3.0, 2.0, 1.5)
 
 
 def curve(component: Component, x: np.ndarray) -> np.ndarray:
@@ -154,6 +156,19 @@ def test_errors_are_the_spread_of_repeated_measurements() -> None:
     expected = float(truth["right.A"][0, 0] / (truth["right.sigma"][0, 0] * math.sqrt(2 * math.pi)))
     assert height.std() == pytest.approx(float(fit.fit.stderr("right.height").mean()), rel=0.14)
     assert height.mean() == pytest.approx(expected, abs=4 * height.std() / 20)
+
+
+def test_axes_of_a_spot_have_errors() -> None:
+    """The larger one is that of y in these images, with its error."""
+    y, x = np.meshgrid(np.linspace(-6, 6, 25), np.linspace(-6, 6, 24), indexing="ij")
+    noise = np.random.default_rng(0).normal(0, 0.01, (3, *x.shape))
+    images = np.exp(-(x**2) / 2 - y**2 / 8) + noise
+    da = xr.DataArray(images, dims=("p", "y", "x"), coords={"y": y[:, 0], "x": x[0]})
+    fit = da.fit.multifit(Model([Gaussian2D(name="s", A=10, sigma_x=1.2, sigma_y=1.8)]))
+    np.testing.assert_array_equal(fit.fit["s.sigma_major"], fit.fit["s.sigma_y"])
+    np.testing.assert_allclose(fit.fit.stderr("s.sigma_major"), fit.fit.stderr("s.sigma_y"), rtol=1e-12)
+    np.testing.assert_allclose(fit.fit["s.ellipticity"], 2.0, rtol=0.02)
+    assert (fit.fit.stderr("s.ellipticity") > 0).all()
 
 
 def test_ties_fixed_parameters_and_bounds(da: xr.DataArray) -> None:

@@ -26,13 +26,15 @@ def _erfcx(x: Any) -> Any:
     return mpmath.exp(x * x) * mpmath.erfc(x)
 
 
-@numba.njit(**KERNEL)
+@numba.njit(**KERNEL, forceinline=True)
 def _power(x: float) -> float:
+    """A power as it stands in a kernel."""
     return special.power(x, 2.7)
 
 
-@numba.njit(**KERNEL)
+@numba.njit(**KERNEL, forceinline=True)
 def _root(x: float) -> float:
+    """Another one."""
     return special.power(x, -0.31)
 
 

@@ -87,6 +87,13 @@ class Gaussian2D(_Turned):
         "fwhm_x": Derived("2*sqrt(2*log(2))*sigma_x", _X, "full width at half maximum along x"),
         "fwhm_y": Derived("2*sqrt(2*log(2))*sigma_y", _Y, "full width at half maximum along y"),
         "height": Derived("A/(2*pi*sigma_x*sigma_y)", {"data": 1.0}, "height"),
+        "sigma_major": Derived("(sigma_x + sigma_y + abs(sigma_x - sigma_y))/2", _X, "larger standard deviation"),
+        "sigma_minor": Derived("(sigma_x + sigma_y - abs(sigma_x - sigma_y))/2", _X, "smaller standard deviation"),
+        "ellipticity": Derived(
+            "(sigma_x + sigma_y + abs(sigma_x - sigma_y))/(sigma_x + sigma_y - abs(sigma_x - sigma_y))",
+            {},
+            "larger over smaller standard deviation",
+        ),
     }
     estimator = Estimator(estimators.gaussian2d, channels=9, takes=("rotation_angle",))
 
