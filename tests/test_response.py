@@ -333,3 +333,47 @@ def test_other_models_and_data_that_cannot_be_convolved() -> None:
         timed.fit(xfit.Model([Expression("a*time", coordinates=("time",))], response=response()))
     with pytest.raises(TypeError, match="convolved=1 must be True or False"):
         Gaussian().convolved = 1  # type: ignore[assignment]
+
+
+def test_components_of_which_only_the_amplitude_is_free_are_kept_between_evaluations() -> None:
+    """What is kept must not outlive a change: of another pixel's parameters, of its response, or of what is free."""
+    widths = np.linspace(0.6, 1.6, 6)
+    kernels = np.array([low_loss(w) for w in widths])
+    centres, amounts = np.linspace(128, 133, 6), np.linspace(100, 600, 6)
+    values = [
+        convolved(lambda x, c=c, a=a: gaussian(x, a, c, 2.5), k) + lorentzian(ENERGY, 50 + a, 150, 1.5)
+        for c, a, k in zip(centres, amounts, kernels, strict=True)
+    ]
+    data = xr.DataArray(np.array(values), dims=("x", "energy"), coords={"energy": ENERGY})
+    varying = xr.DataArray(kernels, dims=("x", "energy"), coords={"energy": SHIFT})
+    start = {"g.centre": xr.DataArray(centres, dims="x")}
+    for given in (varying, varying.isel(x=0)):
+        described = xfit.Model([Gaussian(name="g", A=1, sigma=2.5), Lorentzian(name="l", A=1, centre=150, gamma=1.5)])
+        described.response = given
+        described["l"].convolved = False
+        described["g"].set_parameters_not_free(["centre", "sigma"])
+        described["l"].set_parameters_not_free(["centre"])
+        fit = data.fit.multifit(described, start=start)
+        if given.ndim == 2:
+            np.testing.assert_allclose(fit.fit["g.A"], amounts, rtol=1e-9)
+            np.testing.assert_allclose(fit.fit["l.A"], 50 + amounts, rtol=1e-9)
+        one_by_one = [
+            data.isel(x=[k]).fit.multifit(_with(described, given if given.ndim == 1 else given.isel(x=[k])), start={"g.centre": c})
+            for k, c in enumerate(centres)
+        ]  # fmt: skip
+        np.testing.assert_array_equal(fit["value"], xr.concat(one_by_one, "x")["value"])
+        np.testing.assert_array_equal(fit["stderr"], xr.concat(one_by_one, "x")["stderr"])
+    # A tied amplitude, and one that is fixed.
+    described.response = varying
+    described["l"].A.tie("50 + g.A")
+    np.testing.assert_allclose(data.fit.multifit(described, start=start).fit["g.A"], amounts, rtol=1e-9)
+    described["l"].A.untie()
+    described["g"].A.free = False
+    start["g.A"] = xr.DataArray(amounts, dims="x")
+    np.testing.assert_allclose(data.fit.multifit(described, start=start).fit["l.A"], 50 + amounts, rtol=1e-9)
+
+
+def _with(described: xfit.Model, kernel: xr.DataArray) -> xfit.Model:
+    other = described.copy()
+    other.response = kernel
+    return other

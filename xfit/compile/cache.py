@@ -97,12 +97,15 @@ class CompiledKernel:
         See `xfit.compile.codegen.amplitude_codes`.
     scratch : int
         Numbers of scratch that ``lane_function`` needs.
+    proportional : int
+        Position of the one amplitude that the component is in proportion to; -1 if there is none.
     """
 
     function: Any
     lane_function: Any
     amplitudes: tuple[int, ...]
     scratch: int = 0
+    proportional: int = -1
 
     @property
     def address(self) -> int:
@@ -150,7 +153,12 @@ def _load(name: str, write_source: Callable[[], str]) -> CompiledKernel:
             warnings.warn(f"cached kernel {path} is damaged ({error!r}); compiling anew", RuntimeWarning, stacklevel=2)
             _delete_code(path)
             functions = _compile(module, not isinstance(error, OSError))
-        return CompiledKernel(functions[0], functions[1], module.AMPLITUDES, module.SCRATCH)
+        return _compiled(functions, module)
+
+
+def _compiled(functions: list[Any], module: Any) -> CompiledKernel:
+    """Put a module's compiled kernels together with what it says of them."""
+    return CompiledKernel(functions[0], functions[1], module.AMPLITUDES, module.SCRATCH, module.PROPORTIONAL)
 
 
 def _compile(module: Any, on_disk: bool) -> list[Any]:
@@ -172,8 +180,7 @@ def compile_source(source: str, name: str) -> CompiledKernel:
     """Compile kernel source for this process only."""
     module: Any = ModuleType(name)
     exec(compile(source, f"<{name}>", "exec"), module.__dict__)
-    functions = _compile(module, False)
-    return CompiledKernel(functions[0], functions[1], module.AMPLITUDES, module.SCRATCH)
+    return _compiled(_compile(module, False), module)
 
 
 def compile_function(kernel: Callable[..., None]) -> Any:

@@ -97,8 +97,9 @@ def kernel_source(kernel: FormulaKernel) -> str:
     body = "\n\n\n".join("\n".join(lines) for lines in bodies) + "\n"
     scratch = LANES + len(split.costly) * LANE_TILE * (1 + LANES)
     amplitudes = amplitude_codes(expr, parameters)
+    proportional = _proportional(expr, parameters, amplitudes)
     tables = "".join(_table_source(k, lookup.table) for k, lookup in enumerate(kernel.lookups))
-    return f"{_HEADER}{_imports(body)}{tables}\nAMPLITUDES = {amplitudes!r}\nSCRATCH = {scratch}\n\n\n{body}"
+    return f"{_HEADER}{_imports(body)}{tables}\nAMPLITUDES = {amplitudes!r}\nPROPORTIONAL = {proportional}\nSCRATCH = {scratch}\n\n\n{body}"
 
 
 def _imports(body: str) -> str:
@@ -168,6 +169,13 @@ def amplitude_codes(expr: sympy.Expr, parameters: tuple[str, ...]) -> tuple[int,
             return (OTHER,) * len(parameters)
         codes[k] = grows[0]
     return tuple(codes)
+
+
+def _proportional(expr: sympy.Expr, parameters: tuple[str, ...], codes: tuple[int, ...]) -> int:
+    """Position of the one amplitude that a formula is in proportion to; -1 if there is none."""
+    found = [k for k, code in enumerate(codes) if code == LINEAR]
+    one = len(found) == 1 and _vanishes_at_zero(expr, formula.symbol(parameters[found[0]]))
+    return found[0] if one else -1
 
 
 def _vanishes_at_zero(expr: sympy.Expr, symbol: sympy.Symbol) -> bool:

@@ -208,14 +208,21 @@ class LoadedProgram:
     def _whole(self, k: int, fitted: np.ndarray | None) -> WholeComponent:
         kernel = self.program.kernels[k]
         first = int(self.first[k])
+        count = len(kernel.parameters)
         needed = set() if fitted is None else {*map(int, fitted), *map(int, self.ties.tied)}
+        rows = [row for row in range(first, first + count) if row in needed]
+        compiled = compiled_kernel(kernel)
+        amplitude = first + compiled.proportional if compiled.proportional >= 0 else -1
+        steady = amplitude >= 0 and set(rows) <= {amplitude}
         return WholeComponent(
-            compiled_kernel(kernel).address,
+            compiled.address,
             first,
+            count,
             int(self.xrow[k]),
             self._factor(k),
             self.program.convolved[k],
-            [row for row in range(first, first + len(kernel.parameters)) if row in needed],
+            [amplitude] if steady else rows,
+            amplitude if steady else -1,
         )
 
     def constants_hold(self, free: np.ndarray, mapped: Collection[str]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from xfit import estimators
-from xfit.component import Component, Spec
+from xfit.component import Component, Derived, Spec
 from xfit.estimators import Estimator
 
 _DATA = {"data": 1.0}
@@ -90,4 +90,11 @@ class VolumePlasmonDrude(Component):
         "plasmon_energy": Spec(15.0, dimension=_X, description="plasmon energy"),
     }
     position = "plasmon_energy"
+    derived = {
+        "maximum": Derived(
+            "sqrt((u + sqrt(u**2 + 12*plasmon_energy**4))/6); u = 2*plasmon_energy**2 - fwhm**2",
+            _X,
+            "position of the maximum",
+        ),
+    }
     estimator = Estimator(estimators.drude, channels=4)

@@ -173,6 +173,9 @@ class Moffat2D(_Turned):
         "beta": Spec(1.0, min=0.0, dimension={}, description="exponent"),
     }
     derived = {
+        "volume": Derived(
+            "pi*height*sigma_x*sigma_y/(beta - 1)", {"data": 1.0, "x": 1.0, "y": 1.0}, "volume, for beta above one"
+        ),
         "fwhm_x": Derived("2*sigma_x*sqrt(2**(1/beta) - 1)", _X, "full width at half maximum along x"),
         "fwhm_y": Derived("2*sigma_y*sqrt(2**(1/beta) - 1)", _Y, "full width at half maximum along y"),
     }

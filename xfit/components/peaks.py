@@ -249,7 +249,7 @@ class Moffat(Component):
         "area": Derived(
             "height*sigma*sqrt(pi)*exp(loggamma(beta - 1/2) - loggamma(beta))",
             _AREA,
-            "area; infinite for beta of one half or less",
+            "area, for beta above one half",
         ),
     }
     position = "centre"

@@ -55,6 +55,9 @@ class Doniach(Component):
         "sigma": Spec(1.0, min=1e-8, dimension=_X, description="half width at half maximum at alpha = 0"),
     }
     position = "centre"
+    derived = {
+        "maximum": Derived("centre + 0.17741*sigma*tan(pi*alpha/(2*(2 - alpha)))", _X, "position of the maximum"),
+    }
     estimator = Estimator(estimators.doniach, channels=4, takes=("alpha",))
 
 
@@ -99,7 +102,7 @@ class PESCoreLineShape(Component):
         "shirley": Spec(0.0, free=False, dimension={}, description="background over the sum above"),
     }
     derived = {
-        "area": Derived("A*FWHM*sqrt(pi/(4*log(2)))", {"data": 1.0, "x": 1.0}, "area without the background"),
+        "area": Derived("A*abs(FWHM)*sqrt(pi/(4*log(2)))", {"data": 1.0, "x": 1.0}, "area without the background"),
     }
     position = "origin"
     summed = "shirley"
@@ -241,4 +244,9 @@ class SEE(Component):
         "Phi": Spec(1.0, dimension=_X, description="where emission begins"),
     }
     position = "Phi"
+    derived = {
+        "area": Derived("A/(6*B**2)", {"data": 1.0, "x": 1.0}, "area"),
+        "height": Derived("27*A/(256*B**3)", _DATA, "height"),
+        "maximum": Derived("Phi + B/3", _X, "position of the maximum"),
+    }
     estimator = Estimator(estimators.secondary_electrons, channels=4)

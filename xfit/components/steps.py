@@ -101,7 +101,7 @@ class Erf(Component):
         "sigma": Spec(1.0, dimension=_X, description="standard deviation of the resolution"),
     }
     derived = {
-        "fwhm": Derived("2*sqrt(2*log(2))*sigma", _X, "full width at half maximum of the derivative"),
+        "fwhm": Derived("2*sqrt(2*log(2))*abs(sigma)", _X, "full width at half maximum of the derivative"),
     }
     position = "origin"
     estimator = Estimator(estimators.erf, channels=4)

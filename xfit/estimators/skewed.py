@@ -97,16 +97,19 @@ def fano(x: np.ndarray, y: np.ndarray, width: np.ndarray) -> Estimates:
     """
     y = filled(x, y)
     left, right = levels(y)
-    level = (left + right) / 2
+    level = ends = (left + right) / 2
     n = 3 if y.shape[1] >= 9 else 1
     smooth = (sums(y)[:, n:] - sums(y)[:, :-n]) / n
     top, bottom = smooth.argmax(axis=1), smooth.argmin(axis=1)
-    ratio = np.clip(
-        (pick(smooth, top) - level) / np.maximum(level - pick(smooth, bottom), 1e-3 * np.abs(level)), 1e-2, 1e4
-    )
+    highest, lowest = pick(smooth, top), pick(smooth, bottom)
     x_top, x_bottom = x[top + n // 2], x[bottom + n // 2]
-    q = np.where(x_top >= x_bottom, 1.0, -1.0) * np.sqrt(ratio)
-    gamma = np.abs(x_top - x_bottom) / np.abs(q + 1 / q)
+    far = (x[-1] - x[0]) / 2
+    for _ in range(4):
+        ratio = np.clip((highest - level) / np.maximum(level - lowest, 1e-3 * np.abs(level)), 1e-2, 1e4)
+        q = np.where(x_top >= x_bottom, 1.0, -1.0) * np.sqrt(ratio)
+        gamma = np.abs(x_top - x_bottom) / np.abs(q + 1 / q)
+        # The tails of a line with a large q lift both ends.
+        level = ends / np.clip(1 + (q**2 - 1) / (1 + (far / gamma) ** 2), 0.3, 5.0)
     return {"amplitude": level, "centre": x_top - gamma / q, "gamma": gamma, "q": q}
 
 

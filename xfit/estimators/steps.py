@@ -29,9 +29,12 @@ def _step(x: np.ndarray, y: np.ndarray, width: np.ndarray) -> tuple[np.ndarray, 
 
 
 def erf(x: np.ndarray, y: np.ndarray, width: np.ndarray) -> Estimates:
-    r"""Estimate an error function: the area between it and a sharp step is :math:`A\sigma\sqrt{2/\pi}`."""
+    r"""Estimate an error function: the area between it and a sharp step is :math:`A\sigma\sqrt{2/\pi}`.
+
+    One that falls is one of negative sigma.
+    """
     _, height, place, softness = _step(x, y, width)
-    return {"A": height, "sigma": softness * math.sqrt(math.pi / 2), "origin": place}
+    return {"A": np.abs(height), "sigma": np.sign(height) * softness * math.sqrt(math.pi / 2), "origin": place}
 
 
 def logistic(x: np.ndarray, y: np.ndarray, width: np.ndarray, *, b: float) -> Estimates:
@@ -55,8 +58,14 @@ def arctan(x: np.ndarray, y: np.ndarray, width: np.ndarray) -> Estimates:
 
 
 def eels_arctan(x: np.ndarray, y: np.ndarray, width: np.ndarray) -> Estimates:
-    """Estimate an inverse tangent that begins at zero; see `arctan`."""
-    return arctan(x, y, width)
+    """Estimate an inverse tangent that is zero at one end, on the left for positive k; see `arctan`."""
+    left, height, place, softness = _step(x, y, width)
+    falls = np.abs(left) > np.abs(left + height)
+    return {
+        "A": np.where(falls, left, left + height) / math.pi * 1.1,
+        "k": np.where(falls, -1.0, 1.0) / softness,
+        "x0": place,
+    }
 
 
 def heaviside(x: np.ndarray, y: np.ndarray, width: np.ndarray) -> Estimates:

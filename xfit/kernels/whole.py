@@ -1,5 +1,8 @@
 """Components that need the whole axis at once: convolved with a response, or cumulated (Shirley backgrounds).
 
+A component whose only free parameter is its amplitude (an edge at its tabulated energy) is *steady*: its curve over the amplitude is kept
+from one evaluation, and one pixel, to the next, until another of its parameters or the response changes.
+
 All that they need lies in two arrays, for every array that the engine hands down costs each of its calls seven numbers: integers
 (`Plan`, then what is listed of each component and row) and numbers (parts that begin where the plan says).
 """
@@ -39,8 +42,9 @@ class Plan(NamedTuple):
         Points of the transforms; zero where nothing is convolved.
     parameters : int
         Number of parameters of the model.
-    lines : int
-        Number of rows that are convolved: the value, and derivatives.
+    listed, targets : int
+        Where in the integers the rows are listed whose derivatives are needed, and then, for each row that is convolved, the
+        position of its parameter; after these the integers end.
     pitch : int
         Length of a row of ``grid`` and ``rows``.
     transformed : int
@@ -52,9 +56,11 @@ class Plan(NamedTuple):
     values : int
         Value of one component.
     rows : int
-        What is to be convolved: ``lines`` rows.
+        What is to be convolved: the value, and derivatives.
     out : int
         Results: a row for each parameter, then the sum of the values.
+    known : int
+        Parameters that the kept curves of steady components were computed with.
     transform, turns, work : int
         Transform of the response over ``size``; see `xfit.kernels.fourier`.
     """
@@ -65,7 +71,8 @@ class Plan(NamedTuple):
     lead: int
     size: int
     parameters: int
-    lines: int
+    listed: int
+    targets: int
     pitch: int
     transformed: int
     grid: int
@@ -73,6 +80,7 @@ class Plan(NamedTuple):
     values: int
     rows: int
     out: int
+    known: int
     transform: int
     turns: int
     work: int
@@ -80,35 +88,43 @@ class Plan(NamedTuple):
 
 _TRANSFORMED = Plan._fields.index("transformed")
 
-#: Integers that are listed of each component: address, first parameter, row of coordinates, position of the factor of what is
-#: cumulated or -1, whether convolved, where its rows begin and end among the listed rows.
-_ADDRESS, _FIRST, _XROW, _FACTOR, _CONVOLVED, _BEGIN, _END = range(7)
-_LISTED = 7
+#: Integers of each component: address, first parameter, number of parameters, row of coordinates, position of the factor of what
+#: is cumulated or -1, whether convolved, where its rows begin and end among the listed rows, position of the amplitude of
+#: a steady one or -1, row of the responses that its kept curve was convolved with.
+_ADDRESS, _FIRST, _COUNT, _XROW, _FACTOR, _CONVOLVED, _BEGIN, _END, _AMPLITUDE, _SEEN = range(10)
+_LISTED = 10
+
+#: No row of the responses: nothing is known yet.
+_NEVER = -2
 _HEAD = len(Plan._fields)
 
 
 @dataclass(frozen=True)
 class WholeComponent:
-    """A component that needs the whole axis; see `xfit.kernels.evaluate.Structure` for the first three.
+    """A component that needs the whole axis; see `xfit.kernels.evaluate.Structure` for address, first and xrow.
 
     Attributes
     ----------
-    address, first, xrow : int
-        Of its kernel, its first parameter, and its coordinates.
+    address, first, count, xrow : int
+        Of its kernel, its first parameter, how many it has, and its coordinates.
     factor : int
         Position of the parameter that multiplies the sum over all channels of larger x; -1 for a component without.
     convolved : bool
         Whether it is convolved with the response.
     rows : sequence of int
         Positions of the parameters whose derivatives are needed.
+    amplitude : int
+        Position of the parameter that it is in proportion to, if that is the only one among ``rows``; else -1.
     """
 
     address: int
     first: int
+    count: int
     xrow: int
     factor: int
     convolved: bool
     rows: Sequence[int]
+    amplitude: int
 
 
 def lay_out(
@@ -145,6 +161,7 @@ def lay_out(
         "values": pitch,
         "rows": lines * pitch,
         "out": (parameters + 1) * pitch,
+        "known": parameters,
         "transform": 2 * size,
         "turns": 2 * size,
         "work": 2 * size * LANES,
@@ -158,22 +175,25 @@ def lay_out(
     numbers = raw[skip : skip + at]
     numbers[: grid.size] = grid.ravel()
     numbers[begins["turns"] : begins["turns"] + 2 * size] = twiddles(size) if size else 0.0
-    head = Plan(len(components), channels, length, lead, size, parameters, lines, pitch, -1, **begins)
+    listed = _HEAD + _LISTED * len(components)
+    rows = [row for c in components for row in c.rows]
+    head = Plan(
+        len(components), channels, length, lead, size, parameters, listed, listed + len(rows), pitch, -1, **begins
+    )
     ends = np.cumsum([len(c.rows) for c in components])
-    listed = [
-        (c.address, c.first, c.xrow, c.factor, int(c.convolved), end - len(c.rows), end)
+    each = [
+        (c.address, c.first, c.count, c.xrow, c.factor, int(c.convolved), end - len(c.rows), end, c.amplitude, _NEVER)
         for c, end in zip(components, ends, strict=True)
     ]
-    rows = [row for c in components for row in c.rows]
-    return np.array([*head, *(number for one in listed for number in one), *rows], np.int64), numbers
+    return np.array([*head, *(n for one in each for n in one), *rows, *([parameters] * lines)], np.int64), numbers
 
 
 @inlined
 def _head(plan: np.ndarray) -> Plan:
     """Read the first integers."""
     return Plan(
-        plan[0], plan[1], plan[2], plan[3], plan[4], plan[5], plan[6], plan[7], plan[8],
-        plan[9], plan[10], plan[11], plan[12], plan[13], plan[14], plan[15], plan[16],
+        plan[0], plan[1], plan[2], plan[3], plan[4], plan[5], plan[6], plan[7], plan[8], plan[9],
+        plan[10], plan[11], plan[12], plan[13], plan[14], plan[15], plan[16], plan[17], plan[18],
     )  # fmt: skip
 
 
@@ -230,13 +250,12 @@ def _cumulate(numbers: np.ndarray, at: int, n: int, falls: bool, factor: float, 
 
 
 @inner
-def _convolve(plan: np.ndarray, numbers: np.ndarray) -> None:
+def _convolve(plan: np.ndarray, numbers: np.ndarray, lines: int) -> None:
     """Convolve ``rows`` with the response, as many at a time as fit, and hand them to ``out``."""
     head = _head(plan)
-    listed = _HEAD + _LISTED * head.components
     work, turns = numbers[head.work :], numbers[head.turns : head.work]
-    for first in range(0, head.lines, _AT_ONCE):
-        count = min(_AT_ONCE, head.lines - first)
+    for first in range(0, lines, _AT_ONCE):
+        count = min(_AT_ONCE, lines - first)
         for i in range(2 * head.size * LANES):
             work[i] = 0.0
         for line in range(count):
@@ -248,26 +267,15 @@ def _convolve(plan: np.ndarray, numbers: np.ndarray) -> None:
         _multiply(work, numbers[head.transform :], head.size)
         backward(work, head.size, turns)
         for line in range(count):
-            row = head.parameters
-            if first + line > 0:
-                row = _row_of_line(plan, head.components, first + line - 1, listed)
+            row = plan[head.targets + first + line]
             target = head.out + row * head.pitch
             begin = 2 * LANES * head.lead + (line % 2) * LANES + line // 2
-            for i in range(head.channels):
-                numbers[target + i] += work[begin + 2 * LANES * i]
-
-
-@inlined
-def _row_of_line(plan: np.ndarray, components: int, line: int, listed: int) -> int:
-    """Position of the parameter that a convolved row is the derivative with respect to."""
-    for k in range(components):
-        one = _HEAD + _LISTED * k
-        if plan[one + _CONVOLVED] != 0:
-            count = plan[one + _END] - plan[one + _BEGIN]
-            if line < count:
-                return int(plan[listed + plan[one + _BEGIN] + line])
-            line -= count
-    return -1
+            if row == head.parameters:
+                for i in range(head.channels):
+                    numbers[target + i] += work[begin + 2 * LANES * i]
+            else:
+                for i in range(head.channels):
+                    numbers[target + i] = work[begin + 2 * LANES * i]
 
 
 @inlined_sums
@@ -294,40 +302,74 @@ def fill_whole(plan: np.ndarray, numbers: np.ndarray, x: np.ndarray, q: np.ndarr
         Values of all parameters.
     """
     head = _head(plan)
-    listed = _HEAD + _LISTED * head.components
-    for i in range((head.parameters + 1) * head.pitch):
-        numbers[head.out + i] = 0.0
+    sum_at = head.out + head.parameters * head.pitch
     for i in range(head.pitch):
+        numbers[sum_at + i] = 0.0
         numbers[head.rows + i] = 0.0
+    # The first line is the sum of the values, of components that are not steady.
     line = 1
+    varying = False
     for k in range(head.components):
         one = _HEAD + _LISTED * k
-        convolved, begin, end = plan[one + _CONVOLVED] != 0, plan[one + _BEGIN], plan[one + _END]
-        _evaluate(plan, numbers, x, q, one, line, listed)
+        convolved, steady = plan[one + _CONVOLVED] != 0, plan[one + _AMPLITUDE] >= 0
+        if steady and _is_known(plan, numbers, q, one):
+            continue
+        _evaluate(plan, numbers, x, q, one, line)
         n = head.length if convolved else head.channels
         if plan[one + _FACTOR] >= 0:
-            _add_sums(plan, numbers, x, q, one, line, listed, n)
-        target = head.rows if convolved else head.out + head.parameters * head.pitch
-        for i in range(n):
-            numbers[target + i] += numbers[head.values + i]
+            _add_sums(plan, numbers, x, q, one, line, n)
+        if steady:
+            _remember(plan, numbers, q, one)
+        else:
+            varying |= convolved
+            target = head.rows if convolved else sum_at
+            for i in range(n):
+                numbers[target + i] += numbers[head.values + i]
         if convolved:
-            line += end - begin
-    if head.size > 0:
-        _convolve(plan, numbers)
+            for r in range(plan[one + _BEGIN], plan[one + _END]):
+                plan[head.targets + line] = plan[head.listed + r]
+                line += 1
+    if varying or line > 1:
+        _convolve(plan, numbers, line)
+    for k in range(head.components):
+        amplitude = plan[_HEAD + _LISTED * k + _AMPLITUDE]
+        if amplitude >= 0:
+            source = head.out + amplitude * head.pitch
+            for i in range(head.channels):
+                numbers[sum_at + i] += q[amplitude] * numbers[source + i]
 
 
 @inlined
-def _place(plan: np.ndarray, head: Plan, one: int, line: int, r: int, listed: int) -> int:
+def _is_known(plan: np.ndarray, numbers: np.ndarray, q: np.ndarray, one: int) -> bool:
+    """Whether the kept curve of a steady component is that at these parameters, with this response."""
+    head = _head(plan)
+    if plan[one + _SEEN] != plan[_TRANSFORMED]:
+        return False
+    for k in range(plan[one + _FIRST], plan[one + _FIRST] + plan[one + _COUNT]):
+        if k != plan[one + _AMPLITUDE] and q[k] != numbers[head.known + k]:
+            return False
+    return True
+
+
+@inlined
+def _remember(plan: np.ndarray, numbers: np.ndarray, q: np.ndarray, one: int) -> None:
+    """Note what the curve of a steady component is computed with."""
+    head = _head(plan)
+    plan[one + _SEEN] = plan[_TRANSFORMED]
+    for k in range(plan[one + _FIRST], plan[one + _FIRST] + plan[one + _COUNT]):
+        numbers[head.known + k] = q[k]
+
+
+@inlined
+def _place(plan: np.ndarray, head: Plan, one: int, line: int, r: int) -> int:
     """Where the derivative of the r-th row that is listed of a component goes."""
     if plan[one + _CONVOLVED] != 0:
         return head.rows + (line + r - plan[one + _BEGIN]) * head.pitch
-    return head.out + plan[listed + r] * head.pitch
+    return head.out + plan[head.listed + r] * head.pitch
 
 
 @inlined
-def _evaluate(
-    plan: np.ndarray, numbers: np.ndarray, x: np.ndarray, q: np.ndarray, one: int, line: int, listed: int
-) -> None:
+def _evaluate(plan: np.ndarray, numbers: np.ndarray, x: np.ndarray, q: np.ndarray, one: int, line: int) -> None:
     """Run a component's kernel over its whole axis."""
     head = _head(plan)
     convolved = plan[one + _CONVOLVED] != 0
@@ -360,16 +402,14 @@ def _evaluate(
         for i in range(n):
             numbers[head.values + start + i] = numbers[last + i]
         for r in range(plan[one + _BEGIN], plan[one + _END]):
-            source = head.tile + plan[listed + r] * PITCH
-            place = _place(plan, head, one, line, r, listed) + start
+            source = head.tile + plan[head.listed + r] * PITCH
+            place = _place(plan, head, one, line, r) + start
             for i in range(n):
                 numbers[place + i] = numbers[source + i]
 
 
 @inlined
-def _add_sums(
-    plan: np.ndarray, numbers: np.ndarray, x: np.ndarray, q: np.ndarray, one: int, line: int, listed: int, n: int
-) -> None:
+def _add_sums(plan: np.ndarray, numbers: np.ndarray, x: np.ndarray, q: np.ndarray, one: int, line: int, n: int) -> None:
     """Add to a component's value and derivatives their sums over all points of larger x."""
     head = _head(plan)
     position = plan[one + _FACTOR]
@@ -381,8 +421,8 @@ def _add_sums(
         falls = x[row, 1] < x[row, 0]
     kept = -1
     for r in range(plan[one + _BEGIN], plan[one + _END]):
-        place = _place(plan, head, one, line, r, listed)
-        if plan[listed + r] == position:
+        place = _place(plan, head, one, line, r)
+        if plan[head.listed + r] == position:
             kept = place
         else:
             _cumulate(numbers, place, n, falls, q[position], -1)
@@ -393,11 +433,10 @@ def _add_sums(
 def add_whole(plan: np.ndarray, numbers: np.ndarray, start: int, n: int, last: int, tile: np.ndarray) -> None:
     """Add to the rows of a tile what `fill_whole` has left of these channels."""
     head = _head(plan)
-    listed = _HEAD + _LISTED * head.components
     value = head.out + last * head.pitch + start
     for i in range(n):
         tile[last, i] += numbers[value + i]
-    for r in range(listed, plan.size):
+    for r in range(head.listed, head.targets):
         source = head.out + plan[r] * head.pitch + start
         target = tile[plan[r]]
         for i in range(n):
