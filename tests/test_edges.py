@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
+import dask
 import h5py
 import numpy as np
 import pytest
@@ -270,3 +272,16 @@ def test_bad_tables_are_refused(change: Any, message: str) -> None:
 def test_wrong_arguments(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         EELSCLEdge(**({"edge": "C_K", "beam_energy": 200, "collection_angle": 10} | arguments))
+
+
+def test_tables_travel_once_not_with_every_task() -> None:
+    x = np.arange(650.0, 950.0, 1.0)
+    zeros = xr.DataArray(np.zeros((20, 20, x.size)), dims=("y", "x", "energy"), coords={"energy": x})
+    m = xfit.Model([PowerLaw(name="bg"), EELSCLEdge("Fe_L3", beam_energy=200, collection_angle=20)])
+    lazy = zeros.chunk(y=2, x=2).fit.multifit(m)
+    for array in (lazy["value"], lazy.fit.evaluate()):
+        (optimised,) = dask.optimize(array.data)
+        sizes = [len(cloudpickle.dumps(task)) for task in dict(optimised.dask).values()]
+        assert len(sizes) > 100
+        # The table alone is 74 kB; a chunk of data is as large as 10 kB.
+        assert sum(size > 20_000 for size in sizes) <= 2

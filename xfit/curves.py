@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import dask
 import dask.array
 import numpy as np
 import xarray as xr
+from dask.base import tokenize
 
 from xfit.axes import axes_of
 from xfit.block import evaluate_block
@@ -91,6 +93,9 @@ def model_curves(
 
 def _lazy(value: xr.DataArray, table: np.ndarray, response: xr.DataArray | None, keywords: dict[str, Any]) -> Any:
     """Evaluate chunk by chunk."""
+    program = keywords["program"]
+    # One task that all others depend on, as in a fit.
+    keywords = keywords | {"program": dask.delayed(program, name="xfit-program-" + tokenize(program), traverse=False)}
     if value.chunks is None and response is not None:
         value = value.chunk({d: sizes for d, sizes in response.chunksizes.items() if d in value.dims})
     value = value.chunk(param=-1)

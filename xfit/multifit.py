@@ -288,7 +288,8 @@ def _graph(data: xr.DataArray, axes: Axes, recipe: Recipe, extra: list[xr.DataAr
         _fit_chunk,
         [*navigation, packed_index],
         *arguments,
-        recipe=recipe,
+        # One task that all others depend on: tables of cross-sections are too much to be sent with each.
+        recipe=dask.delayed(recipe, name="xfit-recipe-" + tokenize(recipe), traverse=False),
         n_axes=len(axes.dims),
         new_axes={packed_index: columns.total},
         dtype=np.float64,
