@@ -56,6 +56,7 @@ class Doniach(Component):
     }
     position = "centre"
     derived = {
+        "height": Derived("A*cos(pi*alpha/(2*(2 - alpha)))**(2 - alpha)*sigma**(alpha - 1)", _DATA, "height"),
         "maximum": Derived("centre + 0.17741*sigma*tan(pi*alpha/(2*(2 - alpha)))", _X, "position of the maximum"),
     }
     estimator = Estimator(estimators.doniach, channels=4, takes=("alpha",))
