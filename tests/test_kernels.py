@@ -10,14 +10,17 @@ from scipy.optimize import lsq_linear
 
 import xfit
 from xfit import calculus, formula
+from xfit.compile.losses import load_loss
 from xfit.compile.program import Channels, Program
 from xfit.compile.ties import compile_ties
 from xfit.components import Gaussian, Polynomial
 from xfit.kernels.evaluate import Spectrum, aligned_rows, gram_at, weigh
 from xfit.kernels.gram import add_gram
+from xfit.kernels.losses import Deviations
 from xfit.kernels.relax import MOVED, relax
 from xfit.kernels.steps import FREE, bounded_step, solve_cholesky, solve_triangular, triangularise
 from xfit.kernels.ties import STACK, apply_ties, tie_derivatives
+from xfit.losses import Loss
 
 
 def normal_equations(jacobian: np.ndarray, residual: np.ndarray) -> np.ndarray:
@@ -123,7 +126,8 @@ def test_best_amplitudes_by_algebra_are_those_of_an_evaluation() -> None:
     program = Program.from_model(xfit.Model([Gaussian(name="g"), Polynomial(1, name="p")])).load()
     x = np.linspace(0, 10, 64)[None]
     y = 3 * np.exp(-((x[0] - 5) ** 2) / 2) + 1 + 0.1 * x[0] + 0.05 * np.sin(40 * x[0])
-    spectrum = Spectrum(y, np.ones(64), True, 64, 64)
+    deviations = Deviations(load_loss(Loss()), 0.0, np.empty(0), np.empty((5, 1)), False)
+    spectrum = Spectrum(y, np.ones(64), True, 64, 64, deviations)
     free = np.arange(5)
     rows = np.array([0, 1, 2, 3, 4, 5, 5, 5, 5])
 
@@ -139,7 +143,7 @@ def test_best_amplitudes_by_algebra_are_those_of_an_evaluation() -> None:
             5,
             np.zeros(1),
             np.empty(STACK),
-            aligned_rows(6),
+            aligned_rows(7),
             gram,
         )
         return np.tril(gram)
@@ -149,7 +153,7 @@ def test_best_amplitudes_by_algebra_are_those_of_an_evaluation() -> None:
     norm = np.sqrt(np.diag(gram)[:5])
     work = (np.zeros(5, np.int64), np.zeros(5, np.int64), np.zeros((6, 10)), np.zeros(5))
     none = np.full(5, np.inf)
-    assert relax(gram, 5, program.amplitudes(free), values, q, -none, none, norm, *work) == MOVED
+    assert relax(gram, 5, program.amplitudes(free), values, q, -none, none, norm, *work, False) == MOVED
     assert (values[[1, 2]] == q[[1, 2]]).all()
     assert not (values[[0, 3, 4]] == q[[0, 3, 4]]).any()
     np.testing.assert_allclose(gram, gram_of(values), rtol=1e-9, atol=1e-9)

@@ -68,6 +68,9 @@ def test_schema(da, lazy):
         "dof": (over_pixels, "int32"),
         "nfev": (over_pixels, "int32"),
         "status": (over_pixels, "int8"),
+        "aic": (over_pixels, "float64"),
+        "aicc": (over_pixels, "float64"),
+        "bic": (over_pixels, "float64"),
     }
     assert {name: (v.dims, str(v.dtype)) for name, v in fit.data_vars.items()} == expected
     computed = fit.compute()

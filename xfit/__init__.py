@@ -1,18 +1,21 @@
 """Curve fitting of hyperspectral data: labelled, chunked, at compiled speed."""
 
-from xfit import accessor, components
+from xfit import accessor, components, noise
 from xfit._version import __version__
 from xfit.component import Component, Derived, Spec
 from xfit.components.function import component
 from xfit.estimators import Estimator
+from xfit.losses import LossKernel
 from xfit.model import Model
 from xfit.multifit import multifit
 from xfit.parameters import Parameter
+from xfit.registry import optimizers
 
 __all__ = [
     "Component",
     "Derived",
     "Estimator",
+    "LossKernel",
     "Model",
     "Parameter",
     "Spec",
@@ -21,4 +24,6 @@ __all__ = [
     "component",
     "components",
     "multifit",
+    "noise",
+    "optimizers",
 ]

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from xfit.compile.engine import prepare_engine
+from xfit.compile.losses import load_loss
 from xfit.compile.program import Channels, LoadedProgram, Program
+from xfit.counting import variance_of_counts
 from xfit.kernels.evaluate import aligned_rows, evaluate_pixels
-from xfit.kernels.fit import fit_pixels
-from xfit.kernels.layout import VECTOR
+from xfit.kernels.fit import Search, fit_pixels
+from xfit.kernels.layout import LINEAR, VECTOR
 from xfit.kernels.pixel import SCALARS, Block, Limits
+from xfit.linear_fits import fit_linear
+from xfit.losses import LEAST_SQUARES, Loss
+from xfit.pixel_problem import Pixels
+from xfit.registry import optimizer_of
+from xfit.scipy_fits import fit_by_scipy
 
 #: Elements of data that are converted to float64 at a time: what the engine works on stays in the cache.
 _BATCH = 1 << 18
@@ -38,6 +46,24 @@ class FitOptions:
         Whether the covariance matrix of every pixel is kept.
     pairs : tuple of (int, int)
         Positions of pairs of parameters whose covariance is kept.
+    loss : Loss
+        What is minimised.
+    starts : int
+        From how many points each fit begins; the lowest minimum is kept.
+    spread : tuple of (str, float)
+        How far around the given start the others lie, by full parameter name; for the rest the bounds say it.
+    chained : bool
+        Whether each pixel begins where the one before it ended.
+    optimizer : str
+        Its name; see `xfit.registry`.
+    grad : {"exact", "2-point", "3-point", "cs"}
+        Derivatives: compiled or, for SciPy's optimizers, by differences.
+    further : tuple of (str, any)
+        Options of SciPy's optimizers.
+    noise : tuple of float, optional
+        Gain, offset and correlation of the detector, where the variance is to be estimated from the data.
+    alpha : float
+        Penalty on the sum of the squares of the parameters, of linear fits.
     """
 
     tolerance: float = 1e-12
@@ -45,6 +71,15 @@ class FitOptions:
     scale_covariance: bool = True
     covariance: bool = False
     pairs: tuple[tuple[int, int], ...] = ()
+    loss: Loss = LEAST_SQUARES
+    starts: int = 1
+    spread: tuple[tuple[str, float], ...] = ()
+    chained: bool = False
+    optimizer: str = "lm"
+    grad: str = "exact"
+    further: tuple[tuple[str, Any], ...] = ()
+    noise: tuple[float, float, float] | None = None
+    alpha: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -59,21 +94,25 @@ class Columns:
         Whether the covariance matrix is at the end.
     pairs : int
         Number of pairs of parameters whose covariance is kept.
+    bias : bool
+        Whether the bias of a penalty is at the very end.
     """
 
     n: int
     covariance: bool = False
     pairs: int = 0
+    bias: bool = False
 
     @classmethod
     def of(cls, n: int, options: FitOptions) -> Columns:
         """Columns of a fit of ``n`` parameters."""
-        return cls(n, options.covariance, len(options.pairs))
+        return cls(n, options.covariance, len(options.pairs), options.alpha > 0)
 
     @property
     def total(self) -> int:
         """Length of a packed row."""
-        return 3 * self.n + len(SCALARS) + self.pairs + (self.n**2 if self.covariance else 0)
+        matrix = self.n**2 if self.covariance else 0
+        return 3 * self.n + len(SCALARS) + self.pairs + matrix + (self.n if self.bias else 0)
 
     @property
     def slices(self) -> dict[str, slice]:
@@ -85,7 +124,9 @@ class Columns:
         if self.pairs:
             found["pair_covariance"] = slice(at, at + self.pairs)
         if self.covariance:
-            found["covariance"] = slice(at + self.pairs, self.total)
+            found["covariance"] = slice(at + self.pairs, at + self.pairs + n**2)
+        if self.bias:
+            found["bias"] = slice(self.total - n, self.total)
         return found
 
 
@@ -123,6 +164,8 @@ def fit_block(
     active: np.ndarray | None = None,
     response: np.ndarray | None = None,
     grid: np.ndarray | None = None,
+    bounds: Mapping[tuple[str, str], np.ndarray] | None = None,
+    order: np.ndarray | None = None,
     options: FitOptions | None = None,
 ) -> np.ndarray:
     """Fit every pixel of a block.
@@ -152,6 +195,10 @@ def fit_block(
     grid : float64 (n_channels + n_response - 1,), optional
         Coordinate x of the points at which those are evaluated: where it lies for channel i and point j of the response is
         ``grid[i + n_response - 1 - j]``.
+    bounds : mapping of (str, {"min", "max"}) to array (n_pixels,), optional
+        Bounds per pixel by full parameter name; where NaN, those of ``settings``. Starts outside of them move to the nearer one.
+    order : int64 (n_pixels,), optional
+        The order in which pixels are fitted, if each begins where the one before it ended; by default that of ``y``.
     options : FitOptions, optional
         How to fit.
 
@@ -160,8 +207,9 @@ def fit_block(
     float64 (n_pixels, Columns.total)
         Packed results; see `Columns`.
     """
-    prepare_engine()
     options = options or FitOptions()
+    optimizer = optimizer_of(options.optimizer)
+    prepare_engine({"kernel": "fit", "linear": "linear"}.get(optimizer.engine, "objective"))
     loaded = program.load()
     columns = Columns.of(len(settings.start), options)
     out = np.full((y.shape[0], columns.total), np.nan)
@@ -171,44 +219,88 @@ def fit_block(
     wide = _ALL if where is None else _plain(np.broadcast_to(where, (where.shape[0], y.shape[1])), bool)
     width = _NONE[0] if width is None else _plain(width)
     memory = np.empty((_pixels_at_a_time(y), y.shape[1]))
-    for first, last in _batches(y):
-        batch = slice(first, last)
+    last = np.full(len(settings.start), np.nan)
+    for batch in _batches(y, order):
+        results = out[batch]
+        lower, upper = _bounds(program, settings, bounds or {}, batch)
+        data = _converted(y[batch], memory)
         block = Block(
-            _converted(y[batch], memory),
-            _rows_of(variance, batch),
+            data,
+            _rows_of(variance, batch) if options.noise is None else variance_of_counts(data, *options.noise),
             wide if wide.shape[0] == 1 else wide[batch],
             width,
-            _starts(program, settings, start, batch),
-            _plain(settings.lower[None]),
-            _plain(settings.upper[None]),
+            _within(_starts(program, settings, start, batch), lower, upper)
+            if bounds
+            else _starts(program, settings, start, batch),
+            lower,
+            upper,
             np.array(options.pairs, np.int64).reshape(-1, 2),
-            out[batch],
+            results,
         )
-        for on, pixels in _patterns(settings, active, batch):
+        for on, pixels in _patterns(settings, active, batch, options.chained):
             if not on.any():
                 continue
             free = free_positions(loaded, settings, on)
-            first_limit = options.max_nfev or 100 * (free.size + 1)
+            codes = loaded.amplitudes(free)
+            structure = loaded.structure(on, whole, channels, free)
+            limits = _limits(options, codes)
+            group = Pixels(structure, loaded.ties, x, block, _rows_of(response, batch), free, limits, options.loss)
+            if optimizer.engine == "linear":
+                fit_linear(group, pixels)
+                continue
+            if optimizer.engine != "kernel":
+                fit_by_scipy(optimizer, group, pixels, dict(options.further), options.grad, last, options.chained)
+                continue
             fit_pixels(
-                loaded.structure(on, whole, channels, free),
+                structure,
                 loaded.structure_side_by_side(on, whole),
                 loaded.ties,
                 x,
                 block,
                 _rows_of(response, batch),
                 free,
-                loaded.amplitudes(free),
+                codes,
                 loaded.constants_hold(free, start or ()),
                 pixels,
-                Limits(
-                    options.tolerance,
-                    first_limit,
-                    options.max_nfev or 2 * first_limit,
-                    options.scale_covariance,
-                    options.covariance,
-                ),
+                limits,
+                _search(options, program, free, last),
             )
+        if order is not None:
+            out[batch] = results
     return out
+
+
+def _limits(options: FitOptions, codes: np.ndarray) -> Limits:
+    """Put together how pixels are fitted whose free parameters are what the codes say."""
+    first = options.max_nfev or 100 * (codes.size + 1)
+    return Limits(
+        options.tolerance,
+        first,
+        options.max_nfev or 2 * first,
+        options.scale_covariance,
+        options.covariance,
+        # Where all is linear there is no shape to follow.
+        options.optimizer == "varpro" and bool((codes != LINEAR).any()),
+        load_loss(options.loss),
+        options.alpha,
+    )
+
+
+def _search(options: FitOptions, program: Program, free: np.ndarray, last: np.ndarray) -> Search:
+    """Where fits begin: further starts are points of Halton's sequence, the same for every pixel."""
+    reach = dict(options.spread)
+    points = np.empty((options.starts - 1, free.size))
+    if options.starts > 1:
+        # Not at the top: it would double the time that `import xfit` takes.
+        from scipy.stats import qmc
+
+        points[:] = qmc.Halton(max(free.size, 1), scramble=False).random(options.starts)[1:, : free.size]
+    return Search(
+        points,
+        np.array([reach.get(program.parameters[k], np.nan) for k in free], np.float64),
+        options.chained,
+        last,
+    )
 
 
 def free_positions(loaded: LoadedProgram, settings: Settings, active: np.ndarray) -> np.ndarray:
@@ -263,11 +355,12 @@ def _converted(data: np.ndarray, memory: np.ndarray) -> np.ndarray:
     return target
 
 
-def _batches(y: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Ranges of pixels of a batch."""
+def _batches(y: np.ndarray, order: np.ndarray | None) -> Iterator[slice | np.ndarray]:
+    """Pixels of each batch: a range of rows, or rows in the order given."""
     step = _pixels_at_a_time(y)
     for first in range(0, y.shape[0], step):
-        yield first, min(first + step, y.shape[0])
+        batch = slice(first, min(first + step, y.shape[0]))
+        yield batch if order is None else order[batch]
 
 
 def _plain(array: np.ndarray, dtype: type = np.float64) -> np.ndarray:
@@ -278,19 +371,46 @@ def _plain(array: np.ndarray, dtype: type = np.float64) -> np.ndarray:
     return np.require(array, dtype, ["C", "A", "W"])
 
 
-def _rows_of(array: np.ndarray | None, batch: slice) -> np.ndarray:
+def _rows_of(array: np.ndarray | None, batch: slice | np.ndarray) -> np.ndarray:
     """Rows of a batch, or the one row that all pixels share."""
     if array is None:
         return _NONE
     return _plain(array if array.shape[0] == 1 else array[batch])
 
 
-def _starts(program: Program, settings: Settings, start: Mapping[str, np.ndarray] | None, batch: slice) -> np.ndarray:
+def _number_in(batch: slice | np.ndarray) -> int:
+    """Return the number of pixels of a batch."""
+    return batch.stop - batch.start if isinstance(batch, slice) else batch.size
+
+
+def _bounds(
+    program: Program, settings: Settings, bounds: Mapping[tuple[str, str], np.ndarray], batch: slice | np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper bounds of a batch: those of the settings, overridden by maps where these are not NaN."""
+    names = program.parameters
+    tables = {"min": settings.lower[None], "max": settings.upper[None]}
+    if bounds:
+        tables = {side: np.tile(table, (_number_in(batch), 1)) for side, table in tables.items()}
+    for (name, side), values in bounds.items():
+        column = tables[side][:, names.index(name)]
+        given = np.asarray(values[batch], np.float64)
+        np.copyto(column, given, where=~np.isnan(given))
+    return _plain(tables["min"]), _plain(tables["max"])
+
+
+def _within(start: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
+    """Starts moved to the nearer bound where they lie outside."""
+    return _plain(np.minimum(np.maximum(start, lower), upper))
+
+
+def _starts(
+    program: Program, settings: Settings, start: Mapping[str, np.ndarray] | None, batch: slice | np.ndarray
+) -> np.ndarray:
     """Start values of a batch: those of the settings, overridden by maps where these are not NaN."""
     if not start:
         return _plain(settings.start[None])
     names = program.parameters
-    table = np.tile(settings.start, (batch.stop - batch.start, 1))
+    table = np.tile(settings.start, (_number_in(batch), 1))
     for name, values in start.items():
         column = table[:, names.index(name)]
         given = np.asarray(values[batch], np.float64)
@@ -298,14 +418,22 @@ def _starts(program: Program, settings: Settings, start: Mapping[str, np.ndarray
     return table
 
 
-def _patterns(settings: Settings, active: np.ndarray | None, batch: slice) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Groups of pixels of a batch with the same active components."""
+def _patterns(
+    settings: Settings, active: np.ndarray | None, batch: slice | np.ndarray, chained: bool
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Groups of pixels of a batch with the same active components; where they are chained, each group is a piece of the chain."""
     if active is None:
-        yield settings.active, np.arange(batch.stop - batch.start)
+        yield settings.active, np.arange(_number_in(batch))
         return
     patterns, group = np.unique(active[batch], axis=0, return_inverse=True)
+    group = group.ravel()
+    if chained:
+        cuts = np.flatnonzero(np.diff(group)) + 1
+        for piece in np.split(np.arange(group.size), cuts):
+            yield patterns[group[piece[0]]], piece
+        return
     for k, pattern in enumerate(patterns):
-        yield pattern, np.flatnonzero(group.ravel() == k)
+        yield pattern, np.flatnonzero(group == k)
 
 
 def evaluate_block(
@@ -363,7 +491,7 @@ def evaluate_block(
                 _plain(values),
                 pixels,
                 np.empty(1),
-                aligned_rows(values.shape[1] + 1),
+                aligned_rows(values.shape[1] + 2),
                 out,
             )
     return out

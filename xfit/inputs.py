@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Hashable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from xfit import calculus, formula
 from xfit.axes import Axes
 from xfit.block import Settings
 from xfit.compile.program import Program
+from xfit.losses import Loss
 from xfit.model import Model
-
-#: Optimizers and, for each, the losses that it can minimise.
-OPTIMIZERS: dict[str, tuple[str, ...]] = {"lm": ("ls",)}
+from xfit.noise import Poisson
+from xfit.registry import Optimizer
 
 
 def check_data(da: xr.DataArray) -> None:
@@ -36,14 +38,114 @@ def check_model(model: Any) -> None:
         raise ValueError("model has no components")
 
 
-def check_optimizer(optimizer: str, loss: str) -> None:
-    """Refuse optimizers and losses that are not known or don't go together."""
-    if optimizer not in OPTIMIZERS:
-        raise ValueError(f"unknown optimizer {optimizer!r}; use one of: {', '.join(OPTIMIZERS)}")
-    if loss not in OPTIMIZERS[optimizer]:
+def check_scaling(scale_covariance: Any, loss: Loss) -> bool:
+    """Whether errors are scaled by the reduced chi-squared, which by default they are for least squares."""
+    if scale_covariance is None:
+        return loss.kind == "ls"
+    if not isinstance(scale_covariance, bool | np.bool_):
+        raise TypeError(f"scale_covariance={scale_covariance!r} must be True, False or None")
+    if loss.kind not in ("ls", "poisson"):
         raise ValueError(
-            f"optimizer {optimizer!r} can't minimise loss {loss!r}; use one of: {', '.join(OPTIMIZERS[optimizer])}"
+            f"scale_covariance={scale_covariance} means nothing to loss {loss.name!r}, whose errors have the scale of the "
+            f"deviations themselves; leave it out"
         )
+    return bool(scale_covariance)
+
+
+def check_search(
+    starts: Any, spread: Any, path: Any, program: Program, settings: Settings
+) -> tuple[tuple[str, float], ...]:
+    """Check where fits begin; return how far further starts lie from the given one, by parameter.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Also where nothing says in which range further starts may lie.
+    """
+    if path not in ("independent", "serpentine", "flyback"):
+        raise ValueError(f"path={path!r} must be 'independent', 'serpentine' or 'flyback'")
+    if isinstance(starts, bool) or not isinstance(starts, int | np.integer) or starts < 1:
+        raise ValueError(f"starts={starts!r} must be an integer of at least 1")
+    if not isinstance(spread or {}, Mapping):
+        raise TypeError(f"spread must map parameter names to numbers, not {type(spread).__name__}")
+    if spread and starts == 1:
+        raise ValueError("spread says where further starts lie, but there are none: give starts=n as well")
+    on = settings.active[program.load().component_of] & settings.free
+    free = [name for name, fitted in zip(program.parameters, on, strict=True) if fitted]
+    for name, value in (spread or {}).items():
+        if name not in free:
+            raise ValueError(f"spread names {name!r}, which is no free parameter; those are {free}")
+        if not (isinstance(value, numbers.Real) and 0 < float(value) < np.inf):
+            raise ValueError(f"spread[{name!r}]={value!r} must be a number above zero")
+    bounded = np.isfinite(settings.lower) & np.isfinite(settings.upper)
+    if starts != 1 and not spread and not (bounded & on).any():
+        raise ValueError(
+            f"starts={starts} needs to know where: give bounds on both sides of some free parameters, or "
+            f"spread={{{free[0]!r}: half the width of the range}}"
+        )
+    return tuple((str(name), float(value)) for name, value in (spread or {}).items())
+
+
+def check_bounds(
+    bounds: Any, program: Program, settings: Settings, da: xr.DataArray, axes: Axes
+) -> tuple[Settings, dict[tuple[str, str], xr.DataArray]]:
+    """Bounds of this fit: settings with those that are numbers, and maps by parameter and side."""
+    maps: dict[tuple[str, str], xr.DataArray] = {}
+    if bounds is None:
+        return settings, maps
+    if not isinstance(bounds, Mapping):
+        raise TypeError(f"bounds must map parameter names to (min, max), not {type(bounds).__name__}")
+    lower, upper = settings.lower.copy(), settings.upper.copy()
+    for name, pair in bounds.items():
+        if name not in program.parameters or name in dict(program.ties):
+            raise ValueError(
+                f"bounds names {name!r}, which is no parameter that can be fitted; the model has {list(program.parameters)}"
+            )
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise TypeError(f"bounds[{name!r}] must be a pair (min, max) of numbers, DataArrays or None; not {pair!r}")
+        k = program.parameters.index(name)
+        for side, table, value in (("min", lower, pair[0]), ("max", upper, pair[1])):
+            if isinstance(value, xr.DataArray):
+                what = f"bounds[{name!r}], {side}"
+                maps[name, side] = broadcastable(value, what, da, axes.navigation, "the navigation dimensions", "iuf")
+            elif value is not None and (
+                isinstance(value, bool) or not isinstance(value, numbers.Real) or np.isnan(float(value))
+            ):
+                raise TypeError(f"bounds[{name!r}]: {side}={value!r} must be a number, a DataArray or None")
+            else:
+                table[k] = (-np.inf if side == "min" else np.inf) if value is None else value
+        if not any((name, side) in maps for side in ("min", "max")):
+            _check_room(name, lower[k], upper[k], settings.start[k])
+    return replace(settings, lower=lower, upper=upper), maps
+
+
+def _check_room(name: str, lower: float, upper: float, start: float) -> None:
+    if not lower < upper:
+        raise ValueError(f"bounds[{name!r}]: min={lower} must be below max={upper}")
+    if not lower <= start <= upper:
+        raise ValueError(
+            f"bounds[{name!r}]: the start value {start} is outside of [{lower}, {upper}]; change one of them"
+        )
+
+
+def check_keeps_bounds(optimizer: Optimizer, program: Program, settings: Settings, maps: Mapping[Any, Any]) -> None:
+    """Refuse bounds on optimizers that keep none, and lack of them on those that need them."""
+    on = settings.active[program.load().component_of] & settings.free
+    mapped = {name for name, _ in maps}
+    lower, upper = np.isfinite(settings.lower), np.isfinite(settings.upper)
+    for k in np.flatnonzero(on):
+        name = program.parameters[k]
+        if optimizer.bounds == "no" and (lower[k] or upper[k] or name in mapped):
+            raise ValueError(
+                f"optimizer {optimizer.name!r} can't keep bounds, and {name} has [{settings.lower[k]}, {settings.upper[k]}]; fit with "
+                f"bounded=False, or use an optimizer that can (xfit.optimizers() lists them)"
+            )
+        finite = (lower[k] or (name, "min") in maps) and (upper[k] or (name, "max") in maps)
+        if optimizer.bounds == "finite" and not finite:
+            raise ValueError(
+                f"optimizer {optimizer.name!r} searches between finite bounds, and {name} has "
+                f"[{settings.lower[k]}, {settings.upper[k]}]; set min and max of all free parameters (and bounded=True)"
+            )
 
 
 def check_options(tolerance: float, max_nfev: int | None) -> None:
@@ -139,7 +241,8 @@ def check_variance(variance: Any, da: xr.DataArray) -> xr.DataArray | float | No
         return None
     if isinstance(variance, str):
         raise ValueError(
-            f"variance={variance!r} is not known; give a number or a DataArray that broadcasts to the data"
+            f"variance={variance!r} is not known; give 'poisson', an xfit.noise.Poisson, a number or a DataArray that broadcasts "
+            f"to the data"
         )
     if isinstance(variance, numbers.Real):
         number = float(variance)
@@ -153,6 +256,115 @@ def check_variance(variance: Any, da: xr.DataArray) -> xr.DataArray | float | No
             f"variance must be above zero; {bad} of {array.size} values are not. Set those to NaN to leave their channels out"
         )
     return array
+
+
+def check_noise(
+    variance: Any, reweight: Any, loss: Loss, da: xr.DataArray
+) -> tuple[xr.DataArray | float | None, tuple[float, float, float] | None, Loss]:
+    """Settle what the variance is: given, estimated from the data by a detector's noise, or following the model.
+
+    Returns
+    -------
+    variance : DataArray, float or None
+    noise : tuple of float or None
+        Gain, offset and correlation, where the variance is estimated from the data.
+    loss : Loss
+        With the detector in it, where the variance follows the model.
+    """
+    if not isinstance(reweight, bool | np.bool_):
+        raise TypeError(f"reweight={reweight!r} must be True or False")
+    detector = Poisson() if isinstance(variance, str) and variance == "poisson" else variance
+    if loss.kind == "poisson" and variance is not None:
+        raise ValueError("loss='poisson' knows the variance of counts; leave variance out (for a detector's gain and readout noise use "
+                         "variance=xfit.noise.Poisson(...) with reweight=True)")  # fmt: skip
+    if not isinstance(detector, Poisson):
+        if reweight:
+            raise ValueError(
+                "reweight=True needs to know how the variance follows the model: give variance='poisson' or xfit.noise.Poisson(...)"
+            )
+        return check_variance(variance, da), None, loss
+    numbers_ = (float(detector.gain), float(detector.offset), float(detector.correlation))
+    if not reweight:
+        return None, numbers_, loss
+    if loss.kind != "ls":
+        raise ValueError(f"reweight=True is for loss='ls', not {loss.name!r}")
+    return None, None, loss.with_detector(*numbers_)
+
+
+def check_method(optimizer: Optimizer, grad: Any, options: Mapping[str, Any], starts: Any, path: Any) -> None:
+    """Refuse what an optimizer does not know: options, derivatives by differences, several starts."""
+    if grad not in ("exact", "2-point", "3-point", "cs"):
+        raise ValueError(f"grad={grad!r} must be 'exact', '2-point', '3-point' or 'cs'")
+    compiled = optimizer.engine in ("kernel", "linear")
+    if grad != "exact" and (compiled or optimizer.gradient == "no" or grad == "cs" or optimizer.engine == "odr"):
+        raise ValueError(
+            f"optimizer {optimizer.name!r} can't take grad={grad!r}: "
+            + ("compiled kernels have real arguments only" if grad == "cs" else "it uses exact derivatives or none")
+        )
+    if starts != 1 and optimizer.engine != "kernel":
+        raise ValueError(f"starts={starts!r} is for the optimizers 'lm' and 'varpro', not {optimizer.name!r}")
+    if path != "independent" and optimizer.engine == "linear":
+        raise ValueError(f"path={path!r} means nothing to optimizer {optimizer.name!r}, which needs no start")
+    if optimizer.engine == "kernel" and options:
+        raise TypeError(f"unknown option(s) {sorted(options)} for optimizer {optimizer.name!r}")
+    if optimizer.engine not in ("kernel", "linear"):
+        from xfit.scipy_fits import check_options as check_of_scipy
+
+        check_of_scipy(optimizer, options)
+
+
+def check_linear(
+    optimizer: Optimizer, model: Model, program: Program, settings: Settings, options: Mapping[str, Any]
+) -> tuple[Settings, float]:
+    """Refuse models that are not linear in what is fitted; return the settings and the penalty of an optimizer for linear ones.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the parameters.
+    """
+    unknown = sorted(set(options) - ({"alpha"} if optimizer.name == "ridge" else set()))
+    if unknown:
+        raise TypeError(f"unknown option(s) {unknown} for optimizer {optimizer.name!r}; it knows: "
+                        f"{'alpha' if optimizer.name == 'ridge' else 'none'}")  # fmt: skip
+    alpha = options.get("alpha", 0.01) if optimizer.name == "ridge" else 0.0
+    if isinstance(alpha, bool) or not isinstance(alpha, numbers.Real) or not 0 <= float(alpha) < np.inf:
+        raise ValueError(
+            f"alpha={alpha!r} must be a number of zero or above: the penalty on the sum of the squares of the parameters"
+        )
+    bent = nonlinear_parameters(model, settings.active)
+    if bent:
+        raise ValueError(
+            f"optimizer {optimizer.name!r} needs a model that is linear in all that is fitted, jointly; it is not in {', '.join(bent)}. Fix "
+            f"these (free=False), or use another optimizer"
+        )
+    if optimizer.name == "nnls":
+        lower = np.where(settings.free, np.maximum(settings.lower, 0.0), settings.lower)
+        start = np.where(settings.free, np.maximum(settings.start, lower), settings.start)
+        settings = replace(settings, lower=lower, start=start)
+    return settings, float(alpha)
+
+
+def nonlinear_parameters(model: Model, active: np.ndarray) -> list[str]:
+    """Full names of parameters in which a model is not linear jointly with the rest, of those that are free or follow from such."""
+    free = {p.full_name for component in model for p in component.parameters if p.free}
+    resolved = model.resolve_ties()
+    found = []
+    for component, on in zip(model, active, strict=True):
+        for p in component.parameters:
+            if not on or (p.is_tied and not set(formula.names(resolved[p.full_name])) & free):
+                continue
+            if p.is_tied and not _is_affine(resolved[p.full_name], free):
+                found.append(f"{p.full_name} (tied to {p.tie_formula})")
+            elif (p.free or p.is_tied) and not p.linear:
+                found.append(p.full_name)
+    return found
+
+
+def _is_affine(text: str, free: set[str]) -> bool:
+    """Whether a tie is linear in the free parameters, with a constant or without."""
+    names = sorted(set(formula.names(text)) & free)
+    return set(names) <= set(calculus.linear_parameters(formula.parse(text), names))
 
 
 def check_where(where: Any, da: xr.DataArray) -> xr.DataArray | None:

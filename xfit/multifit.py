@@ -24,7 +24,9 @@ from xfit.compile.program import Program
 from xfit.derived import pairs_of
 from xfit.estimate import estimated_start, split_start
 from xfit.estimate_block import Estimation, estimate_block
+from xfit.losses import Loss, loss_of
 from xfit.model import Model
+from xfit.registry import check_pair, optimizer_of
 from xfit.response import Grid, response_of
 from xfit.result import assemble, check_names
 
@@ -52,6 +54,8 @@ class Recipe:
         Start values that are estimated from the block's data.
     grid : Grid or None
         Where convolved components are evaluated.
+    path : {"independent", "serpentine", "flyback"}
+        In which order pixels are fitted.
     """
 
     program: Program
@@ -64,6 +68,7 @@ class Recipe:
     roles: tuple[tuple[str, str, tuple[Hashable, ...]], ...]
     estimations: tuple[Estimation, ...]
     grid: Grid | None
+    path: str
 
     def __dask_tokenize__(self) -> Any:
         """Equal recipes have equal tokens in every process."""
@@ -74,8 +79,8 @@ class Recipe:
             self.settings.free,
             self.settings.active,
         )
-        return ("xfit.Recipe", self.program.__dask_tokenize__(), tokenize(*numbers), repr(self.options), self.names,
-                repr(self.navigation), repr(self.signal), self.variance, repr(self.roles), tokenize(self.estimations), repr(self.grid))  # fmt: skip
+        return ("xfit.Recipe", self.program.__dask_tokenize__(), tokenize(*numbers), tokenize(self.options), self.names,
+                repr(self.navigation), repr(self.signal), self.variance, repr(self.roles), tokenize(self.estimations), repr(self.grid), self.path)  # fmt: skip
 
 
 def multifit(
@@ -85,16 +90,24 @@ def multifit(
     *,
     start: Any = None,
     optimizer: str = "lm",
-    loss: str = "ls",
+    loss: Any = "ls",
+    loss_scale: float = 1.0,
     variance: Any = None,
+    reweight: bool = False,
     where: xr.DataArray | None = None,
     active: Any = None,
     binned: bool | None = None,
     bounded: bool = True,
+    bounds: Any = None,
+    path: str = "independent",
+    starts: int = 1,
+    spread: Any = None,
     covariance: bool = False,
-    scale_covariance: bool = True,
+    scale_covariance: bool | None = None,
     tolerance: float = 1e-12,
     max_nfev: int | None = None,
+    grad: str = "exact",
+    **optimizer_options: Any,
 ) -> xr.Dataset:
     """Fit a model to every spectrum or image of an array.
 
@@ -112,13 +125,20 @@ def multifit(
         are the values. With "estimate", every active component that can be is estimated from each pixel's data; in a
         mapping, ``{"Fe": (690, 730)}`` estimates that component from that part of the signal coordinate. Where the data do
         not tell, the model's value is used.
-    optimizer : {"lm"}, optional
-        Levenberg-Marquardt.
-    loss : {"ls"}, optional
-        Least squares.
-    variance : float or DataArray, optional
+    optimizer : str, optional
+        How to minimise; `xfit.optimizers` prints what there is. By default Levenberg-Marquardt in compiled code.
+    loss : str, LossKernel or callable, optional
+        What to minimise: "ls" (least squares), "poisson" (Cash's statistic, the likelihood of counts), "huber", "soft_l1",
+        "cauchy", "arctan" (as in `scipy.optimize.least_squares`, times two), an `xfit.LossKernel`, or a Python function ``(data, model,
+        weight) -> float`` of the arrays of a pixel's channels, for SciPy's minimisers.
+    loss_scale : float, optional
+        Of robust losses: the deviation, in standard deviations, from which on a channel counts as an outlier.
+    variance : float, DataArray, "poisson" or xfit.noise.Poisson, optional
         Variance of the data (weights are its inverse), broadcastable to the data. Channels with a NaN or infinite
-        variance are left out.
+        variance are left out. With "poisson" it is estimated from the data; see `xfit.noise`.
+    reweight : bool, optional
+        Whether the variance follows the model's value instead of the data's, for ``variance="poisson"`` and `xfit.noise.Poisson`:
+        weights iterated until they agree with the fit (IRLS).
     where : boolean DataArray, optional
         What to use: channels, pixels or both.
     active : mapping of str to boolean DataArray, optional
@@ -128,15 +148,32 @@ def multifit(
         default the attribute ``is_binned`` of the signal coordinate.
     bounded : bool, optional
         Whether the bounds of the parameters are kept.
+    bounds : mapping of str to (min, max), optional
+        Bounds for this fit by full parameter name: numbers, DataArrays over navigation dimensions, or None for none. Where maps are given,
+        starts outside of the bounds move to the nearer one; where a map is NaN, the model's bound holds.
+    path : {"independent", "serpentine", "flyback"}, optional
+        Whether each pixel begins from ``start`` or where the one before it ended: to and fro, or row by row. The first pixel
+        of each chunk begins from ``start``; data that are not chunked are one chunk.
+    starts : int, optional
+        From how many points each fit begins: the given one and others spread over the bounds. The lowest minimum is kept.
+    spread : mapping of str to float, optional
+        How far the others may lie from the given start, by full parameter name; other parameters are spread over their bounds
+        if they have both.
     covariance : bool, optional
         Whether the result has the covariance matrix of every pixel.
     scale_covariance : bool, optional
         Whether errors are scaled by the square root of the reduced chi-squared, as `scipy.optimize.curve_fit` does by
-        default. With a trusted ``variance``, False gives absolute errors.
+        default. With a trusted ``variance``, False gives absolute errors. By default True for least squares and False for
+        counts, where True allows for overdispersion. Errors of other losses have the scale of the deviations.
     tolerance : float, optional
         A fit stops where the estimated distance to the minimum is below this fraction of the residual variance.
     max_nfev : int, optional
-        Largest number of model evaluations per pixel; by default ``100 * (n_free + 1)`` in each of two attempts.
+        Largest number of model evaluations per pixel; by default ``100 * (n_free + 1)`` in each of two attempts. SciPy's optimizers
+        have their own default, and some of them count iterations.
+    grad : {"exact", "2-point", "3-point", "cs"}, optional
+        Derivatives: exact, or finite differences by SciPy for its optimizers.
+    **optimizer_options
+        Further options of SciPy's optimizers, such as ``maxiter``, or ``seed`` of those that draw random numbers; ``alpha`` of "ridge".
 
     Returns
     -------
@@ -162,8 +199,12 @@ def multifit(
     inputs.check_data(da)
     inputs.check_model(model)
     check_names(da)
-    inputs.check_optimizer(optimizer, loss)
+    method = optimizer_of(optimizer)
+    variance, noise, what = inputs.check_noise(variance, reweight, loss_of(loss, loss_scale), da)
+    check_pair(method, what)
     inputs.check_options(tolerance, max_nfev)
+    inputs.check_method(method, grad, optimizer_options, starts, path)
+    scaled = inputs.check_scaling(scale_covariance, what)
     program = Program.from_model(model)
     axes = axes_of(da, signal_dims(da, dim, model.signal_dimension), program.coordinates, binned)
     response, grid = response_of(model, da, axes.dims, da, axes.navigation)
@@ -173,9 +214,14 @@ def multifit(
     settings = inputs.settings_of(model, program, on, bounded=bounded, n_channels=int(np.prod(axes.shape)))
     start, ranges = split_start(start, model)
     values, maps = inputs.check_start(start, model, program, settings, da, axes)
-    variance = inputs.check_variance(variance, da)
     where = inputs.check_where(where, da)
-    settings = replace(settings, start=values)
+    alpha = 0.0
+    if method.engine == "linear":
+        settings, alpha = inputs.check_linear(method, model, program, settings, optimizer_options)
+        optimizer_options = {}
+    settings, limits = inputs.check_bounds(bounds, program, replace(settings, start=values), da, axes)
+    inputs.check_keeps_bounds(method, program, settings, limits)
+    reach = inputs.check_search(starts, spread, path, program, settings)
     estimations = estimated_start(ranges, start, model, program, settings, axes)
     program.load()
     extra: list[tuple[str, str, xr.DataArray]] = [("start", name, array) for name, array in maps.items()]
@@ -186,9 +232,25 @@ def multifit(
         extra.append(("where", "", where))
     if response is not None:
         extra.append(("response", "", response))
+    extra += [(side, name, array) for (name, side), array in limits.items()]
     positions = {name: k for k, name in enumerate(program.parameters)}
     pairs = () if covariance else tuple((positions[a], positions[b]) for a, b in pairs_of(model))
-    options = FitOptions(tolerance, max_nfev, scale_covariance, covariance, pairs)
+    options = FitOptions(
+        tolerance,
+        max_nfev,
+        scaled,
+        covariance,
+        pairs,
+        what,
+        int(starts),
+        reach,
+        path != "independent",
+        method.name,
+        grad,
+        tuple(sorted(optimizer_options.items())),
+        noise,
+        alpha,
+    )
     recipe = Recipe(
         program,
         settings,
@@ -200,10 +262,35 @@ def multifit(
         tuple((role, name, tuple(array.dims)) for role, name, array in extra),
         estimations,
         grid,
+        path,
     )
-    how = {"model": text, "optimizer": optimizer, "loss": loss, "bounded": int(bounded), "tolerance": tolerance}
+    how = {
+        "model": text,
+        "optimizer": method.name,
+        "loss": what.name,
+        "bounded": int(bounded),
+        "tolerance": tolerance,
+        **_noted(what, noise, path, starts),
+        **({"alpha": alpha} if alpha else {}),
+    }
     packed = _run(da, axes, recipe, [array for _, _, array in extra])
     return assemble(packed, da, model, program, settings, axes, options, how)
+
+
+def _noted(loss: Loss, noise: tuple[float, float, float] | None, path: str, starts: int) -> dict[str, Any]:
+    """What else the result's attributes say of how the fit was made, where it is not the usual."""
+    noted: dict[str, Any] = {"loss_scale": loss.scale} if loss.robust else {}
+    if noise is not None or loss.iterated:
+        gain, offset, correlation = noise or (loss.gain, loss.offset, loss.correlation)
+        noted |= {
+            "noise_gain": gain,
+            "noise_offset": offset,
+            "noise_correlation": correlation,
+            "reweight": int(loss.iterated),
+        }
+    if path != "independent":
+        noted["path"] = path
+    return noted | ({"starts": int(starts)} if starts > 1 else {})
 
 
 def _somewhere(model: Model, masks: dict[str, xr.DataArray | bool]) -> np.ndarray:
@@ -230,7 +317,10 @@ def _fit_in_memory(data: xr.DataArray, axes: Axes, recipe: Recipe, extra: list[x
     prepare_engine()
     columns = Columns.of(len(recipe.settings.start), recipe.options)
     packed = np.empty((*(data.sizes[d] for d in axes.navigation), columns.total))
-    sizes = _navigation_chunks(data, axes)
+    # A path is one, or numbers would depend on how many cores there are.
+    chained = recipe.path != "independent"
+    sizes = dict.fromkeys(data.dims, -1) if chained else _navigation_chunks(data, axes)
+    sizes = {d: data.sizes[d] if size < 0 else max(size, 1) for d, size in sizes.items()}
     ranges = [[slice(first, first + sizes[d]) for first in range(0, data.sizes[d], sizes[d])] for d in axes.navigation]
     # Read once: a file opened without dask would be read again for every block.
     spectra = data.values
@@ -314,6 +404,7 @@ def _fit_nd(data: np.ndarray, *extra: np.ndarray, table: np.ndarray, recipe: Rec
     width = table[-1] if len(table) > len(recipe.names) else None
     start: dict[str, np.ndarray] = {}
     active: dict[str, np.ndarray] = {}
+    bounds: dict[tuple[str, str], np.ndarray] = {}
     variance = None if recipe.variance is None else np.full((1, y.shape[1]), recipe.variance)
     where = response = None
     for (role, name, dims), array in zip(recipe.roles, extra, strict=True):
@@ -323,6 +414,8 @@ def _fit_nd(data: np.ndarray, *extra: np.ndarray, table: np.ndarray, recipe: Rec
             where = flat(array, dims, recipe.navigation, recipe.signal, data.shape)
         elif role == "response":
             response = flat(array, dims, recipe.navigation, dims[-1:], (*shape, array.shape[-1]))
+        elif role in ("min", "max"):
+            bounds[name, role] = spread(array, dims, recipe.navigation, shape).ravel()
         else:
             values = spread(array, dims, recipe.navigation, shape).ravel()
             (start if role == "start" else active)[name] = values
@@ -345,9 +438,21 @@ def _fit_nd(data: np.ndarray, *extra: np.ndarray, table: np.ndarray, recipe: Rec
         active=flags,
         response=response,
         grid=None if recipe.grid is None else recipe.grid.points,
+        bounds=bounds,
+        order=serpentine(shape) if recipe.path == "serpentine" else None,
         options=recipe.options,
     )
     return packed.reshape((*shape, packed.shape[1]))
+
+
+def serpentine(shape: tuple[int, ...]) -> np.ndarray:
+    """Flat positions of the pixels of a block in the order of a path that goes to and fro: neighbours follow each other."""
+    order = np.arange(int(np.prod(shape))).reshape(shape)
+    for axis in range(1, len(shape)):
+        # Every second row of all before, counted along the path, is run through backwards.
+        rows = order.reshape(-1, *shape[axis:]) if axis < len(shape) else order
+        rows[1::2] = rows[1::2, ::-1]
+    return order.ravel()
 
 
 def _estimated(

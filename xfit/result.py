@@ -22,6 +22,9 @@ from xfit.model import Model
 from xfit.response import is_unknown
 from xfit.units import derived_units, parameter_units
 
+#: What compares models by their likelihoods, for losses that are one.
+_CRITERIA = ("aic", "aicc", "bic")
+
 #: Version of the schema; a reader refuses newer ones.
 SCHEMA_VERSION = 1
 
@@ -37,6 +40,10 @@ _LONG_NAMES = {
     "dof": "degrees of freedom: channels used minus free parameters",
     "nfev": "model evaluations",
     "status": "how the fit ended",
+    "aic": "Akaike's information criterion",
+    "aicc": "Akaike's information criterion, corrected for few channels",
+    "bic": "Bayesian information criterion",
+    "bias": "what the penalty adds to the parameter on average, as estimated from the fit",
 }
 _INTEGERS = {"at_bound": np.int8, "dof": np.int32, "nfev": np.int32, "status": np.int8}
 
@@ -85,7 +92,10 @@ def assemble(
         In the schema of the documentation's page "The result".
     """
     columns = Columns.of(len(settings.start), options)
-    variables = {name: _variable(packed, name, part, axes, columns) for name, part in columns.slices.items()}
+    known = {
+        name: part for name, part in columns.slices.items() if options.loss.has_likelihood or name not in _CRITERIA
+    }
+    variables = {name: _variable(packed, name, part, axes, columns) for name, part in known.items()}
     coords: dict[Hashable, Any] = {
         name: c for name, c in da.coords.items() if set(c.dims) <= set(axes.navigation) or set(c.dims) <= set(axes.dims)
     }
@@ -123,7 +133,7 @@ def _variable(packed: Any, name: str, part: slice, axes: Axes, columns: Columns)
     """One variable of the schema out of the packed rows."""
     n = columns.n
     tail: dict[str, int] = {}
-    if name in ("value", "stderr", "at_bound"):
+    if name in ("value", "stderr", "at_bound", "bias"):
         tail = {"param": n}
     elif name == "covariance":
         tail = {"param": n, "param_": n}

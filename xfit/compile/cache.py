@@ -52,6 +52,7 @@ def source_hash() -> str:
     package = Path(__file__).parents[1]
     sources = [
         package / "calculus.py",
+        package / "losses.py",
         *package.glob("formula*.py"),
         *package.glob("compile/*.py"),
         *package.glob("kernels/*.py"),

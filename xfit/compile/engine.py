@@ -1,44 +1,59 @@
-"""The engine compiled, or loaded from the disk: once per process, by one process at a time, never from stale code."""
+"""The engine compiled, or loaded from the disk: once per process, by one process at a time, never from stale code.
+
+It has parts, each compiled when it is first needed.
+"""
 
 from __future__ import annotations
 
 import threading
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from xfit.compile.cache import DAMAGED, compile_lock, source_hash
+from xfit.compile.losses import load_loss
 from xfit.compile.ties import compile_ties
 from xfit.kernels.evaluate import Structure, aligned_rows, evaluate_pixels
-from xfit.kernels.fit import fit_singly
+from xfit.kernels.fit import Search, fit_singly
 from xfit.kernels.lane_fit import fit_side_by_side, lanes_of
-from xfit.kernels.pixel import Block, Buffer, Limits
+from xfit.kernels.linear import fit_linear_singly, solve_rows, weigh_rows, write_rows
+from xfit.kernels.objective import begin_pixel, deviations_at, end_pixel, loss_at, spectrum_for
+from xfit.kernels.pixel import SCALARS, Block, Limits, buffer_of
 from xfit.kernels.workspace import workspace
+from xfit.losses import Loss
 
 _ready = threading.Lock()
-_is_ready = False
+_is_ready: set[str] = set()
 
 
-def prepare_engine() -> None:
-    """Compile the engine, or load it from the disk; the first call in a process does it, the others wait for it."""
-    global _is_ready
+def prepare_engine(part: str = "fit") -> None:
+    """Compile a part of the engine, or load it from the disk; the first call in a process does it, the others wait for it.
+
+    Parameters
+    ----------
+    part : {"fit", "objective", "linear"}
+        What is needed.
+    """
+    if part in _is_ready:
+        return
     with _ready:
-        if _is_ready:
+        if part in _is_ready:
             return
         with compile_lock("engine"):
             _forget_stale_code()
             try:
-                _run_on_nothing()
+                _PARTS[part]()
             except DAMAGED as error:
                 # A process that was killed or a full disk may leave half a file; it must cost a compilation, not every fit.
                 warnings.warn(
                     f"the engine's machine code is damaged ({error!r}); compiling anew", RuntimeWarning, stacklevel=2
                 )
                 _delete_code()
-                _run_on_nothing()
-        _is_ready = True
+                _PARTS[part]()
+        _is_ready.add(part)
 
 
 def _forget_stale_code() -> None:
@@ -63,24 +78,67 @@ def _forget_stale_code() -> None:
 def _delete_code() -> None:
     """Delete the engine's machine code from the disk."""
     dispatcher: Any = fit_side_by_side
-    for name in ("lane_fit.fit_side_by_side", "fit.fit_singly", "evaluate.evaluate_pixels"):
-        for path in Path(dispatcher.stats.cache_path).glob(f"{name}-*.nb?"):
-            path.unlink(missing_ok=True)
+    for path in Path(dispatcher.stats.cache_path).glob("*.nb?"):
+        path.unlink(missing_ok=True)
 
 
-def _run_on_nothing() -> None:
-    """Call the engine without pixels, which compiles it for the types that it is always called with."""
+def nothing_to_fit() -> tuple[Any, ...]:
+    """Arguments of the engine's functions for a model without parameters and data without pixels, by which they are compiled.
+
+    Returns
+    -------
+    structure, ties, x, block, limits, buffer, ws
+    """
     none = np.empty(0, np.int64)
     nothing = np.empty((1, 0))
     structure = Structure(none, none, none, none, 0, none, nothing[0])
-    ties = compile_ties({}, ())
     everything = np.empty((1, 0), bool)
     pairs = np.empty((0, 2), np.int64)
-    block = Block(nothing, nothing, everything, nothing[0], nothing, nothing, nothing, pairs, nothing)
-    limits = Limits(0.0, 0, 0, True, False)
-    ws = workspace(0, 0, 0, 0)
-    buffer = Buffer(nothing[0], nothing[0], nothing)
-    lanes = lanes_of(structure, ties, block, none, none, ws, True)
-    fit_side_by_side(structure, structure, ties, nothing, block, none, none, limits, buffer, ws, lanes, none)
-    fit_singly(structure, ties, nothing, block, nothing, none, none, limits, buffer, ws)
-    evaluate_pixels(structure, ties, nothing, nothing[0], nothing, nothing, none, nothing[0], aligned_rows(1), nothing)
+    out = np.zeros((1, len(SCALARS)))
+    block = Block(nothing, nothing, everything, nothing[0], nothing, nothing, nothing, pairs, out)
+    limits = Limits(0.0, 0, 0, True, False, False, load_loss(Loss()), 0.0)
+    return structure, compile_ties({}, ()), nothing, block, limits, buffer_of(0, 0, 0), workspace(0, 0, 0, 0)
+
+
+def _prepare_fits() -> None:
+    """Call what fits and evaluates without pixels, which compiles it for the types that it is always called with."""
+    structure, ties, x, block, limits, buffer, ws = nothing_to_fit()
+    none, nothing = np.empty(0, np.int64), np.empty((1, 0))
+    lanes = lanes_of(structure, ties, block, none, ws, True, limits.loss)
+    search = Search(np.empty((0, 0)), nothing[0], False, nothing[0])
+    fit_side_by_side(structure, structure, ties, x, block, none, none, limits, buffer, ws, lanes, none)
+    fit_singly(structure, ties, x, block, nothing, none, none, limits, search, buffer, ws)
+    evaluate_pixels(structure, ties, x, nothing[0], nothing, nothing, none, nothing[0], aligned_rows(1), nothing)
+
+
+def _prepare_objectives() -> None:
+    """Likewise for what optimizers in Python call."""
+    structure, ties, x, block, limits, buffer, ws = nothing_to_fit()
+    none, nothing = np.empty(0, np.int64), np.empty(0)
+    # The one pixel has no channels, and is refused for that.
+    begin_pixel(structure, ties, block, x, 0, none, limits, buffer, ws)
+    spectrum = spectrum_for(buffer, limits, False, 0, 0.0, 0)
+    loss_at(structure, ties, x, spectrum, nothing, ws)
+    deviations_at(structure, ties, x, spectrum, nothing, ws)
+    end_pixel(structure, ties, x, block, 0, spectrum, nothing, 0, 0, limits, buffer, ws)
+
+
+def _prepare_linear() -> None:
+    """Likewise for linear fits, whose design an objective tells."""
+    _prepare_objectives()
+    structure, ties, x, block, limits, buffer, ws = nothing_to_fit()
+    none, flags = np.empty(0, np.int64), np.empty(0, bool)
+    line, table, cube = np.empty(0), np.empty((0, 0)), np.empty((0, 0, 0))
+    weigh_rows(table, table, block.where, line, line, table, table, line, none, line, none)
+    solve_rows(table, table, table, table, 0.0, none, none, table, cube, table, np.empty((1, 1)), flags)
+    write_rows(
+        none, none, line, line, table, cube, table, table, line, table, none, block.pairs, table, limits, table, table
+    )
+    fit_linear_singly(structure, ties, x, block, x, none, none, limits, flags, buffer, ws)
+
+
+_PARTS: dict[str, Callable[[], None]] = {
+    "fit": _prepare_fits,
+    "objective": _prepare_objectives,
+    "linear": _prepare_linear,
+}

@@ -36,7 +36,7 @@ _INTEGER = 4503599627370496.0
 _SMALLEST_NORMAL = 2.2250738585072014e-308
 _TO_NORMAL = 18014398509481984.0  # 2**54
 
-_LN2, _LN2_REST = 0.6931471805599453, 2.3190468138462996e-17
+LN2, _LN2_REST = 0.6931471805599453, 2.3190468138462996e-17
 
 # log(1 + f) in s = f / (2 + f): Sun Microsystems' fdlibm (e_log.c, 1993, freely distributable).
 _L1, _L2, _L3 = 6.666666666666735130e-01, 3.999999999940941908e-01, 2.857142874366239149e-01
@@ -94,6 +94,23 @@ def _exponent(x: float, tiny: bool) -> float:
 def _significand(x: float) -> float:
     """The m of x = 2**k m with sqrt(1/2) <= m < sqrt(2)."""
     return from_bits(((bits(x) + (_ONE_BITS - _SQRT_HALF_BITS)) & MANTISSA) + _SQRT_HALF_BITS)
+
+
+@vectorisable
+def log_parts(x: float) -> tuple[float, float]:
+    """The k and s of ``x = 2**k (1 + s) / (1 - s)`` with the smallest s; x must be a normal number or zero."""
+    f = _significand(x) - 1.0
+    return _exponent(x, False), f / (2.0 + f)
+
+
+@vectorisable
+def atanh_rest(s: float) -> float:
+    """``2 atanh(s) - 2 s`` for the s of `log_parts`."""
+    z = s * s
+    w = z * z
+    odd = w * (_L2 + w * (_L4 + w * _L6))
+    even = z * (_L1 + w * (_L3 + w * (_L5 + w * _L7)))
+    return s * (odd + even)
 
 
 @vectorisable
@@ -167,8 +184,8 @@ def power(x: float, y: float) -> float:
     whole = product - (shifted - ROUND)
     f = whole + rest
     f_rest = rest - (f - whole)
-    tail = f * _LN2_REST + f_rest * _LN2
-    value = scaled(1.0 + (expm1_reduced(f * _LN2) + tail), shifted, estimate > 0.0)
+    tail = f * _LN2_REST + f_rest * LN2
+    value = scaled(1.0 + (expm1_reduced(f * LN2) + tail), shifted, estimate > 0.0)
     value = math.inf if estimate > 1025.0 else value
     value = 0.0 if estimate < -1076.0 else value
     return _power_special(x, y, value)

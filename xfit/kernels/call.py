@@ -68,3 +68,30 @@ def call_kernel(
         return context.get_dummy_value()
 
     return sig, codegen
+
+
+#: C signature of every custom loss: data, model, weights, number of channels; value, first and second derivative.
+LOSS_SIGNATURE = types.void(*[types.CPointer(types.float64)] * 3, types.intp, *[types.CPointer(types.float64)] * 3)
+
+
+@intrinsic
+def call_loss(
+    typingctx: Any, address: Any, y: Any, model: Any, weight: Any, n: Any, value: Any, first: Any, second: Any
+) -> Any:
+    """Call the loss at ``address``; arrays are contiguous float64, the last three are filled."""
+    sig = types.void(address, y, model, weight, n, value, first, second)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        double = ir.DoubleType().as_pointer()
+        integer = context.get_value_type(types.intp)
+
+        def pointer(position: int) -> Any:
+            return context.make_array(signature.args[position])(context, builder, args[position]).data
+
+        function_type = ir.FunctionType(ir.VoidType(), [*[double] * 3, integer, *[double] * 3])
+        function = builder.inttoptr(args[0], function_type.as_pointer())
+        arrays = [pointer(position) for position in (1, 2, 3, 5, 6, 7)]
+        builder.call(function, [*arrays[:3], args[4], *arrays[3:]])
+        return context.get_dummy_value()
+
+    return sig, codegen

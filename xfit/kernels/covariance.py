@@ -137,3 +137,52 @@ def covariance_root(
         for k in range(free):
             target[k] = derivative[d] * source[k] + (0.0 if math.isnan(target[k]) else target[k])
     return free
+
+
+@inner
+def fill_sandwich(
+    middle: np.ndarray, count: int, rows: np.ndarray, state: np.ndarray, used: int, work: np.ndarray, spread: np.ndarray
+) -> None:
+    """Turn rows for the inverse of a matrix ``A`` into those for ``inv(A) B inv(A)``, in place.
+
+    With ``S S' = inv(A)`` the latter is ``S M S'`` with ``M = S' B S``, and its rows are those of ``S`` times the Cholesky
+    factor of ``M``.
+
+    Parameters
+    ----------
+    middle : float64 (count + 1, count + 1)
+        Lower triangle of ``B``.
+    used : int
+        Columns of ``spread`` in use.
+    work : float64 (at least count, at least count)
+        Scratch.
+    spread : float64 (n_parameters, count)
+        As `covariance_root` fills it.
+    """
+    for k in range(used):
+        for m in range(k + 1):
+            total = 0.0
+            for i in range(count):
+                if state[i] != FREE:
+                    continue
+                for j in range(count):
+                    if state[j] == FREE:
+                        element = middle[i, j] if j <= i else middle[j, i]
+                        total += spread[rows[i], k] * element * spread[rows[j], m]
+            work[k, m] = total
+    for k in range(used):
+        for m in range(k + 1):
+            total = work[k, m]
+            for j in range(m):
+                total -= work[k, j] * work[m, j]
+            if m == k:
+                work[k, k] = math.sqrt(max(total, 0.0))
+            else:
+                work[k, m] = total / work[m, m] if work[m, m] > 0.0 else 0.0
+    for a in range(spread.shape[0]):
+        for m in range(used):
+            # Columns from m on are still those of before.
+            total = 0.0
+            for k in range(m, used):
+                total += spread[a, k] * work[k, m]
+            spread[a, m] = total

@@ -11,6 +11,7 @@ from xfit.kernels.call import call_kernel
 from xfit.kernels.gram import add_gram
 from xfit.kernels.jit import entry, inlined, inner, sums
 from xfit.kernels.layout import PITCH, TILE
+from xfit.kernels.losses import LEAST_SQUARES, LOSS, SUMMED, SUMS, Deviations, apply_loss
 from xfit.kernels.ties import Ties, tie_derivatives
 from xfit.kernels.whole import add_whole, fill_whole, set_response
 
@@ -59,6 +60,8 @@ class Spectrum(NamedTuple):
         Number of channels that take part.
     channels : int
         Number of channels; ``n`` is that rounded up to whole vectors, the rest being left out.
+    deviations : Deviations
+        The loss. For those of counts and of users, ``y`` and ``m`` are not divided by standard deviations.
     """
 
     y: np.ndarray
@@ -66,6 +69,7 @@ class Spectrum(NamedTuple):
     plain: bool
     used: int
     channels: int
+    deviations: Deviations
 
 
 @inner
@@ -160,7 +164,7 @@ def fill_tile(
     """Evaluate the Jacobian and add the model to the last row, on ``n`` channels from ``start``.
 
     Row ``k`` of ``tile`` becomes the derivative with respect to parameter ``k`` (chain rule of the ties
-    included); the row after the last parameter must hold what it is added to.
+    included); the row after the last parameter must hold what it is added to, the one after that is scratch.
     """
     last = q.size
     for row in structure.idle:
@@ -207,30 +211,33 @@ def deviation_tile(
     n: int,
     tile: np.ndarray,
 ) -> None:
-    """Fill a tile with the weighed Jacobian rows in use and, in the last row, model minus data.
+    """Fill a tile with the weighed Jacobian rows in use and, in the row after the last parameter, the deviations.
 
     A channel that is left out has zeros everywhere, whatever the model is there (it may well be NaN).
     """
     f = tile[q.size]
-    y, m = spectrum.y, spectrum.m
-    if spectrum.plain:
-        for i in range(n):
-            f[i] = -y[start + i]
-        fill_tile(structure, ties, x, q, derivative, start, n, tile)
+    y, m = spectrum.y[start : start + n], spectrum.m[start : start + n]
+    squared = spectrum.deviations.loss.kind == LEAST_SQUARES
+    for i in range(n):
+        f[i] = -y[i] if spectrum.plain and squared else 0.0
+    fill_tile(structure, ties, x, q, derivative, start, n, tile)
+    if spectrum.plain and squared:
         for i in range(spectrum.channels - start, n):
             f[i] = 0.0
             for j in range(count):
                 tile[rows[j], i] = 0.0
         return
-    for i in range(n):
-        f[i] = 0.0
-    fill_tile(structure, ties, x, q, derivative, start, n, tile)
-    for i in range(n):
-        f[i] = m[start + i] * f[i] - y[start + i] if m[start + i] != 0.0 else 0.0
+    factor = m
+    if squared:
+        for i in range(n):
+            f[i] = m[i] * f[i] - y[i] if m[i] != 0.0 else 0.0
+    else:
+        factor = tile[q.size + 1][:n]
+        apply_loss(spectrum.deviations, start, y, m, n, f, factor)
     for j in range(count):
         row = tile[rows[j]]
         for i in range(n):
-            row[i] = m[start + i] * row[i] if m[start + i] != 0.0 else 0.0
+            row[i] = factor[i] * row[i] if factor[i] != 0.0 else 0.0
 
 
 @inlined
@@ -261,11 +268,15 @@ def gram_at(
     Returns
     -------
     float
-        The weighted sum of squared residuals.
+        The loss, which stands in the last row's last place; for least squares the sum of squared deviations.
     """
     for i in range(count + 1):
         for j in range(i + 1):
             gram[i, j] = 0.0
+    squared = spectrum.deviations.loss.kind == LEAST_SQUARES
+    if not squared:
+        for k in range(SUMMED):
+            spectrum.deviations.work[SUMS, k] = 0.0
     tie_derivatives(ties, q, derivative, stack)
     for start in range(0, spectrum.y.size, TILE):
         n = min(TILE, spectrum.y.size - start)
@@ -273,6 +284,8 @@ def gram_at(
         add_gram(tile, rows, count + 1, n, gram)
     for j in range(count):
         gram[count, j] = -gram[count, j]
+    if not squared:
+        gram[count, count] = spectrum.deviations.work[SUMS, LOSS]
     return gram[count, count]
 
 
@@ -331,7 +344,7 @@ def evaluate_pixels(
         Which pixels to evaluate.
     scratch : float64 (any,)
         For the kernels.
-    tile : float64 (n_parameters + 1, PITCH)
+    tile : float64 (at least n_parameters + 1, PITCH)
         Scratch; see `aligned_rows`.
     out : float64 (n_pixels, n_channels)
         Written in place; left as it is where the response is not finite.

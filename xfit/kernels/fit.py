@@ -3,60 +3,150 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
 from xfit.kernels.evaluate import Spectrum, Structure
-from xfit.kernels.jit import entry, inlined
+from xfit.kernels.jit import entry, inlined, inner
 from xfit.kernels.lane_fit import fit_side_by_side, lanes_of
-from xfit.kernels.lm import RADII, minimise_from
-from xfit.kernels.pixel import Block, Buffer, Limits, begin, finish, prepare, row_of, write
+from xfit.kernels.layout import OTHER
+from xfit.kernels.lm import RADII, minimise_from, move_to
+from xfit.kernels.losses import LEAST_SQUARES, POISSON
+from xfit.kernels.pixel import (
+    STATUS,
+    Block,
+    Buffer,
+    Limits,
+    buffer_of,
+    evaluate_solution,
+    finish,
+    prepare,
+    row_of,
+    spectrum_of,
+    write,
+)
 from xfit.kernels.status import BAD_RESPONSE, CONVERGED, MAX_NFEV, NONFINITE_MODEL
-from xfit.kernels.ties import Ties, apply_ties
+from xfit.kernels.ties import Ties
 from xfit.kernels.whole import set_response
 from xfit.kernels.workspace import Outcome, Workspace, workspace
+
+
+class Search(NamedTuple):
+    """Where the fits of a pixel begin.
+
+    Attributes
+    ----------
+    points : float64 (n_further, count)
+        Further starts beside the given one, as fractions of the range of each free parameter.
+    reach : float64 (count,)
+        Half of that range around the given start; NaN for all that the bounds leave.
+    chained : bool
+        Whether each pixel starts where the one before it in the list ended.
+    last : float64 (n_parameters,)
+        Where that was; NaN before the first.
+    """
+
+    points: np.ndarray
+    reach: np.ndarray
+    chained: bool
+    last: np.ndarray
 
 
 @inlined
 def _remember(count: int, ws: Workspace) -> None:
     """Keep the current point as the best so far."""
     for j in range(count):
-        ws.best[j] = ws.theta[j]
+        ws.best[j] = ws.q[ws.rows[j]]
 
 
-@inlined
+@inner
 def _minimise(
-    structure: Structure,
-    ties: Ties,
-    x: np.ndarray,
-    spectrum: Spectrum,
-    start: np.ndarray,
-    count: int,
-    limits: Limits,
-    ws: Workspace,
+    structure: Structure, ties: Ties, x: np.ndarray, spectrum: Spectrum, count: int, limits: Limits, ws: Workspace
 ) -> Outcome:
-    """Fit one pixel, trying again with shorter first steps if it did not converge."""
+    """Fit one pixel from ``ws.first``, trying again with shorter first steps if it did not converge."""
     best = Outcome(MAX_NFEV, math.inf, 0, False)
     nfev = 0
     limit = limits.first_limit
     for radius in RADII:
-        if nfev > 0:
-            begin(start, ties, count, ws)
-        outcome = minimise_from(structure, ties, x, spectrum, count, limits.tolerance, limit, radius, ws)
+        move_to(ws.first, ties, ws)
+        outcome = minimise_from(
+            structure, ties, x, spectrum, count, limits.tolerance, limit, radius, limits.project, ws
+        )  # fmt: skip
         nfev += outcome.nfev
-        good = outcome.status == CONVERGED and outcome.chisq <= best.chisq * (1 + 1e-9)
+        good = outcome.status == CONVERGED and outcome.loss <= best.loss * (1 + 1e-9)
         if good or outcome.status == NONFINITE_MODEL:
-            return Outcome(outcome.status, outcome.chisq, nfev, outcome.by_qr)
-        if outcome.chisq < best.chisq:
+            return Outcome(outcome.status, outcome.loss, nfev, outcome.by_qr)
+        if outcome.loss < best.loss:
             _remember(count, ws)
             best = outcome
         limit = limits.max_nfev - nfev
         if limit <= 0:
             break
+    move_to(ws.best, ties, ws)
+    return Outcome(best.status, best.loss, nfev, best.by_qr)
+
+
+@inlined
+def _scatter(search: Search, number: int, given: np.ndarray, count: int, ws: Workspace) -> None:
+    """Set ``ws.first`` to a further start."""
     for j in range(count):
-        ws.q[ws.rows[j]] = ws.best[j]
-    apply_ties(ties, ws.q, ws.stack)
-    return Outcome(best.status, best.chisq, nfev, best.by_qr)
+        low, high = ws.lower[j], ws.upper[j]
+        start = given[ws.rows[j]]
+        if not math.isnan(search.reach[j]):
+            low, high = max(low, start - search.reach[j]), min(high, start + search.reach[j])
+        finite = math.isfinite(low) and math.isfinite(high)
+        ws.first[j] = low + search.points[number, j] * (high - low) if finite else start
+
+
+@inner
+def _minimise_from_several(
+    structure: Structure,
+    ties: Ties,
+    x: np.ndarray,
+    spectrum: Spectrum,
+    count: int,
+    given: np.ndarray,
+    search: Search,
+    limits: Limits,
+    ws: Workspace,
+) -> Outcome:
+    """Fit one pixel from the given start and from further ones; the lowest minimum is kept."""
+    best = _minimise(structure, ties, x, spectrum, count, limits, ws)
+    nfev = best.nfev
+    for j in range(count):
+        ws.kept[j] = ws.q[ws.rows[j]]
+    for number in range(search.points.shape[0]):
+        _scatter(search, number, given, count, ws)
+        outcome = _minimise(structure, ties, x, spectrum, count, limits, ws)
+        nfev += outcome.nfev
+        found = outcome.status == CONVERGED
+        if best.status == NONFINITE_MODEL or (found and best.status != CONVERGED):
+            better = outcome.status != NONFINITE_MODEL
+        else:
+            better = (found or best.status != CONVERGED) and outcome.loss < best.loss
+        if better:
+            best = outcome
+            for j in range(count):
+                ws.kept[j] = ws.q[ws.rows[j]]
+    if best.status == CONVERGED:
+        # Errors need what a fit leaves behind at its end: that of the best one.
+        for j in range(count):
+            ws.first[j] = ws.kept[j]
+        best = _minimise(structure, ties, x, spectrum, count, limits, ws)
+        nfev += best.nfev
+    else:
+        move_to(ws.kept, ties, ws)
+    return Outcome(best.status, best.loss, nfev, best.by_qr)
+
+
+@inlined
+def _follow(last: np.ndarray, count: int, ws: Workspace) -> None:
+    """Start where the pixel before ended, as far as the bounds allow."""
+    for j in range(count):
+        value = last[ws.rows[j]]
+        if not math.isnan(value):
+            ws.first[j] = min(max(value, ws.lower[j]), ws.upper[j])
 
 
 @entry
@@ -69,25 +159,32 @@ def fit_singly(
     free: np.ndarray,
     pixels: np.ndarray,
     limits: Limits,
+    search: Search,
     buffer: Buffer,
     ws: Workspace,
 ) -> None:
     """Fit the listed pixels one after another, with all the care that the engine has."""
     count = free.size
     for i in pixels:
-        ready, plain, used = prepare(block, i, ties, free, buffer, ws)
+        scalars = block.out[i][3 * ws.q.size :]
+        ready, plain, used, smallest = prepare(block, i, ties, free, limits.loss, buffer, ws)
         if not ready:
             continue
         row = row_of(response, i)
         if structure.plan.size > 0 and not set_response(structure.plan, structure.numbers, response[row], row):
-            block.out[i, 3 * ws.q.size + 5] = BAD_RESPONSE
+            scalars[STATUS] = BAD_RESPONSE
             continue
-        spectrum = Spectrum(buffer.weighted, buffer.factor, plain, used, block.y.shape[1])
-        start = block.start[row_of(block.start, i)]
-        outcome = _minimise(structure, ties, x, spectrum, start, count, limits, ws)
-        write(outcome, structure, count, ws, block.out[i])
+        if search.chained:
+            _follow(search.last, count, ws)
+        spectrum = spectrum_of(block, plain, used, smallest, limits.loss, buffer)
+        given = block.start[row_of(block.start, i)]
+        outcome = _minimise_from_several(structure, ties, x, spectrum, count, given, search, limits, ws)
+        outcome, chisq = evaluate_solution(structure, ties, x, spectrum, outcome, count, ws)
+        write(outcome, chisq, structure, count, limits, ws, block.out[i])
         if outcome.status == CONVERGED:
             finish(structure, ties, x, spectrum, outcome, count, block.pairs, limits, ws, buffer.spread, block.out[i])
+            for j in range(count):
+                search.last[free[j]] = ws.q[free[j]]
 
 
 def fit_pixels(
@@ -102,6 +199,7 @@ def fit_pixels(
     constants_hold: bool,
     pixels: np.ndarray,
     limits: Limits,
+    search: Search,
 ) -> None:
     """Fit the listed pixels of a block.
 
@@ -122,24 +220,28 @@ def fit_pixels(
     constants_hold : bool
         Whether the constants of the kernels (parameters that are seldom fitted) are the same for all pixels.
     pixels : int64 (any,)
-        Which pixels to fit.
+        Which pixels to fit, in this order.
     limits : Limits
         How to fit.
+    search : Search
+        Where to begin.
     """
     n = block.start.shape[1]
     count = free.size
     ws = workspace(n, count, x.shape[1], ties.row.size)
     ws.rows[:count] = free
     ws.rows[count:] = n
-    ws.code[:] = code
-    buffer = Buffer(np.zeros(x.shape[1]), np.zeros(x.shape[1]), np.empty((n, max(count, 1))))
+    # Amplitudes follow shapes by the algebra of least squares.
+    ws.code[:] = code if limits.loss.kind == LEAST_SQUARES else OTHER
+    buffer = buffer_of(x.shape[1], n, count)
     left = pixels
-    if side_by_side.address.size:
-        lanes = lanes_of(side_by_side, ties, block, free, code, ws, constants_hold)
+    together = limits.loss.kind in (LEAST_SQUARES, POISSON) and not (limits.project or search.chained)
+    if side_by_side.address.size and together and not len(search.points):
+        lanes = lanes_of(side_by_side, ties, block, free, ws, constants_hold, limits.loss)
         left = np.empty_like(pixels)
         number = fit_side_by_side(
             structure, side_by_side, ties, x, block, free, pixels, limits, buffer, ws, lanes, left
         )
         left = left[:number]
     if left.size:
-        fit_singly(structure, ties, x, block, response, free, left, limits, buffer, ws)
+        fit_singly(structure, ties, x, block, response, free, left, limits, search, buffer, ws)

@@ -5,6 +5,7 @@ Arrays here are flat; their unit is a vector that holds a number of each of the 
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from xfit.kernels.call import call_kernel
 from xfit.kernels.evaluate import Structure
 from xfit.kernels.jit import inlined_sums
 from xfit.kernels.layout import LANE_PITCH, LANE_TILE, LANES
+from xfit.kernels.losses import POISSON, Loss, poisson
 from xfit.kernels.ties import Ties, tie_derivatives
 from xfit.kernels.vector import load, reals, select, store
 
@@ -28,12 +30,21 @@ class Spectra(NamedTuple):
         Number of channels.
     plain : bool
         Whether ``m`` is one in every channel in use.
+    loss : Loss
+        Least squares, or that of counts.
+    smallest : float64 (LANES,)
+        See `xfit.kernels.losses.Deviations`.
+    total : float64 (LANES,)
+        Scratch: the loss, where it is not the sum of the squares.
     """
 
     y: np.ndarray
     m: np.ndarray
     channels: int
     plain: bool
+    loss: Loss
+    smallest: np.ndarray
+    total: np.ndarray
 
 
 def vectors(count: int) -> np.ndarray:
@@ -95,6 +106,9 @@ def _deviate(
 ) -> None:
     """Weigh a filled tile and take the data away; channels that are left out become zero, whatever the model is there."""
     y, m = spectra.y, spectra.m
+    if spectra.loss.kind == POISSON:
+        _deviate_counts(spectra, rows, count, residual, start, size, tile)
+        return
     if spectra.plain and whole:
         return
     if spectra.plain:
@@ -111,6 +125,30 @@ def _deviate(
         for i in range(size):
             factor = load(m, start + i)
             store(tile, row + i, select(factor != 0.0, factor * load(tile, row + i), 0.0))
+
+
+@inlined_sums
+def _deviate_counts(
+    spectra: Spectra, rows: np.ndarray, count: int, residual: int, start: int, size: int, tile: np.ndarray
+) -> None:
+    """Turn a filled tile into the least-squares problem that the loss of counts is near the model; add up the loss."""
+    loss = spectra.loss
+    part = 1.0 / loss.dispersion
+    scale = math.sqrt(part)
+    smallest = load(spectra.smallest, 0)
+    total = load(spectra.total, 0)
+    for i in range(size):
+        factor = load(spectra.m, start + i)
+        used = factor != 0.0
+        mean = select(used, factor * load(tile, residual + i) + loss.shift, 1.0)
+        value, deviation, root = poisson(load(spectra.y, start + i), mean, smallest)
+        total += select(used, value * part, 0.0)
+        store(tile, residual + i, select(used, deviation * scale, 0.0))
+        weight = factor * root * scale
+        for j in range(count):
+            row = rows[j] * LANE_PITCH + i
+            store(tile, row, select(used, weight * load(tile, row), 0.0))
+    store(spectra.total, 0, total)
 
 
 @inlined_sums
@@ -205,12 +243,14 @@ def gram_of_lanes(
     """
     parameters = rows[count]
     residual = parameters * LANE_PITCH
+    squared = spectra.loss.kind != POISSON
     for k in range(at(count + 1, 0)):
         store(gram, k, reals(0.0))
+    store(spectra.total, 0, reals(0.0))
     for start in range(0, spectra.channels, LANE_TILE):
         size = min(LANE_TILE, spectra.channels - start)
         for i in range(size):
-            store(tile, residual + i, -load(spectra.y, start + i) if spectra.plain else reals(0.0))
+            store(tile, residual + i, -load(spectra.y, start + i) if spectra.plain and squared else reals(0.0))
         _fill(structure, ties, x, q, parameters, derivative, scratch, start, size, tile)
         _deviate(spectra, rows, count, residual, start, size, whole, tile)
         for i in range(0, count + 1, 3):
@@ -219,6 +259,8 @@ def gram_of_lanes(
             _add_triangle(tile, rows, i, count + 1, size, gram)
     for j in range(count):
         store(gram, at(count, j), -load(gram, at(count, j)))
+    if not squared:
+        store(gram, at(count, count), load(spectra.total, 0))
 
 
 @inlined_sums

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xfit.kernels.evaluate import Spectrum, Structure, sum_of_squares
+from xfit.kernels.evaluate import Structure, sum_of_squares
 from xfit.kernels.jit import entry_sums, inlined, inlined_sums
 from xfit.kernels.lane_evaluate import Spectra, at, vectors
 from xfit.kernels.lane_lm import (
@@ -25,7 +25,18 @@ from xfit.kernels.lane_lm import (
 from xfit.kernels.lane_steps import LaneSteps, errors_of_lanes
 from xfit.kernels.layout import LANE_PITCH, LANES, LINEAR
 from xfit.kernels.lm import EPS, PATIENCE
-from xfit.kernels.pixel import SCALARS, Block, Buffer, Limits, finish, prepare, write
+from xfit.kernels.losses import LEAST_SQUARES, Loss
+from xfit.kernels.pixel import (
+    SCALARS,
+    Block,
+    Buffer,
+    Limits,
+    evaluate_solution,
+    finish,
+    prepare,
+    spectrum_of,
+    write,
+)
 from xfit.kernels.status import CONVERGED
 from xfit.kernels.steps import scale_of
 from xfit.kernels.ties import Ties
@@ -69,9 +80,9 @@ def lanes_of(
     ties: Ties,
     block: Block,
     free: np.ndarray,
-    code: np.ndarray,
     ws: Workspace,
     constants_hold: bool,
+    loss: Loss,
 ) -> LaneFit:
     """Allocate the state of eight pixels.
 
@@ -80,6 +91,7 @@ def lanes_of(
     constants_hold : bool
         Whether the constants of the kernels are the same for all pixels, which kernels find in their scratch's first number.
     """
+    code = ws.code
     n, count, channels = ws.q.size, code.size, block.y.shape[1]
     derivatives = max(ties.row.size, 1)
     lanes = Lanes(
@@ -108,11 +120,12 @@ def lanes_of(
         vectors(at(count, 0)),
         vectors(count),
         np.flatnonzero(code == LINEAR),
-        code,
+        code.copy(),
     )
     lanes.scratch[0] = 1.0 if constants_hold else 0.0
-    plain = block.variance.size == 0 and block.width.size == 0 and block.where.size == 0
-    spectra = Spectra(vectors(channels), vectors(channels), channels, plain)
+    given = block.variance.size + block.width.size + block.where.size
+    plain = given == 0 and loss.kind == LEAST_SQUARES
+    spectra = Spectra(vectors(channels), vectors(channels), channels, plain, loss, vectors(1), vectors(1))
     spectra.m[:] = 1.0
     kept = np.flatnonzero(np.isin(block.pairs, free).all(axis=1))
     pairs = np.searchsorted(free, block.pairs[kept]).astype(np.int64).reshape(-1, 2)
@@ -131,7 +144,7 @@ def lanes_of(
 
 
 @inlined_sums
-def _board(lane: int, plain: bool, used: int, buffer: Buffer, ws: Workspace, lf: LaneFit) -> None:
+def _board(lane: int, plain: bool, used: int, smallest: float, buffer: Buffer, ws: Workspace, lf: LaneFit) -> None:
     """Put a prepared pixel into a lane."""
     lanes, ls, spectra = lf.lanes, lf.steps, lf.spectra
     count, channels = ls.code.size, spectra.channels
@@ -141,6 +154,7 @@ def _board(lane: int, plain: bool, used: int, buffer: Buffer, ws: Workspace, lf:
         for i in range(channels):
             spectra.m[i * LANES + lane] = buffer.factor[i]
         lf.whole[lane] = plain
+    spectra.smallest[lane] = smallest
     for k in range(ws.q.size):
         lanes.q[k * LANES + lane] = ws.q[k]
         lanes.trial[k * LANES + lane] = ws.q[k]
@@ -172,14 +186,15 @@ def _finish_with_care(
 ) -> None:  # fmt: skip
     """Write a pixel that is done by the functions of one pixel: with ties, covariances, or by QR."""
     count = free.size
-    _, plain, used = prepare(block, i, ties, free, buffer, ws)
+    _, plain, used, smallest = prepare(block, i, ties, free, limits.loss, buffer, ws)
     _leave(lane, lf, ws)
     for a in range(count + 1):
         for b in range(a + 1):
             ws.gram[a, b] = lf.steps.gram[at(a, b) * LANES + lane]
     scale_of(ws.gram, count, ws.norm)
-    write(outcome, structure, count, ws, block.out[i])
-    spectrum = Spectrum(buffer.weighted, buffer.factor, plain, used, block.y.shape[1])
+    spectrum = spectrum_of(block, plain, used, smallest, limits.loss, buffer)
+    outcome, chisq = evaluate_solution(structure, ties, x, spectrum, outcome, count, ws)
+    write(outcome, chisq, structure, count, limits, ws, block.out[i])
     finish(structure, ties, x, spectrum, outcome, count, block.pairs, limits, ws, buffer.spread, block.out[i])
 
 
@@ -232,7 +247,7 @@ def fit_side_by_side(
         How many those are.
     """
     n, count = ws.q.size, free.size
-    simple = ties.tied.size == 0 and not limits.with_covariance
+    simple = ties.tied.size == 0 and not limits.with_covariance and limits.loss.kind == LEAST_SQUARES
     limit = min(PATIENCE, limits.first_limit, limits.max_nfev)
     known = lf.lanes.known
     aboard = lost = following = 0
@@ -251,7 +266,7 @@ def fit_side_by_side(
                     outcome = Outcome(CONVERGED, known[CHISQ * LANES + lane], int(known[NFEV * LANES + lane]), False)
                     if simple and lf.well[lane] != 0.0:
                         _leave(lane, lf, ws)
-                        write(outcome, structure, count, ws, block.out[i])
+                        write(outcome, outcome.loss, structure, count, limits, ws, block.out[i])
                         for j in range(count):
                             block.out[i, n + free[j]] = lf.errors[j * LANES + lane]
                         for k in range(lf.place.size):
@@ -268,9 +283,9 @@ def fit_side_by_side(
             while lf.pixel[lane] < 0 and following < pixels.size:
                 i = pixels[following]
                 following += 1
-                ready, plain, used = prepare(block, i, ties, free, buffer, ws)
+                ready, plain, used, smallest = prepare(block, i, ties, free, limits.loss, buffer, ws)
                 if ready:
-                    _board(lane, plain, used, buffer, ws, lf)
+                    _board(lane, plain, used, smallest, buffer, ws, lf)
                     lf.pixel[lane] = i
                     aboard += 1
     return lost

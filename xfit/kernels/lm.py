@@ -23,6 +23,8 @@ from xfit.kernels.evaluate import (
     sum_of_squares,
 )
 from xfit.kernels.jit import inlined, inner
+from xfit.kernels.layout import LINEAR
+from xfit.kernels.losses import LEAST_SQUARES
 from xfit.kernels.relax import EVALUATE, UNCHANGED, relax
 from xfit.kernels.status import CONVERGED, MAX_NFEV, NONFINITE_MODEL, SINGULAR
 from xfit.kernels.steps import (
@@ -99,6 +101,14 @@ def _move(count: int, ties: Ties, ws: Workspace, q: np.ndarray) -> None:
     apply_ties(ties, q, ws.stack)
 
 
+@inner
+def move_to(theta: np.ndarray, ties: Ties, ws: Workspace) -> None:
+    """Set ``ws.q`` to values of the free parameters and what is tied to them."""
+    for j in range(theta.size):
+        ws.q[ws.rows[j]] = theta[j]
+    apply_ties(ties, ws.q, ws.stack)
+
+
 @inlined
 def _take(count: int, q: np.ndarray, ws: Workspace) -> None:
     """Make ``q`` the current point."""
@@ -109,21 +119,26 @@ def _take(count: int, q: np.ndarray, ws: Workspace) -> None:
 
 
 @inlined
-def _accept(count: int, ws: Workspace) -> None:
+def _accept(count: int, project: bool, ws: Workspace) -> None:
     """Make the trial point, with its Gram matrix, the current one."""
     _take(count, ws.trial, ws)
     for i in range(count + 1):
         for j in range(i + 1):
             ws.gram[i, j] = ws.gram_trial[i, j]
-    _rescale(count, ws)
+    _rescale(count, project, ws)
 
 
 @inlined
-def _rescale(count: int, ws: Workspace) -> None:
-    """Column norms at the current point, and their running maximum as the damping's weight."""
+def _rescale(count: int, project: bool, ws: Workspace) -> None:
+    """Column norms at the current point, and their running maximum as the damping's weight.
+
+    Amplitudes that follow the shapes are not damped (Ruhe and Wedin, SIAM Rev. 22, 318 (1980), doi:10.1137/1022057).
+    """
     scale_of(ws.gram, count, ws.norm)
     for j in range(count):
         ws.weight[j] = max(ws.weight[j], ws.norm[j])
+        if project and ws.code[j] == LINEAR:
+            ws.weight[j] = 0.0
 
 
 @inlined
@@ -136,7 +151,7 @@ def _any_flat(count: int, ws: Workspace) -> bool:
 
 
 @inner
-def _step_or_qr(
+def damped_or_not(
     structure: Structure,
     ties: Ties,
     x: np.ndarray,
@@ -203,14 +218,14 @@ def _damped_step(
     -------
     damping : float
     by_qr, factorised : bool
-        As in `_step_or_qr`.
+        As in `damped_or_not`.
     """
     high = _steepest(count, ws) / radius
     low, at_low = 0.0, longest
     damping = min(max(damping, 1e-3 * high), high)
     by_qr = False
     for _ in range(12):
-        _, by_qr, factorised = _step_or_qr(structure, ties, x, spectrum, count, damping, factorised, ws)
+        _, by_qr, factorised = damped_or_not(structure, ties, x, spectrum, count, damping, factorised, ws)
         length = length_of(count, ws.step, ws)
         if abs(length - radius) <= 0.1 * radius or length == at_low or length == 0.0:
             break
@@ -224,7 +239,7 @@ def _damped_step(
 
 
 @inlined
-def _relaxed(count: int, gram: np.ndarray, ws: Workspace) -> int:
+def _relaxed(count: int, gram: np.ndarray, project: bool, ws: Workspace) -> int:
     """Set the amplitudes of the trial point to their best values; see `xfit.kernels.relax`."""
     scale_of(gram, count, ws.norm_trial)
     for j in range(count):
@@ -242,6 +257,7 @@ def _relaxed(count: int, gram: np.ndarray, ws: Workspace) -> int:
         ws.chosen,
         ws.work,
         ws.bend,
+        project,
     )
     if outcome != UNCHANGED:
         for j in range(count):
@@ -256,6 +272,7 @@ def _evaluate_trial(
     x: np.ndarray,
     spectrum: Spectrum,
     count: int,
+    project: bool,
     ws: Workspace,
 ) -> tuple[float, int]:
     """Sum of squares and Gram matrix at the trial point, its amplitudes set to their best values.
@@ -270,7 +287,7 @@ def _evaluate_trial(
         chisq = _evaluate(structure, ties, x, spectrum, count, ws.trial, ws, ws.gram_trial)
         if evaluations == 2 or not math.isfinite(chisq):
             return chisq, evaluations
-        if _relaxed(count, ws.gram_trial, ws) != EVALUATE:
+        if _relaxed(count, ws.gram_trial, project, ws) != EVALUATE:
             break
     return ws.gram_trial[count, count], 1
 
@@ -308,6 +325,7 @@ def minimise_from(
     tolerance: float,
     max_nfev: int,
     reach: float,
+    project: bool,
     ws: Workspace,
 ) -> Outcome:
     """Minimise from ``ws.q``; the solution is left there, its Gram matrix and state beside it.
@@ -322,6 +340,8 @@ def minimise_from(
         Model evaluations at which to stop.
     reach : float
         First radius of the trust region, in units of the start's length.
+    project : bool
+        Whether amplitudes follow the shapes at every point (Golub and Pereyra's variable projection).
     """
     for j in range(count):
         ws.weight[j] = 0.0
@@ -329,10 +349,10 @@ def minimise_from(
     for k in range(ws.q.size):
         ws.trial[k] = ws.q[k]
     _take(count, ws.q, ws)
-    chisq, nfev = _evaluate_trial(structure, ties, x, spectrum, count, ws)
+    chisq, nfev = _evaluate_trial(structure, ties, x, spectrum, count, project, ws)
     if not math.isfinite(chisq):
         return Outcome(NONFINITE_MODEL, chisq, nfev, False)
-    _accept(count, ws)
+    _accept(count, project, ws)
     dof = max(spectrum.used - count, 1)
     floor = EPS * EPS * sum_of_squares(spectrum.y)
     radius = reach * length_of(count, ws.theta, ws)
@@ -345,7 +365,7 @@ def minimise_from(
     factorised = False
     first = True
     while True:
-        solved, by_qr, factorised = _step_or_qr(structure, ties, x, spectrum, count, 0.0, factorised, ws)
+        solved, by_qr, factorised = damped_or_not(structure, ties, x, spectrum, count, 0.0, factorised, ws)
         length = length_of(count, ws.step, ws) if solved else math.inf
         backwards = False
         enough = max(tolerance * (chisq + floor) / dof, 4 * EPS * chisq) + floor
@@ -382,13 +402,13 @@ def minimise_from(
         if first:
             radius = min(radius, length)
             first = False
-        if PATIENCE <= nfev < max_nfev - 2:
+        if PATIENCE <= nfev < max_nfev - 2 and spectrum.deviations.loss.kind == LEAST_SQUARES:
             bend_step(structure, ties, x, spectrum, count, damping, by_qr, ws)
             nfev += 2
         for k in range(ws.q.size):
             ws.trial[k] = ws.q[k]
         _move(count, ties, ws, ws.trial)
-        trial, evaluations = _evaluate_trial(structure, ties, x, spectrum, count, ws)
+        trial, evaluations = _evaluate_trial(structure, ties, x, spectrum, count, project, ws)
         nfev += evaluations
         actual = chisq - trial if math.isfinite(trial) else -math.inf
         gain = actual / decrease if decrease > 0.0 else -1.0
@@ -402,5 +422,5 @@ def minimise_from(
         if gain > 1e-4:
             full_steps = full_steps + 1 if damping == 0.0 else 0
             chisq = trial
-            _accept(count, ws)
+            _accept(count, project, ws)
             factorised = False

@@ -8,16 +8,35 @@ from typing import NamedTuple
 import numpy as np
 
 from xfit.compile.special import square
-from xfit.kernels.covariance import covariance_root
-from xfit.kernels.evaluate import Spectrum, Structure, weigh
+from xfit.kernels.covariance import covariance_root, fill_sandwich
+from xfit.kernels.evaluate import Spectrum, Structure, gram_at, weigh
 from xfit.kernels.jit import inlined, inner
-from xfit.kernels.status import BAD_DATA, BAD_START, BAD_VARIANCE, MASKED, NONFINITE_MODEL
-from xfit.kernels.steps import AT_LOWER, AT_UPPER, FREE
+from xfit.kernels.layout import PITCH
+from xfit.kernels.likelihood import constant_of_counts, log_of_product
+from xfit.kernels.losses import (
+    CUSTOM,
+    GRADIENTS,
+    LEAST_SQUARES,
+    POISSON,
+    SLOPES,
+    SLOPES_SQUARED,
+    SMALLEST_MEAN,
+    SQUARES,
+    SUMS,
+    Deviations,
+    Loss,
+)
+from xfit.kernels.status import BAD_COUNTS, BAD_DATA, BAD_START, BAD_VARIANCE, MASKED, NONFINITE_MODEL
+from xfit.kernels.steps import AT_LOWER, AT_UPPER, FREE, scale_of
 from xfit.kernels.ties import Ties, apply_ties, tie_derivatives
 from xfit.kernels.workspace import Outcome, Workspace, factorise
 
+LOG_2PI = 1.8378770664093453
+
 #: Numbers of a packed row that follow value, stderr and at_bound of every parameter.
-SCALARS = ("chisq", "red_chisq", "loss", "dof", "nfev", "status")
+SCALARS = ("chisq", "red_chisq", "loss", "dof", "nfev", "status", "aic", "aicc", "bic")
+
+CHISQ, RED_CHISQ, LOSS_VALUE, DOF, EVALUATIONS, STATUS, AIC, AICC, BIC = range(9)
 
 
 class Block(NamedTuple):
@@ -63,6 +82,12 @@ class Limits(NamedTuple):
         Largest number of model evaluations of a pixel's first attempt and of all its attempts.
     scale_covariance, with_covariance : bool
         Whether errors are scaled by the reduced chi-squared; whether the covariance matrix is written.
+    project : bool
+        Whether amplitudes are always at their best values (variable projection).
+    loss : Loss
+        What is minimised.
+    alpha : float
+        Penalty on the sum of the squares of the parameters, of linear fits; rows then end with what that adds to the parameters.
     """
 
     tolerance: float
@@ -70,14 +95,30 @@ class Limits(NamedTuple):
     max_nfev: int
     scale_covariance: bool
     with_covariance: bool
+    project: bool
+    loss: Loss
+    alpha: float
 
 
 class Buffer(NamedTuple):
-    """Scratch of one pixel besides the `Workspace`: its weighed data and factors, and rows of its covariance."""
+    """Scratch of one pixel besides the `Workspace`: its weighed data and factors, rows of its covariance, and what `Deviations` has."""
 
     weighted: np.ndarray
     factor: np.ndarray
     spread: np.ndarray
+    weight: np.ndarray
+    work: np.ndarray
+
+
+def buffer_of(channels: int, parameters: int, count: int) -> Buffer:
+    """Allocate the scratch for pixels of so many channels, with so many parameters of which ``count`` are free."""
+    return Buffer(
+        np.zeros(channels),
+        np.zeros(channels),
+        np.empty((parameters, max(count, 1))),
+        np.zeros(channels),
+        np.zeros((5, PITCH)),
+    )
 
 
 @inlined
@@ -94,6 +135,7 @@ def begin(start: np.ndarray, ties: Ties, count: int, ws: Workspace) -> bool:
     apply_ties(ties, ws.q, ws.stack)
     for j in range(count):
         value = start[ws.rows[j]]
+        ws.first[j] = value
         if not (math.isfinite(value) and ws.lower[j] <= value <= ws.upper[j]):
             return False
     return True
@@ -109,9 +151,49 @@ def _any(flags: np.ndarray) -> bool:
 
 
 @inner
+def _weigh_counts(y: np.ndarray, loss: Loss, buffer: Buffer) -> tuple[float, float, bool]:
+    """Bring counts to the units in which variance and mean are the same.
+
+    Returns
+    -------
+    smallest : float
+        The mean below which the variance is this.
+    constant : float
+        What the loss lacks of minus twice the logarithm of the likelihood.
+    valid : bool
+        False where counts in use are negative.
+    """
+    total = 0.0
+    used = negative = 0
+    inverse = 1.0 / loss.gain
+    for i in range(y.size):
+        keep = buffer.factor[i] != 0.0
+        value = buffer.weighted[i]
+        negative += 1 if value < 0.0 else 0
+        value = value * inverse + loss.shift if keep else 0.0
+        total += max(value, 0.0)
+        used += 1 if keep else 0
+        buffer.weighted[i] = value
+        buffer.factor[i] *= inverse
+    smallest = SMALLEST_MEAN * (total / used if total > 0.0 else 1.0)
+    constant = constant_of_counts(buffer.weighted, buffer.factor, y.size) if loss.counts and negative == 0 else math.nan
+    return smallest, constant, negative == 0 or not loss.counts
+
+
+@inner
+def _weigh_for_users(y: np.ndarray, width: np.ndarray, buffer: Buffer) -> None:
+    """Take the weights out of data and factors, for a loss that is given them as such."""
+    for i in range(y.size):
+        root = buffer.factor[i]
+        buffer.weight[i] = root * root
+        buffer.weighted[i] = y[i] if root > 0.0 else 0.0
+        buffer.factor[i] = (width[i] if width.size else 1.0) if root > 0.0 else 0.0
+
+
+@inner
 def prepare(
-    block: Block, i: int, ties: Ties, free: np.ndarray, buffer: Buffer, ws: Workspace
-) -> tuple[bool, bool, int]:
+    block: Block, i: int, ties: Ties, free: np.ndarray, loss: Loss, buffer: Buffer, ws: Workspace
+) -> tuple[bool, bool, int, float]:
     """Weigh a pixel's data and set ``ws`` to its start and bounds; write why it can't be fitted, if so.
 
     Returns
@@ -122,29 +204,81 @@ def prepare(
         See `xfit.kernels.evaluate.Spectrum`.
     used : int
         Number of channels that take part.
+    smallest : float
+        See `xfit.kernels.losses.Deviations`.
     """
     row = block.out[i]
     count = free.size
-    tail = 3 * ws.q.size + 3
+    scalars = row[3 * ws.q.size :]
     channels = block.where[row_of(block.where, i)]
     variance = block.variance[row_of(block.variance, i)]
-    plain, used, valid = weigh(block.y[i], variance, channels, block.width, buffer.weighted, buffer.factor)
-    row[tail] = used - count
-    row[tail + 1] = 0
+    width = block.width[: 0 if loss.kind == CUSTOM else block.width.size]
+    plain, used, valid = weigh(block.y[i], variance, channels, width, buffer.weighted, buffer.factor)
+    scalars[DOF] = used - count
+    scalars[EVALUATIONS] = 0
+    smallest = 0.0
+    constant = 0.0
+    fault = 0
     if not valid:
-        row[tail + 2] = BAD_VARIANCE
-        return False, plain, used
-    if used < max(count, 1):
-        row[tail + 2] = MASKED if channels.size and not _any(channels) else BAD_DATA
-        return False, plain, used
+        fault = BAD_VARIANCE
+    elif used < max(count, 1):
+        fault = MASKED if channels.size and not _any(channels) else BAD_DATA
+    elif loss.kind == POISSON:
+        smallest, constant, valid = _weigh_counts(block.y[i], loss, buffer)
+        fault = 0 if valid else BAD_COUNTS
+    elif loss.kind == CUSTOM:
+        _weigh_for_users(block.y[i], block.width, buffer)
+        constant = math.nan
+    elif loss.kind != LEAST_SQUARES:
+        constant = math.nan
+    elif variance.size:
+        constant = -2.0 * log_of_product(buffer.factor, block.width, block.y.shape[1])
     lower, upper = block.lower[row_of(block.lower, i)], block.upper[row_of(block.upper, i)]
     for j in range(count):
         ws.lower[j] = lower[free[j]]
         ws.upper[j] = upper[free[j]]
-    if not begin(block.start[row_of(block.start, i)], ties, count, ws):
-        row[tail + 2] = BAD_START
-        return False, plain, used
-    return True, plain, used
+    if fault == 0 and not begin(block.start[row_of(block.start, i)], ties, count, ws):
+        fault = BAD_START
+    if fault != 0:
+        scalars[STATUS] = fault
+        return False, plain, used, smallest
+    # Where the criteria will stand.
+    scalars[AIC] = constant
+    return True, plain, used, smallest
+
+
+@inlined
+def spectrum_of(block: Block, plain: bool, used: int, smallest: float, loss: Loss, buffer: Buffer) -> Spectrum:
+    """Put together a prepared pixel's data and loss."""
+    deviations = Deviations(loss, smallest, buffer.weight, buffer.work, False)
+    return Spectrum(buffer.weighted, buffer.factor, plain, used, block.y.shape[1], deviations)
+
+
+@inner
+def _add_penalty(alpha: float, count: int, ws: Workspace) -> None:
+    """Add a penalty to the Gram matrix, keeping what it was in ``ws.gram_trial``."""
+    for i in range(count):
+        for j in range(i + 1):
+            ws.gram_trial[i, j] = ws.gram[i, j]
+        ws.gram[i, i] += alpha
+    scale_of(ws.gram, count, ws.norm)
+
+
+@inner
+def _write_bias(alpha: float, count: int, used: int, ws: Workspace, spread: np.ndarray, out: np.ndarray) -> None:
+    """Write what a penalty adds to the parameters on average: minus ``alpha inv(J'J + alpha) p``, p being the solution."""
+    n = ws.q.size
+    at = out.size - n
+    for a in range(n):
+        out[at + a] = 0.0
+    for k in range(used):
+        total = 0.0
+        for j in range(count):
+            if ws.state[j] == FREE:
+                total += spread[ws.rows[j], k] * ws.q[ws.rows[j]]
+        for a in range(n):
+            if not math.isnan(spread[a, k]):
+                out[at + a] -= alpha * spread[a, k] * total
 
 
 @inner
@@ -157,13 +291,15 @@ def _write_errors(
     count: int,
     scale: float,
     pairs: np.ndarray,
-    with_covariance: bool,
+    limits: Limits,
     ws: Workspace,
     spread: np.ndarray,
     out: np.ndarray,
 ) -> None:
     """Write standard errors and covariances of a converged pixel."""
     n = ws.q.size
+    if limits.alpha > 0.0:
+        _add_penalty(limits.alpha, count, ws)
     tie_derivatives(ties, ws.q, ws.derivative, ws.stack)
     used = covariance_root(
         ties, ws.derivative, ws.gram, ws.jacobian, outcome.by_qr, count, ws.norm, ws.state, ws.rows, ws.work, spread
@@ -175,6 +311,13 @@ def _write_errors(
         )
     if used <= 0:
         return
+    if limits.loss.kind == CUSTOM:
+        middle = _with(spectrum, limits.loss, True)
+        gram_at(structure, ties, x, middle, ws.q, ws.rows, count, ws.derivative, ws.stack, ws.tile, ws.gram_trial)
+        fill_sandwich(ws.gram_trial, count, ws.rows, ws.state, used, ws.work, spread)
+    if limits.alpha > 0.0:
+        _write_bias(limits.alpha, count, used, ws, spread, out)
+        fill_sandwich(ws.gram_trial, count, ws.rows, ws.state, used, ws.work, spread)
     for a in range(n):
         total = 0.0
         for k in range(used):
@@ -187,7 +330,7 @@ def _write_errors(
             total += spread[pairs[pair, 0], k] * spread[pairs[pair, 1], k]
         out[at + pair] = total * scale
     at += pairs.shape[0]
-    if with_covariance:
+    if limits.with_covariance:
         for a in range(n):
             for b in range(n):
                 total = 0.0
@@ -196,13 +339,37 @@ def _write_errors(
                 out[at + a * n + b] = total * scale
 
 
-@inlined
-def write(outcome: Outcome, structure: Structure, count: int, ws: Workspace, out: np.ndarray) -> None:
+@inner
+def write_criteria(loss: float, used: int, count: int, limits: Limits, scalars: np.ndarray) -> None:
+    """Akaike's and Bayes' criteria, from the constant of the likelihood that stands in their place.
+
+    Where the scale of the errors is not trusted, it is one more parameter, at its most likely value.
+    """
+    constant = scalars[AIC]
+    k = float(count)
+    if limits.loss.kind == LEAST_SQUARES:
+        constant += used * LOG_2PI
+        if limits.scale_covariance:
+            loss = used * (1.0 + math.log(loss / used) if loss > 0.0 else -math.inf)
+            k += 1.0
+    deviance = loss + constant
+    scalars[AIC] = deviance + 2.0 * k
+    rest = used - k - 1.0
+    scalars[AICC] = deviance + 2.0 * k + 2.0 * k * (k + 1.0) / rest if rest > 0.0 else math.nan
+    scalars[BIC] = deviance + k * math.log(float(used))
+
+
+@inner
+def write(
+    outcome: Outcome, chisq: float, structure: Structure, count: int, limits: Limits, ws: Workspace, out: np.ndarray
+) -> None:
     """Write values, flags and scalars of a pixel; its degrees of freedom stand in its row."""
     n = ws.q.size
-    out[3 * n + 4] = outcome.nfev
-    out[3 * n + 5] = outcome.status
+    scalars = out[3 * n :]
+    scalars[EVALUATIONS] = outcome.nfev
+    scalars[STATUS] = outcome.status
     if outcome.status == NONFINITE_MODEL:
+        scalars[AIC] = math.nan
         return
     for k in range(n):
         out[k] = ws.q[k]
@@ -214,10 +381,11 @@ def write(outcome: Outcome, structure: Structure, count: int, ws: Workspace, out
             out[2 * n + ws.rows[j]] = -1.0
         elif ws.q[ws.rows[j]] >= ws.upper[j]:
             out[2 * n + ws.rows[j]] = 1.0
-    dof = out[3 * n + 3]
-    out[3 * n] = outcome.chisq
-    out[3 * n + 1] = outcome.chisq / dof if dof > 0 else math.nan
-    out[3 * n + 2] = outcome.chisq
+    dof = scalars[DOF]
+    scalars[CHISQ] = chisq
+    scalars[RED_CHISQ] = chisq / dof if dof > 0 else math.nan
+    scalars[LOSS_VALUE] = outcome.loss
+    write_criteria(outcome.loss, int(dof) + count, count, limits, scalars)
 
 
 @inner
@@ -247,7 +415,58 @@ def finish(
     spread: np.ndarray,
     out: np.ndarray,
 ) -> None:
-    """Write the errors of a pixel that converged, whose row is written otherwise."""
+    """Write the errors of a pixel that converged, whose row is written otherwise.
+
+    For likelihoods and least squares they are from the inverse of Fisher's information. Those of robust losses are Huber's
+    (Robust Statistics, Wiley 1981, section 7.6, doi:10.1002/0471725250): the sandwich of an estimate whose deviations have one
+    distribution in all channels, so that few channels far out decide as little on the errors as on the values. Those of a
+    custom loss are the sandwich as it stands, with a factor for the parameters that were fitted.
+    """
     _hold_for_errors(count, ws)
-    scale = out[3 * ws.q.size + 1] if limits.scale_covariance else 1.0
-    _write_errors(structure, ties, x, spectrum, outcome, count, scale, pairs, limits.with_covariance, ws, spread, out)
+    scalars = out[3 * ws.q.size :]
+    kind = limits.loss.kind
+    scale = scalars[RED_CHISQ] if limits.scale_covariance else 1.0
+    dof = scalars[DOF]
+    if kind == CUSTOM:
+        scale = spectrum.used / dof if dof > 0 else math.nan
+    elif kind != LEAST_SQUARES and kind != POISSON:
+        scale = _huber_scale(spectrum.deviations.work[SUMS], spectrum.used, count)
+        spectrum = _with(spectrum, Loss(LEAST_SQUARES, 1.0, 1.0, 0.0, 1.0, False, 0), False)
+        gram_at(structure, ties, x, spectrum, ws.q, ws.rows, count, ws.derivative, ws.stack, ws.tile, ws.gram)
+        scale_of(ws.gram, count, ws.norm)
+        outcome = Outcome(outcome.status, outcome.loss, outcome.nfev, False)
+    _write_errors(structure, ties, x, spectrum, outcome, count, scale, pairs, limits, ws, spread, out)
+
+
+@inlined
+def _with(spectrum: Spectrum, loss: Loss, squares: bool) -> Spectrum:
+    """Make the same data with another loss."""
+    d = spectrum.deviations
+    deviations = Deviations(loss, d.smallest, d.weight, d.work, squares)
+    return Spectrum(spectrum.y, spectrum.m, spectrum.plain, spectrum.used, spectrum.channels, deviations)
+
+
+@inner
+def _huber_scale(sums: np.ndarray, used: int, count: int) -> float:
+    """Variance of the deviations as a robust loss sees it, with Huber's correction for the parameters that were fitted."""
+    mean = sums[SLOPES] / used
+    if used <= count or not mean > 0.0:
+        return math.nan
+    spread = max(sums[SLOPES_SQUARED] / used - mean * mean, 0.0)
+    factor = 1.0 + count / used * spread / (mean * mean)
+    return factor * factor * sums[GRADIENTS] / (used - count) / (mean * mean)
+
+
+@inlined
+def evaluate_solution(
+    structure: Structure, ties: Ties, x: np.ndarray, spectrum: Spectrum, outcome: Outcome, count: int, ws: Workspace
+) -> tuple[Outcome, float]:
+    """Evaluate losses other than least squares where the fit ended: outcome with the loss there, and chi-squared.
+
+    What follows needs the sums over the channels that this leaves behind, and the Gram matrix.
+    """
+    if spectrum.deviations.loss.kind == LEAST_SQUARES or outcome.status == NONFINITE_MODEL:
+        return outcome, outcome.loss
+    loss = gram_at(structure, ties, x, spectrum, ws.q, ws.rows, count, ws.derivative, ws.stack, ws.tile, ws.gram)
+    scale_of(ws.gram, count, ws.norm)
+    return Outcome(outcome.status, loss, outcome.nfev, outcome.by_qr), spectrum.deviations.work[SUMS, SQUARES]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from xfit.kernels.jit import inner
-from xfit.kernels.layout import LINEAR
+from xfit.kernels.layout import LINEAR, OTHER
 from xfit.kernels.steps import FREE, SMALLEST_PIVOT, solve_cholesky
 
 #: An amplitude that would change by more than this factor is a sign that the shape is elsewhere: it is left to the steps.
@@ -39,11 +39,12 @@ def relax(
     chosen: np.ndarray,
     work: np.ndarray,
     change: np.ndarray,
+    project: bool,
 ) -> int:
     """Move the amplitudes among ``values`` to their best values and take the Gram matrix there.
 
-    Nothing is changed where the amplitudes can't be told apart, would leave their bounds, change sign or change by more than a
-    large factor.
+    Nothing is changed where the amplitudes can't be told apart or, unless ``project`` says that they always follow the shapes,
+    where they would leave their bounds, change sign or change by more than a large factor.
 
     Parameters
     ----------
@@ -74,6 +75,8 @@ def relax(
         return UNCHANGED
     if solve_cholesky(gram, count, norm, 0.0, norm, state, chosen, work, change) < SMALLEST_PIVOT:
         return UNCHANGED
+    if project:
+        return _follow(gram, count, code, values, lower, upper, norm, state, chosen, work, change)
     decrease = 0.0
     outcome = MOVED
     for j in range(count):
@@ -98,6 +101,54 @@ def relax(
         gram[count, count] -= decrease
     for j in range(count):
         values[j] += change[j]
+    return outcome
+
+
+@inner
+def _follow(
+    gram: np.ndarray,
+    count: int,
+    code: np.ndarray,
+    values: np.ndarray,
+    lower: np.ndarray,
+    upper: np.ndarray,
+    norm: np.ndarray,
+    state: np.ndarray,
+    chosen: np.ndarray,
+    work: np.ndarray,
+    change: np.ndarray,
+) -> int:
+    """Move amplitudes to their best values within the bounds however far that is; see `relax`."""
+    outcome = MOVED
+    for _ in range(count):
+        clipped = False
+        for j in range(count):
+            moved = values[j] + change[j]
+            if state[j] == FREE and not lower[j] <= moved <= upper[j]:
+                change[j] = (lower[j] if moved < lower[j] else upper[j]) - values[j]
+                state[j] = 1
+                clipped = True
+        if not clipped:
+            break
+        outcome = EVALUATE
+        if solve_cholesky(gram, count, norm, 0.0, norm, state, chosen, work, change) < SMALLEST_PIVOT:
+            return UNCHANGED
+    decrease = 0.0
+    for j in range(count):
+        decrease += change[j] * gram[count, j]
+        if code[j] == OTHER:
+            outcome = EVALUATE
+        elif code[j] >= 0:
+            before = values[code[j]]
+            if not abs(before) * LARGEST_SCALE > abs(before + change[code[j]]):
+                outcome = EVALUATE
+    if not gram[count, count] - decrease > SMALLEST_FRACTION * gram[count, count]:
+        outcome = EVALUATE
+    if outcome == MOVED:
+        _transform(gram, count, code, values, change)
+        gram[count, count] -= decrease
+    for j in range(count):
+        values[j] = min(max(values[j] + change[j], lower[j]), upper[j])
     return outcome
 
 

@@ -12,6 +12,8 @@ BAD_VARIANCE = 6
 BAD_START = 7
 MASKED = 8
 BAD_RESPONSE = 9
+BAD_COUNTS = 10
+STALLED = 11
 
 #: Words of the codes, in order: CF ``flag_meanings`` of the result.
 MEANINGS = (
@@ -25,6 +27,8 @@ MEANINGS = (
     "bad_start",
     "masked",
     "bad_response",
+    "bad_counts",
+    "stalled",
 )
 
 #: What a person reads in reports.
@@ -39,4 +43,6 @@ DESCRIPTIONS = (
     "start values are not finite or lie outside of the bounds",
     "left out by `where`",
     "a response that is not finite",
+    "negative data, which no counts are",
+    "the optimizer stopped before the minimum; the values are the best found",
 )

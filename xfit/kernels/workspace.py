@@ -42,13 +42,15 @@ class Workspace(NamedTuple):
     derivative: np.ndarray
     stack: np.ndarray
     best: np.ndarray
+    first: np.ndarray
+    kept: np.ndarray
 
 
 class Outcome(NamedTuple):
     """How the fit of one pixel ended."""
 
     status: int
-    chisq: float
+    loss: float
     nfev: int
     by_qr: bool
 
@@ -74,12 +76,14 @@ def workspace(n_parameters: int, count: int, n_channels: int, n_derivatives: int
         np.empty(count, np.int64),
         np.empty(count),
         np.empty((count + 1, max(2 * count, count + 1))),
-        aligned_rows(n_parameters + 1),
+        aligned_rows(n_parameters + 2),
         np.empty((count + 1, n_channels)),
         np.empty((count + 1, n_channels)),
         np.empty(count),
         np.empty(max(n_derivatives, 1)),
         np.empty(STACK),
+        np.empty(count),
+        np.empty(count),
         np.empty(count),
     )
 

@@ -1,0 +1,132 @@
+"""One pixel's loss, derivatives and errors for optimizers that are written in Python."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from xfit.kernels.evaluate import Spectrum, Structure, gram_at, jacobian_at, sum_of_squares
+from xfit.kernels.jit import entry
+from xfit.kernels.lm import damped_or_not, move_to
+from xfit.kernels.losses import Deviations
+from xfit.kernels.pixel import (
+    STATUS,
+    Block,
+    Buffer,
+    Limits,
+    evaluate_solution,
+    finish,
+    prepare,
+    row_of,
+    write,
+)
+from xfit.kernels.status import BAD_RESPONSE, CONVERGED, NONFINITE_MODEL, SINGULAR
+from xfit.kernels.steps import FREE, predicted_decrease, scale_of
+from xfit.kernels.ties import Ties
+from xfit.kernels.whole import set_response
+from xfit.kernels.workspace import Outcome, Workspace
+
+#: Largest decrease of the loss that a full step may still promise where a fit has converged, in units of the loss over the
+#: degrees of freedom: a hundredth of a standard error.
+CLOSE = 1e-4
+
+#: And the part of the data's sum of squares below which nothing is left to be fitted.
+NOTHING_LEFT = 1e-12
+
+
+def spectrum_for(buffer: Buffer, limits: Limits, plain: bool, used: int, smallest: float, channels: int) -> Spectrum:
+    """Put together a prepared pixel's data and loss, for the functions below."""
+    deviations = Deviations(limits.loss, smallest, buffer.weight, buffer.work, False)
+    return Spectrum(buffer.weighted, buffer.factor, plain, used, channels, deviations)
+
+
+@entry
+def begin_pixel(
+    structure: Structure,
+    ties: Ties,
+    block: Block,
+    response: np.ndarray,
+    i: int,
+    free: np.ndarray,
+    limits: Limits,
+    buffer: Buffer,
+    ws: Workspace,
+) -> tuple[bool, bool, int, float]:
+    """Prepare a pixel; see `xfit.kernels.pixel.prepare`. Its start is in ``ws.first``, its bounds are in ``ws``."""
+    ready, plain, used, smallest = prepare(block, i, ties, free, limits.loss, buffer, ws)
+    row = row_of(response, i)
+    if ready and structure.plan.size > 0 and not set_response(structure.plan, structure.numbers, response[row], row):
+        block.out[i, 3 * ws.q.size + STATUS] = BAD_RESPONSE
+        ready = False
+    return ready, plain, used, smallest
+
+
+@entry
+def loss_at(
+    structure: Structure, ties: Ties, x: np.ndarray, spectrum: Spectrum, theta: np.ndarray, ws: Workspace
+) -> float:
+    """Loss at free parameters ``theta``; the Gram matrix and minus half the gradient are left in ``ws.gram``."""
+    move_to(theta, ties, ws)
+    return gram_at(
+        structure, ties, x, spectrum, ws.q, ws.rows, theta.size, ws.derivative, ws.stack, ws.tile, ws.gram
+    )  # fmt: skip
+
+
+@entry
+def deviations_at(
+    structure: Structure, ties: Ties, x: np.ndarray, spectrum: Spectrum, theta: np.ndarray, ws: Workspace
+) -> None:
+    """Leave the weighted Jacobian and, in the row after it, minus the deviations in ``ws.jacobian``."""
+    move_to(theta, ties, ws)
+    jacobian_at(
+        structure, ties, x, spectrum, ws.q, ws.rows, theta.size, ws.derivative, ws.stack, ws.tile, ws.jacobian
+    )  # fmt: skip
+
+
+@entry
+def end_pixel(
+    structure: Structure,
+    ties: Ties,
+    x: np.ndarray,
+    block: Block,
+    i: int,
+    spectrum: Spectrum,
+    theta: np.ndarray,
+    otherwise: int,
+    nfev: int,
+    limits: Limits,
+    buffer: Buffer,
+    ws: Workspace,
+) -> None:
+    """Write a pixel whose fit ended at ``theta``, with errors.
+
+    It has converged where a full step from there promises next to nothing, whatever the optimizer says of itself.
+
+    Parameters
+    ----------
+    otherwise : int
+        The status if it has not.
+    """
+    count = theta.size
+    move_to(theta, ties, ws)
+    for j in range(count):
+        ws.theta[j] = theta[j]
+        ws.state[j] = FREE
+    loss = gram_at(structure, ties, x, spectrum, ws.q, ws.rows, count, ws.derivative, ws.stack, ws.tile, ws.gram)
+    status = NONFINITE_MODEL
+    by_qr = False
+    if math.isfinite(loss):
+        scale_of(ws.gram, count, ws.norm)
+        for j in range(count):
+            ws.weight[j] = ws.norm[j]
+        solved, by_qr, _ = damped_or_not(structure, ties, x, spectrum, count, 0.0, False, ws)
+        status = SINGULAR
+        if solved:
+            _, decrease = predicted_decrease(ws.gram, ws.jacobian, by_qr, count, ws.step)
+            close = CLOSE * loss / max(spectrum.used - count, 1) + NOTHING_LEFT * sum_of_squares(spectrum.y)
+            status = CONVERGED if decrease <= close else otherwise
+    outcome, chisq = evaluate_solution(structure, ties, x, spectrum, Outcome(status, loss, nfev, by_qr), count, ws)
+    write(outcome, chisq, structure, count, limits, ws, block.out[i])
+    if status == CONVERGED:
+        finish(structure, ties, x, spectrum, outcome, count, block.pairs, limits, ws, buffer.spread, block.out[i])

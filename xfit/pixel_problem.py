@@ -1,0 +1,198 @@
+"""PixelProblem: the fit of one pixel as functions of its free parameters, for optimizers that are written in Python."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from xfit.kernels.evaluate import Structure
+from xfit.kernels.layout import OTHER
+from xfit.kernels.losses import LEAST_SQUARES
+from xfit.kernels.objective import begin_pixel, deviations_at, end_pixel, loss_at, spectrum_for
+from xfit.kernels.pixel import AIC, BIC, LOSS_VALUE, RED_CHISQ, SCALARS, STATUS, Block, Limits, buffer_of
+from xfit.kernels.status import CONVERGED
+from xfit.kernels.ties import Ties, tie_derivatives
+from xfit.kernels.workspace import workspace
+from xfit.losses import Loss
+
+#: What a loss that is not finite counts as: larger than any, but finite, for line searches do not know infinities.
+_ENORMOUS = 1e100
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Pixels of a block that are fitted by the same model with the same free parameters.
+
+    Attributes
+    ----------
+    structure, ties, x, block, response, free, limits
+        See `xfit.kernels.fit.fit_pixels`.
+    loss : Loss
+        What is minimised; it may be a Python function of arrays, of which ``limits`` knows nothing.
+    """
+
+    structure: Structure
+    ties: Ties
+    x: np.ndarray
+    block: Block
+    response: np.ndarray
+    free: np.ndarray
+    limits: Limits
+    loss: Loss
+
+
+class PixelProblem:
+    """Loss, deviations and derivatives of one pixel after another.
+
+    Parameters
+    ----------
+    pixels : Pixels
+        Which they are.
+    """
+
+    def __init__(self, pixels: Pixels) -> None:
+        self.pixels = pixels
+        count = pixels.free.size
+        n = pixels.block.start.shape[1]
+        self._ws = workspace(n, count, pixels.x.shape[1], pixels.ties.row.size)
+        self._ws.rows[:count] = pixels.free
+        self._ws.rows[count:] = n
+        self._ws.code[:] = OTHER
+        self._buffer = buffer_of(pixels.x.shape[1], n, count)
+        self._channels = pixels.block.y.shape[1]
+        self.nfev = 0
+
+    def begin(self, i: int) -> bool:
+        """Turn to a pixel; False where it can't be fitted, which is written already."""
+        p = self.pixels
+        ready, plain, used, smallest = begin_pixel(
+            p.structure, p.ties, p.block, p.response, i, p.free, p.limits, self._buffer, self._ws
+        )
+        self._i, self.nfev, self.used = i, 0, used
+        self._spectrum = spectrum_for(self._buffer, p.limits, plain, used, smallest, self._channels)
+        squared = p.limits._replace(loss=p.limits.loss._replace(kind=LEAST_SQUARES))
+        self._squares = spectrum_for(self._buffer, squared, plain, used, smallest, self._channels)
+        self._kept: tuple[bytes, float] = (b"", 0.0)
+        return bool(ready)
+
+    @property
+    def start(self) -> np.ndarray:
+        """Start values of the free parameters."""
+        return self._ws.first.copy()
+
+    @property
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper bounds of the free parameters."""
+        return self._ws.lower.copy(), self._ws.upper.copy()
+
+    def inside(self, theta: np.ndarray) -> np.ndarray:
+        """Parameters moved to the nearer bound where rounding has taken them beyond."""
+        return np.minimum(np.maximum(np.asarray(theta, np.float64), self._ws.lower), self._ws.upper)
+
+    def loss(self, theta: np.ndarray) -> float:
+        """Loss at the free parameters ``theta`` (n_free,)."""
+        theta = self.inside(theta)
+        key = theta.tobytes()
+        if self._kept[0] != key:
+            self.nfev += 1
+            value = self._of_arrays(theta) if self.pixels.loss.function is not None else self._of_engine(theta)
+            self._kept = (key, value if np.isfinite(value) else _ENORMOUS)
+        return self._kept[1]
+
+    def _of_engine(self, theta: np.ndarray) -> float:
+        p = self.pixels
+        return float(loss_at(p.structure, p.ties, p.x, self._spectrum, theta, self._ws))
+
+    def _of_arrays(self, theta: np.ndarray) -> float:
+        """Loss by a user's function, of the channels in use."""
+        model, y, weight = self.curve(theta)
+        function: Any = self.pixels.loss.function
+        value = np.asarray(function(y, model, weight))
+        if value.shape != ():
+            raise TypeError(
+                f"the loss {self.pixels.loss.name!r} returned an array of shape {value.shape}; it must return one number"
+            )
+        return float(value)
+
+    def curve(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Model, data and weights (inverse variances) of the channels in use."""
+        deviations, _ = self.deviations(theta)
+        factor, weighted = self._buffer.factor[: self._channels], self._buffer.weighted[: self._channels]
+        used = factor != 0.0
+        # For binned data the factor has the channel's width in it, which cancels out of what is compared.
+        width = self.pixels.block.width if self.pixels.block.width.size else np.ones(self._channels)
+        root = factor[used] / width[used]
+        return (deviations[used] + weighted[used]) / root, weighted[used] / root, root**2
+
+    def gradient(self, theta: np.ndarray) -> np.ndarray:
+        """Gradient of the loss (n_free,)."""
+        self.loss(theta)
+        count = self.pixels.free.size
+        return -2.0 * self._ws.gram[count, :count]
+
+    def hessian(self, theta: np.ndarray) -> np.ndarray:
+        """Matrix of second derivatives by Gauss and Newton (n_free, n_free)."""
+        self.loss(theta)
+        count = self.pixels.free.size
+        lower = np.tril(self._ws.gram[:count, :count])
+        return 2.0 * (lower + np.tril(lower, -1).T)
+
+    def deviations(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Deviations of the model from the data in standard deviations (n_channels,) and their Jacobian (n_channels, n_free)."""
+        p = self.pixels
+        deviations_at(p.structure, p.ties, p.x, self._squares, self.inside(theta), self._ws)
+        self._kept = (b"", 0.0)
+        rows = self._ws.jacobian[:, : self._channels]
+        return -rows[-1], rows[:-1].T
+
+    def linear_map(self) -> tuple[np.ndarray, np.ndarray]:
+        """All parameters as linear functions of the free ones near the start, where their ties are: (n,) and (n, n_free).
+
+        What belongs to components that are switched off is NaN.
+        """
+        p, ws = self.pixels, self._ws
+        start = self.start
+        slopes = np.zeros((ws.q.size, start.size))
+        slopes[p.free, np.arange(start.size)] = 1.0
+        derivative = np.empty(max(p.ties.row.size, 1))
+        tie_derivatives(p.ties, ws.q, derivative, ws.stack)
+        for row, column, slope in zip(p.ties.row, p.ties.column, derivative, strict=False):
+            slopes[p.ties.tied[row]] += slope * slopes[column]
+        offset = ws.q - slopes @ start
+        offset[p.structure.idle] = np.nan
+        return offset, slopes
+
+    def end(self, theta: np.ndarray, otherwise: int) -> None:
+        """Write the pixel as one whose fit ended at ``theta``, with the status ``otherwise`` if that is no minimum."""
+        p = self.pixels
+        theta = self.inside(theta)
+        mine = self.loss(theta) if p.loss.function is not None else 0.0
+        end_pixel(
+            p.structure, p.ties, p.x, p.block, self._i, self._spectrum, theta, otherwise, self.nfev, p.limits,
+            self._buffer, self._ws,
+        )  # fmt: skip
+        if p.loss.function is not None:
+            self._overwrite(mine, otherwise)
+
+    def _overwrite(self, loss: float, status: int) -> None:
+        """Take out of a pixel's row what is of least squares: a Python function has no errors and no likelihood."""
+        n = self.pixels.block.start.shape[1]
+        row = self.pixels.block.out[self._i]
+        row[n : 2 * n] = np.nan
+        row[3 * n + len(SCALARS) :] = np.nan
+        row[3 * n + LOSS_VALUE] = loss
+        row[3 * n + AIC : 3 * n + BIC + 1] = np.nan
+        row[3 * n + STATUS] = status
+
+    @property
+    def converged(self) -> bool:
+        """Whether the pixel that was written last has converged."""
+        row = self.pixels.block.out[self._i]
+        return bool(row[3 * self.pixels.block.start.shape[1] + STATUS] == CONVERGED)
+
+    @property
+    def red_chisq(self) -> float:
+        """Reduced chi-squared of the pixel that was written last."""
+        return float(self.pixels.block.out[self._i, 3 * self.pixels.block.start.shape[1] + RED_CHISQ])
