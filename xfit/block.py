@@ -16,7 +16,7 @@ from xfit.kernels.evaluate import aligned_rows, evaluate_pixels
 from xfit.kernels.fit import Search, fit_pixels
 from xfit.kernels.layout import LINEAR, VECTOR
 from xfit.kernels.pixel import SCALARS, Block, Limits
-from xfit.linear_fits import fit_linear
+from xfit.linear_fits import Known, fit_linear
 from xfit.losses import LEAST_SQUARES, Loss
 from xfit.pixel_problem import Pixels
 from xfit.registry import optimizer_of
@@ -220,6 +220,7 @@ def fit_block(
     width = _NONE[0] if width is None else _plain(width)
     memory = np.empty((_pixels_at_a_time(y), y.shape[1]))
     last = np.full(len(settings.start), np.nan)
+    designs: Known = {}
     for batch in _batches(y, order):
         results = out[batch]
         lower, upper = _bounds(program, settings, bounds or {}, batch)
@@ -246,7 +247,7 @@ def fit_block(
             limits = _limits(options, codes)
             group = Pixels(structure, loaded.ties, x, block, _rows_of(response, batch), free, limits, options.loss)
             if optimizer.engine == "linear":
-                fit_linear(group, pixels)
+                fit_linear(group, pixels, designs)
                 continue
             if optimizer.engine != "kernel":
                 fit_by_scipy(optimizer, group, pixels, dict(options.further), options.grad, last, options.chained)

@@ -19,7 +19,7 @@ from xfit.compile.ties import compile_ties
 from xfit.kernels.evaluate import Structure, aligned_rows, evaluate_pixels
 from xfit.kernels.fit import Search, fit_singly
 from xfit.kernels.lane_fit import fit_side_by_side, lanes_of
-from xfit.kernels.linear import fit_linear_singly, solve_rows, weigh_rows, write_rows
+from xfit.kernels.linear import Affine, fit_alike, fit_linear_singly, fit_weighted, small_of
 from xfit.kernels.objective import begin_pixel, deviations_at, end_pixel, loss_at, spectrum_for
 from xfit.kernels.pixel import SCALARS, Block, Limits, buffer_of
 from xfit.kernels.workspace import workspace
@@ -127,14 +127,32 @@ def _prepare_linear() -> None:
     """Likewise for linear fits, whose design an objective tells."""
     _prepare_objectives()
     structure, ties, x, block, limits, buffer, ws = nothing_to_fit()
-    none, flags = np.empty(0, np.int64), np.empty(0, bool)
-    line, table, cube = np.empty(0), np.empty((0, 0)), np.empty((0, 0, 0))
-    weigh_rows(table, table, block.where, line, line, table, table, line, none, line, none)
-    solve_rows(table, table, table, table, 0.0, none, none, table, cube, table, np.empty((1, 1)), flags)
-    write_rows(
-        none, none, line, line, table, cube, table, table, line, table, none, block.pairs, table, limits, table, table
+    none, line, table = np.empty(0, np.int64), np.empty(0), np.empty((0, 0))
+    affine = Affine(line, np.zeros(1, np.int64), none, line)
+    small = small_of(none)
+    fit_alike(
+        table,
+        none,
+        line,
+        table,
+        line,
+        table,
+        line,
+        table,
+        0,
+        0.0,
+        affine,
+        block.pairs,
+        limits,
+        small,
+        line,
+        none,
+        table,
     )
-    fit_linear_singly(structure, ties, x, block, x, none, none, limits, flags, buffer, ws)
+    fit_weighted(
+        table, x, block.where, x, x, none, line, line, table, line, line, affine, block.pairs, limits, small, none, table
+    )  # fmt: skip
+    fit_linear_singly(structure, ties, x, block, x, none, none, limits, small.held, buffer, ws)
 
 
 _PARTS: dict[str, Callable[[], None]] = {

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
 from xfit.kernels.evaluate import Spectrum, Structure, gram_at
-from xfit.kernels.jit import entry, inner
+from xfit.kernels.jit import entry, inner, sums
 from xfit.kernels.likelihood import log_of_product
 from xfit.kernels.lm import damped_or_not, move_to
 from xfit.kernels.pixel import (
@@ -17,6 +18,7 @@ from xfit.kernels.pixel import (
     EVALUATIONS,
     LOSS_VALUE,
     RED_CHISQ,
+    SCALARS,
     STATUS,
     Block,
     Buffer,
@@ -33,6 +35,14 @@ from xfit.kernels.steps import FREE, SMALLEST_PIVOT, scale_of
 from xfit.kernels.ties import Ties
 from xfit.kernels.whole import set_response
 from xfit.kernels.workspace import Outcome, Workspace
+
+#: Channels whose products are summed at a time: what they are made of stays in the first level of the cache.
+PIECE = 512
+
+#: Where chi-squared is less than this part of the sum of squares, it is not taken from a difference of sums.
+CANCELLED = 1e-5
+
+SCALAR_COUNT = len(SCALARS)
 
 #: A gradient this much smaller than what it is the difference of says that a bound is where it should be.
 _SETTLED = 1e-12
@@ -182,310 +192,507 @@ def solve_bounded(
     return True
 
 
+class Affine(NamedTuple):
+    """All parameters as linear functions of the free ones, row by row.
+
+    Attributes
+    ----------
+    offset : float64 (n_parameters,)
+        Their values where all free ones are zero; NaN for those of components that are switched off.
+    first : int64 (n_parameters + 1,)
+        Where the entries of each parameter begin and end.
+    column, slope : int64 (any,), float64 (any,)
+        Which free parameter (counted among these) enters, and its factor.
+    """
+
+    offset: np.ndarray
+    first: np.ndarray
+    column: np.ndarray
+    slope: np.ndarray
+
+
+class Small(NamedTuple):
+    """Scratch for small matrices of k rows; ``free`` is the positions of the free parameters among all."""
+
+    gram: np.ndarray
+    matrix: np.ndarray
+    work: np.ndarray
+    root: np.ndarray
+    half: np.ndarray
+    right: np.ndarray
+    now: np.ndarray
+    solution: np.ndarray
+    bias: np.ndarray
+    held: np.ndarray
+    one: np.ndarray
+    other: np.ndarray
+    free: np.ndarray
+
+
+def small_of(free: np.ndarray) -> Small:
+    """Allocate scratch for so many free parameters."""
+    k = free.size
+    gram, matrix, work, root, half = (np.zeros((k + 3, k + 3)) for _ in range(5))
+    lines = np.zeros(k), np.zeros(k), np.zeros(k), np.zeros(k, bool), np.zeros(k), np.zeros(k), free
+    return Small(gram, matrix, work, root, half, np.zeros(k + 3), *lines)
+
+
 @inner
-def _invert_free(matrix: np.ndarray, count: int, held: np.ndarray, work: np.ndarray, inverse: np.ndarray) -> None:
-    """Fill ``inverse`` with that of the free part of ``matrix``, zero for what is held, from the factor in ``work``."""
+def _root_of_inverse(count: int, s: Small) -> None:
+    """Fill ``s.root`` with S such that ``S S'`` is the inverse of the free part of ``s.matrix``, whose factor is in ``s.work``."""
     for column in range(count):
-        for i in range(count):
-            inverse[i, column] = 0.0
-        if held[column]:
-            continue
+        norm = math.sqrt(s.matrix[column, column]) if not s.held[column] else math.inf
+        for i in range(column):
+            s.root[column, i] = 0.0
         for i in range(column, count):
-            if held[i]:
+            if s.held[column] or s.held[i]:
+                s.root[column, i] = 0.0
                 continue
             total = 1.0 if i == column else 0.0
             for k in range(column, i):
-                if not held[k]:
-                    total -= work[i, k] * inverse[k, column]
-            inverse[i, column] = total / work[i, i]
-        for i in range(count - 1, -1, -1):
-            if held[i]:
-                continue
-            total = inverse[i, column]
-            for k in range(i + 1, count):
-                if not held[k]:
-                    total -= work[k, i] * inverse[k, column]
-            inverse[i, column] = total / work[i, i]
-    for i in range(count):
-        for j in range(count):
-            if not (held[i] or held[j]):
-                inverse[i, j] /= math.sqrt(matrix[i, i]) * math.sqrt(matrix[j, j])
+                total -= s.work[i, k] * s.root[column, k] * norm if not s.held[k] else 0.0
+            # Row ``column`` of the transposed inverse of the factor.
+            s.root[column, i] = total / s.work[i, i] / norm
 
 
 @inner
-def _around(inverse: np.ndarray, gram: np.ndarray, count: int, half: np.ndarray, result: np.ndarray) -> None:
-    """Replace ``inverse`` by ``inverse @ gram @ inverse``: the covariance of what a penalty has drawn in."""
-    for i in range(count):
+def _penalise_root(alpha: float, count: int, s: Small) -> None:
+    """Turn the root of ``inv(A)``, with the penalty in A, into that of ``inv(A) G inv(A)``; fill ``s.bias``."""
+    for k in range(count):
+        total = 0.0
         for j in range(count):
+            total += s.root[j, k] * s.solution[j]
+        s.now[k] = total
+    for j in range(count):
+        total = 0.0
+        for k in range(count):
+            total += s.root[j, k] * s.now[k]
+        s.bias[j] = -alpha * total
+    # M = S' G S and its Cholesky factor, as for a sandwich.
+    for k in range(count):
+        for m in range(k + 1):
             total = 0.0
-            for k in range(count):
-                total += inverse[i, k] * gram[max(k, j), min(k, j)]
-            half[i, j] = total
-    for i in range(count):
-        for j in range(count):
-            total = 0.0
-            for k in range(count):
-                total += half[i, k] * inverse[k, j]
-            result[i, j] = total
-    for i in range(count):
-        for j in range(count):
-            inverse[i, j] = result[i, j]
-
-
-@entry
-def weigh_rows(
-    y: np.ndarray,
-    variance: np.ndarray,
-    where: np.ndarray,
-    base: np.ndarray,
-    width: np.ndarray,
-    weight: np.ndarray,
-    weighted: np.ndarray,
-    factor: np.ndarray,
-    used: np.ndarray,
-    logs: np.ndarray,
-    fault: np.ndarray,
-) -> None:
-    """Weights of a batch of pixels, and their data without the fixed part of the model, times the weights.
-
-    Parameters
-    ----------
-    y : float64 (n, m)
-        Data; in place, what the fixed part of the model leaves of them.
-    variance : float64 (n or 1, m) or (1, 0)
-        Variance.
-    where : bool (n or 1, m) or (1, 0)
-        Channels to use.
-    base : float64 (m,)
-        The model with all free parameters at zero.
-    width : float64 (m,) or (0,)
-        Channel widths, which ``base`` has in it already.
-    weight, weighted : float64 (n, m)
-        Filled with the inverse variances, zero where a channel is left out, and with data times weights.
-    factor : float64 (m,)
-        Scratch.
-    used, logs, fault : (n,)
-        Filled with the number of channels in use, the sum of the logarithms of their variances, and a status or zero.
-    """
-    m = y.shape[1]
-    for i in range(y.shape[0]):
-        v = variance[row_of(variance, i)]
-        mask = where[row_of(where, i)]
-        number = invalid = asked = 0
-        for c in range(m):
-            # Arithmetic and selections only, so that the loop vectorises.
-            finite = y[i, c] - y[i, c] == 0.0
-            wanted = mask[c] if mask.size else True
-            asked += 1 if wanted else 0
-            spread = v[c] if v.size else 1.0
-            known = spread - spread == 0.0
-            invalid += 1 if finite and wanted and known and not spread > 0.0 else 0
-            keep = finite and wanted and known and spread > 0.0
-            w = 1.0 / spread if keep else 0.0
-            left = y[i, c] - base[c] if keep else 0.0
-            number += 1 if keep else 0
-            weight[i, c] = w
-            y[i, c] = left
-            weighted[i, c] = w * left
-        used[i] = number
-        fault[i] = 0
-        if invalid:
-            fault[i] = BAD_VARIANCE
-        elif number == 0:
-            fault[i] = MASKED if mask.size and asked == 0 else BAD_DATA
-        logs[i] = -log_of_product(weight[i], width[:0], m) if v.size else 0.0
-
-
-@entry
-def solve_rows(
-    grams: np.ndarray,
-    rights: np.ndarray,
-    lower: np.ndarray,
-    upper: np.ndarray,
-    alpha: float,
-    used: np.ndarray,
-    fault: np.ndarray,
-    solution: np.ndarray,
-    covariance: np.ndarray,
-    bias: np.ndarray,
-    scratch: np.ndarray,
-    flags: np.ndarray,
-) -> None:
-    """Solve the normal equations of a batch of pixels.
-
-    Parameters
-    ----------
-    grams : float64 (n or 1, k * (k + 1) / 2)
-        Lower triangles, row by row.
-    rights : float64 (n, k)
-        Right-hand sides.
-    lower, upper : float64 (n or 1, k)
-        Bounds.
-    alpha : float
-        Penalty on the sum of the squares of the parameters.
-    used, fault : int64 (n,)
-        Channels in use; a status where a pixel is not to be solved, SINGULAR where it can't be.
-    solution : float64 (n, k)
-        Filled.
-    covariance : float64 (n, k, k)
-        Filled, for data of unit variance; NaN for what is held at a bound.
-    bias : float64 (n, k)
-        Filled, where there is a penalty, with what it adds to the parameters on average, as these are estimated.
-    scratch : float64 (5 * k + 1, k + 1)
-        Scratch.
-    flags : bool (k,)
-        Scratch.
-    """
-    n, k = rights.shape
-    matrix, work, gram = scratch[:k], scratch[k : 2 * k], scratch[2 * k : 3 * k]
-    half, result, now = scratch[3 * k : 4 * k], scratch[4 * k : 5 * k], scratch[5 * k]
-    for i in range(n):
-        if fault[i] != 0:
-            continue
-        if used[i] < k:
-            fault[i] = BAD_DATA
-            continue
-        row = row_of(grams, i)
-        place = 0
-        for a in range(k):
-            for b in range(a + 1):
-                gram[a, b] = matrix[a, b] = grams[row, place]
-                place += 1
-            matrix[a, a] += alpha
-        low, high = lower[row_of(lower, i)], upper[row_of(upper, i)]
-        if not solve_bounded(matrix, rights[i], low, high, k, flags, now, work, solution[i]):
-            fault[i] = SINGULAR
-            continue
-        _solve_free(matrix, rights[i], k, flags, solution[i], work, now)
-        inverse = covariance[i]
-        _invert_free(matrix, k, flags, work, inverse)
-        if alpha > 0.0:
-            for a in range(k):
-                total = 0.0
-                for b in range(k):
-                    total -= alpha * inverse[a, b] * solution[i, b]
-                bias[i, a] = total if not flags[a] else 0.0
-            _around(inverse, gram, k, half, result)
-        for a in range(k):
-            for b in range(k):
-                if flags[a] or flags[b]:
-                    inverse[a, b] = math.nan
-
-
-@entry
-def write_rows(
-    fault: np.ndarray,
-    used: np.ndarray,
-    chisq: np.ndarray,
-    logs: np.ndarray,
-    solution: np.ndarray,
-    covariance: np.ndarray,
-    lower: np.ndarray,
-    upper: np.ndarray,
-    offset: np.ndarray,
-    slopes: np.ndarray,
-    free: np.ndarray,
-    pairs: np.ndarray,
-    bias: np.ndarray,
-    limits: Limits,
-    scratch: np.ndarray,
-    out: np.ndarray,
-) -> None:
-    """Write packed rows of a batch of pixels.
-
-    Parameters
-    ----------
-    fault, used, chisq, logs, solution, covariance, lower, upper, bias
-        As above; the covariance of all pixels may be one.
-    offset, slopes : float64 (n_parameters,), float64 (n_parameters, k)
-        All parameters as linear functions of the free ones; NaN offsets for those of components that are switched off.
-    free : int64 (k,)
-        Positions of the free parameters.
-    scratch : float64 (n_parameters, k)
-        Scratch.
-    """
-    count, n = free.size, offset.size
-    at = 3 * n + 9
-    for i in range(fault.size):
-        scalars = out[i][3 * n :]
-        scalars[DOF] = used[i] - count
-        scalars[EVALUATIONS] = 0.0 if fault[i] != 0 else 1.0
-        scalars[STATUS] = CONVERGED if fault[i] == 0 else fault[i]
-        if fault[i] != 0:
-            continue
-        dof = used[i] - count
-        red = chisq[i] / dof if dof > 0 else math.nan
-        scale = red if limits.scale_covariance else 1.0
-        for a in range(n):
-            total = offset[a]
-            for j in range(count):
-                total += slopes[a, j] * solution[i, j]
-            out[i, a] = total
-            out[i, 2 * n + a] = 0.0
-        for j in range(count):
-            value = solution[i, j]
-            out[i, free[j]] = value
-            if value <= lower[row_of(lower, i), j]:
-                out[i, 2 * n + free[j]] = -1.0
-            elif value >= upper[row_of(upper, i), j]:
-                out[i, 2 * n + free[j]] = 1.0
-        _write_covariance(
-            covariance[row_of(covariance, i)], slopes, count, scale, pairs, limits.with_covariance, at, scratch, out[i]
-        )
-        if limits.alpha > 0.0:
-            for a in range(n):
-                total = 0.0
+            for i in range(count):
                 for j in range(count):
-                    total += slopes[a, j] * bias[i, j]
-                out[i, out.shape[1] - n + a] = total
-        scalars[CHISQ] = scalars[LOSS_VALUE] = chisq[i]
-        scalars[RED_CHISQ] = red
-        scalars[AIC] = logs[i]
-        write_criteria(chisq[i], used[i], count, limits, scalars)
+                    total += s.root[i, k] * s.gram[max(i, j), min(i, j)] * s.root[j, m]
+            s.half[k, m] = total
+    for k in range(count):
+        for m in range(k + 1):
+            total = s.half[k, m]
+            for j in range(m):
+                total -= s.half[k, j] * s.half[m, j]
+            if m == k:
+                s.half[k, k] = math.sqrt(max(total, 0.0))
+            else:
+                s.half[k, m] = total / s.half[m, m] if s.half[m, m] > 0.0 else 0.0
+    for j in range(count):
+        for m in range(count):
+            total = 0.0
+            for k in range(m, count):
+                total += s.root[j, k] * s.half[k, m]
+            s.root[j, m] = total
+
+
+@inner
+def _row_of_root(a: int, affine: Affine, count: int, s: Small, row: np.ndarray) -> bool:
+    """Row of the root for any parameter; False where it depends on nothing that has an error."""
+    known = False
+    for k in range(count):
+        row[k] = 0.0
+    for e in range(affine.first[a], affine.first[a + 1]):
+        j = affine.column[e]
+        if s.held[j]:
+            continue
+        known = True
+        for k in range(count):
+            row[k] += affine.slope[e] * s.root[j, k]
+    return known
+
+
+@inner
+def _write_values(affine: Affine, lower: np.ndarray, upper: np.ndarray, s: Small, out: np.ndarray) -> None:
+    """Write the values of all parameters and which are at a bound."""
+    n = affine.offset.size
+    for a in range(n):
+        total = affine.offset[a]
+        for e in range(affine.first[a], affine.first[a + 1]):
+            total += affine.slope[e] * s.solution[affine.column[e]]
+        out[a] = total
+        out[2 * n + a] = 0.0
+    for j in range(s.free.size):
+        value = s.solution[j]
+        out[s.free[j]] = value
+        if value <= lower[j]:
+            out[2 * n + s.free[j]] = -1.0
+        elif value >= upper[j]:
+            out[2 * n + s.free[j]] = 1.0
+
+
+@inner
+def _write_scalars(chisq: float, used: int, logs: float, count: int, limits: Limits, scalars: np.ndarray) -> float:
+    """Write a pixel's scalars; return what its covariance is multiplied by."""
+    dof = used - count
+    red = chisq / dof if dof > 0 else math.nan
+    scalars[DOF] = dof
+    scalars[EVALUATIONS] = 1.0
+    scalars[STATUS] = CONVERGED
+    scalars[CHISQ] = scalars[LOSS_VALUE] = chisq
+    scalars[RED_CHISQ] = red
+    scalars[AIC] = logs
+    write_criteria(chisq, used, count, limits, scalars)
+    return red if limits.scale_covariance else 1.0
 
 
 @inner
 def _write_covariance(
-    covariance: np.ndarray,
-    slopes: np.ndarray,
-    count: int,
-    scale: float,
-    pairs: np.ndarray,
-    whole: bool,
-    at: int,
-    scratch: np.ndarray,
-    row: np.ndarray,
+    affine: Affine, count: int, scale: float, pairs: np.ndarray, limits: Limits, s: Small, out: np.ndarray
 ) -> None:
-    """Write errors and covariances of all parameters that follow from free ones; what is held at a bound adds nothing."""
-    n = slopes.shape[0]
+    """Write errors and covariances of all parameters, and the bias of a penalty."""
+    n = affine.offset.size
+    at = 3 * n + SCALAR_COUNT
     for a in range(n):
-        for j in range(count):
+        if affine.first[a] == affine.first[a + 1]:
+            continue
+        if _row_of_root(a, affine, count, s, s.one):
             total = 0.0
             for k in range(count):
-                c = covariance[j, k]
-                total += slopes[a, k] * (0.0 if math.isnan(c) else c)
-            scratch[a, j] = total
-    for a in range(n):
-        row[n + a] = math.sqrt(_product(scratch, slopes, covariance, a, a, count) * scale)
+                total += s.one[k] * s.one[k]
+            out[n + a] = math.sqrt(total * scale)
     for pair in range(pairs.shape[0]):
-        row[at + pair] = _product(scratch, slopes, covariance, pairs[pair, 0], pairs[pair, 1], count) * scale
-    if whole:
+        out[at + pair] = _covariance(pairs[pair, 0], pairs[pair, 1], affine, count, s) * scale
+    at += pairs.shape[0]
+    if limits.with_covariance:
         for a in range(n):
             for b in range(n):
-                row[at + pairs.shape[0] + a * n + b] = _product(scratch, slopes, covariance, a, b, count) * scale
+                out[at + a * n + b] = _covariance(a, b, affine, count, s) * scale
+    if limits.alpha > 0.0:
+        for a in range(n):
+            total = 0.0
+            for e in range(affine.first[a], affine.first[a + 1]):
+                total += affine.slope[e] * s.bias[affine.column[e]]
+            out[out.size - n + a] = total
 
 
 @inner
-def _product(scratch: np.ndarray, slopes: np.ndarray, covariance: np.ndarray, a: int, b: int, count: int) -> float:
-    """Covariance of two parameters; NaN where one of them depends on nothing that has an error."""
+def _covariance(a: int, b: int, affine: Affine, count: int, s: Small) -> float:
+    """Covariance of two parameters, for data of unit variance."""
+    if not (_row_of_root(a, affine, count, s, s.one) and _row_of_root(b, affine, count, s, s.other)):
+        return math.nan
     total = 0.0
-    one = other = False
-    for j in range(count):
-        known = not math.isnan(covariance[j, j])
-        one = one or (known and slopes[a, j] != 0.0)
-        other = other or (known and slopes[b, j] != 0.0)
-        total += scratch[a, j] * slopes[b, j]
-    return total if one and other else math.nan
+    for k in range(count):
+        total += s.one[k] * s.other[k]
+    return total
+
+
+@sums
+def _squares_of(y: np.ndarray, base: np.ndarray, weight: np.ndarray) -> float:
+    """Weighted sum of squares of what the fixed part of the model leaves of the data."""
+    total = 0.0
+    for c in range(y.size):
+        left = y[c] - base[c]
+        total += weight[c] * left * left
+    return total
+
+
+@sums
+def _squares_left(y: np.ndarray, base: np.ndarray, weighted: np.ndarray) -> float:
+    """Likewise from what is weighted already, zero where a channel is left out, whatever its data."""
+    total = 0.0
+    for c in range(y.size):
+        left = y[c] - base[c] if weighted[c] != 0.0 else 0.0
+        total += weighted[c] * left
+    return total
+
+
+@sums
+def _dots3(a: np.ndarray, b: np.ndarray, c: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
+    """Dot products of three rows with one."""
+    ay = by = cy = 0.0
+    for i in range(y.size):
+        yi = y[i]
+        ay += a[i] * yi
+        by += b[i] * yi
+        cy += c[i] * yi
+    return ay, by, cy
+
+
+@inner
+def _squares_of_rest(
+    y: np.ndarray, base: np.ndarray, weight: np.ndarray, design: np.ndarray, solution: np.ndarray
+) -> float:
+    """Weighted sum of squares of what is left of the data, channel by channel."""
+    total = 0.0
+    for c in range(y.size):
+        if weight[c] > 0.0:
+            left = y[c] - base[c]
+            for j in range(solution.size):
+                left -= design[j, c] * solution[j]
+            total += weight[c] * left * left
+    return total
+
+
+@entry
+def fit_alike(
+    y: np.ndarray,
+    pixels: np.ndarray,
+    base: np.ndarray,
+    design: np.ndarray,
+    weight: np.ndarray,
+    directions: np.ndarray,
+    mixed: np.ndarray,
+    to_solution: np.ndarray,
+    used: int,
+    logs: float,
+    affine: Affine,
+    pairs: np.ndarray,
+    limits: Limits,
+    s: Small,
+    unit: np.ndarray,
+    left: np.ndarray,
+    out: np.ndarray,
+) -> int:
+    """Fit the listed pixels, which share design and weights and have no bounds.
+
+    Parameters
+    ----------
+    y : float64 (n, m)
+        Data.
+    base, weight : float64 (m,)
+        The model with all free parameters at zero; inverse variances, zero where a channel is left out.
+    design : float64 (k, m)
+        Derivatives of the model.
+    directions : float64 (k rounded up to threes, m)
+        Orthonormal directions that span those of the weighted derivatives, times the roots of the weights.
+    mixed : float64 (as many,)
+        Their products with ``base``.
+    to_solution : float64 (k, k)
+        From products of data and directions to parameters; also the root of the covariance of unit variance.
+    used, logs : int, float
+        Channels in use, and the sum of the logarithms of their variances.
+    unit : float64 (n_columns,)
+        Scratch, filled with NaN: errors and covariances for data of unit variance.
+    left : int64 (as many as pixels,)
+        Filled with the pixels that have channels of their own left out.
+
+    Returns
+    -------
+    int
+        How many those are.
+    """
+    k = to_solution.shape[0]
+    lost = 0
+    for j in range(k):
+        s.held[j] = False
+        for m in range(k):
+            s.root[j, m] = to_solution[j, m]
+        s.now[j] = math.inf
+        s.right[j] = -math.inf
+    # What errors and covariances are for data of unit variance is the same for all.
+    _write_covariance(affine, k, 1.0, pairs, limits, s, unit)
+    n = affine.offset.size
+    for i in pixels:
+        squares = _squares_of(y[i], base, weight)
+        if not math.isfinite(squares):
+            left[lost] = i
+            lost += 1
+            continue
+        explained = 0.0
+        for j in range(0, k, 3):
+            a, b, c = _dots3(directions[j], directions[j + 1], directions[j + 2], y[i])
+            s.half[0, j], s.half[0, j + 1], s.half[0, j + 2] = a - mixed[j], b - mixed[j + 1], c - mixed[j + 2]
+        for j in range(k):
+            explained += s.half[0, j] * s.half[0, j]
+            total = 0.0
+            for m in range(k):
+                total += to_solution[j, m] * s.half[0, m]
+            s.solution[j] = total
+        chisq = squares - explained
+        if not chisq > CANCELLED * squares:
+            chisq = _squares_of_rest(y[i], base, weight, design, s.solution)
+        row = out[i]
+        scale = _write_scalars(chisq, used, logs, k, limits, row[3 * affine.offset.size :])
+        _write_values(affine, s.right, s.now, s, row)
+        error = math.sqrt(scale)
+        for a in range(n, 2 * n):
+            row[a] = unit[a] * error
+        for a in range(3 * n + SCALAR_COUNT, row.size):
+            row[a] = unit[a] * scale
+    return lost
+
+
+@inner
+def _weigh(
+    y: np.ndarray, variance: np.ndarray, where: np.ndarray, base: np.ndarray, weight: np.ndarray, weighted: np.ndarray
+) -> tuple[int, int, float]:
+    """Weights of a pixel, and with them what the fixed part of the model leaves of its data.
+
+    Returns
+    -------
+    used : int
+        Channels in use.
+    fault : int
+        A status, or zero.
+    squares : float
+        Weighted sum of squares.
+    """
+    number = invalid = asked = 0
+    # Arithmetic and selections only in these loops, so that they vectorise; x - x is zero for finite x alone.
+    if variance.size:
+        for c in range(y.size):
+            v = variance[c]
+            weight[c] = 1.0 / v if v - v == 0.0 else 0.0
+    else:
+        for c in range(y.size):
+            weight[c] = 1.0
+    if where.size:
+        for c in range(y.size):
+            asked += 1 if where[c] else 0
+            weight[c] = weight[c] if where[c] else 0.0
+    for c in range(y.size):
+        finite = y[c] - y[c] == 0.0
+        w = weight[c] if finite else 0.0
+        # The inverse of a variance of zero or below is infinite or below zero.
+        invalid += 1 if w - w != 0.0 or w < 0.0 else 0
+        number += 1 if w > 0.0 else 0
+        weight[c] = w
+        weighted[c] = w * (y[c] - base[c]) if w > 0.0 else 0.0
+    if invalid:
+        return number, BAD_VARIANCE, 0.0
+    if number == 0:
+        return number, MASKED if where.size and asked == 0 else BAD_DATA, 0.0
+    return number, 0, _squares_left(y, base, weighted)
+
+
+@sums
+def _weighted_block(
+    a: np.ndarray, b: np.ndarray, c: np.ndarray, u: np.ndarray, v: np.ndarray, w: np.ndarray, weight: np.ndarray
+) -> tuple[float, float, float, float, float, float, float, float, float]:
+    """Nine weighted dot products of three rows with three rows, each row loaded once."""
+    au = av = aw = bu = bv = bw = cu = cv = cw = 0.0
+    for i in range(weight.size):
+        factor = weight[i]
+        ai, bi, ci, ui, vi, wi = factor * a[i], factor * b[i], factor * c[i], u[i], v[i], w[i]
+        au += ai * ui
+        av += ai * vi
+        aw += ai * wi
+        bu += bi * ui
+        bv += bi * vi
+        bw += bi * wi
+        cu += ci * ui
+        cv += ci * vi
+        cw += ci * wi
+    return au, av, aw, bu, bv, bw, cu, cv, cw
+
+
+@inner
+def _normal_equations(design: np.ndarray, weight: np.ndarray, weighted: np.ndarray, k: int, s: Small) -> None:
+    """Fill ``s.gram`` and ``s.right``; ``weighted`` is the data times the weights."""
+    for i in range(k + 3):
+        for j in range(k + 3):
+            s.gram[i, j] = 0.0
+    for j in range(s.right.size):
+        s.right[j] = 0.0
+    for start in range(0, weight.size, PIECE):
+        stop = min(start + PIECE, weight.size)
+        factor, data = weight[start:stop], weighted[start:stop]
+        for i in range(0, k, 3):
+            a, b, c = design[i][start:stop], design[i + 1][start:stop], design[i + 2][start:stop]
+            for j in range(0, i + 1, 3):
+                u, v, w = design[j][start:stop], design[j + 1][start:stop], design[j + 2][start:stop]
+                au, av, aw, bu, bv, bw, cu, cv, cw = _weighted_block(a, b, c, u, v, w, factor)
+                s.gram[i, j] += au
+                s.gram[i, j + 1] += av
+                s.gram[i, j + 2] += aw
+                s.gram[i + 1, j] += bu
+                s.gram[i + 1, j + 1] += bv
+                s.gram[i + 1, j + 2] += bw
+                s.gram[i + 2, j] += cu
+                s.gram[i + 2, j + 1] += cv
+                s.gram[i + 2, j + 2] += cw
+            one, two, three = _dots3(a, b, c, data)
+            s.right[i] += one
+            s.right[i + 1] += two
+            s.right[i + 2] += three
+
+
+@entry
+def fit_weighted(
+    y: np.ndarray,
+    variance: np.ndarray,
+    where: np.ndarray,
+    lower: np.ndarray,
+    upper: np.ndarray,
+    pixels: np.ndarray,
+    base: np.ndarray,
+    width: np.ndarray,
+    design: np.ndarray,
+    weight: np.ndarray,
+    weighted: np.ndarray,
+    affine: Affine,
+    pairs: np.ndarray,
+    limits: Limits,
+    s: Small,
+    left: np.ndarray,
+    out: np.ndarray,
+) -> int:
+    """Fit the listed pixels, which share the design, each with weights, channels and bounds of its own.
+
+    Parameters
+    ----------
+    y, base, affine, pairs, limits, s, left, out
+        As for `fit_alike`.
+    variance, where : float64, bool (n or 1, m), or (1, 0)
+        Variance; channels to use.
+    lower, upper : float64 (n or 1, k)
+        Bounds.
+    design : float64 (k rounded up to threes, m)
+        Derivatives of the model, then zeros.
+    weight, weighted : float64 (m,)
+        Scratch.
+
+    Returns
+    -------
+    int
+        How many pixels are left, whose normal equations are too ill-conditioned.
+    """
+    k, n = s.free.size, affine.offset.size
+    lost = 0
+    for i in pixels:
+        row = out[i]
+        scalars = row[3 * n :]
+        spread = variance[row_of(variance, i)]
+        used, fault, squares = _weigh(y[i], spread, where[row_of(where, i)], base, weight, weighted)
+        scalars[DOF] = used - k
+        scalars[EVALUATIONS] = 0.0
+        if fault != 0 or used < k:
+            scalars[STATUS] = fault if fault != 0 else BAD_DATA
+            continue
+        low, high = lower[row_of(lower, i)], upper[row_of(upper, i)]
+        _normal_equations(design, weight, weighted, k, s)
+        for a in range(k):
+            for b in range(a + 1):
+                s.matrix[a, b] = s.gram[a, b]
+            s.matrix[a, a] += limits.alpha
+        if not solve_bounded(s.matrix, s.right, low, high, k, s.held, s.now, s.work, s.solution):
+            left[lost] = i
+            lost += 1
+            continue
+        chisq = squares
+        for a in range(k):
+            total = 0.0
+            for b in range(k):
+                total += s.gram[max(a, b), min(a, b)] * s.solution[b]
+            chisq += s.solution[a] * (total - 2.0 * s.right[a])
+        if not chisq > CANCELLED * squares:
+            chisq = _squares_of_rest(y[i], base, weight, design, s.solution)
+        _root_of_inverse(k, s)
+        if limits.alpha > 0.0:
+            _penalise_root(limits.alpha, k, s)
+        logs = -log_of_product(weight, width[:0], weight.size) if spread.size else 0.0
+        scale = _write_scalars(chisq, used, logs, k, limits, scalars)
+        _write_values(affine, low, high, s, row)
+        _write_covariance(affine, k, scale, pairs, limits, s, row)
+    return lost
 
 
 @entry
