@@ -37,7 +37,7 @@ from xfit.kernels.lane_fit import fit_side_by_side
 from xfit.kernels.status import MEANINGS
 
 #: The module; the package's attribute of this name is the function.
-multifit_module = importlib.import_module("xfit.multifit")
+multifit_module = importlib.import_module("xfit.mapping")
 
 
 @pytest.fixture
@@ -333,16 +333,16 @@ def test_curves_and_residuals_of_a_persisted_result_fit_nothing(da, count_fits):
 def test_a_handful_of_tasks_per_chunk():
     lazy = xr.DataArray(dask.array.zeros((40, 30, 16), chunks=(4, 3, 16)), dims=("y", "x", "e"))
     fit = lazy.fit.multifit(one_peak(centre=8.0))
-    assert len(dict(fit.__dask_graph__())) <= 14 * 100
+    assert len(dict(fit.__dask_graph__())) <= 17 * 100
     (optimised,) = dask.optimize(fit)
-    assert len(dict(optimised.__dask_graph__())) <= 14 * 100
+    assert len(dict(optimised.__dask_graph__())) <= 17 * 100
 
 
 def test_the_graph_is_built_in_layers_whatever_the_number_of_chunks(da):
     many = xr.DataArray(dask.array.zeros((1000, 1000, 16), chunks=(2, 2, 16)), dims=("y", "x", "e"))
     few = xr.DataArray(dask.array.zeros((10, 10, 16), chunks=(2, 2, 16)), dims=("y", "x", "e"))
     layers = [len(d.fit.multifit(one_peak(centre=8.0)).__dask_graph__().layers) for d in (many, few)]
-    assert layers[0] == layers[1] <= 14
+    assert layers[0] == layers[1] <= 17
 
 
 def test_keys_are_the_same_for_the_same_work_and_others_for_other_work(da):

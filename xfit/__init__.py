@@ -6,10 +6,12 @@ from xfit.component import Component, Derived, Spec
 from xfit.components.function import component
 from xfit.estimators import Estimator
 from xfit.losses import LossKernel
+from xfit.masks import signal_range
 from xfit.model import Model
 from xfit.multifit import multifit
 from xfit.parameters import Parameter
 from xfit.registry import optimizers
+from xfit.selection import compare_nested
 
 __all__ = [
     "Component",
@@ -21,9 +23,11 @@ __all__ = [
     "Spec",
     "__version__",
     "accessor",
+    "compare_nested",
     "component",
     "components",
     "multifit",
     "noise",
     "optimizers",
+    "signal_range",
 ]

@@ -14,8 +14,10 @@ from xfit.compile.program import Channels, LoadedProgram, Program
 from xfit.counting import variance_of_counts
 from xfit.kernels.evaluate import aligned_rows, evaluate_pixels
 from xfit.kernels.fit import Search, fit_pixels
-from xfit.kernels.layout import LINEAR, VECTOR
-from xfit.kernels.pixel import SCALARS, Block, Limits
+from xfit.kernels.layout import LINEAR, OTHER, VECTOR
+from xfit.kernels.pixel import SCALARS, Block, Limits, buffer_of
+from xfit.kernels.profile import profile_pixels
+from xfit.kernels.workspace import workspace
 from xfit.linear_fits import Known, fit_linear
 from xfit.losses import LEAST_SQUARES, Loss
 from xfit.pixel_problem import Pixels
@@ -166,6 +168,7 @@ def fit_block(
     grid: np.ndarray | None = None,
     bounds: Mapping[tuple[str, str], np.ndarray] | None = None,
     order: np.ndarray | None = None,
+    profile: tuple[np.ndarray, np.ndarray] | None = None,
     options: FitOptions | None = None,
 ) -> np.ndarray:
     """Fit every pixel of a block.
@@ -199,17 +202,22 @@ def fit_block(
         Bounds per pixel by full parameter name; where NaN, those of ``settings``. Starts outside of them move to the nearer one.
     order : int64 (n_pixels,), optional
         The order in which pixels are fitted, if each begins where the one before it ended; by default that of ``y``.
+    profile : tuple of int64 (n_wanted,), float64 (n_levels, n_channels + 1), optional
+        Positions of parameters whose intervals are wanted instead of fits, and by how much the loss rises at their ends; see
+        `xfit.kernels.profile`. The start values are then the solutions.
     options : FitOptions, optional
         How to fit.
 
     Returns
     -------
     float64 (n_pixels, Columns.total)
-        Packed results; see `Columns`.
+        Packed results; see `Columns`. Of profiles: (n_pixels, n_levels, n_wanted, 2).
     """
     options = options or FitOptions()
     optimizer = optimizer_of(options.optimizer)
-    prepare_engine({"kernel": "fit", "linear": "linear"}.get(optimizer.engine, "objective"))
+    parts = {"kernel": "fit", "linear": "linear"}
+    prepare_engine("profile" if profile else parts.get(optimizer.engine, "objective"))
+    ends = np.full((y.shape[0], len(profile[1]), len(profile[0]), 2) if profile else (0,), np.nan)
     loaded = program.load()
     columns = Columns.of(len(settings.start), options)
     out = np.full((y.shape[0], columns.total), np.nan)
@@ -246,6 +254,11 @@ def fit_block(
             structure = loaded.structure(on, whole, channels, free)
             limits = _limits(options, codes)
             group = Pixels(structure, loaded.ties, x, block, _rows_of(response, batch), free, limits, options.loss)
+            if profile:
+                part = ends[batch]
+                _profile(group, *profile, pixels, part)
+                ends[batch] = part
+                continue
             if optimizer.engine == "linear":
                 fit_linear(group, pixels, designs)
                 continue
@@ -268,7 +281,23 @@ def fit_block(
             )
         if order is not None:
             out[batch] = results
-    return out
+    return ends if profile else out
+
+
+def _profile(group: Pixels, positions: np.ndarray, factors: np.ndarray, pixels: np.ndarray, ends: np.ndarray) -> None:
+    """Find the intervals of pixels of the same model."""
+    free, n = group.free, group.block.start.shape[1]
+    whole = workspace(n, free.size, group.x.shape[1], group.ties.row.size)
+    rest = workspace(n, max(free.size - 1, 0), group.x.shape[1], group.ties.row.size)
+    whole.rows[: free.size] = free
+    whole.rows[free.size :] = n
+    whole.code[:] = OTHER
+    rest.code[:] = OTHER
+    wanted = np.array([int(np.flatnonzero(free == k)[0]) if (free == k).any() else -1 for k in positions], np.int64)
+    profile_pixels(
+        group.structure, group.ties, group.x, group.block, group.response, free, wanted, pixels, factors, group.limits,
+        buffer_of(group.x.shape[1], n, free.size), whole, rest, ends,
+    )  # fmt: skip
 
 
 def _limits(options: FitOptions, codes: np.ndarray) -> Limits:

@@ -392,6 +392,52 @@ class Model:
         same = self.name == other.name and self._components == other._components
         return same and _same_response(self.response, other.response)
 
+    # --- fitting
+
+    def fit_component(
+        self,
+        name: str,
+        da: xr.DataArray,
+        range: Any = None,
+        *,
+        alone: bool = False,
+        estimate: bool = True,
+        dim: Any = None,
+        **options: Any,
+    ) -> xr.Dataset:
+        """Fit one component, the others staying as they are.
+
+        Parameters
+        ----------
+        name : str
+            Name of the component.
+        da : DataArray
+            The data. If they are one spectrum, the component's values become those of the fit.
+        range : (float, float) or several of them, optional
+            Part of the signal coordinate to use; for images a mapping with a range for each coordinate.
+        alone : bool, optional
+            Whether the other components are left out instead of fixed.
+        estimate : bool, optional
+            Whether start values are estimated from the data in the range, for components that can be.
+        dim : optional
+            Signal dimension(s), as for `xfit.multifit`.
+        **options
+            As for `xfit.multifit`.
+
+        Returns
+        -------
+        Dataset
+            Result of the fit; of a map, ``start=`` of a fit of the whole model takes it.
+
+        Raises
+        ------
+        KeyError, ValueError
+            For an unknown component, or one with nothing free.
+        """
+        from xfit.fit_component import fit_component
+
+        return fit_component(self, name, da, range, alone=alone, estimate=estimate, dim=dim, options=options)
+
     # --- storage
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,31 +1,56 @@
-"""Results as text that fits a terminal."""
+"""Results as reports: text that fits a terminal, HTML for notebooks."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+import html
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from xfit.derived import derived_error, derived_map, derived_names
 from xfit.kernels.status import CONVERGED, DESCRIPTIONS
 from xfit.model import Model
-from xfit.tables import text_table
+from xfit.rounding import rounded
+from xfit.tables import html_table, text_table
+
+#: A share of pixels at a bound from which on it is worth a warning.
+_MANY = 0.01
 
 
-def pixel_table(result: xr.Dataset, model: Model, navigation: tuple[Hashable, ...], indexers: Mapping[str, Any]) -> str:
-    """Table of the parameters of one pixel.
+class Report(str):
+    """Text of a report, which notebooks show as tables.
+
+    Attributes
+    ----------
+    parts : sequence of str or (head, rows)
+        Paragraphs and tables.
+    """
+
+    parts: Sequence[Any]
+
+    def __new__(cls, parts: Sequence[Any]) -> Report:
+        """Join the parts."""
+        made = super().__new__(cls, "\n".join(p if isinstance(p, str) else text_table(*p) for p in parts))
+        made.parts = parts
+        return made
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        shown = (f"<p>{html.escape(p)}</p>" if isinstance(p, str) else html_table(*p) for p in self.parts)
+        return f"<div>{''.join(shown)}</div>"
+
+
+def pixel_of(result: xr.Dataset, navigation: tuple[Hashable, ...], indexers: Mapping[str, Any]) -> xr.Dataset:
+    """Take one pixel out of a result and compute it.
 
     Parameters
     ----------
-    result : Dataset
-        The result.
-    model : Model
-        For bounds, free flags and ties.
-    navigation : tuple
-        Navigation dimensions; each needs an indexer.
     indexers : mapping
-        Label (or number, where a dimension has no labels) along each.
+        Label (or number, where a dimension has no labels) along each navigation dimension.
 
     Raises
     ------
@@ -39,30 +64,131 @@ def pixel_table(result: xr.Dataset, model: Model, navigation: tuple[Hashable, ..
     labels = {d: v for d, v in indexers.items() if d in result.indexes}
     numbers = {d: v for d, v in indexers.items() if d not in result.indexes}
     nearest = "nearest" if all(result.indexes[d].dtype.kind in "iuf" for d in labels) and labels else None
-    pixel = result.sel(labels, method=nearest).isel(numbers).compute()
-    rows = []
-    known = [str(name) for name in pixel["param"].values]
-    for component, parameter in ((c, p) for c in model for p in c.parameters if f"{c.name}.{p.name}" in known):
-        k = known.index(f"{component.name}.{parameter.name}")
-        at_bound = {-1: "at min", 1: "at max"}.get(int(pixel["at_bound"][k]), "")
-        state = parameter.tie_formula or ("free" if parameter.free else "fixed")
-        rows.append(
-            (
-                f"{component.name}.{parameter.name}",
-                _number(float(pixel["value"][k])),
-                _number(float(pixel["stderr"][k])),
-                at_bound or state,
-                str(pixel["units"].values[k]),
-            )
-        )
-    red_chisq = _number(float(pixel["red_chisq"]))
+    return result.sel(labels, method=nearest).isel(numbers).compute()
+
+
+def pixel_table(pixel: xr.Dataset, model: Model, indexers: Mapping[str, Any]) -> Report:
+    """Parameters of one pixel as a table."""
     place = ", ".join(f"{d}={v}" for d, v in indexers.items())
+    red_chisq = _number(float(pixel["red_chisq"]))
     head = f"{place + ': ' if place else ''}{DESCRIPTIONS[int(pixel['status'])]}; reduced chi-squared {red_chisq}"
-    return head + "\n" + text_table(("parameter", "value", "stderr", "", "units"), rows)
+    return Report([head, _parameters(pixel, model)])
 
 
-def summary(result: xr.Dataset, navigation: tuple[Hashable, ...]) -> str:
-    """Summary of a result: statuses, goodness of fit, spread of every parameter over the converged pixels."""
+def pixel_report(pixel: xr.Dataset, model: Model, indexers: Mapping[str, Any], min_correlation: float) -> Report:
+    """All that is to be said of one pixel's fit.
+
+    Parameters
+    ----------
+    pixel : Dataset
+        A computed result without navigation dimensions.
+    min_correlation : float
+        Correlations that are smaller are left out.
+    """
+    place = ", ".join(f"{d}={v}" for d, v in indexers.items())
+    title = f"{pixel.attrs.get('title', 'fit')}{' at ' + place if place else ''}"
+    parts: list[Any] = [f"{title}: {DESCRIPTIONS[int(pixel['status'])]}", _statistics(pixel), _parameters(pixel, model)]
+    derived = _derived(pixel, model)
+    if derived[1]:
+        parts.append(derived)
+    parts += _correlations(pixel, min_correlation)
+    return Report(parts + _warnings(pixel))
+
+
+def _statistics(pixel: xr.Dataset) -> str:
+    """What was minimised, and how well."""
+    attrs = pixel.attrs
+    free = int((pixel["free"] & pixel["value"].notnull()).sum())
+    dof = int(pixel["dof"])
+    scaled = "scaled by" if attrs.get("xfit_scale_covariance") else "not scaled by"
+    lines = [
+        f"{attrs.get('xfit_optimizer', '?')}, loss {attrs.get('xfit_loss', '?')} = {_number(float(pixel['loss']))}; "
+        f"{dof + free} channels, {free} free parameters, {int(pixel['nfev'])} evaluations",
+        f"chi-squared {_number(float(pixel['chisq']))}, reduced {_number(float(pixel['red_chisq']))}; errors {scaled} it",
+    ]
+    criteria = [
+        f"{name.upper().replace('AICC', 'AICc')} {_number(float(pixel[name]))}"
+        for name in ("aic", "aicc", "bic")
+        if name in pixel
+    ]
+    return "\n".join(lines + ([", ".join(criteria)] if criteria else []))
+
+
+def _parameters(pixel: xr.Dataset, model: Model) -> tuple[Sequence[str], list[Sequence[str]]]:
+    """Table of parameters."""
+    known = [str(name) for name in pixel["param"].values]
+    rows: list[Sequence[str]] = []
+    for component in model:
+        for parameter in component.parameters:
+            name = f"{component.name}.{parameter.name}"
+            if name not in known:
+                continue
+            k = known.index(name)
+            value, error = float(pixel["value"][k]), float(pixel["stderr"][k])
+            at_bound = {-1: "at min", 1: "at max"}.get(int(pixel["at_bound"][k]), "")
+            state = f"= {parameter.tie_formula}" if parameter.is_tied else "free" if parameter.free else "fixed"
+            relative = f"{100 * error / abs(value):.2g} %" if error > 0 and value != 0 else ""
+            rows.append((name, rounded(value, error), relative, at_bound or state, str(pixel["units"].values[k])))
+    return ("parameter", "value", "error", "", "units"), rows
+
+
+def _derived(pixel: xr.Dataset, model: Model) -> tuple[Sequence[str], list[Sequence[str]]]:
+    """Table of what follows from the parameters."""
+    import json
+
+    units = json.loads(pixel.attrs.get("xfit_derived_units", "{}"))
+    rows: list[Sequence[str]] = []
+    with_pairs = "pair_covariance" in pixel or "covariance" in pixel
+    for name in derived_names(model):
+        value = float(derived_map(pixel, model, name))
+        error = float(derived_error(pixel, model, name)) if with_pairs else np.nan
+        if np.isfinite(value):
+            rows.append((name, rounded(value, error), units.get(name, "")))
+    return ("derived", "value", "units"), rows
+
+
+def _correlations(pixel: xr.Dataset, least: float) -> list[Any]:
+    """Table of correlations, the largest first."""
+    if "covariance" not in pixel:
+        return ["correlations: fit with covariance=True to see them"]
+    names = [str(name) for name in pixel["param"].values]
+    matrix = correlation_of(pixel["covariance"]).values
+    fitted = [k for k in range(len(names)) if bool(pixel["free"].values[k]) and np.isfinite(matrix[k, k])]
+    found = [(abs(matrix[a, b]), matrix[a, b], names[a], names[b]) for i, a in enumerate(fitted) for b in fitted[:i]]
+    rows = [(one, other, f"{value:+.3f}") for size, value, other, one in sorted(found, reverse=True) if size >= least]
+    return [(("correlation of", "with", ""), rows)] if rows else [f"no correlation above {least:g}"]
+
+
+def correlation_of(covariance: xr.DataArray) -> xr.DataArray:
+    """Correlations from covariances, over ``param`` and ``param_``; exactly one on the diagonal."""
+    size = covariance.sizes["param"]
+    one = xr.DataArray(np.eye(size, dtype=bool), dims=("param", "param_"))
+    plain = covariance.drop_vars([c for c in covariance.coords if {"param", "param_"} & set(covariance[c].dims)])
+    spread = plain.where(one).sum("param_", min_count=1) ** 0.5
+    found = (plain / spread / spread.rename(param="param_")).transpose(*covariance.dims)
+    return covariance.copy(data=found.where(~one | found.isnull(), 1.0).clip(-1.0, 1.0).data)
+
+
+def _warnings(pixel: xr.Dataset) -> list[str]:
+    """What should make a reader careful."""
+    found = []
+    if int(pixel["status"]) != CONVERGED:
+        found.append("the fit has not converged")
+    for name, side in zip(pixel["param"].values, pixel["at_bound"].values, strict=True):
+        if side:
+            found.append(f"{name} lies at its {'lower' if side < 0 else 'upper'} bound and has no error")
+    missing = pixel["free"] & pixel["value"].notnull() & pixel["stderr"].isnull() & (pixel["at_bound"] == 0)
+    if int(pixel["status"]) == CONVERGED and bool(missing.any()):
+        found.append(f"no errors of {', '.join(map(str, pixel['param'].values[missing.values]))}")
+    red, dof = float(pixel["red_chisq"]), int(pixel["dof"])
+    absolute = not pixel.attrs.get("xfit_scale_covariance") and pixel.attrs.get("xfit_loss") in ("ls", "poisson")
+    if absolute and dof > 0 and abs(red - 1) > 5 * np.sqrt(2 / dof):
+        found.append(f"reduced chi-squared {_number(red)} is far from one: the variance or the model is not right")
+    return [f"warning: {each}" for each in found]
+
+
+def summary(result: xr.Dataset) -> Report:
+    """Summary of a map: statuses, goodness of fit, spread of every parameter over the converged pixels."""
     ds = result[["value", "stderr", "at_bound", "red_chisq", "status", "nfev"]].compute()
     status = ds["status"].values
     total = max(status.size, 1)
@@ -75,31 +201,28 @@ def summary(result: xr.Dataset, navigation: tuple[Hashable, ...]) -> str:
         low, middle, high = np.nanpercentile(good["red_chisq"].values, [5, 50, 95])
         lines.append(f"reduced chi-squared: median {_number(middle)}, 5-95 %: {_number(low)} to {_number(high)}")
         lines.append(f"model evaluations: mean {ds['nfev'].values[status == CONVERGED].mean():.1f}")
-    rows = []
-    for k, name in enumerate(ds["param"].values):
-        values = good["value"].isel(param=k).values
-        errors = good["stderr"].isel(param=k).values
-        if np.isnan(values).all():
-            rows.append((str(name), "-", "-", "-", "-", str(ds["units"].values[k])))
-            continue
-        low, middle, high = np.nanpercentile(values, [5, 50, 95])
-        error = np.nanmedian(errors) if not np.isnan(errors).all() else np.nan
-        bound = float((ds["at_bound"].isel(param=k).values != 0).mean())
-        rows.append(
-            (
-                str(name),
-                _number(middle),
-                f"{_number(low)} .. {_number(high)}",
-                _number(float(error)),
-                f"{100 * bound:.1f} %" if bound else "",
-                str(ds["units"].values[k]),
-            )
-        )
-    return (
-        "\n".join(lines)
-        + "\n"
-        + text_table(("parameter", "median", "5-95 %", "median stderr", "at bound", "units"), rows)
-    )
+    rows = [_spread(ds, good, k) for k in range(ds.sizes["param"])]
+    shares = (ds["at_bound"] != 0).mean([d for d in ds["at_bound"].dims if d != "param"])
+    warnings = [
+        f"warning: {name} lies at a bound in {100 * float(share):.1f} % of the pixels"
+        for name, share in zip(ds["param"].values, shares.values, strict=True)
+        if share >= _MANY
+    ]
+    head = ("parameter", "median", "5-95 %", "median stderr", "at bound", "units")
+    return Report(["\n".join(lines), (head, rows), *warnings])
+
+
+def _spread(ds: xr.Dataset, good: xr.Dataset, k: int) -> Sequence[str]:
+    """Row of a summary: how a parameter is spread over the map."""
+    name, units = str(ds["param"].values[k]), str(ds["units"].values[k])
+    values, errors = good["value"].isel(param=k).values, good["stderr"].isel(param=k).values
+    if np.isnan(values).all():
+        return (name, "-", "-", "-", "-", units)
+    low, middle, high = np.nanpercentile(values, [5, 50, 95])
+    error = np.nanmedian(errors) if not np.isnan(errors).all() else np.nan
+    bound = float((ds["at_bound"].isel(param=k).values != 0).mean())
+    share = f"{100 * bound:.1f} %" if bound else ""
+    return (name, _number(middle), f"{_number(low)} .. {_number(high)}", _number(float(error)), share, units)
 
 
 def _number(value: float) -> str:

@@ -356,16 +356,48 @@ class FitResult:
         chisq = square.sum(dims, min_count=1)
         return xr.Dataset({"chisq": chisq, "red_chisq": (chisq / dof).where(dof > 0), "dof": dof})
 
+    def correlation(self) -> xr.DataArray:
+        """Correlations of the parameters, over the navigation dimensions, ``param`` and ``param_``.
+
+        Raises
+        ------
+        ValueError
+            Where the fit was made without ``covariance=True``.
+        """
+        ds = self._require()
+        if "covariance" not in ds:
+            raise ValueError("the result has no covariance; fit with covariance=True")
+        found = report.correlation_of(ds["covariance"])
+        return found.rename("correlation").assign_attrs(long_name="correlation of the parameters", units="")
+
     def table(self, **indexers: Any) -> str:
-        """Values, errors and bounds of one pixel as text.
+        """Values, errors and bounds of one pixel as text; notebooks show a table.
 
         Parameters
         ----------
         **indexers
             Position along each navigation dimension, by label (or number where there are no labels).
         """
-        return report.pixel_table(self._require(), self.model, self.navigation_dims, indexers)
+        pixel = report.pixel_of(self._require(), self.navigation_dims, indexers)
+        return report.pixel_table(pixel, self.model, indexers)
 
-    def report(self) -> str:
-        """How the fit went, as text: statuses, goodness of fit, and the spread of every parameter."""
-        return report.summary(self._require(), self.navigation_dims)
+    def report(self, *, min_correlation: float = 0.1, **indexers: Any) -> str:
+        """How the fit went, as text; notebooks show tables.
+
+        Of a map: statuses, goodness of fit, and the spread of every parameter. Of one pixel: goodness of fit, values with errors,
+        derived quantities, correlations, and warnings.
+
+        Parameters
+        ----------
+        min_correlation : float, optional
+            Of one pixel: correlations of a smaller size are left out.
+        **indexers
+            Position along each navigation dimension, for the report of one pixel.
+        """
+        ds = self._require()
+        if self.navigation_dims and not indexers:
+            return report.summary(ds)
+        if not 0 <= min_correlation <= 1:
+            raise ValueError(f"min_correlation={min_correlation!r} must lie between 0 and 1")
+        pixel = report.pixel_of(ds, self.navigation_dims, indexers)
+        return report.pixel_report(pixel, self.model, indexers, min_correlation)

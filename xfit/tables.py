@@ -88,14 +88,18 @@ def model_summary(model: Model) -> str:
     )
 
 
+def html_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Lay out words as an HTML table, in the colours of what it stands in."""
+    top = "".join(f'<th style="{_CELL}">{html.escape(word)}</th>' for word in head)
+    body = "".join(
+        "<tr>" + "".join(f'<td style="{_CELL}">{html.escape(word)}</td>' for word in row) + "</tr>" for row in rows
+    )
+    return f'<table style="{_STYLE}"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>'
+
+
 def parameters_html(parameters: Iterable[Parameter]) -> str:
     """Table of parameters as HTML."""
-    head = "".join(f'<th style="{_CELL}">{html.escape(word)}</th>' for word in _HEAD)
-    body = "".join(
-        "<tr>" + "".join(f'<td style="{_CELL}">{html.escape(word)}</td>' for word in _row(p)) + "</tr>"
-        for p in parameters
-    )
-    return f'<table style="{_STYLE}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    return html_table(_HEAD, (_row(p) for p in parameters))
 
 
 def component_html(component: Component) -> str:

@@ -22,6 +22,7 @@ from xfit.kernels.lane_fit import fit_side_by_side, lanes_of
 from xfit.kernels.linear import Affine, fit_alike, fit_linear_singly, fit_weighted, small_of
 from xfit.kernels.objective import begin_pixel, deviations_at, end_pixel, loss_at, spectrum_for
 from xfit.kernels.pixel import SCALARS, Block, Limits, buffer_of
+from xfit.kernels.profile import profile_pixels
 from xfit.kernels.workspace import workspace
 from xfit.losses import Loss
 
@@ -34,7 +35,7 @@ def prepare_engine(part: str = "fit") -> None:
 
     Parameters
     ----------
-    part : {"fit", "objective", "linear"}
+    part : {"fit", "objective", "linear", "profile"}
         What is needed.
     """
     if part in _is_ready:
@@ -155,8 +156,17 @@ def _prepare_linear() -> None:
     fit_linear_singly(structure, ties, x, block, x, none, none, limits, small.held, buffer, ws)
 
 
+def _prepare_profiles() -> None:
+    """Likewise for intervals."""
+    structure, ties, x, block, limits, buffer, ws = nothing_to_fit()
+    none, table = np.empty(0, np.int64), np.empty((0, 0))
+    ends = np.empty((0, 0, 0, 0))
+    profile_pixels(structure, ties, x, block, x, none, none, none, table, limits, buffer, ws, ws, ends)
+
+
 _PARTS: dict[str, Callable[[], None]] = {
     "fit": _prepare_fits,
     "objective": _prepare_objectives,
     "linear": _prepare_linear,
+    "profile": _prepare_profiles,
 }

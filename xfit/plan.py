@@ -1,0 +1,183 @@
+"""Plan: what a user asks of a fit, checked before any work starts and laid out like the data."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xfit import inputs
+from xfit.axes import Axes, axes_of, signal_dims
+from xfit.block import FitOptions
+from xfit.compile.program import Program
+from xfit.derived import pairs_of
+from xfit.estimate import estimated_start, split_start
+from xfit.losses import Loss, loss_of
+from xfit.mapping import Recipe
+from xfit.model import Model
+from xfit.registry import check_pair, optimizer_of
+from xfit.response import response_of
+from xfit.result import check_names
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A fit that is about to be made.
+
+    Attributes
+    ----------
+    da, model, axes
+        The data, the model and the signal space.
+    recipe : Recipe
+        What travels with every task.
+    extra : tuple of DataArray
+        Further arrays, in the order of the recipe's roles.
+    how : mapping
+        What the result's attributes say of the fit.
+    """
+
+    da: xr.DataArray
+    model: Model
+    axes: Axes
+    recipe: Recipe
+    extra: tuple[xr.DataArray, ...]
+    how: Mapping[str, Any]
+
+
+def plan_of(
+    da: xr.DataArray,
+    model: Model,
+    dim: Hashable | Sequence[Hashable] | None = None,
+    *,
+    start: Any = None,
+    optimizer: str = "lm",
+    loss: Any = "ls",
+    loss_scale: float = 1.0,
+    variance: Any = None,
+    reweight: bool = False,
+    where: xr.DataArray | None = None,
+    active: Any = None,
+    binned: bool | None = None,
+    bounded: bool = True,
+    bounds: Any = None,
+    path: str = "independent",
+    starts: int = 1,
+    spread: Any = None,
+    covariance: bool = False,
+    scale_covariance: bool | None = None,
+    tolerance: float = 1e-12,
+    max_nfev: int | None = None,
+    grad: str = "exact",
+    optimizer_options: Mapping[str, Any] | None = None,
+) -> Plan:
+    """Check what a user asks for; the arguments are those of `xfit.multifit`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what can't be fitted.
+    """
+    optimizer_options = optimizer_options or {}
+    inputs.check_data(da)
+    inputs.check_model(model)
+    check_names(da)
+    method = optimizer_of(optimizer)
+    variance, noise, what = inputs.check_noise(variance, reweight, loss_of(loss, loss_scale), da)
+    check_pair(method, what)
+    inputs.check_options(tolerance, max_nfev)
+    inputs.check_method(method, grad, optimizer_options, starts, path)
+    scaled = inputs.check_scaling(scale_covariance, what)
+    program = Program.from_model(model)
+    axes = axes_of(da, signal_dims(da, dim, model.signal_dimension), program.coordinates, binned)
+    response, grid = response_of(model, da, axes.dims, da, axes.navigation)
+    text = model.to_json()
+    masks = inputs.check_active(active, model, da, axes)
+    on = _somewhere(model, masks)
+    settings = inputs.settings_of(model, program, on, bounded=bounded, n_channels=int(np.prod(axes.shape)))
+    start, ranges = split_start(start, model)
+    values, maps = inputs.check_start(start, model, program, settings, da, axes)
+    where = inputs.check_where(where, da)
+    alpha = 0.0
+    if method.engine == "linear":
+        settings, alpha = inputs.check_linear(method, model, program, settings, optimizer_options)
+        optimizer_options = {}
+    settings, limits = inputs.check_bounds(bounds, program, replace(settings, start=values), da, axes)
+    inputs.check_keeps_bounds(method, program, settings, limits)
+    reach = inputs.check_search(starts, spread, path, program, settings)
+    estimations = estimated_start(ranges, start, model, program, settings, axes)
+    program.load()
+    extra: list[tuple[str, str, xr.DataArray]] = [("start", name, array) for name, array in maps.items()]
+    extra += [("active", name, array) for name, array in masks.items() if isinstance(array, xr.DataArray)]
+    if isinstance(variance, xr.DataArray):
+        extra.append(("variance", "", variance))
+    if where is not None:
+        extra.append(("where", "", where))
+    if response is not None:
+        extra.append(("response", "", response))
+    extra += [(side, name, array) for (name, side), array in limits.items()]
+    positions = {name: k for k, name in enumerate(program.parameters)}
+    pairs = () if covariance else tuple((positions[a], positions[b]) for a, b in pairs_of(model))
+    options = FitOptions(
+        tolerance,
+        max_nfev,
+        scaled,
+        covariance,
+        pairs,
+        what,
+        int(starts),
+        reach,
+        path != "independent",
+        method.name,
+        grad,
+        tuple(sorted(optimizer_options.items())),
+        noise,
+        alpha,
+    )
+    recipe = Recipe(
+        program,
+        settings,
+        options,
+        axes.names,
+        axes.navigation,
+        axes.dims,
+        variance if isinstance(variance, float) else None,
+        tuple((role, name, tuple(array.dims)) for role, name, array in extra),
+        estimations,
+        grid,
+        path,
+    )
+    how = {
+        "model": text,
+        "optimizer": method.name,
+        "loss": what.name,
+        "bounded": int(bounded),
+        "tolerance": tolerance,
+        **_noted(what, noise, path, starts),
+        **({"alpha": alpha} if alpha else {}),
+    }
+    return Plan(da, model, axes, recipe, tuple(array for _, _, array in extra), how)
+
+
+def _noted(loss: Loss, noise: tuple[float, float, float] | None, path: str, starts: int) -> dict[str, Any]:
+    """What else the result's attributes say of how the fit was made, where it is not the usual."""
+    noted: dict[str, Any] = {"loss_scale": loss.scale} if loss.robust else {}
+    if noise is not None or loss.iterated:
+        gain, offset, correlation = noise or (loss.gain, loss.offset, loss.correlation)
+        noted |= {
+            "noise_gain": gain,
+            "noise_offset": offset,
+            "noise_correlation": correlation,
+            "reweight": int(loss.iterated),
+        }
+    if path != "independent":
+        noted["path"] = path
+    return noted | ({"starts": int(starts)} if starts > 1 else {})
+
+
+def _somewhere(model: Model, masks: dict[str, xr.DataArray | bool]) -> np.ndarray:
+    """Whether each component takes part, at least in some pixels where a map says in which."""
+    given = [masks.get(component.name, component.active) for component in model]
+    return np.array([True if isinstance(value, xr.DataArray) else value for value in given])
