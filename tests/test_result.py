@@ -334,7 +334,7 @@ def test_a_result_that_lost_what_curves_need_says_so(fit):
         fit.isel(param=slice(1, None)).fit.evaluate()
     assert "left.A" not in fit.isel(param=slice(1, None)).fit.table(y=0, x=0)
     row = [line for line in fit.isel(param=[6, 1]).fit.table(y=0, x=0).splitlines() if "bg.offset" in line]
-    assert f"{float(fit['value'].isel(y=0, x=0, param=6)):.6g}" in row[0]
+    assert f"{float(fit['value'].isel(y=0, x=0, param=6)):.2f} ± " in row[0]
 
 
 def test_a_dataset_that_is_no_result(da):
@@ -369,7 +369,8 @@ def test_table_of_a_pixel(da):
     assert "fixed" in rows["bg.offset"]
     assert "free" in rows["left.A"]
     assert "counts eV" in rows["left.A"]
-    assert f"{float(fit.fit['left.A'][1, 2]):.6g}" in rows["left.A"]
+    value, error = float(fit.fit["left.A"][1, 2]), float(fit.fit.stderr("left.A")[1, 2])
+    assert f"{value:.1f} ± {error:.1f}" in rows["left.A"]
     with pytest.raises(ValueError, match=r"missing: \['x'\]"):
         fit.fit.table(y=0)
     with pytest.raises(ValueError, match=r"unknown: \['z'\]"):

@@ -169,6 +169,7 @@ def fit_block(
     bounds: Mapping[tuple[str, str], np.ndarray] | None = None,
     order: np.ndarray | None = None,
     profile: tuple[np.ndarray, np.ndarray] | None = None,
+    varying: Collection[str] | None = None,
     options: FitOptions | None = None,
 ) -> np.ndarray:
     """Fit every pixel of a block.
@@ -205,6 +206,9 @@ def fit_block(
     profile : tuple of int64 (n_wanted,), float64 (n_levels, n_channels + 1), optional
         Positions of parameters whose intervals are wanted instead of fits, and by how much the loss rises at their ends; see
         `xfit.kernels.profile`. The start values are then the solutions.
+    varying : collection of str, optional
+        Which of "start", "variance", "where" and "response" differ from pixel to pixel: a block of one pixel does not show it, and linear
+        fits go by it. By default what has a row for each pixel.
     options : FitOptions, optional
         How to fit.
 
@@ -229,6 +233,11 @@ def fit_block(
     memory = np.empty((_pixels_at_a_time(y), y.shape[1]))
     last = np.full(len(settings.start), np.nan)
     designs: Known = {}
+    given = {"variance": variance, "where": where, "response": response}
+    rows = {name for name, array in given.items() if array is not None and len(array) > 1} | (
+        {"start"} if start else set()
+    )
+    varies = frozenset(rows if varying is None else varying) | ({"variance"} if options.noise else frozenset())
     for batch in _batches(y, order):
         results = out[batch]
         lower, upper = _bounds(program, settings, bounds or {}, batch)
@@ -253,7 +262,9 @@ def fit_block(
             codes = loaded.amplitudes(free)
             structure = loaded.structure(on, whole, channels, free)
             limits = _limits(options, codes)
-            group = Pixels(structure, loaded.ties, x, block, _rows_of(response, batch), free, limits, options.loss)
+            group = Pixels(
+                structure, loaded.ties, x, block, _rows_of(response, batch), free, limits, options.loss, varies
+            )  # fmt: skip
             if profile:
                 part = ends[batch]
                 _profile(group, *profile, pixels, part)

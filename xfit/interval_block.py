@@ -151,7 +151,7 @@ def _rows(
     taken = {key: rows(arguments[key]) for key in ("variance", "where", "response", "active")}
     bounds = {key: each[pixels] for key, each in arguments["bounds"].items()}
     options: FitOptions = replace(arguments["options"], covariance=False, pairs=())
-    return {**arguments, **taken, "start": start, "bounds": bounds, "options": options}
+    return {**arguments, **taken, "varying": None, "start": start, "bounds": bounds, "options": options}
 
 
 def _drawn(

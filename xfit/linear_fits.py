@@ -61,13 +61,12 @@ def fit_linear(pixels: Pixels, which: np.ndarray, known: Known) -> None:
         Designs of this block's models, by their active components; filled.
     """
     key = pixels.structure.address.tobytes() + pixels.structure.first.tobytes() + pixels.free.tobytes()
-    block = pixels.block
-    shared = block.start.shape[0] == 1 and pixels.response.shape[0] == 1
+    shared = not pixels.varying & {"start", "response"}
     left = which
     if shared and which.size:
         if key not in known:
             design = _design(pixels)
-            plain = block.variance.shape[0] == 1 and block.where.shape[0] == 1
+            plain = not pixels.varying & {"variance", "where"}
             alike = _alike(pixels, design) if design is not None and plain and _unbounded(pixels) else None
             known[key] = design, alike
         design, alike = known[key]
@@ -91,6 +90,7 @@ def _design(pixels: Pixels) -> Design | None:
     block = pixels.block
     m = block.y.shape[1]
     empty = block._replace(
+        start=block.start[:1],
         y=np.zeros((1, m)),
         variance=np.empty((1, 0)),
         where=np.empty((1, 0), bool),

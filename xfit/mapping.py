@@ -94,7 +94,7 @@ def run(da: xr.DataArray, axes: Axes, recipe: Recipe, extra: list[xr.DataArray])
     if da.chunks is None:
         data = data.chunk(_navigation_chunks(data, axes))
     else:
-        data = whole_signals(data, axes.dims, "fit", stacklevel=5)
+        data = whole_signals(data, axes.dims, "fit", stacklevel=4)
     return _graph(data, axes, recipe, extra)
 
 
@@ -222,6 +222,8 @@ def _fit_nd(data: np.ndarray, *extra: np.ndarray, table: np.ndarray, recipe: Rec
         "response": response,
         "grid": None if recipe.grid is None else recipe.grid.points,
         "bounds": bounds,
+        "varying": {role for role, _, dims in recipe.roles if set(dims) & set(recipe.navigation)}
+        | ({"start"} if start else set()),
         "options": recipe.options,
     }
     if recipe.intervals is not None:

@@ -31,6 +31,8 @@ class Pixels:
         See `xfit.kernels.fit.fit_pixels`.
     loss : Loss
         What is minimised; it may be a Python function of arrays, of which ``limits`` knows nothing.
+    varying : frozenset of str
+        What differs from pixel to pixel: "start", "variance", "where", "response".
     """
 
     structure: Structure
@@ -41,6 +43,7 @@ class Pixels:
     free: np.ndarray
     limits: Limits
     loss: Loss
+    varying: frozenset[str] = frozenset()
 
 
 class PixelProblem:

@@ -43,7 +43,7 @@ _LONG_NAMES = {
     "aic": "Akaike's information criterion",
     "aicc": "Akaike's information criterion, corrected for few channels",
     "bic": "Bayesian information criterion",
-    "bias": "what the penalty adds to the parameter on average, as estimated from the fit",
+    "bias": "distance from the solution without penalty: an unbiased estimate of the bias",
 }
 _INTEGERS = {"at_bound": np.int8, "dof": np.int32, "nfev": np.int32, "status": np.int8}
 

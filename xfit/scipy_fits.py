@@ -42,6 +42,12 @@ _TIGHT: dict[str, dict[str, float]] = {
     "trust-exact": {"gtol": 1e-8},
 }
 
+#: How often ODRPACK is begun again at most.
+_RESTARTS = 20
+
+#: What is this close to a bound, relative to itself, may lie on it.
+_NEAR = 1e-3
+
 #: The option of each that limits evaluations or, where it has none, iterations.
 _LIMIT = {"Nelder-Mead": "maxfev", "Powell": "maxfev", "TNC": "maxfun", "L-BFGS-B": "maxfun", "COBYQA": "maxfev"}
 
@@ -144,9 +150,26 @@ def fit_by_scipy(
             problem.end(start, STALLED)
             continue
         theta, status = run(optimizer, problem, start, dict(options), grad)
+        theta = _onto_bounds(problem, theta)
         problem.end(theta, status)
         if problem.converged:
             last[pixels.free] = problem.inside(theta)
+
+
+def _onto_bounds(problem: PixelProblem, theta: np.ndarray) -> np.ndarray:
+    """Move what lies next to a bound onto it, where that makes the loss no larger: interior points come close, but never there."""
+    theta = problem.inside(theta)
+    lower, upper = problem.bounds
+    for bound in (lower, upper):
+        near = (
+            np.isfinite(bound) & (theta != bound) & (abs(theta - bound) <= _NEAR * np.maximum(abs(bound), abs(theta)))
+        )
+        for j in np.flatnonzero(near):
+            moved = theta.copy()
+            moved[j] = bound[j]
+            if problem.loss(moved) <= problem.loss(theta):
+                theta = moved
+    return theta
 
 
 Ended = tuple[np.ndarray, int]
@@ -335,15 +358,24 @@ def _odr(optimizer: Optimizer, problem: PixelProblem, start: np.ndarray, options
         return problem.deviations(beta)[1].T.copy()
 
     settings = {"sstol": 1e-14, "partol": 1e-14} | options
-    inside = np.clip(start, np.nextafter(lower, np.inf), np.nextafter(upper, -np.inf))
-    found = _odrpack().odr_fit(
-        deviations,
-        np.arange(float(target.size)),
-        target,
-        inside,
-        task="OLS",
-        bounds=(lower, upper) if np.isfinite([lower, upper]).any() else None,
-        jac_beta=jacobian if grad == "exact" else None,
-        **settings,
-    )
-    return np.asarray(found.beta), _status(problem, found.success, found.stopreason.lower().startswith("iteration"))
+    theta = np.clip(start, np.nextafter(lower, np.inf), np.nextafter(upper, -np.inf))
+    before = np.inf
+    # Next to a bound it stops early; begun again from there it goes on.
+    for _ in range(_RESTARTS):
+        found = _odrpack().odr_fit(
+            deviations,
+            np.arange(float(target.size)),
+            target,
+            theta,
+            task="OLS",
+            bounds=(lower, upper) if np.isfinite([lower, upper]).any() else None,
+            jac_beta=jacobian,
+            # odrpack 0.7 uses the one only where it has the other, needed or not.
+            jac_x=lambda x, beta: np.zeros_like(x),
+            **settings,
+        )
+        theta, loss = np.asarray(found.beta), float(found.sum_square)
+        if not loss < before * (1 - 1e-12):
+            break
+        before = loss
+    return theta, _status(problem, found.success, found.stopreason.lower().startswith("iteration"))

@@ -257,17 +257,17 @@ def _root_of_inverse(count: int, s: Small) -> None:
 
 @inner
 def _penalise_root(alpha: float, count: int, s: Small) -> None:
-    """Turn the root of ``inv(A)``, with the penalty in A, into that of ``inv(A) G inv(A)``; fill ``s.bias``."""
-    for k in range(count):
-        total = 0.0
-        for j in range(count):
-            total += s.root[j, k] * s.solution[j]
-        s.now[k] = total
+    """Turn the root of ``inv(A)``, with the penalty in A, into that of ``inv(A) G inv(A)``; fill ``s.bias``.
+
+    The bias is the distance from the solution without penalty, ``-alpha inv(G) p``: that solution has none, so that this is off by
+    chance alone. NaN where there is no such solution.
+    """
     for j in range(count):
-        total = 0.0
-        for k in range(count):
-            total += s.root[j, k] * s.now[k]
-        s.bias[j] = -alpha * total
+        s.one[j] = -alpha * s.solution[j]
+        s.now[j] = 0.0
+    if _solve_free(s.gram, s.one, count, s.held, s.now, s.work, s.bias) <= 0.0:
+        for j in range(count):
+            s.bias[j] = math.nan
     # M = S' G S and its Cholesky factor, as for a sandwich.
     for k in range(count):
         for m in range(k + 1):

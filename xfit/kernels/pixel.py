@@ -27,7 +27,7 @@ from xfit.kernels.losses import (
     Loss,
 )
 from xfit.kernels.status import BAD_COUNTS, BAD_DATA, BAD_START, BAD_VARIANCE, MASKED, NONFINITE_MODEL
-from xfit.kernels.steps import AT_LOWER, AT_UPPER, FREE, scale_of
+from xfit.kernels.steps import AT_LOWER, AT_UPPER, FREE, SMALLEST_PIVOT, scale_of, solve_cholesky
 from xfit.kernels.ties import Ties, apply_ties, tie_derivatives
 from xfit.kernels.workspace import Outcome, Workspace, factorise
 
@@ -265,20 +265,23 @@ def _add_penalty(alpha: float, count: int, ws: Workspace) -> None:
 
 
 @inner
-def _write_bias(alpha: float, count: int, used: int, ws: Workspace, spread: np.ndarray, out: np.ndarray) -> None:
-    """Write what a penalty adds to the parameters on average: minus ``alpha inv(J'J + alpha) p``, p being the solution."""
+def _write_bias(alpha: float, ties: Ties, count: int, ws: Workspace, out: np.ndarray) -> None:
+    """Write how far the solution is from the one without the penalty, which has no bias: ``-alpha inv(J'J) p``."""
     n = ws.q.size
     at = out.size - n
     for a in range(n):
         out[at + a] = 0.0
-    for k in range(used):
-        total = 0.0
-        for j in range(count):
-            if ws.state[j] == FREE:
-                total += spread[ws.rows[j], k] * ws.q[ws.rows[j]]
-        for a in range(n):
-            if not math.isnan(spread[a, k]):
-                out[at + a] -= alpha * spread[a, k] * total
+    for j in range(count):
+        ws.gram_trial[count, j] = -alpha * ws.q[ws.rows[j]]
+        ws.norm_trial[j] = math.sqrt(ws.gram_trial[j, j])
+        ws.step[j] = 0.0
+    quality = solve_cholesky(
+        ws.gram_trial, count, ws.norm_trial, 0.0, ws.norm_trial, ws.state, ws.chosen, ws.work, ws.step
+    )  # fmt: skip
+    for j in range(count):
+        out[at + ws.rows[j]] = ws.step[j] if quality > SMALLEST_PIVOT else math.nan
+    for d in range(ties.row.size):
+        out[at + ties.tied[ties.row[d]]] += ws.derivative[d] * out[at + ties.column[d]]
 
 
 @inner
@@ -316,7 +319,7 @@ def _write_errors(
         gram_at(structure, ties, x, middle, ws.q, ws.rows, count, ws.derivative, ws.stack, ws.tile, ws.gram_trial)
         fill_sandwich(ws.gram_trial, count, ws.rows, ws.state, used, ws.work, spread)
     if limits.alpha > 0.0:
-        _write_bias(limits.alpha, count, used, ws, spread, out)
+        _write_bias(limits.alpha, ties, count, ws, out)
         fill_sandwich(ws.gram_trial, count, ws.rows, ws.state, used, ws.work, spread)
     for a in range(n):
         total = 0.0
