@@ -148,7 +148,9 @@ def _rows(
 
     tied = {name for name, _ in program.ties}
     start = {name: values[pixels, k] for k, name in enumerate(program.parameters) if name not in tied}
-    taken = {key: rows(arguments[key]) for key in ("variance", "where", "response", "active")}
+    taken = {key: rows(arguments[key]) for key in ("variance", "where", "response")}
+    if arguments["active"] is not None:
+        taken["active"] = arguments["active"][pixels]
     bounds = {key: each[pixels] for key, each in arguments["bounds"].items()}
     options: FitOptions = replace(arguments["options"], covariance=False, pairs=())
     return {**arguments, **taken, "varying": None, "start": start, "bounds": bounds, "options": options}

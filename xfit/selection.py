@@ -137,7 +137,7 @@ def _choose(fits: list[xr.Dataset], best: xr.DataArray, union: Model) -> xr.Data
     pairs = [label_of(pair) for pair in pairs_of(union)]
     parts = [_with_parameters(fit, names, pairs) for fit in fits]
     shared = [name for name in parts[0].data_vars if all(name in part for part in parts)]
-    result = parts[0][shared]
+    result = parts[0].drop_vars([name for name in parts[0].data_vars if name not in shared])
     for k, part in enumerate(parts[1:], start=1):
         for name in shared:
             chosen = xr.where(best == k, part[name], result[name], keep_attrs=False)
