@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xfit.kernels.linear import Affine, fit_alike, fit_linear_singly, fit_weighted, small_of
+from xfit.kernels.linear import Affine, Shared, fit_alike, fit_linear_singly, fit_weighted, small_of
 from xfit.kernels.pixel import buffer_of
 from xfit.kernels.workspace import workspace
 from xfit.pixel_problem import PixelProblem, Pixels
@@ -47,7 +47,7 @@ class Alike(NamedTuple):
     logs: float
 
 
-Known = dict[bytes, tuple[Design | None, Alike | None]]
+Known = dict[bytes, tuple[Design | None, Alike | None, Shared | None]]
 
 
 def fit_linear(pixels: Pixels, which: np.ndarray, known: Known) -> None:
@@ -68,12 +68,13 @@ def fit_linear(pixels: Pixels, which: np.ndarray, known: Known) -> None:
             design = _design(pixels)
             plain = not pixels.varying & {"variance", "where"}
             alike = _alike(pixels, design) if design is not None and plain and _unbounded(pixels) else None
-            known[key] = design, alike
-        design, alike = known[key]
+            together = None if design is None else _shared(pixels, design, plain)
+            known[key] = design, alike, together
+        design, alike, equations = known[key]
         if design is not None and alike is not None:
             left = _fit_alike(pixels, design, alike, which)
-        if design is not None and left.size:
-            left = _fit_weighted(pixels, design, left)
+        if design is not None and equations is not None and left.size:
+            left = _fit_weighted(pixels, design, equations, left)
     if left.size:
         _fit_singly(pixels, left)
 
@@ -160,7 +161,20 @@ def _shared_weights(pixels: Pixels) -> np.ndarray:
     return weight
 
 
-def _fit_weighted(pixels: Pixels, design: Design, which: np.ndarray) -> np.ndarray:
+def _shared(pixels: Pixels, design: Design, plain: bool) -> Shared:
+    """Normal equations of pixels with the same weights; of none if they are not the same."""
+    weight = _shared_weights(pixels) if plain else np.full(design.base.size, np.nan)
+    k, m = pixels.free.size, weight.size
+    rows = np.zeros((-(-k // 3) * 3, m))
+    if np.isnan(weight).any():
+        return Shared(weight, rows[:0], weight[:0], rows[:0], 0, 0.0)
+    rows[:k] = design.columns.T * weight
+    logs = -np.log(weight[weight > 0]).sum() if pixels.block.variance.size else 0.0
+    used = int((weight > 0).sum())
+    return Shared(weight, rows, rows @ design.base, rows[:k] @ design.columns, used if used >= k else 0, float(logs))
+
+
+def _fit_weighted(pixels: Pixels, design: Design, shared: Shared, which: np.ndarray) -> np.ndarray:
     """Fit pixels by normal equations; return those that need a QR factorisation."""
     block, free = pixels.block, pixels.free
     k, m = free.size, block.y.shape[1]
@@ -171,7 +185,7 @@ def _fit_weighted(pixels: Pixels, design: Design, which: np.ndarray) -> np.ndarr
     left = np.empty_like(which)
     number = fit_weighted(
         block.y, block.variance, block.where, np.ascontiguousarray(block.lower[:, free]), np.ascontiguousarray(block.upper[:, free]), which,
-        design.base, block.width, rows, np.empty(m), np.empty(m), design.affine, block.pairs, pixels.limits,
+        design.base, block.width, rows, np.empty(m), np.empty(m), shared, design.affine, block.pairs, pixels.limits,
         small_of(free), left, block.out,
     )  # fmt: skip
     return left[:number]

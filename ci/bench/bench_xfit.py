@@ -19,9 +19,10 @@ import dask
 import numpy as np
 import xarray as xr
 from common import case, main  # also limits the numerical libraries to one thread
+from datagen import W3C, W3S
 
 import xfit
-from xfit.components import Expression, Gaussian, Polynomial, PowerLaw
+from xfit.components import Expression, Gaussian, GaussianHF, Offset, Polynomial, PowerLaw
 
 Dataset = Mapping[str, Any]
 Fit = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, dict[str, int]]]
@@ -81,11 +82,45 @@ def spot(d: Dataset) -> tuple[xfit.Model, list[str], Convert]:
     return xfit.Model([Expression(GAUSSIAN_2D, name="g")]), [f"g.{name}" for name in d["names"]], lambda values: values
 
 
-MODELS = {"w1": two_gaussians, "w2": edge, "w5a": spot, "w5b": spot}
+def lines(d: Dataset) -> tuple[xfit.Model, list[str], Convert]:
+    """W3: six Gaussians of given shape on a parabola, linear in all that is free."""
+    peaks = [
+        GaussianHF(name=f"h{k}", centre=centre, fwhm=2 * np.sqrt(2 * np.log(2)) * sigma, height=d["p0"][k])
+        for k, (centre, sigma) in enumerate(zip(W3C, W3S, strict=True))
+    ]
+    for peak in peaks:
+        peak.centre.free = peak.fwhm.free = False
+    names = [f"h{k}.height" for k in range(6)] + ["bg.a0", "bg.a1", "bg.a2"]
+    return xfit.Model([*peaks, Polynomial(order=2, name="bg")]), names, lambda values: values
+
+
+def counted(d: Dataset) -> tuple[xfit.Model, list[str], Convert]:
+    """W4: a Gaussian over a constant, few counts."""
+    p, low, high = d["p0"], d["lo"], d["hi"]
+    peak, offset = gaussian("g", *p[:3]), Offset(name="o", offset=p[3])
+    peak.A.set(min=low[0], max=1e5)
+    peak.centre.set(min=low[1], max=high[1])
+    peak.sigma.set(min=low[2], max=high[2])
+    offset.offset.set(min=low[3], max=high[3])
+
+    def heights(values: np.ndarray) -> np.ndarray:
+        values[:, 0] /= values[:, 2] * SQRT_2PI
+        return values
+
+    return xfit.Model([peak, offset]), ["g.A", "g.centre", "g.sigma", "o.offset"], heights
+
+
+MODELS = {"w1": two_gaussians, "w2": edge, "w3": lines, "w4": counted, "w5a": spot, "w5b": spot}
 
 
 def runner(
-    d: Dataset, *, bounded: bool = False, weighted: bool = False, scheduler: str | None = None, copies: int = 1
+    d: Dataset,
+    *,
+    bounded: bool = False,
+    weighted: bool = False,
+    scheduler: str | None = None,
+    copies: int = 1,
+    **further: Any,
 ) -> Fit:
     """Make the function that the harness times.
 
@@ -101,6 +136,8 @@ def runner(
         Cut the data into dask chunks and compute the lazy result on this scheduler; by default NumPy data.
     copies : int
         How often the pixels are fitted in one call: the data sets are so small that what a call costs besides fitting shows.
+    **further
+        Options of the fit: an optimizer, a loss.
     """
     model, names, convert = MODELS[d["w"]](d)
     n = d["x"].size
@@ -114,7 +151,7 @@ def runner(
         """The data and options of a fit, which a user has at hand; made in the first of several calls, the fastest of which counts."""
         pixels = np.tile(np.frombuffer(key, np.int64), copies)
         da = xr.DataArray(d["Y"][pixels].reshape(-1, *[n] * (len(dims) - 1)), dims=dims, coords=coords)
-        options: dict[str, Any] = {"bounded": bounded}
+        options: dict[str, Any] = {"bounded": bounded, **further}
         if d["p0"].ndim > 1:
             options["start"] = {name: xr.DataArray(d["P0"][pixels, k], dims="p") for k, name in enumerate(names)}
         if scheduler is not None:
@@ -179,6 +216,36 @@ def _multifit_threads(d: Dataset) -> Fit:
 @case("w2", "multifit_b_threads2", cores=2, note=f"dask chunks of {CHUNK} pixels, two threads on two cores, bounds on")
 def _multifit_bounded_threads(d: Dataset) -> Fit:
     return runner(d, bounded=True, scheduler="threads")
+
+
+@case("w3", "lstsq_err", warm=64, note="errors and chi-squared; NumPy data")
+def _linear(d: Dataset) -> Fit:
+    return runner(d, optimizer="lstsq")
+
+
+@case("w3", "lstsq_w", obj="w", n=16384, warm=64, note="variance max(y, 1) per pixel")
+def _linear_weighted(d: Dataset) -> Fit:
+    return runner(d, optimizer="lstsq", weighted=True)
+
+
+@case("w3", "nnls", n=16384, warm=64, note="no parameter below zero")
+def _nonnegative(d: Dataset) -> Fit:
+    return runner(d, optimizer="nnls", bounded=True)
+
+
+@case("w4", "poisson", obj="mle", note="NumPy data, bounds on, Cash's statistic")
+def _poisson(d: Dataset) -> Fit:
+    return runner(d, bounded=True, loss="poisson")
+
+
+@case("w4", "poisson_map", obj="mle", note="the pixels ten times over in one call")
+def _poisson_map(d: Dataset) -> Fit:
+    return runner(d, bounded=True, loss="poisson", copies=10)
+
+
+@case("w1", "varpro", note="NumPy data, bounds off, amplitudes projected out")
+def _varpro(d: Dataset) -> Fit:
+    return runner(d, optimizer="varpro")
 
 
 if __name__ == "__main__":

@@ -90,6 +90,24 @@ GROUPS = (
         (("hyperspy", "lm_analytic"), ("scipy", "leastsq")),
     ),
     Group(
+        "W3  linear: six peaks of given shape + parabola, 1024 channels, 9 parameters, with errors",
+        "w3",
+        ("lstsq_err", "nnls"),
+        (("scipy", "pinv_matmul_f8_err"), ("hyperspy", "lstsq_err"), ("hyperspy", "nnls")),
+    ),
+    Group(
+        "W3  weighted by 1/max(y, 1)",
+        "w3",
+        ("lstsq_w",),
+        (("scipy", "weighted_normal_eq"), ("hyperspy", "lstsq_w")),
+    ),
+    Group(
+        "W4  Gaussian + offset, 256 channels, under 5 counts, Poisson likelihood",
+        "w4",
+        ("poisson_map", "poisson"),
+        (("hyperspy", "mlpoisson_lbfgsb_analytic"), ("scipy", "min_lbfgsb"), ("scipy", "leastsq_deviance")),
+    ),
+    Group(
         "W5a  5 x 5 images, round Gaussian + offset, 5 parameters, own starts",
         "w5a",
         ("multifit_map", "multifit"),

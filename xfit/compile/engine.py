@@ -19,7 +19,7 @@ from xfit.compile.ties import compile_ties
 from xfit.kernels.evaluate import Structure, aligned_rows, evaluate_pixels
 from xfit.kernels.fit import Search, fit_singly
 from xfit.kernels.lane_fit import fit_side_by_side, lanes_of
-from xfit.kernels.linear import Affine, fit_alike, fit_linear_singly, fit_weighted, small_of
+from xfit.kernels.linear import Affine, Shared, fit_alike, fit_linear_singly, fit_weighted, small_of
 from xfit.kernels.objective import begin_pixel, deviations_at, end_pixel, loss_at, spectrum_for
 from xfit.kernels.pixel import SCALARS, Block, Limits, buffer_of
 from xfit.kernels.profile import profile_pixels
@@ -150,8 +150,9 @@ def _prepare_linear() -> None:
         none,
         table,
     )
+    shared = Shared(line, table, line, table, 0, 0.0)
     fit_weighted(
-        table, x, block.where, x, x, none, line, line, table, line, line, affine, block.pairs, limits, small, none, table
+        table, x, block.where, x, x, none, line, line, table, line, line, shared, affine, block.pairs, limits, small, none, table
     )  # fmt: skip
     fit_linear_singly(structure, ties, x, block, x, none, none, limits, small.held, buffer, ws)
 

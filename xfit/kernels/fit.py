@@ -31,6 +31,9 @@ from xfit.kernels.ties import Ties
 from xfit.kernels.whole import set_response
 from xfit.kernels.workspace import Outcome, Workspace, workspace
 
+#: Evaluations for each free parameter after which variable projection is given up.
+_PATIENCE = 20
+
 
 class Search(NamedTuple):
     """Where the fits of a pixel begin.
@@ -68,10 +71,14 @@ def _minimise(
     best = Outcome(MAX_NFEV, math.inf, 0, False)
     nfev = 0
     limit = limits.first_limit
+    if limits.project:
+        # Where amplitudes that follow the shapes lead nowhere, the second attempt does without.
+        limit = min(limit, _PATIENCE * (count + 1))
     for radius in RADII:
+        project = limits.project and nfev == 0
         move_to(ws.first, ties, ws)
         outcome = minimise_from(
-            structure, ties, x, spectrum, count, limits.tolerance, limit, radius, limits.project, ws
+            structure, ties, x, spectrum, count, limits.tolerance, limit, radius, project, ws
         )  # fmt: skip
         nfev += outcome.nfev
         good = outcome.status == CONVERGED and outcome.loss <= best.loss * (1 + 1e-9)

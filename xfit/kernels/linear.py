@@ -49,39 +49,55 @@ _SETTLED = 1e-12
 
 
 @inner
+def _invert_norms(matrix: np.ndarray, count: int, inverse: np.ndarray) -> None:
+    """Fill ``inverse`` with what scales the matrix to a unit diagonal."""
+    for j in range(count):
+        inverse[j] = 1.0 / math.sqrt(matrix[j, j])
+
+
+@inner
 def _solve_free(
-    matrix: np.ndarray, right: np.ndarray, count: int, held: np.ndarray, at: np.ndarray, work: np.ndarray, p: np.ndarray
+    matrix: np.ndarray,
+    right: np.ndarray,
+    count: int,
+    held: np.ndarray,
+    at: np.ndarray,
+    inverse: np.ndarray,
+    work: np.ndarray,
+    p: np.ndarray,
 ) -> float:
-    """Solve for what is not held, the rest being at ``at``; return the smallest squared pivot of the scaled matrix."""
+    """Solve for what is not held, the rest being at ``at``; return the smallest squared pivot of the scaled matrix.
+
+    ``inverse`` is that of `_invert_norms`. The Cholesky factor of the scaled matrix is left in ``work``, with inverses on its diagonal.
+    """
     smallest = 1.0
     for i in range(count):
         if held[i]:
             p[i] = at[i]
             continue
-        norm = math.sqrt(matrix[i, i])
         total = right[i]
         for j in range(count):
             if held[j]:
                 total -= matrix[max(i, j), min(i, j)] * at[j]
-        work[i, count] = total / norm
-        for j in range(i + 1):
+        total *= inverse[i]
+        for j in range(i):
             if held[j]:
+                work[i, j] = 0.0
                 continue
-            entry_ = matrix[i, j] / (norm * math.sqrt(matrix[j, j]))
+            element = matrix[i, j] * (inverse[i] * inverse[j])
             for k in range(j):
-                if not held[k]:
-                    entry_ -= work[i, k] * work[j, k]
-            if j < i:
-                work[i, j] = entry_ / work[j, j]
-            else:
-                smallest = min(smallest, entry_)
-                if not entry_ > SMALLEST_PIVOT:
-                    return -1.0
-                work[i, i] = math.sqrt(entry_)
+                element -= work[i, k] * work[j, k]
+            work[i, j] = element * work[j, j]
+        pivot = 1.0
         for k in range(i):
+            pivot -= work[i, k] * work[i, k]
             if not held[k]:
-                work[i, count] -= work[i, k] * work[k, count]
-        work[i, count] /= work[i, i]
+                total -= work[i, k] * work[k, count]
+        smallest = min(smallest, pivot)
+        if not pivot > SMALLEST_PIVOT:
+            return -1.0
+        work[i, i] = 1.0 / math.sqrt(pivot)
+        work[i, count] = total * work[i, i]
     for i in range(count - 1, -1, -1):
         if held[i]:
             continue
@@ -89,8 +105,8 @@ def _solve_free(
         for k in range(i + 1, count):
             if not held[k]:
                 total -= work[k, i] * work[k, count]
-        work[i, count] = total / work[i, i]
-        p[i] = work[i, count] / math.sqrt(matrix[i, i])
+        work[i, count] = total * work[i, i]
+        p[i] = work[i, count] * inverse[i]
     return smallest
 
 
@@ -103,6 +119,7 @@ def solve_bounded(
     count: int,
     held: np.ndarray,
     now: np.ndarray,
+    inverse: np.ndarray,
     work: np.ndarray,
     p: np.ndarray,
 ) -> bool:
@@ -120,10 +137,10 @@ def solve_bounded(
         ``b`` and the bounds.
     held : bool (count,)
         Filled: which parameters are held at a bound.
-    now : float64 (count,)
-        Scratch.
+    now, inverse : float64 (count,)
+        Scratch; the latter is left with the inverse norms.
     work : float64 (count, count + 1)
-        Scratch.
+        Scratch, left with the factor; see `_solve_free`.
     p : float64 (count,)
         Filled with the solution.
 
@@ -136,7 +153,8 @@ def solve_bounded(
         held[j] = False
         if not matrix[j, j] > 0.0:
             return False
-    if _solve_free(matrix, right, count, held, now, work, p) <= 0.0:
+    _invert_norms(matrix, count, inverse)
+    if _solve_free(matrix, right, count, held, now, inverse, work, p) <= 0.0:
         return False
     inside = True
     for j in range(count):
@@ -149,7 +167,7 @@ def solve_bounded(
     for _ in range(20 * count):
         # Towards the minimum of what is free, as far as the bounds allow; what they stop is held.
         while True:
-            if _solve_free(matrix, right, count, held, now, work, p) <= 0.0:
+            if _solve_free(matrix, right, count, held, now, inverse, work, p) <= 0.0:
                 return False
             share = 1.0
             stopped = -1
@@ -221,6 +239,7 @@ class Small(NamedTuple):
     half: np.ndarray
     right: np.ndarray
     now: np.ndarray
+    inverse: np.ndarray
     solution: np.ndarray
     bias: np.ndarray
     held: np.ndarray
@@ -233,7 +252,7 @@ def small_of(free: np.ndarray) -> Small:
     """Allocate scratch for so many free parameters."""
     k = free.size
     gram, matrix, work, root, half = (np.zeros((k + 3, k + 3)) for _ in range(5))
-    lines = np.zeros(k), np.zeros(k), np.zeros(k), np.zeros(k, bool), np.zeros(k), np.zeros(k), free
+    lines = np.zeros(k), np.zeros(k), np.zeros(k), np.zeros(k), np.zeros(k, bool), np.zeros(k), np.zeros(k), free
     return Small(gram, matrix, work, root, half, np.zeros(k + 3), *lines)
 
 
@@ -241,18 +260,20 @@ def small_of(free: np.ndarray) -> Small:
 def _root_of_inverse(count: int, s: Small) -> None:
     """Fill ``s.root`` with S such that ``S S'`` is the inverse of the free part of ``s.matrix``, whose factor is in ``s.work``."""
     for column in range(count):
-        norm = math.sqrt(s.matrix[column, column]) if not s.held[column] else math.inf
-        for i in range(column):
-            s.root[column, i] = 0.0
-        for i in range(column, count):
-            if s.held[column] or s.held[i]:
-                s.root[column, i] = 0.0
+        row = s.root[column]
+        for i in range(count):
+            row[i] = 0.0
+        if s.held[column]:
+            continue
+        # Row ``column`` of the transposed inverse of the factor.
+        row[column] = s.work[column, column] * s.inverse[column]
+        for i in range(column + 1, count):
+            if s.held[i]:
                 continue
-            total = 1.0 if i == column else 0.0
+            total = 0.0
             for k in range(column, i):
-                total -= s.work[i, k] * s.root[column, k] * norm if not s.held[k] else 0.0
-            # Row ``column`` of the transposed inverse of the factor.
-            s.root[column, i] = total / s.work[i, i] / norm
+                total -= s.work[i, k] * row[k]
+            row[i] = total * s.work[i, i]
 
 
 @inner
@@ -265,7 +286,8 @@ def _penalise_root(alpha: float, count: int, s: Small) -> None:
     for j in range(count):
         s.one[j] = -alpha * s.solution[j]
         s.now[j] = 0.0
-    if _solve_free(s.gram, s.one, count, s.held, s.now, s.work, s.bias) <= 0.0:
+    _invert_norms(s.gram, count, s.other)
+    if _solve_free(s.gram, s.one, count, s.held, s.now, s.other, s.work, s.bias) <= 0.0:
         for j in range(count):
             s.bias[j] = math.nan
     # M = S' G S and its Cholesky factor, as for a sandwich.
@@ -615,6 +637,44 @@ def _normal_equations(design: np.ndarray, weight: np.ndarray, weighted: np.ndarr
             s.right[i + 2] += three
 
 
+class Shared(NamedTuple):
+    """Normal equations of pixels with the same weights.
+
+    Attributes
+    ----------
+    weight : float64 (m,)
+        Inverse variances, zero where a channel is left out.
+    rows : float64 (k rounded up to threes, m)
+        Derivatives times the weights.
+    mixed : float64 (as many,)
+        Their products with the model that has all free parameters at zero.
+    gram : float64 (k, k)
+        Products of the weighted derivatives with the derivatives.
+    used, logs : int, float
+        Channels in use, zero if there is no such thing; sum of the logarithms of their variances.
+    """
+
+    weight: np.ndarray
+    rows: np.ndarray
+    mixed: np.ndarray
+    gram: np.ndarray
+    used: int
+    logs: float
+
+
+@inner
+def _shared_equations(y: np.ndarray, shared: Shared, k: int, s: Small) -> None:
+    """Fill ``s.gram`` and ``s.right`` from what all pixels share."""
+    for i in range(k):
+        for j in range(i + 1):
+            s.gram[i, j] = shared.gram[i, j]
+    for j in range(0, k, 3):
+        a, b, c = _dots3(shared.rows[j], shared.rows[j + 1], shared.rows[j + 2], y)
+        s.right[j] = a - shared.mixed[j]
+        s.right[j + 1] = b - shared.mixed[j + 1]
+        s.right[j + 2] = c - shared.mixed[j + 2]
+
+
 @entry
 def fit_weighted(
     y: np.ndarray,
@@ -628,6 +688,7 @@ def fit_weighted(
     design: np.ndarray,
     weight: np.ndarray,
     weighted: np.ndarray,
+    shared: Shared,
     affine: Affine,
     pairs: np.ndarray,
     limits: Limits,
@@ -649,6 +710,8 @@ def fit_weighted(
         Derivatives of the model, then zeros.
     weight, weighted : float64 (m,)
         Scratch.
+    shared : Shared
+        Normal equations of pixels that have the same weights, all channels of which are there.
 
     Returns
     -------
@@ -660,20 +723,26 @@ def fit_weighted(
     for i in pixels:
         row = out[i]
         scalars = row[3 * n :]
-        spread = variance[row_of(variance, i)]
-        used, fault, squares = _weigh(y[i], spread, where[row_of(where, i)], base, weight, weighted)
-        scalars[DOF] = used - k
-        scalars[EVALUATIONS] = 0.0
-        if fault != 0 or used < k:
-            scalars[STATUS] = fault if fault != 0 else BAD_DATA
-            continue
         low, high = lower[row_of(lower, i)], upper[row_of(upper, i)]
-        _normal_equations(design, weight, weighted, k, s)
+        squares = _squares_of(y[i], base, shared.weight) if shared.used > 0 else math.nan
+        if math.isfinite(squares):
+            used, logs = shared.used, shared.logs
+            _shared_equations(y[i], shared, k, s)
+        else:
+            spread = variance[row_of(variance, i)]
+            used, fault, squares = _weigh(y[i], spread, where[row_of(where, i)], base, weight, weighted)
+            scalars[DOF] = used - k
+            scalars[EVALUATIONS] = 0.0
+            if fault != 0 or used < k:
+                scalars[STATUS] = fault if fault != 0 else BAD_DATA
+                continue
+            _normal_equations(design, weight, weighted, k, s)
+            logs = -log_of_product(weight, width[:0], weight.size) if spread.size else 0.0
         for a in range(k):
             for b in range(a + 1):
                 s.matrix[a, b] = s.gram[a, b]
             s.matrix[a, a] += limits.alpha
-        if not solve_bounded(s.matrix, s.right, low, high, k, s.held, s.now, s.work, s.solution):
+        if not solve_bounded(s.matrix, s.right, low, high, k, s.held, s.now, s.inverse, s.work, s.solution):
             left[lost] = i
             lost += 1
             continue
@@ -684,11 +753,10 @@ def fit_weighted(
                 total += s.gram[max(a, b), min(a, b)] * s.solution[b]
             chisq += s.solution[a] * (total - 2.0 * s.right[a])
         if not chisq > CANCELLED * squares:
-            chisq = _squares_of_rest(y[i], base, weight, design, s.solution)
+            chisq = _squares_of_rest(y[i], base, shared.weight if used == shared.used else weight, design, s.solution)
         _root_of_inverse(k, s)
         if limits.alpha > 0.0:
             _penalise_root(limits.alpha, k, s)
-        logs = -log_of_product(weight, width[:0], weight.size) if spread.size else 0.0
         scale = _write_scalars(chisq, used, logs, k, limits, scalars)
         _write_values(affine, low, high, s, row)
         _write_covariance(affine, k, scale, pairs, limits, s, row)
@@ -754,7 +822,9 @@ def _solve_pixel(
         ws.step[j] = total
     for j in range(count):
         ws.gram[j, j] += alpha
-    solved = solve_bounded(ws.gram, ws.step, ws.lower, ws.upper, count, flags, ws.bend, ws.work, ws.theta)
+    solved = solve_bounded(
+        ws.gram, ws.step, ws.lower, ws.upper, count, flags, ws.bend, ws.norm_trial, ws.work, ws.theta
+    )  # fmt: skip
     if solved:
         move_to(ws.theta, ties, ws)
         return CONVERGED

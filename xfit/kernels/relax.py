@@ -22,6 +22,9 @@ LARGEST_SCALE = 1e6
 #: Below this fraction of the sum of squares the algebra has lost too many digits.
 SMALLEST_FRACTION = 1e-4
 
+#: Amplitudes that belong beyond a bound stay inside of it by this part of how far beyond they would be.
+INSIDE = 0.1
+
 UNCHANGED, MOVED, EVALUATE = 0, 1, 2
 
 
@@ -125,7 +128,11 @@ def _follow(
         for j in range(count):
             moved = values[j] + change[j]
             if state[j] == FREE and not lower[j] <= moved <= upper[j]:
-                change[j] = (lower[j] if moved < lower[j] else upper[j]) - values[j]
+                # On the bound itself an amplitude may be zero, and its shape could not move any more.
+                edge = lower[j] if moved < lower[j] else upper[j]
+                inside = min(max(edge + INSIDE * (edge - moved), lower[j]), upper[j])
+                # What is nearer to it already, or on it by a step, stays there.
+                change[j] = inside - values[j] if abs(inside - edge) < abs(values[j] - edge) else 0.0
                 state[j] = 1
                 clipped = True
         if not clipped:
