@@ -22,7 +22,6 @@ from xfit.linear_fits import Known, fit_linear
 from xfit.losses import LEAST_SQUARES, Loss
 from xfit.pixel_problem import Pixels
 from xfit.registry import optimizer_of
-from xfit.scipy_fits import fit_by_scipy
 
 #: Elements of data that are converted to float64 at a time: what the engine works on stays in the cache.
 _BATCH = 1 << 18
@@ -274,6 +273,9 @@ def fit_block(
                 fit_linear(group, pixels, designs)
                 continue
             if optimizer.engine != "kernel":
+                # Not at the top: SciPy's optimizers would make `import xfit` wait.
+                from xfit.scipy_fits import fit_by_scipy
+
                 fit_by_scipy(optimizer, group, pixels, dict(options.further), options.grad, last, options.chained)
                 continue
             fit_pixels(

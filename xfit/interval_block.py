@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 from xfit.block import Columns, FitOptions, Settings, evaluate_block, fit_block
 from xfit.compile.program import Program
@@ -85,7 +85,7 @@ def profile_factors(intervals: Intervals, options: FitOptions, channels: int) ->
     levels = np.array(intervals.levels)[:, None]
     dof = np.arange(channels + 1)[None]
     if options.scale_covariance:
-        factors = stats.f.ppf(levels, 1, np.maximum(dof, 1))
+        factors = special.fdtri(1, np.maximum(dof, 1), levels)
     else:
         factors = np.broadcast_to(special.chdtri(1, 1 - levels), (levels.size, dof.size))
     return np.array(intervals.positions, np.int64), np.ascontiguousarray(factors)
