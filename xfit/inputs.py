@@ -19,6 +19,9 @@ from xfit.model import Model
 from xfit.noise import Poisson
 from xfit.registry import Optimizer
 
+#: Numbers that are looked at together.
+_PIECE = 1 << 16
+
 
 def check_data(da: xr.DataArray) -> None:
     """Refuse what is no array of real numbers."""
@@ -250,12 +253,19 @@ def check_variance(variance: Any, da: xr.DataArray) -> xr.DataArray | float | No
             raise ValueError(f"variance={variance} must be above zero")
         return number
     array = broadcastable(variance, "variance", da, tuple(da.dims), "the data's dimensions", "iuf")
-    if array.chunks is None and bool((array.values <= 0).any()):
-        bad = int((array.values <= 0).sum())
+    bad = 0 if array.chunks is not None else _not_positive(array.values)
+    if bad:
         raise ValueError(
             f"variance must be above zero; {bad} of {array.size} values are not. Set those to NaN to leave their channels out"
         )
     return array
+
+
+def _not_positive(values: np.ndarray) -> int:
+    """How many numbers are zero or below; a piece at a time, for the conditions of a large array would go through memory twice."""
+    flat = values.reshape(-1)
+    pieces = (flat[first : first + _PIECE] for first in range(0, flat.size, _PIECE))
+    return sum(int(np.count_nonzero(piece <= 0)) for piece in pieces)
 
 
 def check_noise(

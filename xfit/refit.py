@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -70,8 +71,8 @@ def sticking_out(result: xr.Dataset) -> xr.DataArray:
     navigation = red.dims
     if not navigation:
         return ~good & ~status.isin(_HOPELESS)
-    middle = _windowed(red, _median, len(navigation))
-    spread = 1.4826 * _windowed(abs(red - middle), _median, len(navigation))
+    middle = _windowed(red)
+    spread = 1.4826 * _windowed(abs(red - middle))
     # As many as dof independent channels scatter by this, whatever the neighbours do.
     chance = middle * np.sqrt(2.0 / result["dof"].clip(min=1))
     above = red > middle + STICKS_OUT * np.maximum(spread, chance)
@@ -93,7 +94,7 @@ def neighbours(result: xr.Dataset, model: Model, chosen: xr.DataArray) -> dict[s
             name = parameter.full_name
             value = result["value"].sel(param=name, drop=True).where(good)
             value = value.drop_vars([c for c in value.coords if c not in value.dims])
-            found[name] = _windowed(value, _median, value.ndim)
+            found[name] = _windowed(value)
     fixed = [p.full_name for c in model for p in c.parameters if not p.is_tied and not p.free]
     # Parameters that were fixed, perhaps to maps, are fixed there again.
     found |= {name: result["value"].sel(param=name, drop=True).reset_coords(drop=True) for name in fixed}
@@ -101,32 +102,34 @@ def neighbours(result: xr.Dataset, model: Model, chosen: xr.DataArray) -> dict[s
 
 
 def _median(window: np.ndarray) -> np.ndarray:
-    with np.errstate(all="ignore"):
-        import warnings
-
-        with warnings.catch_warnings():
-            # Where a pixel has no good neighbour there is no median, which NaN says.
-            warnings.simplefilter("ignore", RuntimeWarning)
-            return np.nanmedian(window, axis=0)
+    """Medians along the first axis; NaN where there is nothing."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
+        return np.asarray(np.nanmedian(window, axis=0))
 
 
-def _windowed(array: xr.DataArray, function: Any, n: int) -> xr.DataArray:
-    """Apply a function to the neighbours of every pixel, itself left out."""
+def _windowed(array: xr.DataArray) -> xr.DataArray:
+    """Medians of the neighbours of every pixel, itself left out."""
+    n = array.ndim
     if array.chunks is None:
         padded = np.pad(array.values, RADIUS, constant_values=np.nan)
-        return array.copy(data=_of_neighbours(padded, function)[(slice(RADIUS, -RADIUS),) * n])
+        return array.copy(data=_of_neighbours(padded)[(slice(RADIUS, -RADIUS),) * n])
     data = dask.array.map_overlap(
-        _of_neighbours, array.data, depth=RADIUS, boundary=np.nan, dtype=np.float64, function=function,
-        allow_rechunk=True, meta=np.empty((0,) * n),
-    )  # fmt: skip
+        _of_neighbours,
+        array.data,
+        depth=RADIUS,
+        boundary=np.nan,
+        dtype=np.float64,
+        allow_rechunk=True,
+        meta=np.empty((0,) * n),
+    )
     return array.copy(data=data).chunk(array.chunksizes)
 
 
-def _of_neighbours(padded: np.ndarray, function: Any) -> np.ndarray:
-    """Function of the neighbours of every pixel; what lies at the margin is of no use."""
+def _of_neighbours(padded: np.ndarray) -> np.ndarray:
+    """Medians of the neighbours of every pixel; what lies at the margin is of no use."""
     steps = [s for s in itertools.product(range(-RADIUS, RADIUS + 1), repeat=padded.ndim) if any(s)]
-    shifted = [np.roll(padded, step, axis=tuple(range(padded.ndim))) for step in steps]
-    return np.asarray(function(np.stack(shifted)), np.float64)
+    return _median(np.stack([np.roll(padded, step, axis=tuple(range(padded.ndim))) for step in steps]))
 
 
 def _better(old: xr.Dataset, new: xr.Dataset, chosen: xr.DataArray) -> xr.Dataset:

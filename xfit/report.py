@@ -127,7 +127,7 @@ def _parameters(pixel: xr.Dataset, model: Model) -> tuple[Sequence[str], list[Se
             value, error = float(pixel["value"][k]), float(pixel["stderr"][k])
             at_bound = {-1: "at min", 1: "at max"}.get(int(pixel["at_bound"][k]), "")
             state = f"= {parameter.tie_formula}" if parameter.is_tied else "free" if parameter.free else "fixed"
-            relative = f"{100 * error / abs(value):.2g} %" if error > 0 and value != 0 else ""
+            relative = _percent(error / abs(value)) if error > 0 and value != 0 else ""
             rows.append((name, rounded(value, error), relative, at_bound or state, str(pixel["units"].values[k])))
     return ("parameter", "value", "error", "", "units"), rows
 
@@ -223,6 +223,11 @@ def _spread(ds: xr.Dataset, good: xr.Dataset, k: int) -> Sequence[str]:
     bound = float((ds["at_bound"].isel(param=k).values != 0).mean())
     share = f"{100 * bound:.1f} %" if bound else ""
     return (name, _number(middle), f"{_number(low)} .. {_number(high)}", _number(float(error)), share, units)
+
+
+def _percent(share: float) -> str:
+    """Two digits of a share; nothing where the value is lost in its error."""
+    return f"{100 * share:.2g} %" if share < 0.995 else f"{100 * share:.0f} %" if share < 10 else ""
 
 
 def _number(value: float) -> str:

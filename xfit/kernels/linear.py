@@ -36,9 +36,6 @@ from xfit.kernels.ties import Ties
 from xfit.kernels.whole import set_response
 from xfit.kernels.workspace import Outcome, Workspace
 
-#: Channels whose products are summed at a time: what they are made of stays in the first level of the cache.
-PIECE = 512
-
 #: Where chi-squared is less than this part of the sum of squares, it is not taken from a difference of sums.
 CANCELLED = 1e-5
 
@@ -609,32 +606,22 @@ def _weighted_block(
 @inner
 def _normal_equations(design: np.ndarray, weight: np.ndarray, weighted: np.ndarray, k: int, s: Small) -> None:
     """Fill ``s.gram`` and ``s.right``; ``weighted`` is the data times the weights."""
-    for i in range(k + 3):
-        for j in range(k + 3):
-            s.gram[i, j] = 0.0
-    for j in range(s.right.size):
-        s.right[j] = 0.0
-    for start in range(0, weight.size, PIECE):
-        stop = min(start + PIECE, weight.size)
-        factor, data = weight[start:stop], weighted[start:stop]
-        for i in range(0, k, 3):
-            a, b, c = design[i][start:stop], design[i + 1][start:stop], design[i + 2][start:stop]
-            for j in range(0, i + 1, 3):
-                u, v, w = design[j][start:stop], design[j + 1][start:stop], design[j + 2][start:stop]
-                au, av, aw, bu, bv, bw, cu, cv, cw = _weighted_block(a, b, c, u, v, w, factor)
-                s.gram[i, j] += au
-                s.gram[i, j + 1] += av
-                s.gram[i, j + 2] += aw
-                s.gram[i + 1, j] += bu
-                s.gram[i + 1, j + 1] += bv
-                s.gram[i + 1, j + 2] += bw
-                s.gram[i + 2, j] += cu
-                s.gram[i + 2, j + 1] += cv
-                s.gram[i + 2, j + 2] += cw
-            one, two, three = _dots3(a, b, c, data)
-            s.right[i] += one
-            s.right[i + 1] += two
-            s.right[i + 2] += three
+    for i in range(0, k, 3):
+        a, b, c = design[i], design[i + 1], design[i + 2]
+        for j in range(0, i + 1, 3):
+            au, av, aw, bu, bv, bw, cu, cv, cw = _weighted_block(
+                a, b, c, design[j], design[j + 1], design[j + 2], weight
+            )
+            s.gram[i, j] = au
+            s.gram[i, j + 1] = av
+            s.gram[i, j + 2] = aw
+            s.gram[i + 1, j] = bu
+            s.gram[i + 1, j + 1] = bv
+            s.gram[i + 1, j + 2] = bw
+            s.gram[i + 2, j] = cu
+            s.gram[i + 2, j + 1] = cv
+            s.gram[i + 2, j + 2] = cw
+        s.right[i], s.right[i + 1], s.right[i + 2] = _dots3(a, b, c, weighted)
 
 
 class Shared(NamedTuple):
