@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xfit.kernels.linear import Affine, Shared, fit_alike, fit_linear_singly, fit_weighted, small_of
+from xfit.kernels.linear import Shared, fit_alike, fit_linear_singly, fit_weighted
+from xfit.kernels.linear_rows import Affine, small_of
 from xfit.kernels.pixel import buffer_of
 from xfit.kernels.workspace import workspace
 from xfit.pixel_problem import PixelProblem, Pixels

@@ -19,7 +19,8 @@ from xfit.compile.ties import compile_ties
 from xfit.kernels.evaluate import Structure, aligned_rows, evaluate_pixels
 from xfit.kernels.fit import Search, fit_singly
 from xfit.kernels.lane_fit import fit_side_by_side, lanes_of
-from xfit.kernels.linear import Affine, Shared, fit_alike, fit_linear_singly, fit_weighted, small_of
+from xfit.kernels.linear import Shared, fit_alike, fit_linear_singly, fit_weighted
+from xfit.kernels.linear_rows import Affine, small_of
 from xfit.kernels.objective import begin_pixel, deviations_at, end_pixel, loss_at, spectrum_for
 from xfit.kernels.pixel import SCALARS, Block, Limits, buffer_of
 from xfit.kernels.profile import profile_pixels

@@ -7,18 +7,24 @@ from typing import NamedTuple
 
 import numpy as np
 
+from xfit.kernels.bounded import solve_bounded
 from xfit.kernels.evaluate import Spectrum, Structure, gram_at
 from xfit.kernels.jit import entry, inner, sums
 from xfit.kernels.likelihood import log_of_product
+from xfit.kernels.linear_rows import (
+    SCALAR_COUNT,
+    Affine,
+    Small,
+    penalise_root,
+    root_of_inverse,
+    write_covariance,
+    write_scalars,
+    write_values,
+)
 from xfit.kernels.lm import damped_or_not, move_to
 from xfit.kernels.pixel import (
-    AIC,
-    CHISQ,
     DOF,
     EVALUATIONS,
-    LOSS_VALUE,
-    RED_CHISQ,
-    SCALARS,
     STATUS,
     Block,
     Buffer,
@@ -28,379 +34,15 @@ from xfit.kernels.pixel import (
     row_of,
     spectrum_of,
     write,
-    write_criteria,
 )
 from xfit.kernels.status import BAD_DATA, BAD_RESPONSE, BAD_VARIANCE, CONVERGED, MASKED, NONFINITE_MODEL, SINGULAR
-from xfit.kernels.steps import FREE, SMALLEST_PIVOT, scale_of
+from xfit.kernels.steps import FREE, scale_of
 from xfit.kernels.ties import Ties
 from xfit.kernels.whole import set_response
 from xfit.kernels.workspace import Outcome, Workspace
 
 #: Where chi-squared is less than this part of the sum of squares, it is not taken from a difference of sums.
 CANCELLED = 1e-5
-
-SCALAR_COUNT = len(SCALARS)
-
-#: A gradient this much smaller than what it is the difference of says that a bound is where it should be.
-_SETTLED = 1e-12
-
-
-@inner
-def _invert_norms(matrix: np.ndarray, count: int, inverse: np.ndarray) -> None:
-    """Fill ``inverse`` with what scales the matrix to a unit diagonal."""
-    for j in range(count):
-        inverse[j] = 1.0 / math.sqrt(matrix[j, j])
-
-
-@inner
-def _solve_free(
-    matrix: np.ndarray,
-    right: np.ndarray,
-    count: int,
-    held: np.ndarray,
-    at: np.ndarray,
-    inverse: np.ndarray,
-    work: np.ndarray,
-    p: np.ndarray,
-) -> float:
-    """Solve for what is not held, the rest being at ``at``; return the smallest squared pivot of the scaled matrix.
-
-    ``inverse`` is that of `_invert_norms`. The Cholesky factor of the scaled matrix is left in ``work``, with inverses on its diagonal.
-    """
-    smallest = 1.0
-    for i in range(count):
-        if held[i]:
-            p[i] = at[i]
-            continue
-        total = right[i]
-        for j in range(count):
-            if held[j]:
-                total -= matrix[max(i, j), min(i, j)] * at[j]
-        total *= inverse[i]
-        for j in range(i):
-            if held[j]:
-                work[i, j] = 0.0
-                continue
-            element = matrix[i, j] * (inverse[i] * inverse[j])
-            for k in range(j):
-                element -= work[i, k] * work[j, k]
-            work[i, j] = element * work[j, j]
-        pivot = 1.0
-        for k in range(i):
-            pivot -= work[i, k] * work[i, k]
-            if not held[k]:
-                total -= work[i, k] * work[k, count]
-        smallest = min(smallest, pivot)
-        if not pivot > SMALLEST_PIVOT:
-            return -1.0
-        work[i, i] = 1.0 / math.sqrt(pivot)
-        work[i, count] = total * work[i, i]
-    for i in range(count - 1, -1, -1):
-        if held[i]:
-            continue
-        total = work[i, count]
-        for k in range(i + 1, count):
-            if not held[k]:
-                total -= work[k, i] * work[k, count]
-        work[i, count] = total * work[i, i]
-        p[i] = work[i, count] * inverse[i]
-    return smallest
-
-
-@inner
-def solve_bounded(
-    matrix: np.ndarray,
-    right: np.ndarray,
-    lower: np.ndarray,
-    upper: np.ndarray,
-    count: int,
-    held: np.ndarray,
-    now: np.ndarray,
-    inverse: np.ndarray,
-    work: np.ndarray,
-    p: np.ndarray,
-) -> bool:
-    """Minimise ``p' M p / 2 - b' p`` within bounds by an active set.
-
-    The method is that of Lawson and Hanson (Solving Least Squares Problems, SIAM 1995, chapter 23,
-    doi:10.1137/1.9781611971217) for bounds on both sides (Stark and Parker, Comput. Stat. 10, 129 (1995)), on the normal equations as
-    Bro and de Jong do (J. Chemometrics 11, 393 (1997)). It begins at the unbounded solution moved into the bounds.
-
-    Parameters
-    ----------
-    matrix : float64 (at least count, at least count)
-        Lower triangle of ``M``.
-    right, lower, upper : float64 (at least count,)
-        ``b`` and the bounds.
-    held : bool (count,)
-        Filled: which parameters are held at a bound.
-    now, inverse : float64 (count,)
-        Scratch; the latter is left with the inverse norms.
-    work : float64 (count, count + 1)
-        Scratch, left with the factor; see `_solve_free`.
-    p : float64 (count,)
-        Filled with the solution.
-
-    Returns
-    -------
-    bool
-        False where the parameters can't be told apart.
-    """
-    for j in range(count):
-        held[j] = False
-        if not matrix[j, j] > 0.0:
-            return False
-    _invert_norms(matrix, count, inverse)
-    if _solve_free(matrix, right, count, held, now, inverse, work, p) <= 0.0:
-        return False
-    inside = True
-    for j in range(count):
-        now[j] = min(max(p[j], lower[j]), upper[j])
-        if now[j] != p[j]:
-            inside = False
-            held[j] = True
-    if inside:
-        return True
-    for _ in range(20 * count):
-        # Towards the minimum of what is free, as far as the bounds allow; what they stop is held.
-        while True:
-            if _solve_free(matrix, right, count, held, now, inverse, work, p) <= 0.0:
-                return False
-            share = 1.0
-            stopped = -1
-            for j in range(count):
-                if held[j] or lower[j] <= p[j] <= upper[j]:
-                    continue
-                edge = lower[j] if p[j] < lower[j] else upper[j]
-                part = (edge - now[j]) / (p[j] - now[j])
-                if stopped < 0 or part < share:
-                    share, stopped = part, j
-            for j in range(count):
-                if not held[j]:
-                    now[j] = min(max(now[j] + share * (p[j] - now[j]), lower[j]), upper[j])
-            if stopped < 0:
-                break
-            now[stopped] = lower[stopped] if p[stopped] < lower[stopped] else upper[stopped]
-            held[stopped] = True
-        # What would rather leave its bound may do so.
-        best = 0.0
-        leaves = -1
-        for j in range(count):
-            if not held[j]:
-                continue
-            slope = right[j]
-            size = abs(right[j])
-            for k in range(count):
-                term = matrix[max(j, k), min(j, k)] * now[k]
-                slope -= term
-                size += abs(term)
-            wish = slope if now[j] == lower[j] else -slope
-            if now[j] == lower[j] and now[j] == upper[j]:
-                wish = 0.0
-            if wish > _SETTLED * size and wish / math.sqrt(matrix[j, j]) > best:
-                best, leaves = wish / math.sqrt(matrix[j, j]), j
-        if leaves < 0:
-            break
-        held[leaves] = False
-    for j in range(count):
-        p[j] = now[j]
-    return True
-
-
-class Affine(NamedTuple):
-    """All parameters as linear functions of the free ones, row by row.
-
-    Attributes
-    ----------
-    offset : float64 (n_parameters,)
-        Their values where all free ones are zero; NaN for those of components that are switched off.
-    first : int64 (n_parameters + 1,)
-        Where the entries of each parameter begin and end.
-    column, slope : int64 (any,), float64 (any,)
-        Which free parameter (counted among these) enters, and its factor.
-    """
-
-    offset: np.ndarray
-    first: np.ndarray
-    column: np.ndarray
-    slope: np.ndarray
-
-
-class Small(NamedTuple):
-    """Scratch for small matrices of k rows; ``free`` is the positions of the free parameters among all."""
-
-    gram: np.ndarray
-    matrix: np.ndarray
-    work: np.ndarray
-    root: np.ndarray
-    half: np.ndarray
-    right: np.ndarray
-    now: np.ndarray
-    inverse: np.ndarray
-    solution: np.ndarray
-    bias: np.ndarray
-    held: np.ndarray
-    one: np.ndarray
-    other: np.ndarray
-    free: np.ndarray
-
-
-def small_of(free: np.ndarray) -> Small:
-    """Allocate scratch for so many free parameters."""
-    k = free.size
-    gram, matrix, work, root, half = (np.zeros((k + 3, k + 3)) for _ in range(5))
-    lines = np.zeros(k), np.zeros(k), np.zeros(k), np.zeros(k), np.zeros(k, bool), np.zeros(k), np.zeros(k), free
-    return Small(gram, matrix, work, root, half, np.zeros(k + 3), *lines)
-
-
-@inner
-def _root_of_inverse(count: int, s: Small) -> None:
-    """Fill ``s.root`` with S such that ``S S'`` is the inverse of the free part of ``s.matrix``, whose factor is in ``s.work``."""
-    for column in range(count):
-        row = s.root[column]
-        for i in range(count):
-            row[i] = 0.0
-        if s.held[column]:
-            continue
-        # Row ``column`` of the transposed inverse of the factor.
-        row[column] = s.work[column, column] * s.inverse[column]
-        for i in range(column + 1, count):
-            if s.held[i]:
-                continue
-            total = 0.0
-            for k in range(column, i):
-                total -= s.work[i, k] * row[k]
-            row[i] = total * s.work[i, i]
-
-
-@inner
-def _penalise_root(alpha: float, count: int, s: Small) -> None:
-    """Turn the root of ``inv(A)``, with the penalty in A, into that of ``inv(A) G inv(A)``; fill ``s.bias``.
-
-    The bias is the distance from the solution without penalty, ``-alpha inv(G) p``: that solution has none, so that this is off by
-    chance alone. NaN where there is no such solution.
-    """
-    for j in range(count):
-        s.one[j] = -alpha * s.solution[j]
-        s.now[j] = 0.0
-    _invert_norms(s.gram, count, s.other)
-    if _solve_free(s.gram, s.one, count, s.held, s.now, s.other, s.work, s.bias) <= 0.0:
-        for j in range(count):
-            s.bias[j] = math.nan
-    # M = S' G S and its Cholesky factor, as for a sandwich.
-    for k in range(count):
-        for m in range(k + 1):
-            total = 0.0
-            for i in range(count):
-                for j in range(count):
-                    total += s.root[i, k] * s.gram[max(i, j), min(i, j)] * s.root[j, m]
-            s.half[k, m] = total
-    for k in range(count):
-        for m in range(k + 1):
-            total = s.half[k, m]
-            for j in range(m):
-                total -= s.half[k, j] * s.half[m, j]
-            if m == k:
-                s.half[k, k] = math.sqrt(max(total, 0.0))
-            else:
-                s.half[k, m] = total / s.half[m, m] if s.half[m, m] > 0.0 else 0.0
-    for j in range(count):
-        for m in range(count):
-            total = 0.0
-            for k in range(m, count):
-                total += s.root[j, k] * s.half[k, m]
-            s.root[j, m] = total
-
-
-@inner
-def _row_of_root(a: int, affine: Affine, count: int, s: Small, row: np.ndarray) -> bool:
-    """Row of the root for any parameter; False where it depends on nothing that has an error."""
-    known = False
-    for k in range(count):
-        row[k] = 0.0
-    for e in range(affine.first[a], affine.first[a + 1]):
-        j = affine.column[e]
-        if s.held[j]:
-            continue
-        known = True
-        for k in range(count):
-            row[k] += affine.slope[e] * s.root[j, k]
-    return known
-
-
-@inner
-def _write_values(affine: Affine, lower: np.ndarray, upper: np.ndarray, s: Small, out: np.ndarray) -> None:
-    """Write the values of all parameters and which are at a bound."""
-    n = affine.offset.size
-    for a in range(n):
-        total = affine.offset[a]
-        for e in range(affine.first[a], affine.first[a + 1]):
-            total += affine.slope[e] * s.solution[affine.column[e]]
-        out[a] = total
-        out[2 * n + a] = 0.0
-    for j in range(s.free.size):
-        value = s.solution[j]
-        out[s.free[j]] = value
-        if value <= lower[j]:
-            out[2 * n + s.free[j]] = -1.0
-        elif value >= upper[j]:
-            out[2 * n + s.free[j]] = 1.0
-
-
-@inner
-def _write_scalars(chisq: float, used: int, logs: float, count: int, limits: Limits, scalars: np.ndarray) -> float:
-    """Write a pixel's scalars; return what its covariance is multiplied by."""
-    dof = used - count
-    red = chisq / dof if dof > 0 else math.nan
-    scalars[DOF] = dof
-    scalars[EVALUATIONS] = 1.0
-    scalars[STATUS] = CONVERGED
-    scalars[CHISQ] = scalars[LOSS_VALUE] = chisq
-    scalars[RED_CHISQ] = red
-    scalars[AIC] = logs
-    write_criteria(chisq, used, count, limits, scalars)
-    return red if limits.scale_covariance else 1.0
-
-
-@inner
-def _write_covariance(
-    affine: Affine, count: int, scale: float, pairs: np.ndarray, limits: Limits, s: Small, out: np.ndarray
-) -> None:
-    """Write errors and covariances of all parameters, and the bias of a penalty."""
-    n = affine.offset.size
-    at = 3 * n + SCALAR_COUNT
-    for a in range(n):
-        if affine.first[a] == affine.first[a + 1]:
-            continue
-        if _row_of_root(a, affine, count, s, s.one):
-            total = 0.0
-            for k in range(count):
-                total += s.one[k] * s.one[k]
-            out[n + a] = math.sqrt(total * scale)
-    for pair in range(pairs.shape[0]):
-        out[at + pair] = _covariance(pairs[pair, 0], pairs[pair, 1], affine, count, s) * scale
-    at += pairs.shape[0]
-    if limits.with_covariance:
-        for a in range(n):
-            for b in range(n):
-                out[at + a * n + b] = _covariance(a, b, affine, count, s) * scale
-    if limits.alpha > 0.0:
-        for a in range(n):
-            total = 0.0
-            for e in range(affine.first[a], affine.first[a + 1]):
-                total += affine.slope[e] * s.bias[affine.column[e]]
-            out[out.size - n + a] = total
-
-
-@inner
-def _covariance(a: int, b: int, affine: Affine, count: int, s: Small) -> float:
-    """Covariance of two parameters, for data of unit variance."""
-    if not (_row_of_root(a, affine, count, s, s.one) and _row_of_root(b, affine, count, s, s.other)):
-        return math.nan
-    total = 0.0
-    for k in range(count):
-        total += s.one[k] * s.other[k]
-    return total
 
 
 @sums
@@ -507,7 +149,7 @@ def fit_alike(
         s.now[j] = math.inf
         s.right[j] = -math.inf
     # What errors and covariances are for data of unit variance is the same for all.
-    _write_covariance(affine, k, 1.0, pairs, limits, s, unit)
+    write_covariance(affine, k, 1.0, pairs, limits, s, unit)
     n = affine.offset.size
     for i in pixels:
         squares = _squares_of(y[i], base, weight)
@@ -529,8 +171,8 @@ def fit_alike(
         if not chisq > CANCELLED * squares:
             chisq = _squares_of_rest(y[i], base, weight, design, s.solution)
         row = out[i]
-        scale = _write_scalars(chisq, used, logs, k, limits, row[3 * affine.offset.size :])
-        _write_values(affine, s.right, s.now, s, row)
+        scale = write_scalars(chisq, used, logs, k, limits, row[3 * affine.offset.size :])
+        write_values(affine, s.right, s.now, s, row)
         error = math.sqrt(scale)
         for a in range(n, 2 * n):
             row[a] = unit[a] * error
@@ -741,12 +383,12 @@ def fit_weighted(
             chisq += s.solution[a] * (total - 2.0 * s.right[a])
         if not chisq > CANCELLED * squares:
             chisq = _squares_of_rest(y[i], base, shared.weight if used == shared.used else weight, design, s.solution)
-        _root_of_inverse(k, s)
+        root_of_inverse(k, s)
         if limits.alpha > 0.0:
-            _penalise_root(limits.alpha, k, s)
-        scale = _write_scalars(chisq, used, logs, k, limits, scalars)
-        _write_values(affine, low, high, s, row)
-        _write_covariance(affine, k, scale, pairs, limits, s, row)
+            penalise_root(limits.alpha, k, s)
+        scale = write_scalars(chisq, used, logs, k, limits, scalars)
+        write_values(affine, low, high, s, row)
+        write_covariance(affine, k, scale, pairs, limits, s, row)
     return lost
 
 
