@@ -272,3 +272,16 @@ def test_one_free_parameter_and_gaussian_areas() -> None:
     g.centre.free = g.sigma.free = False
     m, da = xfit.Model([g]), data(3)
     close(da.fit.multifit(m, optimizer="lstsq", bounded=False), da.fit.multifit(m, bounded=False))
+
+
+def test_convolved_components_that_are_switched_off() -> None:
+    """Where nothing of a component is free, whether it takes part still makes another design."""
+    response = xr.DataArray([0.25, 0.5, 0.25], dims="x", coords={"x": (X[1] - X[0]) * np.arange(-1, 2)})
+    m = xfit.Model([GaussianHF(name="fixed", height=20.0, centre=3.0, fwhm=1.0), GaussianHF(name="g", height=1.0, centre=6.0, fwhm=1.0)], response=response)  # fmt: skip
+    for component in m:
+        for p in component.parameters:
+            p.free = False
+    m["g.height"].free = True
+    da = data(6)
+    active = {"fixed": xr.DataArray(np.arange(6) % 2 == 0, dims="pixel")}
+    close(da.fit.multifit(m, optimizer="lstsq", active=active), da.fit.multifit(m, active=active))

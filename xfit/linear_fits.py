@@ -61,7 +61,8 @@ def fit_linear(pixels: Pixels, which: np.ndarray, known: Known) -> None:
     known : dict
         Designs of this block's models, by their active components; filled.
     """
-    key = pixels.structure.address.tobytes() + pixels.structure.first.tobytes() + pixels.free.tobytes()
+    structure = pixels.structure
+    key = b"|".join(each.tobytes() for each in (structure.address, structure.first, structure.idle, pixels.free))
     shared = not pixels.varying & {"start", "response"}
     left = which
     if shared and which.size:
