@@ -12,7 +12,7 @@ from xfit.compile.engine import prepare_engine
 from xfit.compile.losses import load_loss
 from xfit.compile.program import Channels, LoadedProgram, Program
 from xfit.counting import variance_of_counts
-from xfit.kernels.evaluate import aligned_rows, evaluate_pixels
+from xfit.kernels.evaluate import Structure, aligned_rows, evaluate_pixels
 from xfit.kernels.fit import Search, fit_pixels
 from xfit.kernels.layout import LINEAR, OTHER, VECTOR
 from xfit.kernels.pixel import SCALARS, Block, Limits, buffer_of
@@ -229,9 +229,10 @@ def fit_block(
     whole = loaded.needing_whole_axis(_zeros(program, settings, start or ()))
     wide = _ALL if where is None else _plain(np.broadcast_to(where, (where.shape[0], y.shape[1])), bool)
     width = _NONE[0] if width is None else _plain(width)
-    memory = np.empty((_pixels_at_a_time(y), y.shape[1]))
+    memory, further = np.empty((2, _pixels_at_a_time(y), y.shape[1]))
     last = np.full(len(settings.start), np.nan)
     designs: Known = {}
+    patterns: dict[bytes, _Pattern] = {}
     given = {"variance": variance, "where": where, "response": response}
     rows = {name for name, array in given.items() if array is not None and len(array) > 1} | (
         {"start"} if start else set()
@@ -243,7 +244,7 @@ def fit_block(
         data = _converted(y[batch], memory)
         block = Block(
             data,
-            _rows_of(variance, batch) if options.noise is None else variance_of_counts(data, *options.noise),
+            _rows_of(variance, batch, further) if options.noise is None else variance_of_counts(data, *options.noise),
             wide if wide.shape[0] == 1 else wide[batch],
             width,
             _within(_starts(program, settings, start, batch), lower, upper)
@@ -257,10 +258,14 @@ def fit_block(
         for on, pixels in _patterns(settings, active, batch, options.chained):
             if not on.any():
                 continue
-            free = free_positions(loaded, settings, on)
-            codes = loaded.amplitudes(free)
-            structure = loaded.structure(on, whole, channels, free)
-            limits = _limits(options, codes)
+            key = on.tobytes()
+            if key not in patterns:
+                patterns[key] = _pattern(loaded, settings, options, on, whole, channels, start or ())
+            pattern = patterns[key]
+            structure, free, limits = pattern.structure, pattern.free, pattern.limits
+            if (on & whole).any():
+                # The engine keeps in it what it knows of the rows of the response, which are others in each batch.
+                structure = loaded.structure(on, whole, channels, free)
             group = Pixels(
                 structure, loaded.ties, x, block, _rows_of(response, batch), free, limits, options.loss, varies
             )  # fmt: skip
@@ -280,14 +285,14 @@ def fit_block(
                 continue
             fit_pixels(
                 structure,
-                loaded.structure_side_by_side(on, whole),
+                pattern.side_by_side,
                 loaded.ties,
                 x,
                 block,
                 _rows_of(response, batch),
                 free,
-                codes,
-                loaded.constants_hold(free, start or ()),
+                pattern.codes,
+                pattern.constants_hold,
                 pixels,
                 limits,
                 _search(options, program, free, last),
@@ -311,6 +316,40 @@ def _profile(group: Pixels, positions: np.ndarray, factors: np.ndarray, pixels: 
         group.structure, group.ties, group.x, group.block, group.response, free, wanted, pixels, factors, group.limits,
         buffer_of(group.x.shape[1], n, free.size), whole, rest, ends,
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Pattern:
+    """What pixels with the same active components have in common; see `xfit.kernels.fit.fit_pixels`."""
+
+    free: np.ndarray
+    codes: np.ndarray
+    structure: Structure
+    side_by_side: Structure
+    limits: Limits
+    constants_hold: bool
+
+
+def _pattern(
+    loaded: LoadedProgram,
+    settings: Settings,
+    options: FitOptions,
+    on: np.ndarray,
+    whole: np.ndarray,
+    channels: Channels,
+    mapped: Collection[str],
+) -> _Pattern:
+    """Put together what the pixels whose active components are ``on`` have in common."""
+    free = free_positions(loaded, settings, on)
+    codes = loaded.amplitudes(free)
+    return _Pattern(
+        free,
+        codes,
+        loaded.structure(on, whole, channels, free),
+        loaded.structure_side_by_side(on, whole),
+        _limits(options, codes),
+        loaded.constants_hold(free, mapped),
+    )
 
 
 def _limits(options: FitOptions, codes: np.ndarray) -> Limits:
@@ -414,11 +453,13 @@ def _plain(array: np.ndarray, dtype: type = np.float64) -> np.ndarray:
     return np.require(array, dtype, ["C", "A", "W"])
 
 
-def _rows_of(array: np.ndarray | None, batch: slice | np.ndarray) -> np.ndarray:
-    """Rows of a batch, or the one row that all pixels share."""
+def _rows_of(array: np.ndarray | None, batch: slice | np.ndarray, memory: np.ndarray | None = None) -> np.ndarray:
+    """Rows of a batch, or the one row that all pixels share; in ``memory`` where they have to be converted."""
     if array is None:
         return _NONE
-    return _plain(array if array.shape[0] == 1 else array[batch])
+    if array.shape[0] == 1:
+        return _plain(array)
+    return _plain(array[batch]) if memory is None else _converted(array[batch], memory)
 
 
 def _number_in(batch: slice | np.ndarray) -> int:

@@ -504,6 +504,7 @@ def parse(text: str) -> sympy.Expr:
     return expr
 
 
+@lru_cache(maxsize=1024)
 def names(text: str) -> tuple[str, ...]:
     """Return the names that a formula uses, sorted, functions, constants and definitions left out.
 

@@ -265,7 +265,8 @@ def _not_positive(values: np.ndarray) -> int:
     """How many numbers are zero or below; a piece at a time, for the conditions of a large array would go through memory twice."""
     flat = values.reshape(-1)
     pieces = (flat[first : first + _PIECE] for first in range(0, flat.size, _PIECE))
-    return sum(int(np.count_nonzero(piece <= 0)) for piece in pieces)
+    # The minimum alone is twice as fast; it is NaN where there is one.
+    return sum(0 if piece.min() > 0 else int(np.count_nonzero(piece <= 0)) for piece in pieces)
 
 
 def check_noise(

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
-from xfit.kernels.linear import Shared, fit_alike, fit_linear_singly, fit_weighted
-from xfit.kernels.linear_rows import Affine, small_of
+from xfit.kernels.linear import fit_alike, fit_linear_singly, fit_weighted
+from xfit.kernels.linear_groups import Equations, Group, group_of
+from xfit.kernels.linear_lanes import Problems, problems_of
+from xfit.kernels.linear_rows import Affine, Rows, rows_of
 from xfit.kernels.pixel import buffer_of
 from xfit.kernels.workspace import workspace
 from xfit.pixel_problem import PixelProblem, Pixels
 
 #: Singular values of the design below this part of the largest are zero.
 _RANK = 1e-13
+
+#: Largest table of products of derivatives, in numbers: what is still in the cache when the next eight pixels need it.
+_TABLE = 1 << 19
 
 
 @dataclass(frozen=True)
@@ -37,18 +43,37 @@ class Design:
 
 
 class Alike(NamedTuple):
-    """A design with weights that all pixels share, decomposed; see `xfit.kernels.linear.fit_alike`."""
+    """Weighted derivatives that all pixels share, decomposed; see `xfit.kernels.linear.fit_alike`."""
 
-    rows: np.ndarray
-    weight: np.ndarray
     directions: np.ndarray
-    mixed: np.ndarray
     to_solution: np.ndarray
-    used: int
-    logs: float
 
 
-Known = dict[bytes, tuple[Design | None, Alike | None, Shared | None]]
+@dataclass(frozen=True)
+class Linear:
+    """What the pixels of a block with the same free parameters share, and scratch for eight of them.
+
+    Attributes
+    ----------
+    affine : Affine
+        All parameters as linear functions of the free ones.
+    equations : Equations
+        Design and, where they are the same for all, weights.
+    alike : Alike or None
+        Where weights are the same and there are neither bounds nor a penalty.
+    group, problems, rows
+        Scratch.
+    """
+
+    affine: Affine
+    equations: Equations
+    alike: Alike | None
+    group: Group
+    problems: Problems
+    rows: Rows
+
+
+Known = dict[bytes, Linear | None]
 
 
 def fit_linear(pixels: Pixels, which: np.ndarray, known: Known) -> None:
@@ -67,18 +92,26 @@ def fit_linear(pixels: Pixels, which: np.ndarray, known: Known) -> None:
     left = which
     if shared and which.size:
         if key not in known:
-            design = _design(pixels)
-            plain = not pixels.varying & {"variance", "where"}
-            alike = _alike(pixels, design) if design is not None and plain and _unbounded(pixels) else None
-            together = None if design is None else _shared(pixels, design, plain)
-            known[key] = design, alike, together
-        design, alike, equations = known[key]
-        if design is not None and alike is not None:
-            left = _fit_alike(pixels, design, alike, which)
-        if design is not None and equations is not None and left.size:
-            left = _fit_weighted(pixels, design, equations, left)
+            known[key] = _linear(pixels)
+        linear = known[key]
+        if linear is not None and linear.alike is not None:
+            left = _fit_alike(pixels, linear, linear.alike, left)
+        if linear is not None and left.size:
+            left = _fit_weighted(pixels, linear, left)
     if left.size:
         _fit_singly(pixels, left)
+
+
+def _linear(pixels: Pixels) -> Linear | None:
+    """Put together what pixels share; None where normal equations would not do."""
+    design = _design(pixels)
+    if design is None or not design.columns.any(axis=0).all():
+        return None
+    equations = _equations(pixels, design)
+    alike = _alike(design, equations) if equations.used and _unbounded(pixels) else None
+    n, k = pixels.block.start.shape[1], pixels.free.size
+    scratch = group_of(equations.base.size), problems_of(k), rows_of(n, k, pixels.block.out.shape[1])
+    return Linear(design.affine, equations, alike, *scratch)
 
 
 def _unbounded(pixels: Pixels) -> bool:
@@ -117,14 +150,9 @@ def _design(pixels: Pixels) -> Design | None:
     return Design(columns, base, Affine(offset, first, column.astype(np.int64), slopes[row, column]))
 
 
-def _alike(pixels: Pixels, design: Design) -> Alike | None:
+def _alike(design: Design, equations: Equations) -> Alike | None:
     """Decompose a design that all pixels share with its weights; None where its columns depend on each other."""
-    block, k = pixels.block, pixels.free.size
-    weight = _shared_weights(pixels)
-    used = int((weight > 0).sum())
-    if used < max(k, 1) or np.isnan(weight).any():
-        return None
-    root = np.sqrt(weight)
+    root = np.sqrt(equations.weight)
     scaled = design.columns * root[:, None]
     norm = np.sqrt((scaled**2).sum(0))
     if not (norm > 0).all():
@@ -132,20 +160,25 @@ def _alike(pixels: Pixels, design: Design) -> Alike | None:
     u, sizes, vt = np.linalg.svd(scaled / norm, full_matrices=False)
     if sizes[-1] <= _RANK * sizes[0]:
         return None
-    directions = np.zeros((-(-k // 3) * 3, weight.size))
-    directions[:k] = u.T * root
-    logs = -np.log(weight[weight > 0]).sum() if block.variance.size else 0.0
-    rows = np.ascontiguousarray(design.columns.T)
-    return Alike(rows, weight, directions, directions @ design.base, vt.T / sizes / norm[:, None], used, float(logs))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        directions = np.where(root > 0, u.T / root, 0.0)
+    return Alike(_padded(directions), vt.T / sizes / norm[:, None])
 
 
-def _fit_alike(pixels: Pixels, design: Design, alike: Alike, which: np.ndarray) -> np.ndarray:
+def _padded(rows: np.ndarray) -> np.ndarray:
+    """Rows, their number rounded up to threes, each a little longer, or all would compete for the same lines of the cache."""
+    padded = np.zeros((-(-len(rows) // 3) * 3, rows.shape[1] + 8))
+    padded[: len(rows), :-8] = rows
+    return padded
+
+
+def _fit_alike(pixels: Pixels, linear: Linear, alike: Alike, which: np.ndarray) -> np.ndarray:
     """Fit pixels that share design and weights; return those with channels of their own left out."""
     block = pixels.block
     left = np.empty_like(which)
     number = fit_alike(
-        block.y, which, design.base, *alike, design.affine, block.pairs, pixels.limits, small_of(pixels.free),
-        np.full(block.out.shape[1], np.nan), left, block.out,
+        block.y, which, linear.equations, *alike, linear.affine, pixels.free, block.pairs, pixels.limits,
+        linear.group, linear.problems, linear.rows, left, block.out,
     )  # fmt: skip
     return left[:number]
 
@@ -163,32 +196,39 @@ def _shared_weights(pixels: Pixels) -> np.ndarray:
     return weight
 
 
-def _shared(pixels: Pixels, design: Design, plain: bool) -> Shared:
-    """Normal equations of pixels with the same weights; of none if they are not the same."""
-    weight = _shared_weights(pixels) if plain else np.full(design.base.size, np.nan)
-    k, m = pixels.free.size, weight.size
-    rows = np.zeros((-(-k // 3) * 3, m))
-    if np.isnan(weight).any():
-        return Shared(weight, rows[:0], weight[:0], rows[:0], 0, 0.0)
-    rows[:k] = design.columns.T * weight
-    logs = -np.log(weight[weight > 0]).sum() if pixels.block.variance.size else 0.0
+@lru_cache(maxsize=128)
+def _triangle(k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of the elements of a lower triangle."""
+    first, second = np.tril_indices(k)
+    return first.astype(np.int64), second.astype(np.int64)
+
+
+def _equations(pixels: Pixels, design: Design) -> Equations:
+    """Lay a design out, with the normal equations of pixels that have the same weights."""
+    rows = np.ascontiguousarray(design.columns.T)
+    k, m = rows.shape
+    first, second = _triangle(k)
+    plain = not pixels.varying & {"variance", "where"}
+    # Where weights are the same, few pixels have channels of their own left out.
+    kept = first.size if first.size * m <= _TABLE and not plain else 0
+    products = _padded(rows[first[:kept]] * rows[second[:kept]])
+    weight = _shared_weights(pixels) if plain else np.full(m, np.nan)
     used = int((weight > 0).sum())
-    return Shared(weight, rows, rows @ design.base, rows[:k] @ design.columns, used if used >= k else 0, float(logs))
+    if np.isnan(weight).any() or used < max(k, 1):
+        return Equations(design.base, _padded(rows), first, second, products, weight, np.empty(0), 0, 0.0)
+    gram = ((rows * weight) @ rows.T)[first, second]
+    logs = -np.log(weight[weight > 0]).sum() if pixels.block.variance.size else 0.0
+    return Equations(design.base, _padded(rows), first, second, products, weight, gram, used, float(logs))
 
 
-def _fit_weighted(pixels: Pixels, design: Design, shared: Shared, which: np.ndarray) -> np.ndarray:
+def _fit_weighted(pixels: Pixels, linear: Linear, which: np.ndarray) -> np.ndarray:
     """Fit pixels by normal equations; return those that need a QR factorisation."""
     block, free = pixels.block, pixels.free
-    k, m = free.size, block.y.shape[1]
-    if not design.columns.any(axis=0).all():
-        return which
-    rows = np.zeros((-(-k // 3) * 3, m))
-    rows[:k] = design.columns.T
     left = np.empty_like(which)
     number = fit_weighted(
         block.y, block.variance, block.where, np.ascontiguousarray(block.lower[:, free]), np.ascontiguousarray(block.upper[:, free]), which,
-        design.base, block.width, rows, np.empty(m), np.empty(m), shared, design.affine, block.pairs, pixels.limits,
-        small_of(free), left, block.out,
+        linear.equations, linear.affine, free, block.pairs, pixels.limits, linear.group, linear.problems, linear.rows,
+        left, block.out,
     )  # fmt: skip
     return left[:number]
 

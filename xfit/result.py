@@ -177,7 +177,9 @@ def _cut(packed: Any, *, part: tuple[int, int], tail: tuple[int, ...], as_dtype:
     columns = packed[..., part[0] : part[1]].reshape((*packed.shape[:-1], *tail))
     if as_dtype.kind == "f":
         return columns.astype(as_dtype, order="C")
-    return np.nan_to_num(columns).astype(as_dtype)
+    whole = np.zeros(columns.shape, as_dtype)
+    np.copyto(whole, columns, where=columns == columns, casting="unsafe")
+    return whole
 
 
 def _parameter_coords(

@@ -19,8 +19,10 @@ from xfit.compile.ties import compile_ties
 from xfit.kernels.evaluate import Structure, aligned_rows, evaluate_pixels
 from xfit.kernels.fit import Search, fit_singly
 from xfit.kernels.lane_fit import fit_side_by_side, lanes_of
-from xfit.kernels.linear import Shared, fit_alike, fit_linear_singly, fit_weighted
-from xfit.kernels.linear_rows import Affine, small_of
+from xfit.kernels.linear import fit_alike, fit_linear_singly, fit_weighted
+from xfit.kernels.linear_groups import Equations, group_of
+from xfit.kernels.linear_lanes import problems_of
+from xfit.kernels.linear_rows import Affine, rows_of
 from xfit.kernels.objective import begin_pixel, deviations_at, end_pixel, loss_at, spectrum_for
 from xfit.kernels.pixel import SCALARS, Block, Limits, buffer_of
 from xfit.kernels.profile import profile_pixels
@@ -131,31 +133,13 @@ def _prepare_linear() -> None:
     structure, ties, x, block, limits, buffer, ws = nothing_to_fit()
     none, line, table = np.empty(0, np.int64), np.empty(0), np.empty((0, 0))
     affine = Affine(line, np.zeros(1, np.int64), none, line)
-    small = small_of(none)
-    fit_alike(
-        table,
-        none,
-        line,
-        table,
-        line,
-        table,
-        line,
-        table,
-        0,
-        0.0,
-        affine,
-        block.pairs,
-        limits,
-        small,
-        line,
-        none,
-        table,
-    )
-    shared = Shared(line, table, line, table, 0, 0.0)
+    equations = Equations(line, table, none, none, table, line, line, 0, 0.0)
+    scratch = group_of(0), problems_of(0), rows_of(0, 0, 0)
+    fit_alike(table, none, equations, table, table, affine, none, block.pairs, limits, *scratch, none, table)
     fit_weighted(
-        table, x, block.where, x, x, none, line, line, table, line, line, shared, affine, block.pairs, limits, small, none, table
+        table, x, block.where, x, x, none, equations, affine, none, block.pairs, limits, *scratch, none, table
     )  # fmt: skip
-    fit_linear_singly(structure, ties, x, block, x, none, none, limits, small.held, buffer, ws)
+    fit_linear_singly(structure, ties, x, block, x, none, none, limits, np.empty(0, bool), buffer, ws)
 
 
 def _prepare_profiles() -> None:

@@ -10,7 +10,7 @@ from xfit.kernels.jit import inner
 from xfit.kernels.steps import SMALLEST_PIVOT
 
 #: A gradient this much smaller than what it is the difference of says that a bound is where it should be.
-_SETTLED = 1e-12
+SETTLED = 1e-12
 
 
 @inner
@@ -165,7 +165,7 @@ def solve_bounded(
             wish = slope if now[j] == lower[j] else -slope
             if now[j] == lower[j] and now[j] == upper[j]:
                 wish = 0.0
-            if wish > _SETTLED * size and wish / math.sqrt(matrix[j, j]) > best:
+            if wish > SETTLED * size and wish / math.sqrt(matrix[j, j]) > best:
                 best, leaves = wish / math.sqrt(matrix[j, j]), j
         if leaves < 0:
             break

@@ -119,6 +119,8 @@ def lanes_of(
         vectors(count),
         vectors(at(count, 0)),
         vectors(count),
+        vectors(count),
+        vectors(count),
         np.flatnonzero(code == LINEAR),
         code.copy(),
     )

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from xfit.kernels.extrapolation import extrapolate_lanes
 from xfit.kernels.jit import inlined_sums
 from xfit.kernels.lane_evaluate import Spectra, at, derivatives_of_lanes, gram_of_lanes
 from xfit.kernels.lane_steps import (
@@ -25,6 +26,7 @@ from xfit.kernels.lane_steps import (
 )
 from xfit.kernels.layout import LANES
 from xfit.kernels.lm import EPS, RADII
+from xfit.kernels.losses import LEAST_SQUARES
 from xfit.kernels.ties import Ties, apply_ties
 from xfit.kernels.vector import any_lane, load, negation, reals, select, store
 
@@ -201,8 +203,13 @@ def _search_damping(need: Any, count: int, lanes: Lanes, ls: LaneSteps) -> tuple
 
 
 @inlined_sums
-def _decide(may: Any, count: int, tolerance: float, lanes: Lanes, ls: LaneSteps) -> tuple[Any, Any]:
+def _decide(may: Any, count: int, tolerance: float, approximate: bool, lanes: Lanes, ls: LaneSteps) -> tuple[Any, Any]:
     """Solve for full steps and see whether they are the last.
+
+    Parameters
+    ----------
+    approximate : bool
+        Whether the curvature is so; see `xfit.kernels.extrapolation`.
 
     Returns
     -------
@@ -230,6 +237,13 @@ def _decide(may: Any, count: int, tolerance: float, lanes: Lanes, ls: LaneSteps)
     store(known, LENGTH, select(may, length, load(known, LENGTH)))
     last = may & ok & (decrease * rate <= enough) & (decrease <= loose) & (decrease >= -enough)
     lost = may & negation(ok & (decrease >= -enough))
+    if approximate:
+        able = extrapolate_lanes(may, load(known, FULL) >= 1.0, lanes.q, lanes.rows, count, ls)
+        length = length_of_lanes(count, ls.step, lanes.all_, ls.weight)
+        slope, decrease = promise_of_lanes(count, ls)
+        store(known, SLOPE, select(able, slope, load(known, SLOPE)))
+        store(known, DECREASE, select(able, decrease, load(known, DECREASE)))
+        store(known, LENGTH, select(able, length, load(known, LENGTH)))
     return last, lost
 
 
@@ -313,7 +327,8 @@ def round_of_lanes(
         _begin(begun, count, lanes, ls)
     store(known, FRESH, select(wait, load(known, FRESH), 0.0))
     may = negation(wait | settled)
-    last, lost = _decide(may, count, tolerance, lanes, ls)
+    approximate = spectra.loss.kind != LEAST_SQUARES
+    last, lost = _decide(may, count, tolerance, approximate, lanes, ls)
     lost = may & (lost | stuck | (begun & negation(finite)) | negation(matter))
     last = last & negation(lost)
     lost = lost | (may & negation(last) & (nfev >= float(limit)))

@@ -38,6 +38,8 @@ class LaneSteps(NamedTuple):
         Inverse norms of what is free to move, otherwise 0.
     factor, solution : float64 (triangle of count, times LANES), float64 (count * LANES,)
         Scratch: Cholesky factor with the inverse diagonal, and a vector.
+    full, taken : float64 (count * LANES,)
+        The last full step, and what was made of it; see `xfit.kernels.extrapolation`.
     amplitudes : int64 (any,)
         Which free parameters are amplitudes.
     code : int64 (count,)
@@ -54,12 +56,14 @@ class LaneSteps(NamedTuple):
     scale: np.ndarray
     factor: np.ndarray
     solution: np.ndarray
+    full: np.ndarray
+    taken: np.ndarray
     amplitudes: np.ndarray
     code: np.ndarray
 
 
 @inner_sums
-def _factorise(
+def factorise_lanes(
     gram: np.ndarray,
     chosen: np.ndarray,
     count: int,
@@ -92,7 +96,7 @@ def _factorise(
 
 
 @inner_sums
-def _substitute(
+def substitute_lanes(
     gram: np.ndarray,
     chosen: np.ndarray,
     count: int,
@@ -174,9 +178,9 @@ def step_of_lanes(q: np.ndarray, rows: np.ndarray, all_: np.ndarray, count: int,
     ok = reals(0.0) == 0.0
     held = _hold(q, rows, count, ls)
     for _ in range(count + 1):
-        ok = ok & _factorise(ls.gram, all_, count, damping, ls.weight, ls.scale, ls.factor)
+        ok = ok & factorise_lanes(ls.gram, all_, count, damping, ls.weight, ls.scale, ls.factor)
         _held_part(count, held, ls)
-        _substitute(ls.gram, all_, count, count, ls.scale, ls.factor, ls.solution)
+        substitute_lanes(ls.gram, all_, count, count, ls.scale, ls.factor, ls.solution)
         for j in range(count):
             free = load(ls.side, j) == 0.0
             store(ls.step, j, select(free, load(ls.solution, j) * load(ls.scale, j), load(ls.step, j)))
@@ -258,8 +262,8 @@ def relax_lanes(
         store(ls.scale, j, 1.0 / math.sqrt(norm2))
         store(ls.solution, j, reals(0.0))
         store(ls.step, j, reals(0.0))
-    moved = may & _factorise(gram, ls.amplitudes, number, 0.0, ls.weight, ls.scale, ls.factor)
-    _substitute(gram, ls.amplitudes, number, count, ls.scale, ls.factor, ls.solution)
+    moved = may & factorise_lanes(gram, ls.amplitudes, number, 0.0, ls.weight, ls.scale, ls.factor)
+    substitute_lanes(gram, ls.amplitudes, number, count, ls.scale, ls.factor, ls.solution)
     decrease = reals(0.0)
     for a in range(number):
         j = ls.amplitudes[a]
@@ -338,7 +342,7 @@ def errors_of_lanes(
         value = load(q, rows[j])
         held = (value <= load(ls.lower, j)) | (value >= load(ls.upper, j))
         store(ls.scale, j, select(held, 0.0, load(ls.inverse, j)))
-    ok = _factorise(ls.gram, all_, count, 0.0, ls.weight, ls.scale, ls.factor)
+    ok = factorise_lanes(ls.gram, all_, count, 0.0, ls.weight, ls.scale, ls.factor)
     _invert(count, ls)
     for j in range(count):
         store(out, j, math.sqrt(_covariance(j, j, count, variance, ls)))

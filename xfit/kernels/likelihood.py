@@ -51,22 +51,51 @@ def constant_of_counts(y: np.ndarray, factor: np.ndarray, n: int) -> float:
 
 
 @sums
-def log_of_product(factor: np.ndarray, width: np.ndarray, n: int) -> float:
-    """Sum of the logarithms of the factors that are not zero, each divided by its channel's width if there are widths.
-
-    Of several hundred factors the significands are multiplied and the exponents added: that needs one logarithm.
-    """
+def _log_of_each(factor: np.ndarray) -> float:
+    """Sum of the logarithms of the factors that are not zero: significands are multiplied, exponents added."""
     total = 0.0
-    for first in range(0, n, 512):
+    for first in range(0, factor.size, 512):
         product = 1.0
         exponents = 0
-        last = min(first + 512, n)
-        for i in range(first, last):
-            value = factor[i] if factor[i] > 0.0 else 1.0
-            bits = bits_of(value)
+        last = min(first + 512, factor.size)
+        for value in factor[first:last]:
+            bits = bits_of(value if value > 0.0 else 1.0)
             exponents += (bits >> 52) - 1023
             product *= from_bits((bits & MANTISSA) | _ONE_BITS)
         total += math.log(product) + exponents * _LN2
+    return total
+
+
+@sums
+def _log_of_fours(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> tuple[float, bool]:
+    """Likewise of four rows of at most 512 factors, four of which are multiplied first; whether all these products are in range."""
+    product = 1.0
+    exponents = 0
+    beyond = 0.0
+    for i in range(a.size):
+        u = (a[i] if a[i] > 0.0 else 1.0) * (b[i] if b[i] > 0.0 else 1.0)
+        v = (c[i] if c[i] > 0.0 else 1.0) * (d[i] if d[i] > 0.0 else 1.0)
+        # No rounding to zero or to fewer digits on the way.
+        beyond += 0.0 if (u > 1e-140) & (u < 1e140) & (v > 1e-140) & (v < 1e140) else 1.0
+        bits = bits_of(u * v)
+        exponents += (bits >> 52) - 1023
+        product *= from_bits((bits & MANTISSA) | _ONE_BITS)
+    return math.log(product) + exponents * _LN2, beyond == 0.0
+
+
+@inner
+def log_of_product(factor: np.ndarray, width: np.ndarray, n: int) -> float:
+    """Sum of the logarithms of the factors that are not zero, each divided by its channel's width if there are widths."""
+    total = 0.0
+    whole = n - n % 4
+    for first in range(0, whole, 2048):
+        part = factor[first : min(first + 2048, whole)]
+        quarter = part.size // 4
+        logs, in_range = _log_of_fours(
+            part[:quarter], part[quarter : 2 * quarter], part[2 * quarter : 3 * quarter], part[3 * quarter :]
+        )
+        total += logs if in_range else _log_of_each(part)
+    total += _log_of_each(factor[whole:n])
     if width.size:
         for i in range(n):
             total -= log(abs(width[i])) if factor[i] > 0.0 else 0.0

@@ -1,43 +1,34 @@
-"""Linear least squares from normal equations, within bounds: many pixels with small matrices, and one pixel by the engine."""
+"""Linear least squares: eight pixels at a time where they share the design, single pixels by the engine."""
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 
+from xfit.compile.special import square
 from xfit.kernels.bounded import solve_bounded
 from xfit.kernels.evaluate import Spectrum, Structure, gram_at
-from xfit.kernels.jit import entry, inner, sums
-from xfit.kernels.likelihood import log_of_product
-from xfit.kernels.linear_rows import (
-    SCALAR_COUNT,
-    Affine,
-    Small,
-    penalise_root,
-    root_of_inverse,
-    write_covariance,
-    write_scalars,
-    write_values,
+from xfit.kernels.jit import entry, entry_sums, inlined_sums, inner
+from xfit.kernels.lane_evaluate import at
+from xfit.kernels.layout import LANES, TILE
+from xfit.kernels.linear_groups import (
+    Equations,
+    Group,
+    add_products,
+    form_equations,
+    squares_left,
+    subtract,
+    weigh_into,
 )
+from xfit.kernels.linear_lanes import Problems, roots_of_lanes, solve_lanes
+from xfit.kernels.linear_rows import SCALAR_COUNT, Affine, Rows, fill_errors, fill_values, write_scalars
 from xfit.kernels.lm import damped_or_not, move_to
-from xfit.kernels.pixel import (
-    DOF,
-    EVALUATIONS,
-    STATUS,
-    Block,
-    Buffer,
-    Limits,
-    finish,
-    prepare,
-    row_of,
-    spectrum_of,
-    write,
-)
-from xfit.kernels.status import BAD_DATA, BAD_RESPONSE, BAD_VARIANCE, CONVERGED, MASKED, NONFINITE_MODEL, SINGULAR
+from xfit.kernels.pixel import STATUS, Block, Buffer, Limits, finish, prepare, row_of, spectrum_of, write
+from xfit.kernels.status import BAD_RESPONSE, CONVERGED, NONFINITE_MODEL, SINGULAR
 from xfit.kernels.steps import FREE, scale_of
 from xfit.kernels.ties import Ties
+from xfit.kernels.vector import load, reals, select, store
 from xfit.kernels.whole import set_response
 from xfit.kernels.workspace import Outcome, Workspace
 
@@ -45,70 +36,34 @@ from xfit.kernels.workspace import Outcome, Workspace
 CANCELLED = 1e-5
 
 
-@sums
-def _squares_of(y: np.ndarray, base: np.ndarray, weight: np.ndarray) -> float:
-    """Weighted sum of squares of what the fixed part of the model leaves of the data."""
-    total = 0.0
-    for c in range(y.size):
-        left = y[c] - base[c]
-        total += weight[c] * left * left
-    return total
+@inlined_sums
+def _explain(to_solution: np.ndarray, group: Group, p: Problems) -> None:
+    """Solutions, and the sums of squares that they leave, from products of the data with the directions, in ``p.gram``."""
+    k = to_solution.shape[0]
+    chisq = load(group.squares, 0)
+    for j in range(k):
+        chisq -= square(load(p.gram, j))
+        total = reals(0.0)
+        for m in range(k):
+            total += to_solution[j, m] * load(p.gram, m)
+        store(p.solution, j, total)
+    store(group.scale, 0, chisq)
 
 
-@sums
-def _squares_left(y: np.ndarray, base: np.ndarray, weighted: np.ndarray) -> float:
-    """Likewise from what is weighted already, zero where a channel is left out, whatever its data."""
-    total = 0.0
-    for c in range(y.size):
-        left = y[c] - base[c] if weighted[c] != 0.0 else 0.0
-        total += weighted[c] * left
-    return total
-
-
-@sums
-def _dots3(a: np.ndarray, b: np.ndarray, c: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
-    """Dot products of three rows with one."""
-    ay = by = cy = 0.0
-    for i in range(y.size):
-        yi = y[i]
-        ay += a[i] * yi
-        by += b[i] * yi
-        cy += c[i] * yi
-    return ay, by, cy
-
-
-@inner
-def _squares_of_rest(
-    y: np.ndarray, base: np.ndarray, weight: np.ndarray, design: np.ndarray, solution: np.ndarray
-) -> float:
-    """Weighted sum of squares of what is left of the data, channel by channel."""
-    total = 0.0
-    for c in range(y.size):
-        if weight[c] > 0.0:
-            left = y[c] - base[c]
-            for j in range(solution.size):
-                left -= design[j, c] * solution[j]
-            total += weight[c] * left * left
-    return total
-
-
-@entry
+@entry_sums
 def fit_alike(
     y: np.ndarray,
     pixels: np.ndarray,
-    base: np.ndarray,
-    design: np.ndarray,
-    weight: np.ndarray,
+    equations: Equations,
     directions: np.ndarray,
-    mixed: np.ndarray,
     to_solution: np.ndarray,
-    used: int,
-    logs: float,
     affine: Affine,
+    free: np.ndarray,
     pairs: np.ndarray,
     limits: Limits,
-    s: Small,
-    unit: np.ndarray,
+    group: Group,
+    p: Problems,
+    rows: Rows,
     left: np.ndarray,
     out: np.ndarray,
 ) -> int:
@@ -118,20 +73,14 @@ def fit_alike(
     ----------
     y : float64 (n, m)
         Data.
-    base, weight : float64 (m,)
-        The model with all free parameters at zero; inverse variances, zero where a channel is left out.
-    design : float64 (k, m)
-        Derivatives of the model.
-    directions : float64 (k rounded up to threes, m)
-        Orthonormal directions that span those of the weighted derivatives, times the roots of the weights.
-    mixed : float64 (as many,)
-        Their products with ``base``.
+    equations, affine, group, p, rows
+        What the pixels share, and scratch.
+    directions : float64 (k rounded up to threes, m + 8)
+        Orthonormal directions that span those of the weighted derivatives, over the roots of the weights.
     to_solution : float64 (k, k)
         From products of data and directions to parameters; also the root of the covariance of unit variance.
-    used, logs : int, float
-        Channels in use, and the sum of the logarithms of their variances.
-    unit : float64 (n_columns,)
-        Scratch, filled with NaN: errors and covariances for data of unit variance.
+    free : int64 (k,)
+        Positions of the free parameters among all.
     left : int64 (as many as pixels,)
         Filled with the pixels that have channels of their own left out.
 
@@ -140,171 +89,65 @@ def fit_alike(
     int
         How many those are.
     """
-    k = to_solution.shape[0]
+    k, n, m = free.size, affine.offset.size, y.shape[1]
     lost = 0
     for j in range(k):
-        s.held[j] = False
-        for m in range(k):
-            s.root[j, m] = to_solution[j, m]
-        s.now[j] = math.inf
-        s.right[j] = -math.inf
+        store(p.lower, j, reals(-math.inf))
+        store(p.upper, j, reals(math.inf))
+        store(p.scale, j, reals(1.0))
+        for other in range(k):
+            store(p.root, j * k + other, reals(to_solution[j, other]))
     # What errors and covariances are for data of unit variance is the same for all.
-    write_covariance(affine, k, 1.0, pairs, limits, s, unit)
-    n = affine.offset.size
-    for i in pixels:
-        squares = _squares_of(y[i], base, weight)
-        if not math.isfinite(squares):
-            left[lost] = i
-            lost += 1
-            continue
-        explained = 0.0
-        for j in range(0, k, 3):
-            a, b, c = _dots3(directions[j], directions[j + 1], directions[j + 2], y[i])
-            s.half[0, j], s.half[0, j + 1], s.half[0, j + 2] = a - mixed[j], b - mixed[j + 1], c - mixed[j + 2]
-        for j in range(k):
-            explained += s.half[0, j] * s.half[0, j]
-            total = 0.0
-            for m in range(k):
-                total += to_solution[j, m] * s.half[0, m]
-            s.solution[j] = total
-        chisq = squares - explained
-        if not chisq > CANCELLED * squares:
-            chisq = _squares_of_rest(y[i], base, weight, design, s.solution)
-        row = out[i]
-        scale = write_scalars(chisq, used, logs, k, limits, row[3 * affine.offset.size :])
-        write_values(affine, s.right, s.now, s, row)
-        error = math.sqrt(scale)
-        for a in range(n, 2 * n):
-            row[a] = unit[a] * error
-        for a in range(3 * n + SCALAR_COUNT, row.size):
-            row[a] = unit[a] * scale
+    fill_errors(affine, reals(1.0), pairs, limits, p, rows)
+    for begin in range(0, pixels.size, LANES):
+        for lane in range(LANES):
+            i = pixels[begin + lane] if begin + lane < pixels.size else -1
+            group.pixel[lane] = i
+            if i < 0:
+                continue
+            squares = subtract(y[i], equations.base, equations.weight, group.weighted[lane, :m])
+            group.squares[lane] = squares
+            if not math.isfinite(squares):
+                left[lost] = i
+                lost += 1
+                group.pixel[lane] = -1
+        p.gram[:] = 0.0
+        for start in range(0, m, TILE):
+            add_products(directions, start, k, group.weighted, start, min(TILE, m - start), 0, p.gram)
+        _explain(to_solution, group, p)
+        fill_values(affine, free, p, rows)
+        for lane in range(LANES):
+            i = group.pixel[lane]
+            if i < 0:
+                continue
+            row = out[i]
+            chisq = group.scale[lane]
+            if not chisq > CANCELLED * group.squares[lane]:
+                chisq = squares_left(y[i], equations, equations.weight, p.solution, lane, k)
+            scale = write_scalars(chisq, equations.used, equations.logs, k, limits, row[3 * n :])
+            error = math.sqrt(scale)
+            for c in range(n):
+                row[c] = rows.packed[c * LANES + lane]
+                row[n + c] = rows.packed[(n + c) * LANES + lane] * error
+                row[2 * n + c] = rows.packed[(2 * n + c) * LANES + lane]
+            for c in range(3 * n + SCALAR_COUNT, row.size):
+                row[c] = rows.packed[c * LANES + lane] * scale
     return lost
 
 
-@inner
-def _weigh(
-    y: np.ndarray, variance: np.ndarray, where: np.ndarray, base: np.ndarray, weight: np.ndarray, weighted: np.ndarray
-) -> tuple[int, int, float]:
-    """Weights of a pixel, and with them what the fixed part of the model leaves of its data.
-
-    Returns
-    -------
-    used : int
-        Channels in use.
-    fault : int
-        A status, or zero.
-    squares : float
-        Weighted sum of squares.
-    """
-    number = invalid = asked = 0
-    # Arithmetic and selections only in these loops, so that they vectorise; x - x is zero for finite x alone.
-    if variance.size:
-        for c in range(y.size):
-            v = variance[c]
-            weight[c] = 1.0 / v if v - v == 0.0 else 0.0
-    else:
-        for c in range(y.size):
-            weight[c] = 1.0
-    if where.size:
-        for c in range(y.size):
-            asked += 1 if where[c] else 0
-            weight[c] = weight[c] if where[c] else 0.0
-    for c in range(y.size):
-        finite = y[c] - y[c] == 0.0
-        w = weight[c] if finite else 0.0
-        # The inverse of a variance of zero or below is infinite or below zero.
-        invalid += 1 if w - w != 0.0 or w < 0.0 else 0
-        number += 1 if w > 0.0 else 0
-        weight[c] = w
-        weighted[c] = w * (y[c] - base[c]) if w > 0.0 else 0.0
-    if invalid:
-        return number, BAD_VARIANCE, 0.0
-    if number == 0:
-        return number, MASKED if where.size and asked == 0 else BAD_DATA, 0.0
-    return number, 0, _squares_left(y, base, weighted)
+@inlined_sums
+def _chisq(group: Group, k: int, alpha: float, p: Problems) -> None:
+    """Replace the sums of squares by those that the solutions leave."""
+    chisq = load(group.squares, 0)
+    for a in range(k):
+        total = -2.0 * load(p.gram, at(k, a)) - alpha * load(p.solution, a)
+        for b in range(k):
+            total += load(p.gram, at(a, b) if b <= a else at(b, a)) * load(p.solution, b)
+        chisq += load(p.solution, a) * total
+    store(group.scale, 0, chisq)
 
 
-@sums
-def _weighted_block(
-    a: np.ndarray, b: np.ndarray, c: np.ndarray, u: np.ndarray, v: np.ndarray, w: np.ndarray, weight: np.ndarray
-) -> tuple[float, float, float, float, float, float, float, float, float]:
-    """Nine weighted dot products of three rows with three rows, each row loaded once."""
-    au = av = aw = bu = bv = bw = cu = cv = cw = 0.0
-    for i in range(weight.size):
-        factor = weight[i]
-        ai, bi, ci, ui, vi, wi = factor * a[i], factor * b[i], factor * c[i], u[i], v[i], w[i]
-        au += ai * ui
-        av += ai * vi
-        aw += ai * wi
-        bu += bi * ui
-        bv += bi * vi
-        bw += bi * wi
-        cu += ci * ui
-        cv += ci * vi
-        cw += ci * wi
-    return au, av, aw, bu, bv, bw, cu, cv, cw
-
-
-@inner
-def _normal_equations(design: np.ndarray, weight: np.ndarray, weighted: np.ndarray, k: int, s: Small) -> None:
-    """Fill ``s.gram`` and ``s.right``; ``weighted`` is the data times the weights."""
-    for i in range(0, k, 3):
-        a, b, c = design[i], design[i + 1], design[i + 2]
-        for j in range(0, i + 1, 3):
-            au, av, aw, bu, bv, bw, cu, cv, cw = _weighted_block(
-                a, b, c, design[j], design[j + 1], design[j + 2], weight
-            )
-            s.gram[i, j] = au
-            s.gram[i, j + 1] = av
-            s.gram[i, j + 2] = aw
-            s.gram[i + 1, j] = bu
-            s.gram[i + 1, j + 1] = bv
-            s.gram[i + 1, j + 2] = bw
-            s.gram[i + 2, j] = cu
-            s.gram[i + 2, j + 1] = cv
-            s.gram[i + 2, j + 2] = cw
-        s.right[i], s.right[i + 1], s.right[i + 2] = _dots3(a, b, c, weighted)
-
-
-class Shared(NamedTuple):
-    """Normal equations of pixels with the same weights.
-
-    Attributes
-    ----------
-    weight : float64 (m,)
-        Inverse variances, zero where a channel is left out.
-    rows : float64 (k rounded up to threes, m)
-        Derivatives times the weights.
-    mixed : float64 (as many,)
-        Their products with the model that has all free parameters at zero.
-    gram : float64 (k, k)
-        Products of the weighted derivatives with the derivatives.
-    used, logs : int, float
-        Channels in use, zero if there is no such thing; sum of the logarithms of their variances.
-    """
-
-    weight: np.ndarray
-    rows: np.ndarray
-    mixed: np.ndarray
-    gram: np.ndarray
-    used: int
-    logs: float
-
-
-@inner
-def _shared_equations(y: np.ndarray, shared: Shared, k: int, s: Small) -> None:
-    """Fill ``s.gram`` and ``s.right`` from what all pixels share."""
-    for i in range(k):
-        for j in range(i + 1):
-            s.gram[i, j] = shared.gram[i, j]
-    for j in range(0, k, 3):
-        a, b, c = _dots3(shared.rows[j], shared.rows[j + 1], shared.rows[j + 2], y)
-        s.right[j] = a - shared.mixed[j]
-        s.right[j + 1] = b - shared.mixed[j + 1]
-        s.right[j + 2] = c - shared.mixed[j + 2]
-
-
-@entry
+@entry_sums
 def fit_weighted(
     y: np.ndarray,
     variance: np.ndarray,
@@ -312,83 +155,91 @@ def fit_weighted(
     lower: np.ndarray,
     upper: np.ndarray,
     pixels: np.ndarray,
-    base: np.ndarray,
-    width: np.ndarray,
-    design: np.ndarray,
-    weight: np.ndarray,
-    weighted: np.ndarray,
-    shared: Shared,
+    equations: Equations,
     affine: Affine,
+    free: np.ndarray,
     pairs: np.ndarray,
     limits: Limits,
-    s: Small,
+    group: Group,
+    p: Problems,
+    rows: Rows,
     left: np.ndarray,
     out: np.ndarray,
 ) -> int:
-    """Fit the listed pixels, which share the design, each with weights, channels and bounds of its own.
+    """Fit the listed pixels, each with weights, channels and bounds of its own.
 
     Parameters
     ----------
-    y, base, affine, pairs, limits, s, left, out
-        As for `fit_alike`.
+    y : float64 (n, m)
+        Data.
     variance, where : float64, bool (n or 1, m), or (1, 0)
         Variance; channels to use.
     lower, upper : float64 (n or 1, k)
         Bounds.
-    design : float64 (k rounded up to threes, m)
-        Derivatives of the model, then zeros.
-    weight, weighted : float64 (m,)
-        Scratch.
-    shared : Shared
-        Normal equations of pixels that have the same weights, all channels of which are there.
+    equations, affine, group, p, rows
+        What the pixels share, and scratch.
+    free : int64 (k,)
+        Positions of the free parameters among all.
+    left : int64 (as many as pixels,)
+        Filled with the pixels whose normal equations are too ill-conditioned.
 
     Returns
     -------
     int
-        How many pixels are left, whose normal equations are too ill-conditioned.
+        How many those are.
     """
-    k, n = s.free.size, affine.offset.size
+    k, n = free.size, affine.offset.size
     lost = 0
-    for i in pixels:
-        row = out[i]
-        scalars = row[3 * n :]
-        low, high = lower[row_of(lower, i)], upper[row_of(upper, i)]
-        squares = _squares_of(y[i], base, shared.weight) if shared.used > 0 else math.nan
-        if math.isfinite(squares):
-            used, logs = shared.used, shared.logs
-            _shared_equations(y[i], shared, k, s)
-        else:
-            spread = variance[row_of(variance, i)]
-            used, fault, squares = _weigh(y[i], spread, where[row_of(where, i)], base, weight, weighted)
-            scalars[DOF] = used - k
-            scalars[EVALUATIONS] = 0.0
-            if fault != 0 or used < k:
-                scalars[STATUS] = fault if fault != 0 else BAD_DATA
+    for begin in range(0, pixels.size, LANES):
+        any_own = False
+        for lane in range(LANES):
+            i = pixels[begin + lane] if begin + lane < pixels.size else -1
+            if i >= 0:
+                ready = weigh_into(
+                    i, lane, y[i], variance[row_of(variance, i)], where[row_of(where, i)], equations, k, group,
+                    out[i, 3 * n :],
+                )  # fmt: skip
+                for j in range(k):
+                    p.lower[j * LANES + lane] = lower[row_of(lower, i), j]
+                    p.upper[j * LANES + lane] = upper[row_of(upper, i), j]
+                i = i if ready else -1
+            if i < 0:
+                group.own[lane] = False
+                group.weighted[lane, : y.shape[1]] = 0.0
+            any_own = any_own or group.own[lane]
+            group.pixel[lane] = i
+        form_equations(equations, any_own, k, group, p.gram)
+        for j in range(k):
+            store(p.gram, at(j, j), load(p.gram, at(j, j)) + limits.alpha)
+        store(group.fine, 0, select(solve_lanes(k, p), 1.0, 0.0))
+        _chisq(group, k, limits.alpha, p)
+        roots_of_lanes(limits.alpha, k, p)
+        for lane in range(LANES):
+            i = group.pixel[lane]
+            if i < 0:
                 continue
-            _normal_equations(design, weight, weighted, k, s)
-            logs = -log_of_product(weight, width[:0], weight.size) if spread.size else 0.0
-        for a in range(k):
-            for b in range(a + 1):
-                s.matrix[a, b] = s.gram[a, b]
-            s.matrix[a, a] += limits.alpha
-        if not solve_bounded(s.matrix, s.right, low, high, k, s.held, s.now, s.inverse, s.work, s.solution):
-            left[lost] = i
-            lost += 1
-            continue
-        chisq = squares
-        for a in range(k):
-            total = 0.0
-            for b in range(k):
-                total += s.gram[max(a, b), min(a, b)] * s.solution[b]
-            chisq += s.solution[a] * (total - 2.0 * s.right[a])
-        if not chisq > CANCELLED * squares:
-            chisq = _squares_of_rest(y[i], base, shared.weight if used == shared.used else weight, design, s.solution)
-        root_of_inverse(k, s)
-        if limits.alpha > 0.0:
-            penalise_root(limits.alpha, k, s)
-        scale = write_scalars(chisq, used, logs, k, limits, scalars)
-        write_values(affine, low, high, s, row)
-        write_covariance(affine, k, scale, pairs, limits, s, row)
+            if group.fine[lane] == 0.0:
+                left[lost] = i
+                lost += 1
+                group.pixel[lane] = -1
+                continue
+            chisq = group.scale[lane]
+            if not chisq > CANCELLED * group.squares[lane]:
+                weight = group.weight[lane, : y.shape[1]] if group.own[lane] else equations.weight
+                chisq = squares_left(y[i], equations, weight, p.solution, lane, k)
+            group.scale[lane] = write_scalars(
+                chisq, int(group.used[lane]), group.logs[lane], k, limits, out[i, 3 * n :]
+            )  # fmt: skip
+        fill_values(affine, free, p, rows)
+        fill_errors(affine, load(group.scale, 0), pairs, limits, p, rows)
+        for lane in range(LANES):
+            i = group.pixel[lane]
+            if i < 0:
+                continue
+            for c in range(3 * n):
+                out[i, c] = rows.packed[c * LANES + lane]
+            for c in range(3 * n + SCALAR_COUNT, out.shape[1]):
+                out[i, c] = rows.packed[c * LANES + lane]
     return lost
 
 

@@ -1,14 +1,15 @@
-"""Packed rows of linear fits: values, errors and bias of all parameters from the solution for the free ones."""
+"""Packed rows of linear fits: values, errors and bias of all parameters from the solutions for the free ones, eight side by side."""
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from xfit.kernels.bounded import invert_norms, solve_free
-from xfit.kernels.jit import inner
+from xfit.kernels.jit import inner, inner_sums
+from xfit.kernels.lane_evaluate import vectors
+from xfit.kernels.linear_lanes import Problems
 from xfit.kernels.pixel import (
     AIC,
     CHISQ,
@@ -22,6 +23,7 @@ from xfit.kernels.pixel import (
     write_criteria,
 )
 from xfit.kernels.status import CONVERGED
+from xfit.kernels.vector import load, negation, reals, select, store
 
 SCALAR_COUNT = len(SCALARS)
 
@@ -45,125 +47,120 @@ class Affine(NamedTuple):
     slope: np.ndarray
 
 
-class Small(NamedTuple):
-    """Scratch for small matrices of k rows; ``free`` is the positions of the free parameters among all."""
+class Rows(NamedTuple):
+    """Eight packed rows; vectors.
 
-    gram: np.ndarray
-    matrix: np.ndarray
-    work: np.ndarray
-    root: np.ndarray
-    half: np.ndarray
-    right: np.ndarray
-    now: np.ndarray
-    inverse: np.ndarray
-    solution: np.ndarray
-    bias: np.ndarray
-    held: np.ndarray
-    one: np.ndarray
-    other: np.ndarray
-    free: np.ndarray
-
-
-def small_of(free: np.ndarray) -> Small:
-    """Allocate scratch for so many free parameters."""
-    k = free.size
-    gram, matrix, work, root, half = (np.zeros((k + 3, k + 3)) for _ in range(5))
-    lines = np.zeros(k), np.zeros(k), np.zeros(k), np.zeros(k), np.zeros(k, bool), np.zeros(k), np.zeros(k), free
-    return Small(gram, matrix, work, root, half, np.zeros(k + 3), *lines)
-
-
-@inner
-def root_of_inverse(count: int, s: Small) -> None:
-    """Fill ``s.root`` with S such that ``S S'`` is the inverse of the free part of ``s.matrix``, whose factor is in ``s.work``."""
-    for column in range(count):
-        row = s.root[column]
-        for i in range(count):
-            row[i] = 0.0
-        if s.held[column]:
-            continue
-        # Row ``column`` of the transposed inverse of the factor.
-        row[column] = s.work[column, column] * s.inverse[column]
-        for i in range(column + 1, count):
-            if s.held[i]:
-                continue
-            total = 0.0
-            for k in range(column, i):
-                total -= s.work[i, k] * row[k]
-            row[i] = total * s.work[i, i]
-
-
-@inner
-def penalise_root(alpha: float, count: int, s: Small) -> None:
-    """Turn the root of ``inv(A)``, with the penalty in A, into that of ``inv(A) G inv(A)``; fill ``s.bias``.
-
-    The bias is the distance from the solution without penalty, ``-alpha inv(G) p``: that solution has none, so that this is off by
-    chance alone. NaN where there is no such solution.
+    Attributes
+    ----------
+    packed : float64 (n_columns * LANES,)
+        The rows, but for the scalars.
+    spread, mapped : float64 (n_parameters * k * LANES,)
+        Rows of the root of the covariance of all parameters; the same times the middle where there is a penalty.
     """
-    for j in range(count):
-        s.one[j] = -alpha * s.solution[j]
-        s.now[j] = 0.0
-    invert_norms(s.gram, count, s.other)
-    if solve_free(s.gram, s.one, count, s.held, s.now, s.other, s.work, s.bias) <= 0.0:
-        for j in range(count):
-            s.bias[j] = math.nan
-    # M = S' G S and its Cholesky factor, as for a sandwich.
-    for k in range(count):
-        for m in range(k + 1):
-            total = 0.0
-            for i in range(count):
-                for j in range(count):
-                    total += s.root[i, k] * s.gram[max(i, j), min(i, j)] * s.root[j, m]
-            s.half[k, m] = total
-    for k in range(count):
-        for m in range(k + 1):
-            total = s.half[k, m]
-            for j in range(m):
-                total -= s.half[k, j] * s.half[m, j]
-            if m == k:
-                s.half[k, k] = math.sqrt(max(total, 0.0))
-            else:
-                s.half[k, m] = total / s.half[m, m] if s.half[m, m] > 0.0 else 0.0
-    for j in range(count):
-        for m in range(count):
-            total = 0.0
-            for k in range(m, count):
-                total += s.root[j, k] * s.half[k, m]
-            s.root[j, m] = total
+
+    packed: np.ndarray
+    spread: np.ndarray
+    mapped: np.ndarray
 
 
-@inner
-def _row_of_root(a: int, affine: Affine, count: int, s: Small, row: np.ndarray) -> bool:
-    """Row of the root for any parameter; False where it depends on nothing that has an error."""
-    known = False
-    for k in range(count):
-        row[k] = 0.0
-    for e in range(affine.first[a], affine.first[a + 1]):
-        j = affine.column[e]
-        if s.held[j]:
-            continue
-        known = True
-        for k in range(count):
-            row[k] += affine.slope[e] * s.root[j, k]
-    return known
+def rows_of(n: int, k: int, n_columns: int) -> Rows:
+    """Allocate eight rows of ``n`` parameters of which ``k`` are free."""
+    rows = Rows(vectors(n_columns), vectors(n * k), vectors(n * k))
+    # What no free parameter enters has no error.
+    for array in rows:
+        array[:] = np.nan
+    return rows
 
 
-@inner
-def write_values(affine: Affine, lower: np.ndarray, upper: np.ndarray, s: Small, out: np.ndarray) -> None:
-    """Write the values of all parameters and which are at a bound."""
+@inner_sums
+def fill_values(affine: Affine, free: np.ndarray, p: Problems, rows: Rows) -> None:
+    """Fill in the values of all parameters and which are at a bound."""
     n = affine.offset.size
     for a in range(n):
-        total = affine.offset[a]
+        total = reals(affine.offset[a])
         for e in range(affine.first[a], affine.first[a + 1]):
-            total += affine.slope[e] * s.solution[affine.column[e]]
-        out[a] = total
-        out[2 * n + a] = 0.0
-    for j in range(s.free.size):
-        value = s.solution[j]
-        out[s.free[j]] = value
-        if value <= lower[j]:
-            out[2 * n + s.free[j]] = -1.0
-        elif value >= upper[j]:
-            out[2 * n + s.free[j]] = 1.0
+            total += affine.slope[e] * load(p.solution, affine.column[e])
+        store(rows.packed, a, total)
+        store(rows.packed, 2 * n + a, reals(0.0))
+    for j in range(free.size):
+        value = load(p.solution, j)
+        store(rows.packed, free[j], value)
+        low, high = value <= load(p.lower, j), value >= load(p.upper, j)
+        store(rows.packed, 2 * n + free[j], select(low, -1.0, select(high, 1.0, 0.0)))
+
+
+@inner_sums
+def _fill_spread(affine: Affine, count: int, p: Problems, rows: Rows) -> None:
+    """Fill ``rows.spread``; NaN where a parameter depends on nothing that has an error."""
+    for a in range(affine.offset.size):
+        if affine.first[a] == affine.first[a + 1]:
+            continue
+        known = reals(0.0) != 0.0
+        for k in range(count):
+            store(rows.spread, a * count + k, reals(0.0))
+        for e in range(affine.first[a], affine.first[a + 1]):
+            j = affine.column[e]
+            known = known | negation(load(p.scale, j) == 0.0)
+            for k in range(count):
+                place = a * count + k
+                store(rows.spread, place, load(rows.spread, place) + affine.slope[e] * load(p.root, j * count + k))
+        for k in range(count):
+            store(rows.spread, a * count + k, select(known, load(rows.spread, a * count + k), math.nan))
+
+
+@inner_sums
+def _fill_mapped(n: int, count: int, p: Problems, rows: Rows) -> None:
+    """Fill ``rows.mapped`` where there is a penalty."""
+    for a in range(n):
+        for k in range(count):
+            total = reals(0.0)
+            for m in range(count):
+                total += load(p.middle, k * count + m) * load(rows.spread, a * count + m)
+            store(rows.mapped, a * count + k, total)
+
+
+@inner_sums
+def _covariance(a: int, b: int, count: int, other: np.ndarray, rows: Rows) -> Any:
+    """Covariance of two parameters, for data of unit variance."""
+    total = reals(0.0)
+    for k in range(count):
+        total += load(rows.spread, a * count + k) * load(other, b * count + k)
+    return total
+
+
+@inner_sums
+def fill_errors(affine: Affine, scale: Any, pairs: np.ndarray, limits: Limits, p: Problems, rows: Rows) -> None:
+    """Fill in errors and covariances of all parameters, and the bias of a penalty.
+
+    Parameters
+    ----------
+    scale : vector
+        What covariances for data of unit variance are multiplied by.
+    """
+    n, count = affine.offset.size, p.all_.size
+    _fill_spread(affine, count, p, rows)
+    penalised = limits.alpha > 0.0
+    if penalised:
+        _fill_mapped(n, count, p, rows)
+    other = rows.mapped if penalised else rows.spread
+    for a in range(n):
+        if affine.first[a] < affine.first[a + 1]:
+            store(rows.packed, n + a, math.sqrt(_covariance(a, a, count, other, rows) * scale))
+    at = 3 * n + SCALAR_COUNT
+    for pair in range(pairs.shape[0]):
+        store(rows.packed, at + pair, _covariance(pairs[pair, 0], pairs[pair, 1], count, other, rows) * scale)
+    at += pairs.shape[0]
+    if limits.with_covariance:
+        for a in range(n):
+            for b in range(n):
+                store(rows.packed, at + a * n + b, _covariance(a, b, count, other, rows) * scale)
+        at += n * n
+    if penalised:
+        for a in range(n):
+            total = reals(0.0)
+            for e in range(affine.first[a], affine.first[a + 1]):
+                total += affine.slope[e] * load(p.bias, affine.column[e])
+            store(rows.packed, at + a, total)
 
 
 @inner
@@ -179,44 +176,3 @@ def write_scalars(chisq: float, used: int, logs: float, count: int, limits: Limi
     scalars[AIC] = logs
     write_criteria(chisq, used, count, limits, scalars)
     return red if limits.scale_covariance else 1.0
-
-
-@inner
-def write_covariance(
-    affine: Affine, count: int, scale: float, pairs: np.ndarray, limits: Limits, s: Small, out: np.ndarray
-) -> None:
-    """Write errors and covariances of all parameters, and the bias of a penalty."""
-    n = affine.offset.size
-    at = 3 * n + SCALAR_COUNT
-    for a in range(n):
-        if affine.first[a] == affine.first[a + 1]:
-            continue
-        if _row_of_root(a, affine, count, s, s.one):
-            total = 0.0
-            for k in range(count):
-                total += s.one[k] * s.one[k]
-            out[n + a] = math.sqrt(total * scale)
-    for pair in range(pairs.shape[0]):
-        out[at + pair] = _covariance(pairs[pair, 0], pairs[pair, 1], affine, count, s) * scale
-    at += pairs.shape[0]
-    if limits.with_covariance:
-        for a in range(n):
-            for b in range(n):
-                out[at + a * n + b] = _covariance(a, b, affine, count, s) * scale
-    if limits.alpha > 0.0:
-        for a in range(n):
-            total = 0.0
-            for e in range(affine.first[a], affine.first[a + 1]):
-                total += affine.slope[e] * s.bias[affine.column[e]]
-            out[out.size - n + a] = total
-
-
-@inner
-def _covariance(a: int, b: int, affine: Affine, count: int, s: Small) -> float:
-    """Covariance of two parameters, for data of unit variance."""
-    if not (_row_of_root(a, affine, count, s, s.one) and _row_of_root(b, affine, count, s, s.other)):
-        return math.nan
-    total = 0.0
-    for k in range(count):
-        total += s.one[k] * s.other[k]
-    return total

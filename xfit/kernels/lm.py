@@ -22,6 +22,7 @@ from xfit.kernels.evaluate import (
     gram_at,
     sum_of_squares,
 )
+from xfit.kernels.extrapolation import extrapolate
 from xfit.kernels.jit import inlined, inner
 from xfit.kernels.layout import LINEAR
 from xfit.kernels.losses import LEAST_SQUARES
@@ -362,6 +363,7 @@ def minimise_from(
     promise = math.inf
     fall_before = 1.0
     full_steps = 0
+    approximate = spectrum.deviations.loss.kind != LEAST_SQUARES
     factorised = False
     first = True
     while True:
@@ -384,9 +386,14 @@ def minimise_from(
             elif decrease * rate <= enough and decrease <= loose:
                 if _any_flat(count, ws):
                     return Outcome(SINGULAR, chisq, nfev, by_qr)
+                if approximate:
+                    extrapolate(count, full_steps >= 1 and not by_qr, ws)
                 _move(count, ties, ws, ws.trial)
                 _take(count, ws.trial, ws)
                 return Outcome(CONVERGED, max(chisq - max(decrease, 0.0), 0.0), nfev, by_qr)
+            if approximate and extrapolate(count, full_steps >= 1 and not by_qr, ws):
+                length = length_of(count, ws.step, ws)
+                slope, decrease = predicted_decrease(ws.gram, ws.jacobian, by_qr, count, ws.step)
         if nfev >= max_nfev:
             return Outcome(MAX_NFEV, chisq, nfev, by_qr)
         if length <= 1.1 * radius:
@@ -402,7 +409,7 @@ def minimise_from(
         if first:
             radius = min(radius, length)
             first = False
-        if PATIENCE <= nfev < max_nfev - 2 and spectrum.deviations.loss.kind == LEAST_SQUARES:
+        if PATIENCE <= nfev < max_nfev - 2 and not approximate:
             bend_step(structure, ties, x, spectrum, count, damping, by_qr, ws)
             nfev += 2
         for k in range(ws.q.size):

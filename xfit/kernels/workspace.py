@@ -44,6 +44,8 @@ class Workspace(NamedTuple):
     best: np.ndarray
     first: np.ndarray
     kept: np.ndarray
+    full: np.ndarray
+    taken: np.ndarray
 
 
 class Outcome(NamedTuple):
@@ -85,6 +87,8 @@ def workspace(n_parameters: int, count: int, n_channels: int, n_derivatives: int
         np.empty(count),
         np.empty(count),
         np.empty(count),
+        np.zeros(count),
+        np.zeros(count),
     )
 
 
