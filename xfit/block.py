@@ -218,7 +218,12 @@ def fit_block(
     """
     options = options or FitOptions()
     optimizer = optimizer_of(options.optimizer)
-    parts = {"kernel": "fit", "linear": "linear"}
+    reads_all = optimizer.engine == "linear" and options.noise is None
+    single = reads_all and _are_read_as(np.float32, y, variance)
+    # What need not be converted need not be cut into batches.
+    as_it_is = single or (reads_all and _are_read_as(np.float64, y, variance))
+    step = max(len(y), 1) if as_it_is else _pixels_at_a_time(y)
+    parts = {"kernel": "fit", "linear": "linear of single precision" if single else "linear"}
     prepare_engine("profile" if profile else parts.get(optimizer.engine, "objective"))
     ends = np.full((y.shape[0], len(profile[1]), len(profile[0]), 2) if profile else (0,), np.nan)
     loaded = program.load()
@@ -229,7 +234,7 @@ def fit_block(
     whole = loaded.needing_whole_axis(_zeros(program, settings, start or ()))
     wide = _ALL if where is None else _plain(np.broadcast_to(where, (where.shape[0], y.shape[1])), bool)
     width = _NONE[0] if width is None else _plain(width)
-    memory, further = np.empty((2, _pixels_at_a_time(y), y.shape[1]))
+    memory, further = np.empty((2, 0 if as_it_is else step, y.shape[1]))
     last = np.full(len(settings.start), np.nan)
     designs: Known = {}
     patterns: dict[bytes, _Pattern] = {}
@@ -238,13 +243,14 @@ def fit_block(
         {"start"} if start else set()
     )
     varies = frozenset(rows if varying is None else varying) | ({"variance"} if options.noise else frozenset())
-    for batch in _batches(y, order):
+    for batch in _batches(y, step, order):
         results = out[batch]
         lower, upper = _bounds(program, settings, bounds or {}, batch)
-        data = _converted(y[batch], memory)
+        data = y[batch] if single else _converted(y[batch], memory)
+        spread = _rows_of(variance, batch, further, np.float32 if single else np.float64)
         block = Block(
             data,
-            _rows_of(variance, batch, further) if options.noise is None else variance_of_counts(data, *options.noise),
+            spread if options.noise is None else variance_of_counts(data, *options.noise),
             wide if wide.shape[0] == 1 else wide[batch],
             width,
             _within(_starts(program, settings, start, batch), lower, upper)
@@ -429,20 +435,24 @@ def _pixels_at_a_time(y: np.ndarray) -> int:
 
 def _converted(data: np.ndarray, memory: np.ndarray) -> np.ndarray:
     """Data as float64: in ``memory``, whose pages are touched but once, unless they are that already."""
-    plain = data.dtype == np.float64 and data.flags.c_contiguous and data.flags.aligned and data.flags.writeable
-    if plain:
+    if _are_read_as(np.float64, data):
         return data
     target = memory[: len(data)]
     np.copyto(target, data, casting="unsafe")
     return target
 
 
-def _batches(y: np.ndarray, order: np.ndarray | None) -> Iterator[slice | np.ndarray]:
+def _batches(y: np.ndarray, step: int, order: np.ndarray | None) -> Iterator[slice | np.ndarray]:
     """Pixels of each batch: a range of rows, or rows in the order given."""
-    step = _pixels_at_a_time(y)
     for first in range(0, y.shape[0], step):
         batch = slice(first, min(first + step, y.shape[0]))
         yield batch if order is None else order[batch]
+
+
+def _are_read_as(dtype: type, *arrays: np.ndarray | None) -> bool:
+    """Whether arrays have the dtype and the layout that the engine reads."""
+    given = [array for array in arrays if array is not None]
+    return all(a.dtype == dtype and a.flags.c_contiguous and a.flags.aligned and a.flags.writeable for a in given)
 
 
 def _plain(array: np.ndarray, dtype: type = np.float64) -> np.ndarray:
@@ -453,13 +463,19 @@ def _plain(array: np.ndarray, dtype: type = np.float64) -> np.ndarray:
     return np.require(array, dtype, ["C", "A", "W"])
 
 
-def _rows_of(array: np.ndarray | None, batch: slice | np.ndarray, memory: np.ndarray | None = None) -> np.ndarray:
+def _rows_of(
+    array: np.ndarray | None,
+    batch: slice | np.ndarray,
+    memory: np.ndarray | None = None,
+    dtype: type = np.float64,
+) -> np.ndarray:
     """Rows of a batch, or the one row that all pixels share; in ``memory`` where they have to be converted."""
     if array is None:
-        return _NONE
+        return _NONE.astype(dtype, copy=False)
     if array.shape[0] == 1:
-        return _plain(array)
-    return _plain(array[batch]) if memory is None else _converted(array[batch], memory)
+        return _plain(array, dtype)
+    rows = array[batch]
+    return _plain(rows, dtype) if memory is None or dtype != np.float64 else _converted(rows, memory)
 
 
 def _number_in(batch: slice | np.ndarray) -> int:

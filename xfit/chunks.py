@@ -21,7 +21,9 @@ def spread(
     """View an array over some of the wanted dimensions as one over all of them."""
     at = tuple(slice(None) if d in dims else None for d in wanted)
     ordered = array.transpose([dims.index(d) for d in wanted if d in dims])
-    return np.broadcast_to(ordered[at], shape)
+    view = ordered[at]
+    # What needs no broadcasting stays writeable, which the engine takes without a copy.
+    return view if view.shape == tuple(shape) else np.broadcast_to(view, shape)
 
 
 def flat(

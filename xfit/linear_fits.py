@@ -236,10 +236,13 @@ def _fit_weighted(pixels: Pixels, linear: Linear, which: np.ndarray) -> np.ndarr
 def _fit_singly(pixels: Pixels, which: np.ndarray) -> None:
     """Fit pixels whose design is their own, or whose normal equations are too ill-conditioned."""
     count, n, width = pixels.free.size, pixels.block.start.shape[1], pixels.x.shape[1]
+    block = pixels.block._replace(
+        y=pixels.block.y.astype(float, copy=False), variance=pixels.block.variance.astype(float, copy=False)
+    )
     ws = workspace(n, count, width, pixels.ties.row.size)
     ws.rows[:count] = pixels.free
     ws.rows[count:] = n
     fit_linear_singly(
-        pixels.structure, pixels.ties, pixels.x, pixels.block, pixels.response, pixels.free, which, pixels.limits,
+        pixels.structure, pixels.ties, pixels.x, block, pixels.response, pixels.free, which, pixels.limits,
         np.empty(count, bool), buffer_of(width, n, count), ws,
     )  # fmt: skip

@@ -139,7 +139,9 @@ def _navigation_chunks(data: xr.DataArray, axes: Axes) -> dict[Hashable, int]:
     """Chunk sizes that cut NumPy data into blocks of whole pixels, a few for each core."""
     total = max(int(np.prod([data.sizes[d] for d in axes.navigation])), 1)
     pixels = max(_BLOCK // max(int(np.prod(axes.shape)), 1), 1)
-    pixels = max(min(pixels, total // (4 * CPU_COUNT)), 1)
+    # A few for each core, unless they would be so small that what every block costs by itself shows.
+    few = max(total // (4 * CPU_COUNT), min(pixels // 2, total // CPU_COUNT))
+    pixels = max(min(pixels, few), 1)
     sizes: dict[Hashable, int] = dict.fromkeys(axes.dims, -1)
     for d in reversed(axes.navigation):
         sizes[d] = max(min(pixels, data.sizes[d]), 1)

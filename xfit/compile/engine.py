@@ -38,7 +38,7 @@ def prepare_engine(part: str = "fit") -> None:
 
     Parameters
     ----------
-    part : {"fit", "objective", "linear", "profile"}
+    part : {"fit", "objective", "linear", "linear of single precision", "profile"}
         What is needed.
     """
     if part in _is_ready:
@@ -127,17 +127,19 @@ def _prepare_objectives() -> None:
     end_pixel(structure, ties, x, block, 0, spectrum, nothing, 0, 0, limits, buffer, ws)
 
 
-def _prepare_linear() -> None:
-    """Likewise for linear fits, whose design an objective tells."""
+def _prepare_linear(dtype: type = np.float64) -> None:
+    """Likewise for linear fits of data of the given dtype; their design is told by an objective."""
     _prepare_objectives()
     structure, ties, x, block, limits, buffer, ws = nothing_to_fit()
     none, line, table = np.empty(0, np.int64), np.empty(0), np.empty((0, 0))
     affine = Affine(line, np.zeros(1, np.int64), none, line)
     equations = Equations(line, table, none, none, table, line, line, 0, 0.0)
     scratch = group_of(0), problems_of(0), rows_of(0, 0, 0)
-    fit_alike(table, none, equations, table, table, affine, none, block.pairs, limits, *scratch, none, table)
+    data: np.ndarray = table.astype(dtype)
+    spread: np.ndarray = x.astype(dtype)
+    fit_alike(data, none, equations, table, table, affine, none, block.pairs, limits, *scratch, none, table)
     fit_weighted(
-        table, x, block.where, x, x, none, equations, affine, none, block.pairs, limits, *scratch, none, table
+        data, spread, block.where, x, x, none, equations, affine, none, block.pairs, limits, *scratch, none, table
     )  # fmt: skip
     fit_linear_singly(structure, ties, x, block, x, none, none, limits, np.empty(0, bool), buffer, ws)
 
@@ -154,5 +156,6 @@ _PARTS: dict[str, Callable[[], None]] = {
     "fit": _prepare_fits,
     "objective": _prepare_objectives,
     "linear": _prepare_linear,
+    "linear of single precision": lambda: _prepare_linear(np.float32),
     "profile": _prepare_profiles,
 }

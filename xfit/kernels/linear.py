@@ -71,7 +71,7 @@ def fit_alike(
 
     Parameters
     ----------
-    y : float64 (n, m)
+    y : float64 or float32 (n, m)
         Data.
     equations, affine, group, p, rows
         What the pixels share, and scratch.
@@ -170,9 +170,9 @@ def fit_weighted(
 
     Parameters
     ----------
-    y : float64 (n, m)
+    y : float64 or float32 (n, m)
         Data.
-    variance, where : float64, bool (n or 1, m), or (1, 0)
+    variance, where : dtype of y, bool (n or 1, m), or (1, 0)
         Variance; channels to use.
     lower, upper : float64 (n or 1, k)
         Bounds.

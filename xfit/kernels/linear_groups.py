@@ -101,6 +101,27 @@ def subtract(y: np.ndarray, base: np.ndarray, weight: np.ndarray, weighted: np.n
 
 
 @sums
+def _weigh_channels(
+    y: np.ndarray, variance: np.ndarray, base: np.ndarray, weight: np.ndarray, weighted: np.ndarray
+) -> tuple[float, float, float]:
+    """Fill ``weight`` and ``weighted``; return channels in use, variances that are not above zero, and the weighted sum of squares."""
+    # Arithmetic and selections only, so that it vectorises; x - x is zero for finite x alone.
+    number = invalid = squares = 0.0
+    for c in range(y.size):
+        v = variance[c]
+        w = 1.0 / v if (v - v == 0.0) & (y[c] - y[c] == 0.0) else 0.0
+        # The inverse of a variance of zero or below is infinite or below zero.
+        invalid += 1.0 if (w - w != 0.0) | (w < 0.0) else 0.0
+        number += 1.0 if w > 0.0 else 0.0
+        left = y[c] - base[c] if w > 0.0 else 0.0
+        part = w * left
+        weight[c] = w
+        weighted[c] = part
+        squares += part * left
+    return number, invalid, squares
+
+
+@inner
 def _weigh(
     y: np.ndarray,
     variance: np.ndarray,
@@ -121,28 +142,16 @@ def _weigh(
     squares : float
         Weighted sum of squares.
     """
-    # Arithmetic and selections only in these loops, so that they vectorise; x - x is zero for finite x alone.
     asked = y.size
-    plain = variance.size > 0 and where.size == 0
-    if not plain:
+    if variance.size and not where.size:
+        number, invalid, squares = _weigh_channels(y, variance, base, weight, weighted)
+    else:
         asked = 0
         for c in range(y.size):
             use = where[c] if where.size else True
             asked += 1 if use else 0
             scratch[c] = (variance[c] if variance.size else 1.0) if use else math.nan
-    spread = variance if plain else scratch
-    number = invalid = squares = 0.0
-    for c in range(y.size):
-        v = spread[c]
-        w = 1.0 / v if (v - v == 0.0) & (y[c] - y[c] == 0.0) else 0.0
-        # The inverse of a variance of zero or below is infinite or below zero.
-        invalid += 1.0 if (w - w != 0.0) | (w < 0.0) else 0.0
-        number += 1.0 if w > 0.0 else 0.0
-        left = y[c] - base[c] if w > 0.0 else 0.0
-        part = w * left
-        weight[c] = w
-        weighted[c] = part
-        squares += part * left
+        number, invalid, squares = _weigh_channels(y, scratch, base, weight, weighted)
     fault = 0
     if invalid > 0.0:
         fault = BAD_VARIANCE
