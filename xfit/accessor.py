@@ -145,6 +145,13 @@ class Fit:
         """Fit a model to every spectrum or image of the array; see `xfit.multifit` for the options."""
         return multifit(self._da, model, dim, **options)
 
+    def samfire(self, model: Model, dim: Any = None, **options: Any) -> xr.Dataset:
+        """Fit a map from seeds, every pixel from its good neighbours; see `xfit.samfire.Samfire` for the options."""
+        # Not at the top: it would make `import xfit` wait for what schedules work.
+        from xfit.samfire import samfire
+
+        return samfire(self._da, model, dim, **options)
+
     def select(self, models: Any, dim: Any = None, *, criterion: str = "aicc", **options: Any) -> xr.Dataset:
         """Fit several models and keep the best of them in each pixel; see `xfit.selection.select`."""
         return select(self._da, models, dim, criterion=criterion, **options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -110,7 +110,7 @@ def _fit_in_memory(data: xr.DataArray, axes: Axes, recipe: Recipe, extra: list[x
     # Read once: a file opened without dask would be read again for every block.
     spectra = data.values
     arrays = [(tuple(array.dims), array.values) for array in extra]
-    table = _table(axes)
+    table = table_of(axes)
 
     def fit_one(block: tuple[slice, ...]) -> None:
         where = dict(zip(axes.navigation, block, strict=True))
@@ -130,7 +130,7 @@ def _fit_in_memory(data: xr.DataArray, axes: Axes, recipe: Recipe, extra: list[x
     return packed
 
 
-def _table(axes: Axes) -> np.ndarray:
+def table_of(axes: Axes) -> np.ndarray:
     """Coordinates, and the channel widths as a last row where data are binned."""
     return axes.table if axes.width is None else np.vstack([axes.table, axes.width[None]])
 
@@ -154,7 +154,7 @@ def _graph(data: xr.DataArray, axes: Axes, recipe: Recipe, extra: list[xr.DataAr
     # The response has a dimension of its own.
     letters = {d: k for k, d in enumerate(dict.fromkeys([*data.dims, *(d for array in extra for d in array.dims)]))}
     packed_index, table_index = len(letters), (len(letters) + 1, len(letters) + 2)
-    table = dask.array.from_array(_table(axes), chunks=-1)
+    table = dask.array.from_array(table_of(axes), chunks=-1)
     arguments: list[Any] = [data.data, [letters[d] for d in data.dims], table, table_index]
     for array in extra:
         chunks = {d: data.chunksizes.get(d, -1) for d in array.dims}
@@ -181,8 +181,20 @@ def _fit_chunk(data: Any, table: Any, *extra: Any, recipe: Recipe, n_axes: int) 
     return _fit_nd(only(data), *(only(array) for array in extra), table=only(table), recipe=recipe)
 
 
-def _fit_nd(data: np.ndarray, *extra: np.ndarray, table: np.ndarray, recipe: Recipe) -> np.ndarray:
-    """Fit a block with navigation dimensions first; what `fit_block` does for flat pixels."""
+def arguments_of(
+    data: np.ndarray, extra: Sequence[np.ndarray], table: np.ndarray, recipe: Recipe
+) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray | None, dict[str, Any]]:
+    """Lay a block with navigation dimensions first out as `fit_block` takes it.
+
+    Returns
+    -------
+    y : array (n_pixels, n_channels)
+    coordinates : dict of str to float64 (n_channels,)
+    numbers : int64 (n_pixels,) or None
+        Numbers of the pixels, where the recipe has such a role.
+    arguments : dict
+        Keyword arguments of `fit_block`.
+    """
     n_signal = len(recipe.signal)
     shape = data.shape[: data.ndim - n_signal]
     y = data.reshape(int(np.prod(shape)), int(np.prod(data.shape[len(shape) :])))
@@ -228,6 +240,13 @@ def _fit_nd(data: np.ndarray, *extra: np.ndarray, table: np.ndarray, recipe: Rec
         | ({"start"} if start else set()),
         "options": recipe.options,
     }
+    return y, coordinates, numbers, arguments
+
+
+def _fit_nd(data: np.ndarray, *extra: np.ndarray, table: np.ndarray, recipe: Recipe) -> np.ndarray:
+    """Fit a block with navigation dimensions first; what `fit_block` does for flat pixels."""
+    shape = data.shape[: data.ndim - len(recipe.signal)]
+    y, coordinates, numbers, arguments = arguments_of(data, extra, table, recipe)
     if recipe.intervals is not None:
         packed = interval_block(recipe.intervals, recipe.program, recipe.settings, y, coordinates, numbers, arguments)
     else:

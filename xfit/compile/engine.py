@@ -16,6 +16,7 @@ import numpy as np
 from xfit.compile.cache import DAMAGED, compile_lock, source_hash
 from xfit.compile.losses import load_loss
 from xfit.compile.ties import compile_ties
+from xfit.kernels.clocks import advance
 from xfit.kernels.evaluate import Structure, aligned_rows, evaluate_pixels
 from xfit.kernels.fit import Search, fit_singly
 from xfit.kernels.lane_fit import fit_side_by_side, lanes_of
@@ -26,6 +27,7 @@ from xfit.kernels.linear_rows import Affine, rows_of
 from xfit.kernels.objective import begin_pixel, deviations_at, end_pixel, loss_at, spectrum_for
 from xfit.kernels.pixel import SCALARS, Block, Limits, buffer_of
 from xfit.kernels.profile import profile_pixels
+from xfit.kernels.wavefront import begin_at, rank
 from xfit.kernels.workspace import workspace
 from xfit.losses import Loss
 
@@ -38,7 +40,7 @@ def prepare_engine(part: str = "fit") -> None:
 
     Parameters
     ----------
-    part : {"fit", "objective", "linear", "linear of single precision", "profile"}
+    part : {"fit", "objective", "linear", "linear of single precision", "profile", "wave"}
         What is needed.
     """
     if part in _is_ready:
@@ -152,10 +154,21 @@ def _prepare_profiles() -> None:
     profile_pixels(structure, ties, x, block, x, none, none, none, table, limits, buffer, ws, ws, ends)
 
 
+def _prepare_waves() -> None:
+    """Likewise for what leads a wave of fits, and for the clocks of chunks."""
+    none, line, table = np.empty(0, np.int64), np.empty(0), np.empty((0, 0))
+    mark, flags = np.empty(0, np.int8), np.empty(0, bool)
+    rank(none, mark, none, none, line, none, line, line)
+    begin_at(none, mark, none, none, line, none, line, table, flags, table)
+    two, three = np.empty((0, 1), np.int64), np.empty((0, 1, 4), bool)
+    advance(none, none, flags, flags, flags, three, two, two, 0, none, none)
+
+
 _PARTS: dict[str, Callable[[], None]] = {
     "fit": _prepare_fits,
     "objective": _prepare_objectives,
     "linear": _prepare_linear,
     "linear of single precision": lambda: _prepare_linear(np.float32),
     "profile": _prepare_profiles,
+    "wave": _prepare_waves,
 }

@@ -14,6 +14,8 @@ MASKED = 8
 BAD_RESPONSE = 9
 BAD_COUNTS = 10
 STALLED = 11
+POOR_FIT = 12
+NOT_REACHED = 13
 
 #: Words of the codes, in order: CF ``flag_meanings`` of the result.
 MEANINGS = (
@@ -29,6 +31,8 @@ MEANINGS = (
     "bad_response",
     "bad_counts",
     "stalled",
+    "poor_fit",
+    "not_reached",
 )
 
 #: What a person reads in reports.
@@ -45,4 +49,6 @@ DESCRIPTIONS = (
     "a response that is not finite",
     "negative data, which no counts are",
     "the optimizer stopped before the minimum; the values are the best found",
+    "converged, but no fit passed the test of goodness; the values are the best found",
+    "no good neighbour from which to begin",
 )

@@ -1,0 +1,115 @@
+"""The navigation chunks of a map as a grid: which are neighbours, and what they show each other along their borders."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+
+Box = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Chunks of the navigation dimensions.
+
+    Attributes
+    ----------
+    chunks : tuple of tuple of int
+        Sizes of the chunks along each dimension.
+    reach : tuple of int
+        How many pixels of its neighbours a chunk sees, along each dimension.
+    """
+
+    chunks: tuple[tuple[int, ...], ...]
+    reach: tuple[int, ...]
+
+    @cached_property
+    def shape(self) -> tuple[int, ...]:
+        """Number of chunks along each dimension."""
+        return tuple(len(sizes) for sizes in self.chunks)
+
+    @cached_property
+    def edges(self) -> tuple[np.ndarray, ...]:
+        """Where the chunks begin along each dimension, and the end."""
+        return tuple(np.concatenate([[0], np.cumsum(sizes)]) for sizes in self.chunks)
+
+    def __len__(self) -> int:
+        return int(np.prod(self.shape))
+
+    def index(self, chunk: int) -> tuple[int, ...]:
+        """Position of a chunk along each dimension."""
+        return tuple(int(i) for i in np.unravel_index(chunk, self.shape)) if self.shape else ()
+
+    def box(self, chunk: int) -> Box:
+        """First pixel of a chunk and the one after its last, along each dimension."""
+        index = self.index(chunk)
+        return tuple((int(e[i]), int(e[i + 1])) for e, i in zip(self.edges, index, strict=True))
+
+    def seen(self, chunk: int) -> Box:
+        """The chunk with a margin, which may lie outside of the map."""
+        return tuple((a - r, b + r) for (a, b), r in zip(self.box(chunk), self.reach, strict=True))
+
+    def chunk_of(self, position: tuple[int, ...]) -> int:
+        """Chunk that a pixel lies in."""
+        index = [int(np.searchsorted(e, p, side="right")) - 1 for e, p in zip(self.edges, position, strict=True)]
+        return int(np.ravel_multi_index(index, self.shape)) if index else 0
+
+    def neighbours_of(self, chunk: int) -> list[int]:
+        """Other chunks with pixels in the margin, in order."""
+        ranges = []
+        for (a, b), e in zip(self.seen(chunk), self.edges, strict=True):
+            first = max(int(np.searchsorted(e, max(a, 0), side="right")) - 1, 0)
+            last = int(np.searchsorted(e, min(b, int(e[-1])), side="left"))
+            ranges.append(range(first, last))
+        found = (int(np.ravel_multi_index(i, self.shape)) for i in itertools.product(*ranges)) if ranges else ()
+        return [each for each in found if each != chunk]
+
+    @cached_property
+    def tables(self) -> tuple[np.ndarray, np.ndarray]:
+        """Neighbours of every chunk, -1 for none, and which neighbour of that one it is; see `xfit.kernels.clocks.advance`."""
+        lists = [self.neighbours_of(c) for c in range(len(self))]
+        width = max(max(map(len, lists), default=0), 1)
+        neighbours = np.full((len(lists), width), -1, np.int64)
+        facing = np.zeros((len(lists), width), np.int64)
+        place = [{other: m for m, other in enumerate(each)} for each in lists]
+        for c, each in enumerate(lists):
+            neighbours[c, : len(each)] = each
+            facing[c, : len(each)] = [place[other][c] for other in each]
+        return neighbours, facing
+
+
+def overlap(one: Box, other: Box) -> Box:
+    """Pixels that two boxes have in common; empty ranges where there are none."""
+    return tuple((max(a, c), max(min(b, d), max(a, c))) for (a, b), (c, d) in zip(one, other, strict=True))
+
+
+def within(box: Box, outer: Box) -> tuple[slice, ...]:
+    """Where a box lies in an array over a larger one."""
+    return tuple(slice(a - c, b - c) for (a, b), (c, _) in zip(box, outer, strict=True))
+
+
+def shape_of(box: Box) -> tuple[int, ...]:
+    """Number of pixels of a box along each dimension."""
+    return tuple(b - a for a, b in box)
+
+
+@lru_cache(maxsize=64)
+def neighbourhood(radius: tuple[float, ...], shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Neighbours within an ellipsoid: their distances in a flat array of the given shape, and in pixels.
+
+    Returns
+    -------
+    offsets : int64 (m,)
+    distance : float64 (m,)
+        Euclidean, by rising ``offsets``.
+    """
+    steps = [np.arange(-int(np.ceil(r)), int(np.ceil(r)) + 1) for r in radius]
+    table = np.array(list(itertools.product(*steps)), float).reshape(-1, len(radius))
+    inside = ((table / np.array(radius)) ** 2).sum(1) <= 1.0
+    table = table[inside & table.any(axis=1)]
+    strides = np.cumprod([1, *shape[:0:-1]])[::-1] if shape else np.ones(0)
+    offsets = (table @ strides).astype(np.int64)
+    return offsets, np.sqrt((table**2).sum(1))

@@ -1,0 +1,304 @@
+"""A SAMFire run: chunks visited in turns, strategy after strategy, by an executor that begins what the clocks allow."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from xfit.compile.engine import prepare_engine
+from xfit.kernels.clocks import RING, advance
+from xfit.samfire import tasks
+from xfit.samfire.checkpoint import Checkpoints
+from xfit.samfire.chunk import Spec, step_of
+from xfit.samfire.executors import Executor
+from xfit.samfire.progress import Reporter, Snapshot
+from xfit.samfire.sources import Source
+from xfit.samfire.strategies import GlobalStrategy
+from xfit.samfire.visits import Summary, gather, strips_of, summary_of
+
+Visit = tuple[int, int, int]
+
+
+class Run:
+    """One run; `start` it once.
+
+    Parameters
+    ----------
+    spec : Spec
+        What all visits have in common.
+    sources : sequence of Source
+        The data, then the further arrays in the order of the recipe's roles.
+    given : Source, optional
+        Packed rows of an earlier result.
+    seeds : mapping of int to int64 (any,)
+        Pixels of each chunk that are fitted first.
+    executor : Executor
+        Where visits are made.
+    store : Checkpoints, optional
+        Where they are kept.
+    reporter : Reporter
+        Who is told.
+    listener : callable, optional
+        Called with the number of a chunk and its summary after every visit.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        sources: Sequence[Source],
+        given: Source | None,
+        seeds: dict[int, np.ndarray],
+        executor: Executor,
+        store: Checkpoints | None,
+        reporter: Reporter,
+        token: str,
+        listener: Callable[[int, Summary], None] | None = None,
+    ) -> None:
+        self._spec, self._sources, self._given, self._seeds = spec, sources, given, seeds
+        self._executor, self._store, self._reporter, self._token, self._listener = executor, store, reporter, token, listener  # fmt: skip
+        self._known = store.known() if store is not None else set()
+        self._stopping = threading.Event()
+        self._began = time.monotonic()
+        count = len(spec.grid)
+        self._neighbours, self._facing = spec.grid.tables
+        self._visited: list[Any] = [None] * count
+        self._strips: list[list[tuple[int, Any]]] = [[] for _ in range(count)]
+        self._summaries: list[Summary | None] = [None] * count
+        self._steps: dict[int, int] = {}
+        self._immediate: deque[tuple[Visit, Summary]] = deque()
+        self._in_flight = self._visits = self._fits = 0
+        self._good = self._poor = self._hopeless = self._frontier = 0
+        self._strategy = "seeds"
+        self._pixels = int(np.prod([sum(sizes) for sizes in spec.grid.chunks]))
+        self._common = executor.submit(f"xfit-samfire-spec-{token}", tasks.the_same, spec)
+
+    def stop(self) -> None:
+        """End the run with what is done: no visit is begun any more."""
+        self._stopping.set()
+
+    def start(self) -> list[Any]:
+        """Fit as much of the map as the strategies reach.
+
+        Returns
+        -------
+        list
+            A handle of the rows of each chunk; see `xfit.samfire.tasks.finish`.
+
+        Raises
+        ------
+        ValueError
+            If no seed is good.
+        """
+        prepare_engine("wave")
+        try:
+            self._seed()
+            for phase, strategy in enumerate(self._spec.strategies):
+                if self._stopping.is_set() or not self._left():
+                    break
+                self._strategy = type(strategy).__name__
+                if isinstance(strategy, GlobalStrategy):
+                    self._attempt(phase, strategy)
+                else:
+                    self._spread(phase)
+        except KeyboardInterrupt:
+            self.stop()
+            while self._in_flight:
+                self._wait()
+        finally:
+            self._reporter.close()
+        return self._finish()
+
+    def _left(self) -> bool:
+        return any(summary is None or summary.todo for summary in self._summaries)
+
+    def _blocks(self, chunk: int) -> list[Any]:
+        return [source.block(chunk) for source in self._sources]
+
+    def _submit(self, visit: Visit, function: Callable[..., Any], *arguments: Any) -> None:
+        """Begin a visit, or take it from an earlier run."""
+        phase, chunk, turn = visit
+        key = f"{self._token}-{phase}-{chunk}-{turn}"
+        if visit in self._known:
+            handle = self._executor.submit(f"xfit-samfire-fetch-{key}", tasks.fetch, self._store, visit)
+        else:
+            handle = self._executor.submit(f"xfit-samfire-visit-{key}", function, self._common, chunk, *arguments)
+        self._visited[chunk] = handle
+        strips = self._executor.submit(f"xfit-samfire-strips-{key}", strips_of, handle)
+        self._strips[chunk] = [*self._strips[chunk][-1:], (turn, strips)]
+        self._executor.watch(visit, self._executor.submit(f"xfit-samfire-summary-{key}", summary_of, handle))
+        self._in_flight += 1
+
+    def _wait(self) -> tuple[Visit, Summary]:
+        """Wait for a visit and count what it did."""
+        visit, summary = self._executor.next()
+        phase, chunk, turn = visit
+        before = self._summaries[chunk]
+        self._in_flight -= 1
+        self._visits += 1
+        self._fits += summary.fits
+        for name in ("good", "poor", "hopeless"):
+            was = 0 if before is None else getattr(before, name)
+            setattr(self, f"_{name}", getattr(self, f"_{name}") + getattr(summary, name) - was)
+        self._summaries[chunk] = summary
+        step = step_of(phase, turn)
+        self._steps[step] = max(self._steps.get(step, 0), summary.steps)
+        if self._listener is not None:
+            self._listener(chunk, summary)
+        self._reporter.update(
+            Snapshot(
+                self._strategy,
+                self._pixels,
+                self._good,
+                self._poor,
+                self._hopeless,
+                self._frontier,
+                self._in_flight,
+                self._visits,
+                self._fits,
+                time.monotonic() - self._began,
+                self.stop,
+            )
+        )
+        return visit, summary
+
+    def _seed(self) -> None:
+        """Fit the seeds, or find the good pixels of an earlier result."""
+        chunks = range(len(self._spec.grid)) if self._given is not None else sorted(self._seeds)
+        none = np.empty(0, np.int64)
+        waiting = deque(chunks)
+        while waiting or self._in_flight:
+            while waiting and self._in_flight < 64:
+                chunk = waiting.popleft()
+                seeds = self._seeds.get(chunk, none)
+                blocks = self._blocks(chunk) if seeds.size else None
+                rows = None if self._given is None else self._given.block(chunk)
+                self._submit((-1, chunk, 0), tasks.seed, blocks, rows, seeds, self._store)
+            self._wait()
+        if not self._good:
+            tried = sum(seeds.size for seeds in self._seeds.values())
+            raise ValueError(
+                f"none of {tried} seed(s) is good: each must converge from the model's values and pass the test of goodness "
+                f"({self._spec.goodness!r}). Give other seeds, better start values of the model, a variance, or another test (goodness=)"
+                if tried
+                else "no pixel of the result in start= is good: none converged and passes the test of goodness "
+                f"({self._spec.goodness!r}). Give seeds too, or another test (goodness=)"
+            )
+
+    def _starting(self, phase: int) -> tuple[np.ndarray, np.ndarray]:
+        """Chunks with pixels to spread from, and on whose sides these are, bool (n,) and (n, m)."""
+        has = np.zeros(len(self._spec.grid), bool)
+        sides = np.zeros(self._neighbours.shape, bool)
+        after_global = phase > 0 and isinstance(self._spec.strategies[phase - 1], GlobalStrategy)
+        for chunk, summary in enumerate(self._summaries):
+            if summary is None or (after_global and summary.phase != phase - 1):
+                continue
+            has[chunk] = (summary.starts if after_global else summary.good) > 0
+            flags = summary.shown if after_global else summary.good_there
+            sides[chunk, : len(flags)] = flags
+        return has, sides
+
+    def _spread(self, phase: int) -> None:
+        """Run a local strategy to its end."""
+        count = len(self._spec.grid)
+        first, showing = self._starting(phase)
+        clock, running = np.zeros(count, np.int64), np.zeros(count, bool)
+        unfinished = np.array([summary is None or summary.todo > 0 for summary in self._summaries], bool)
+        gained = np.zeros((*self._neighbours.shape, RING), bool)
+        gained[:, :, 0] = showing
+        # What was seen of a chunk before this strategy is what it shows in turn 0.
+        self._strips = [[(0, handles[-1][1])] if handles else [] for handles in self._strips]
+        ready, queue = np.empty(count, np.int64), np.empty(count, np.int64)
+        pending = np.arange(count)
+        limit = 1
+        while True:
+            number = 0
+            if not self._stopping.is_set():
+                number = advance(
+                    pending, clock, running, first, unfinished, gained, self._neighbours, self._facing, limit, queue, ready
+                )  # fmt: skip
+            for chunk in ready[:number]:
+                self._visit(phase, int(chunk), int(clock[chunk]) + 1, showing)
+            self._frontier = int((showing.any(axis=1) & unfinished).sum())
+            if not self._in_flight:
+                return
+            (_, chunk, turn), summary = self._wait()
+            flags = np.zeros(self._neighbours.shape[1], bool)
+            flags[: len(summary.gained)] = summary.gained
+            clock[chunk], running[chunk], unfinished[chunk] = turn, False, summary.todo > 0
+            gained[chunk, :, turn % RING] = flags
+            showing[chunk] |= flags
+            near = self._neighbours[chunk]
+            pending = np.concatenate([[chunk], near[near >= 0]])
+            if flags.any() and turn + 1 > limit:
+                # Chunks that stood at the limit may go on.
+                limit = turn + 1
+                pending = np.arange(count)
+
+    def _visit(self, phase: int, chunk: int, turn: int, showing: np.ndarray) -> None:
+        """Begin a visit: it sees what its neighbours were after the turn before."""
+        strips = {}
+        for m, other in enumerate(self._neighbours[chunk]):
+            if other >= 0 and showing[other, self._facing[chunk, m]]:
+                earlier = [handle for when, handle in self._strips[other] if when < turn]
+                if earlier:
+                    strips[int(other)] = earlier[-1]
+        self._submit(
+            (phase, chunk, turn), tasks.spread, self._visited[chunk], self._blocks(chunk), strips, phase, turn, self._store
+        )  # fmt: skip
+
+    def _attempt(self, phase: int, strategy: GlobalStrategy) -> None:
+        """Try the candidates of a global strategy in every chunk with pixels left."""
+        values, counts = gather(self._database())
+        candidates = np.asarray(strategy.candidates(values, counts), float)
+        if candidates.ndim != 2 or candidates.shape[1] != self._spec.free.size:
+            raise TypeError(
+                f"{type(strategy).__name__}.candidates must return an array of shape (any, {self._spec.free.size}); got {candidates.shape}"
+            )
+        waiting = deque(c for c, summary in enumerate(self._summaries) if summary is None or summary.todo)
+        while (waiting and not self._stopping.is_set()) or self._in_flight:
+            while waiting and self._in_flight < 64 and not self._stopping.is_set():
+                chunk = waiting.popleft()
+                self._submit(
+                    (phase, chunk, 1), tasks.attempt, self._visited[chunk], self._blocks(chunk), candidates, phase, self._store
+                )  # fmt: skip
+            self._wait()
+
+    def _database(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """What good pixels have, chunk by chunk."""
+        known = [summary for summary in self._summaries if summary is not None]
+        extent = np.stack([np.min([s.extent[0] for s in known], axis=0), np.max([s.extent[1] for s in known], axis=0)])
+        chunks = [c for c, summary in enumerate(self._summaries) if summary is not None and summary.good]
+        handles = [
+            self._executor.submit(
+                f"xfit-samfire-database-{self._token}-{self._strategy}-{c}-{self._visits}",
+                tasks.database,
+                self._common,
+                self._visited[c],
+                extent,
+            )
+            for c in chunks
+        ]
+        return [self._executor.result(handle) for handle in handles]
+
+    def _finish(self) -> list[Any]:
+        """Rows of every chunk, with the ranks of the steps in the whole run."""
+        steps = np.array(sorted(self._steps), np.int64)
+        lengths = np.array([self._steps[step] for step in sorted(self._steps)], np.int64)
+        first = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64) if steps.size else steps
+        return [
+            self._executor.submit(
+                f"xfit-samfire-rows-{self._token}-{chunk}",
+                tasks.finish,
+                self._common,
+                chunk,
+                self._visited[chunk],
+                steps,
+                first,
+            )
+            for chunk in range(len(self._spec.grid))
+        ]
