@@ -59,9 +59,13 @@ class Source:
             self._array = array
             return
         sizes = {d: grid.chunks[k] if k is not None else -1 for d, k in zip(array.dims, self._along, strict=True)}
-        lazy = dask.optimize(array.chunk(sizes).data)[0]
-        self._lazy, self._name, self._graph = lazy, lazy.name, dict(lazy.__dask_graph__())
-        self._on_cluster = any(isinstance(task, Future) for task in self._graph.values())
+        self._lazy = array.chunk(sizes).data
+        layers = self._lazy.__dask_graph__().layers.values()
+        known = [task for layer in layers if layer.is_materialized() for task in layer.values()]
+        self._on_cluster = any(isinstance(task, Future) for task in known)
+        if not self._on_cluster:
+            lazy = dask.optimize(self._lazy)[0]
+            self._name, self._graph = lazy.name, dict(lazy.__dask_graph__())
 
     def block(self, chunk: int) -> Any:
         """What a visit of a chunk is given: numbers, a `Reading`, or a future of a cluster."""
@@ -70,10 +74,11 @@ class Source:
             cut = tuple(slice(None) if k is None else slice(*box[k]) for k in self._along)
             return np.asarray(self._array[cut].values)
         index = self._grid.index(chunk)
-        key = (self._name, *(0 if k is None else index[k] for k in self._along))
+        place = tuple(0 if k is None else index[k] for k in self._along)
         if self._on_cluster:
             # What is on a cluster already, or made from it, is made there.
-            return get_client().compute(self._lazy.blocks[key[1:]])
+            return get_client().compute(self._lazy.blocks[place])
+        key = (self._name, *place)
         return Reading(self._needed(key), key)
 
     def _needed(self, key: Hashable) -> dict[Any, Any]:
