@@ -1,5 +1,10 @@
 """Curve fitting of hyperspectral data: labelled, chunked, at compiled speed."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
 from xfit import accessor, components, noise
 from xfit._version import __version__
 from xfit.component import Component, Derived, Spec
@@ -29,5 +34,13 @@ __all__ = [
     "multifit",
     "noise",
     "optimizers",
+    "samfire",
     "signal_range",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what schedules work when it is first asked for: `import xfit` does not wait for it."""
+    if name == "samfire":
+        return import_module("xfit.samfire")
+    raise AttributeError(f"module 'xfit' has no attribute {name!r}")
