@@ -119,7 +119,9 @@ def peak() -> None:
             np.savez(file, data=da.values, centre=centre, begin=begin)
             file.flush()
             command = [sys.executable, __file__, "hyperspy", file.name]
-            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONWARNINGS": "ignore"}) as process:
+            with subprocess.Popen(
+                command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONWARNINGS": "ignore"}
+            ) as process:
                 assert process.stdout is not None
                 try:
                     words = process.communicate(timeout=PATIENCE)[0]

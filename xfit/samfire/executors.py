@@ -97,8 +97,8 @@ class Cluster:
 
     def submit(self, key: str, function: Callable[..., Any], *arguments: Any) -> Any:
         """See `Executor.submit`."""
-        # A worker that dies costs its calls a repetition, however often that happens.
-        return self.client.submit(function, *arguments, key=key, pure=False, retries=10)
+        # What a worker that dies had under way is made again by the scheduler; a read that fails is tried twice more.
+        return self.client.submit(function, *arguments, key=key, pure=False, retries=2)
 
     def watch(self, token: Any, handle: Any) -> None:
         """See `Executor.watch`."""
