@@ -137,7 +137,7 @@ def scaling() -> None:
     """Pixels per second on threads and processes."""
     from distributed import Client, LocalCluster
 
-    da, centre, begin = drifting(384)
+    da, _, begin = drifting(384)
     cut = da.chunk({"y": 64, "x": 64})
     for workers in (1, 2):
         with dask.config.set(num_workers=workers):
@@ -163,7 +163,7 @@ def chunks() -> None:
     """Chunk sizes on one thread, and what coordination costs: all but the visits themselves."""
     from xfit.samfire import tasks
 
-    da, _, begin = drifting(256)
+    da, _, begin = drifting(512)
     spent = [0.0]
     plain = tasks.spread
 
