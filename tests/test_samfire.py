@@ -400,6 +400,14 @@ def test_progress_and_stop() -> None:
     assert right(rest, centre) >= 0.995
 
 
+def test_the_bar_on_the_console(capsys) -> None:
+    da, _ = drifting((12, 24))
+    da.chunk({"y": 6, "x": 6}).fit.samfire(peak(), progress=True, **seeds_of(da))
+    shown = capsys.readouterr().err
+    assert "SAMFire" in shown
+    assert "good" in shown
+
+
 def test_live_map() -> None:
     """A HoloViews object shows what becomes of the pixels."""
     da, _ = drifting((12, 24))

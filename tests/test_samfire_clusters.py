@@ -122,6 +122,11 @@ def test_a_run_goes_on_from_its_store(tmp_path, expected, monkeypatch) -> None:
     assert len(made) <= whole - done + 2
 
 
+def test_a_store_of_any_file_system(expected) -> None:
+    for _ in range(2):
+        assert_same_bits(run(store="memory://samfire-of-a-test"), expected)
+
+
 def test_a_store_of_another_run_is_refused(tmp_path) -> None:
     store = str(tmp_path / "run")
     run(store=store)

@@ -90,14 +90,15 @@ class Console:
         self._task = self._progress.add_task("", total=None, more="")
         self._progress.start()
         self._last = 0.0
+        self._unseen: Snapshot | None = None
 
     def update(self, snapshot: Snapshot) -> None:
         """See `Reporter.update`."""
         now = time.monotonic()
-        if now - self._last < 0.1:
-            return
-        self._last = now
-        self._show(snapshot)
+        self._unseen = snapshot
+        if now - self._last >= 0.1:
+            self._last, self._unseen = now, None
+            self._show(snapshot)
 
     def _show(self, s: Snapshot) -> None:
         more = f"{s.good} good, {s.poor} poor, {s.frontier} chunks at the front, {s.in_flight} in flight"
@@ -105,7 +106,9 @@ class Console:
         self._progress.update(self._task, description=s.strategy, total=s.pixels, completed=done, more=more)
 
     def close(self) -> None:
-        """See `Reporter.close`."""
+        """See `Reporter.close`; the last visit is shown, however soon it came after the one before."""
+        if self._unseen is not None:
+            self._show(self._unseen)
         self._progress.stop()
 
 
