@@ -19,7 +19,7 @@ from xfit.samfire.executors import Executor
 from xfit.samfire.progress import Reporter, Snapshot
 from xfit.samfire.sources import Source
 from xfit.samfire.strategies import GlobalStrategy
-from xfit.samfire.visits import Summary, gather, strips_of, summary_of
+from xfit.samfire.visits import Database, Summary, gather, strips_of, summary_of
 
 Visit = tuple[int, int, int]
 
@@ -269,7 +269,7 @@ class Run:
                 )  # fmt: skip
             self._wait()
 
-    def _database(self) -> list[tuple[np.ndarray, np.ndarray]]:
+    def _database(self) -> list[Database]:
         """What good pixels have, chunk by chunk."""
         known = [summary for summary in self._summaries if summary is not None]
         extent = np.stack([np.min([s.extent[0] for s in known], axis=0), np.max([s.extent[1] for s in known], axis=0)])

@@ -9,7 +9,16 @@ import numpy as np
 from xfit.samfire.checkpoint import Checkpoints
 from xfit.samfire.chunk import Pixels, Spec, empty_state, finished
 from xfit.samfire.sources import read
-from xfit.samfire.visits import Strip, Visited, database_of, state_of, visit_globally, visit_locally, visit_seeds
+from xfit.samfire.visits import (
+    Database,
+    Strip,
+    Visited,
+    database_of,
+    state_of,
+    visit_globally,
+    visit_locally,
+    visit_seeds,
+)
 
 
 def the_same(value: Any) -> Any:
@@ -63,7 +72,7 @@ def fetch(store: Checkpoints, visit: tuple[int, int, int]) -> Visited:
     return store.read(visit)
 
 
-def database(spec: Spec, visited: Visited, extent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def database(spec: Spec, visited: Visited, extent: np.ndarray) -> Database:
     """What the good pixels of a chunk have; see `database_of`."""
     return database_of(spec, visited.state, extent)
 

@@ -294,24 +294,36 @@ def visit_globally(
     return _visited(spec, chunk, state, before, len(candidates), fits)
 
 
-def database_of(spec: Spec, state: State, extent: np.ndarray, bins: int = 100) -> tuple[np.ndarray, np.ndarray]:
-    """Joint histogram of the good pixels of a chunk: means over occupied cells, and numbers of pixels."""
+#: Bins of each parameter in the joint histogram of the good pixels of all chunks.
+_BINS = 16
+
+Database = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def database_of(spec: Spec, state: State, extent: np.ndarray) -> Database:
+    """Joint histogram of the good pixels of a chunk: occupied cells, sums over them, and numbers of pixels."""
     good = np.isin(state.mark, (GOOD, SPENT))
     values = state.rows[good][:, spec.free]
     low, high = np.where(np.isfinite(extent), extent, 0.0)
-    width = np.where(high > low, (high - low) / bins, 1.0)
-    cells = np.where(np.isnan(values), -1.0, np.floor((values - low) / width))
-    keys, inverse, counts = np.unique(cells, axis=0, return_inverse=True, return_counts=True)
-    sums = np.zeros((len(keys), values.shape[1]))
-    np.add.at(sums, inverse.ravel(), values)
-    return sums / counts[:, None] if len(keys) else sums, counts.astype(np.int64)
+    width = np.where(high > low, (high - low) / _BINS, 1.0)
+    cells = np.where(np.isnan(values), -1.0, np.floor((values - low) / width)).astype(np.int8)
+    return _merged(cells, values, np.ones(len(values), np.int64))
 
 
-def gather(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """Databases of all chunks, one after the other."""
-    values = np.concatenate([values for values, _ in parts]) if parts else np.empty((0, 0))
-    counts = np.concatenate([counts for _, counts in parts]) if parts else np.empty(0, np.int64)
-    return values, counts
+def _merged(cells: np.ndarray, sums: np.ndarray, counts: np.ndarray) -> Database:
+    """Every cell once; sums are taken in the order given."""
+    keys, inverse = np.unique(cells, axis=0, return_inverse=True)
+    inverse = inverse.ravel()
+    columns = [np.bincount(inverse, weights=column, minlength=len(keys)) for column in sums.T]
+    number = np.bincount(inverse, weights=counts, minlength=len(keys)).astype(np.int64)
+    return keys, np.stack(columns, axis=1), number
+
+
+def gather(parts: list[Database]) -> tuple[np.ndarray, np.ndarray]:
+    """Databases of all chunks as one: means over the cells, and numbers of pixels."""
+    cells, sums, counts = (np.concatenate(each) for each in zip(*parts, strict=True))
+    _, totals, number = _merged(cells, sums, counts)
+    return totals / number[:, None], number
 
 
 def summary_of(visited: Visited) -> Summary:
