@@ -27,7 +27,7 @@ from xfit.kernels.call import KERNEL_SIGNATURE
 _OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}}
 
 #: Seconds to wait for another process that compiles the same kernel, before it is compiled for this process alone.
-_PATIENCE = 120.0
+_PATIENCE = 900.0
 
 #: What loading machine code raises where a file is cut short or foreign.
 DAMAGED = (pickle.UnpicklingError, EOFError, OSError, ValueError, KeyError, AttributeError, ImportError)
