@@ -180,7 +180,7 @@ def chunks() -> None:
             variance = np.maximum(cut, 1)
             spent[0] = 0.0
             began, used = time.perf_counter(), time.process_time()
-            fit = samfire(cut, begin, variance=variance)
+            fit = samfire(cut, begin, variance=variance, strategies=xfit.samfire.ReducedChiSquared())
             taken, used = time.perf_counter() - began, time.process_time() - used
             print(
                 f"chunks of {size:3d} x {size:3d}: {fit.status.size / taken:9,.0f} pixels/s, {used - spent[0]:.3f} s of {used:.3f} s of "
