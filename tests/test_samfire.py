@@ -194,6 +194,19 @@ def test_tests_of_goodness(goodness) -> None:
     assert float(abs(good - 1).max()) < 0.6
 
 
+def test_without_variance() -> None:
+    """The reduced chi-squared is in the data's units then; where it is large, weights by its distance from one are too small for numbers."""
+    da, centre = drifting()
+    large = 1000 * da
+    model = peak()
+    model["g.A"].value, model["o.offset"].value = 250e3, 10e3
+    options = {key: value for key, value in seeds_of(da).items() if key != "variance"}
+    fit = run(large.chunk({"y": 7, "x": 24}), model, goodness=RedChisq(tolerance=3e7, expected=2e7), **options)
+    assert float(fit.red_chisq.median()) > 1e6
+    # Errors from the mean residual are too small at the peak: the distance is measured in widths.
+    assert float((abs(fit.fit["g.centre"] - centre) < 0.5).mean()) >= 0.99
+
+
 @pytest.mark.parametrize("kind", [AIC, AICc, BIC])
 def test_thresholds_of_criteria(kind) -> None:
     da, centre = drifting()

@@ -16,6 +16,9 @@ from xfit.samfire.strategies import LocalStrategy
 #: Pixels whose rank is at least this part of the best one's are fitted together.
 _TOGETHER = 0.5
 
+#: What weights that are zero, or too small for a number, are taken for.
+_SMALLEST_WEIGHT = 1e-200
+
 
 class Strip(NamedTuple):
     """What a chunk shows a neighbour: the pixels that are in that one's margin.
@@ -188,7 +191,7 @@ def _margin(
         values[places], red[places] = strip.values, strip.red_chisq
     good = mark == GOOD
     weight = np.zeros(total)
-    weight[good] = np.nan_to_num(strategy.weight(red[good]), nan=0.0)
+    weight[good] = _weights(strategy, red[good])
     # When pixels became good and were tried, in steps of this visit: all that is older is -1, never is -2.
     tried = np.full(total, -2)
     tried[inside] = np.where(state.tries > 0, -1, -2)
@@ -230,7 +233,7 @@ def visit_locally(
                 np.arange(margin.mark.size).reshape(shape)[within(overlap(spec.grid.box(other), seen), seen)].ravel()
             )
             margin.gained[places[marks == GOOD]] = -1
-    state.shown.update({other: strip.mark for other, strip in strips.items() if strip.phase == phase})
+    state.shown.update({other: marks_in(s.mark, s.phase, phase, spec.strategies) for other, s in strips.items()})
     priority = np.empty(margin.inside.size)
     steps = fits = 0
     while True:
@@ -254,6 +257,11 @@ def visit_locally(
     return _visited(spec, chunk, state, before, steps, fits)
 
 
+def _weights(strategy: LocalStrategy, red_chisq: np.ndarray) -> np.ndarray:
+    """Weights of good pixels; none is zero, or where all are far from what is expected no wave would go on."""
+    return np.maximum(np.nan_to_num(strategy.weight(red_chisq), nan=0.0), _SMALLEST_WEIGHT)
+
+
 def _starts(
     margin: Margin, chosen: np.ndarray, alone: np.ndarray, offsets: np.ndarray, decay: np.ndarray
 ) -> np.ndarray:
@@ -274,7 +282,7 @@ def _take_in(margin: Margin, state: State, chosen: np.ndarray, steps: int, strat
     margin.mark[places] = state.mark[chosen]
     margin.values[places] = state.rows[np.ix_(chosen, spec.free)]
     red = state.rows[chosen[good], spec.columns.slices["red_chisq"]].ravel()
-    margin.weight[places[good]] = np.nan_to_num(strategy.weight(red), nan=0.0)
+    margin.weight[places[good]] = _weights(strategy, red)
 
 
 def visit_globally(
