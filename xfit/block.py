@@ -170,6 +170,7 @@ def fit_block(
     profile: tuple[np.ndarray, np.ndarray] | None = None,
     varying: Collection[str] | None = None,
     options: FitOptions | None = None,
+    into: np.ndarray | None = None,
 ) -> np.ndarray:
     """Fit every pixel of a block.
 
@@ -210,6 +211,8 @@ def fit_block(
         fits go by it. By default what has a row for each pixel.
     options : FitOptions, optional
         How to fit.
+    into : float64 (n_pixels, Columns.total), optional
+        Where to write the results, instead of memory of their own.
 
     Returns
     -------
@@ -228,7 +231,8 @@ def fit_block(
     ends = np.full((y.shape[0], len(profile[1]), len(profile[0]), 2) if profile else (0,), np.nan)
     loaded = program.load()
     columns = Columns.of(len(settings.start), options)
-    out = np.full((y.shape[0], columns.total), np.nan)
+    out = np.empty((y.shape[0], columns.total)) if into is None else into
+    out.fill(np.nan)
     x = _coordinate_rows(loaded, coordinates, y.shape[1], VECTOR)
     channels = _channels(loaded, y.shape[1], response, grid)
     whole = loaded.needing_whole_axis(_zeros(program, settings, start or ()))

@@ -115,7 +115,11 @@ def _fit_in_memory(data: xr.DataArray, axes: Axes, recipe: Recipe, extra: list[x
     def fit_one(block: tuple[slice, ...]) -> None:
         where = dict(zip(axes.navigation, block, strict=True))
         parts = [values[tuple(where.get(d, slice(None)) for d in dims)] for dims, values in arrays]
-        packed[block] = _fit_nd(spectra[block], *parts, table=table, recipe=recipe)
+        target = packed[block]
+        into = target if target.flags.c_contiguous and recipe.intervals is None else None
+        rows = _fit_nd(spectra[block], *parts, table=table, recipe=recipe, into=into)
+        if into is None:
+            packed[block] = rows
 
     blocks = list(itertools.product(*ranges))
     synchronous = dask.config.get("scheduler", None) in ("sync", "synchronous", "single-threaded")
@@ -243,15 +247,18 @@ def arguments_of(
     return y, coordinates, numbers, arguments
 
 
-def _fit_nd(data: np.ndarray, *extra: np.ndarray, table: np.ndarray, recipe: Recipe) -> np.ndarray:
-    """Fit a block with navigation dimensions first; what `fit_block` does for flat pixels."""
+def _fit_nd(
+    data: np.ndarray, *extra: np.ndarray, table: np.ndarray, recipe: Recipe, into: np.ndarray | None = None
+) -> np.ndarray:
+    """Fit a block with navigation dimensions first, into contiguous memory if it is given; what `fit_block` does for flat pixels."""
     shape = data.shape[: data.ndim - len(recipe.signal)]
     y, coordinates, numbers, arguments = arguments_of(data, extra, table, recipe)
     if recipe.intervals is not None:
         packed = interval_block(recipe.intervals, recipe.program, recipe.settings, y, coordinates, numbers, arguments)
     else:
         order = serpentine(shape) if recipe.path == "serpentine" else None
-        packed = fit_block(recipe.program, recipe.settings, y, coordinates, order=order, **arguments)
+        rows = None if into is None else into.reshape(len(y), -1)
+        packed = fit_block(recipe.program, recipe.settings, y, coordinates, order=order, into=rows, **arguments)
     return packed.reshape((*shape, packed.shape[1]))
 
 
