@@ -71,20 +71,18 @@ def test_worker_processes(workers, expected) -> None:
 def test_workers_that_are_killed(expected) -> None:
     """Again and again, at random moments: nothing is lost but time."""
     random = np.random.default_rng(7)
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
-        killed = 0
-        for _ in range(6):
-            client.wait_for_workers(2, timeout=60)
-            # The one killed before may not be missed yet.
-            alive = client.run(os.getpid, on_error="ignore").values()
-            victim = int(random.choice(sorted(pid for pid in alive if isinstance(pid, int))))
-            thread = threading.Timer(random.uniform(0.05, 0.6), os.kill, (victim, signal.SIGKILL))
+    for _ in range(4):
+        # A cluster for each: whether a nanny replaces a worker that dies while it starts is not what is tested.
+        with (
+            LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+            Client(cluster) as client,
+        ):
+            victim = int(random.choice(sorted(client.run(os.getpid).values())))
+            thread = threading.Timer(random.uniform(0.02, 0.8), os.kill, (victim, signal.SIGKILL))
             thread.start()
             fit = run(client)
             thread.join()
-            killed += 1
             assert_same_bits(fit, expected)
-        assert killed == 6
 
 
 def _count_visits(folder) -> int:
