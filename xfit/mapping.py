@@ -25,7 +25,7 @@ from xfit.interval_block import Intervals, interval_block
 from xfit.response import Grid
 
 #: Elements of NumPy-backed data in one block: large enough to hide a task's overhead, small enough to spread over cores.
-_BLOCK = 1 << 22
+_BLOCK = 1 << 24
 
 
 @dataclass(frozen=True)
