@@ -143,6 +143,23 @@ def test_a_store_of_another_run_is_refused(tmp_path) -> None:
         run(store=str(tmp_path / "other"))
 
 
+def test_functions_are_known_again() -> None:
+    """A store knows functions and classes of users' own by what they do: two that do the same are equal, others are not."""
+    from xfit.samfire import GlobalStrategy
+    from xfit.samfire.checkpoint import described
+    from xfit.samfire.goodness import goodness_of
+
+    def made(limit):
+        class Own(GlobalStrategy):
+            pass
+
+        return described((goodness_of(lambda red_chisq: red_chisq < limit), ReducedChiSquared(2, decay=lambda r: 1 / r), Own()))  # fmt: skip
+
+    assert made(2.0) == made(2.0)
+    assert made(2.0) != made(3.0)
+    assert " at 0x" not in made(2.0)
+
+
 @pytest.mark.slow
 def test_a_client_that_is_killed(tmp_path, expected) -> None:
     """The whole process dies; another one goes on."""

@@ -152,7 +152,7 @@ def solve_lanes(count: int, p: Problems) -> Any:
 
     What has left its bounds is held there and what would leave a bound is let go, all at once (Portugal, Judice and Vicente,
     Math. Comput. 63, 625 (1994), doi:10.1090/S0025-5718-1994-1250776-4); where that does not lead to fewer of them, one
-    at a time, which ends always (Murty, Math. Program. 7, 98 (1974), doi:10.1007/BF01585507). Most end after two or three.
+    at a time, which ends always (Murty, Math. Program. 7, 98 (1974), doi:10.1007/BF01585507).
 
     Returns
     -------

@@ -23,7 +23,7 @@ from xfit.mapping import table_of
 from xfit.model import Model
 from xfit.plan import Plan, plan_of
 from xfit.result import assemble
-from xfit.samfire.checkpoint import Checkpoints
+from xfit.samfire.checkpoint import Checkpoints, described
 from xfit.samfire.chunk import Spec
 from xfit.samfire.executors import Cluster, Executor, Threads
 from xfit.samfire.goodness import goodness_of
@@ -210,8 +210,8 @@ class Samfire:
         return {
             "data": tokenize(fingerprint, data.shape, str(data.dtype), [tuple(c) for c in self._grid.chunks]),
             "model and options": tokenize(self._spec.recipe, [tokenize(a.data) for a in self._plan.extra]),
-            "strategies": repr(self._spec.strategies),
-            "goodness": repr(self._spec.goodness),
+            "strategies": described(self._spec.strategies),
+            "goodness": described(self._spec.goodness),
             "optional": repr(self._spec.optional),
             "seeds": tokenize({c: s.tolist() for c, s in self._seeds.items()}),
             "start": "" if self._given is None else tokenize(self._given.data),
