@@ -57,13 +57,6 @@ def test_all_agree(name, loss) -> None:
 FOLLOWING = [n for n in OTHERS if optimizer_of(n).scope == "local" and optimizer_of(n).gradient != "no"]
 FITS = [c for c in CASES if c not in EXACT and not c.startswith("lstsq")]
 
-#: What does not get to the minimum, and says so by its status: ODRPACK and the simplex in a corner of three bounds, and methods that see
-#: values only where the start is ten widths off.
-ELSEWHERE = {
-    ("odr", "toy_ext_bounding"), ("Nelder-Mead", "toy_ext_bounding"), ("Powell", "toy_ext_bounding"),
-    ("Nelder-Mead", "chisq9"), ("Powell", "chisq9"), ("COBYLA", "chisq9"),
-}  # fmt: skip
-
 
 def problem_of(case: str) -> tuple[xr.DataArray, xfit.Model, tuple[str, ...], dict]:
     """Data, model, signal dimensions and options of a fit that HyperSpy made."""
@@ -89,7 +82,7 @@ def assert_same_minimum(fit: xr.Dataset, expected: xr.Dataset, close: float) -> 
 @pytest.mark.parametrize("name", FOLLOWING)
 @pytest.mark.parametrize("case", FITS)
 def test_fits_that_hyperspy_made(case, name) -> None:
-    """Every optimizer that follows derivatives, on the fits that HyperSpy made: at the optimum that `lm` finds."""
+    """Every optimizer that follows derivatives, on the fits that HyperSpy made: at the optimum that `lm` finds, to 1e-5 of the errors."""
     bounded, optimizer = CASES[case]["fit"].get("bounded", False), optimizer_of(name)
     if bounded and optimizer.bounds == "no":
         pytest.skip("this optimizer keeps no bounds")
@@ -97,20 +90,18 @@ def test_fits_that_hyperspy_made(case, name) -> None:
     options["bounded"] = bounded
     expected = da.fit.multifit(m, dims, **options)
     fit = da.fit.multifit(m, dims, optimizer=name, max_nfev=3000, **options)
-    if (name, case) in ELSEWHERE:
-        assert (fit["status"] != 1).all()
-        return
     assert (fit["status"] == 1).all(), statuses(fit)
     if not bounded and float(fit["value"].min()) * float(expected["value"].min()) < 0:
         # A Gaussian of negative area and width is the same curve.
         fit = fit.assign(value=abs(fit["value"]))
-    assert_same_minimum(fit, expected, 1e-3)
+    # Where it is next to bounds, an interior point is a little off in what has none, by less than 1e-6 of its value.
+    assert_same_minimum(fit, expected, 1e-4 if bounded and name == "trust-constr" else 1e-5)
 
 
 @pytest.mark.parametrize("name", [n for n in OTHERS if n not in FOLLOWING])
 @pytest.mark.parametrize("case", FITS)
 def test_fits_that_hyperspy_made_without_derivatives(case, name) -> None:
-    """Every other optimizer likewise, the global ones within ten errors of the optimum: to 1e-5 of the errors."""
+    """Every other optimizer likewise, the global ones within ten errors of the optimum."""
     da, m, dims, options = problem_of(case)
     first = {d: 0 for d in da.dims if d not in dims}
     one = da.isel(first)
@@ -125,11 +116,8 @@ def test_fits_that_hyperspy_made_without_derivatives(case, name) -> None:
         high = min(value + reach, p.max if kept and p.max is not None else np.inf)
         p.set(value=min(max(p.value, low), high), min=low, max=high)
     fit = one.fit(m, dims, optimizer=name, bounded=kept or everywhere, **options)
-    if (name, case) in ELSEWHERE:
-        assert int(fit["status"]) != 1
-    else:
-        assert int(fit["status"]) == 1, fit.attrs["message"]
-        assert_same_minimum(fit, expected, 1e-5)
+    assert int(fit["status"]) == 1, fit.attrs["message"]
+    assert_same_minimum(fit, expected, 1e-5)
 
 
 @pytest.mark.parametrize(("theirs", "ours"), [("Differential Evolution", "differential_evolution"), ("Dual Annealing", "dual_annealing"),

@@ -22,27 +22,30 @@ _TAKEN = ("fun", "func", "x0", "jac", "jacobian", "bounds", "args", "method", "h
           "constraints", "minimizer_kwargs", "workers", "vectorized", "updating", "x_scale", "full_output",
           "task", "weight_x", "jac_x", "delta0", "step_delta", "scale_delta", "f", "xdata", "ydata", "beta0", "weight_y", "jac_beta", "fix_beta", "fix_x")  # fmt: skip
 
+#: Evaluations of methods that see values only, which creep along valleys, and that SciPy stops before.
+_LONG = 20_000
+
 #: Of minimisers: how small a change of the loss or of the parameters ends a fit. Parameters are in units of their conditional errors
 #: at the start, the loss in units of what one degree of freedom has there.
 _TIGHT: dict[str, dict[str, float]] = {
-    "Nelder-Mead": {"xatol": 1e-7, "fatol": 1e-12},
-    "Powell": {"xtol": 1e-9, "ftol": 1e-14},
+    "Nelder-Mead": {"xatol": 1e-7, "fatol": 1e-12, "maxfev": _LONG, "maxiter": _LONG},
+    "Powell": {"xtol": 1e-9, "ftol": 1e-14, "maxfev": _LONG, "maxiter": _LONG},
     "CG": {"gtol": 1e-8},
     "BFGS": {"gtol": 1e-8},
     "Newton-CG": {"xtol": 1e-10},
     "L-BFGS-B": {"ftol": 1e-15, "gtol": 1e-8},
     "TNC": {"ftol": 1e-15, "xtol": 1e-12, "gtol": 1e-10},
-    "COBYLA": {"tol": 1e-8},
+    "COBYLA": {"tol": 1e-8, "maxiter": _LONG},
     "COBYQA": {"final_tr_radius": 1e-8},
     "SLSQP": {"ftol": 1e-15},
-    "trust-constr": {"gtol": 1e-9, "xtol": 1e-11},
+    "trust-constr": {"gtol": 1e-9, "xtol": 1e-11, "barrier_tol": 1e-12},
     "dogleg": {"gtol": 1e-8},
     "trust-ncg": {"gtol": 1e-8},
     "trust-krylov": {"gtol": 1e-8},
     "trust-exact": {"gtol": 1e-8},
 }
 
-#: How often ODRPACK is begun again at most.
+#: How often methods are begun again at most that stop next to bounds or in valleys.
 _RESTARTS = 20
 
 #: What is this close to a bound, relative to itself, may lie on it.
@@ -149,11 +152,22 @@ def fit_by_scipy(
         if problem.loss(start) >= 1e100:
             problem.end(start, STALLED)
             continue
-        theta, status = run(optimizer, problem, start, dict(options), grad)
-        theta = _onto_bounds(problem, theta)
-        problem.end(theta, status)
+        attempts = 1 + _RESTARTS if _stops_early(optimizer) else 1
+        for _ in range(attempts):
+            before = problem.loss(start)
+            theta, status = run(optimizer, problem, start, dict(options), grad)
+            theta = _onto_bounds(problem, theta)
+            problem.end(theta, status)
+            if problem.converged or status == MAX_NFEV or not problem.loss(theta) < before * (1 - 1e-12):
+                break
+            start = theta
         if problem.converged:
             last[pixels.free] = problem.inside(theta)
+
+
+def _stops_early(optimizer: Optimizer) -> bool:
+    """Whether a method goes on when it is begun again where it stopped: those that see values only, and ODRPACK."""
+    return optimizer.engine == "odr" or (optimizer.engine == "minimize" and optimizer.gradient == "no")
 
 
 def _onto_bounds(problem: PixelProblem, theta: np.ndarray) -> np.ndarray:
@@ -263,7 +277,14 @@ def _minimize(
     scaled = _Scaled(problem, start)
     exact = grad == "exact" and problem.pixels.loss.function is None
     gradient: Any = None if optimizer.gradient == "no" else scaled.gradient if exact else _differences(grad)
-    settings = {**_TIGHT[optimizer.name], **_limit(_LIMIT.get(optimizer.name, "maxiter"), problem), **options}
+    settings: dict[str, Any] = {
+        **_TIGHT[optimizer.name],
+        **_limit(_LIMIT.get(optimizer.name, "maxiter"), problem),
+        **options,
+    }
+    if optimizer.name == "Nelder-Mead":
+        # SciPy's own is a few thousandths of an error wide where parameters are zero, as they are here.
+        settings.setdefault("initial_simplex", np.vstack([np.zeros(start.size), np.eye(start.size)]))
     with warnings.catch_warnings():
         # What is not at the minimum gets a status; a warning for each pixel helps nobody.
         warnings.simplefilter("ignore")
@@ -347,6 +368,11 @@ def _odrpack() -> Any:
 def _odr(optimizer: Optimizer, problem: PixelProblem, start: np.ndarray, options: dict[str, Any], grad: str) -> Ended:
     """ODRPACK's trust region, for ordinary least squares: coordinates are known exactly."""
     lower, upper = problem.bounds
+    gradient = problem.gradient(start)
+    # It does not get away from bounds by itself: what the loss would push further out is held.
+    held = ((start <= lower) & (gradient > 0)) | ((start >= upper) & (gradient < 0))
+    if held.all():
+        return start, _status(problem, True, False)
     # What is fitted are deviations in units of their standard deviations, to nothing: so there is no weight to get wrong.
     target = np.zeros_like(problem.deviations(start)[0])
 
@@ -357,25 +383,18 @@ def _odr(optimizer: Optimizer, problem: PixelProblem, start: np.ndarray, options
     def jacobian(x: np.ndarray, beta: np.ndarray) -> np.ndarray:
         return problem.deviations(beta)[1].T.copy()
 
-    settings = {"sstol": 1e-14, "partol": 1e-14} | options
-    theta = np.clip(start, np.nextafter(lower, np.inf), np.nextafter(upper, -np.inf))
-    before = np.inf
-    # Next to a bound it stops early; begun again from there it goes on.
-    for _ in range(_RESTARTS):
-        found = _odrpack().odr_fit(
-            deviations,
-            np.arange(float(target.size)),
-            target,
-            theta,
-            task="OLS",
-            bounds=(lower, upper) if np.isfinite([lower, upper]).any() else None,
-            jac_beta=jacobian,
-            # odrpack 0.7 uses the one only where it has the other, needed or not.
-            jac_x=lambda x, beta: np.zeros_like(x),
-            **settings,
-        )
-        theta, loss = np.asarray(found.beta), float(found.sum_square)
-        if not loss < before * (1 - 1e-12):
-            break
-        before = loss
+    found = _odrpack().odr_fit(
+        deviations,
+        np.arange(float(target.size)),
+        target,
+        np.clip(start, np.nextafter(lower, np.inf), np.nextafter(upper, -np.inf)),
+        task="OLS",
+        bounds=(lower, upper) if np.isfinite([lower, upper]).any() else None,
+        fix_beta=held,
+        jac_beta=jacobian,
+        # odrpack 0.7 uses the one only where it has the other, needed or not.
+        jac_x=lambda x, beta: np.zeros_like(x),
+        **({"sstol": 1e-14, "partol": 1e-14} | options),
+    )
+    theta = np.where(held, start, found.beta)
     return theta, _status(problem, found.success, found.stopreason.lower().startswith("iteration"))
