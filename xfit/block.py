@@ -26,6 +26,10 @@ from xfit.registry import optimizer_of
 #: Elements of data that are converted to float64 at a time: what the engine works on stays in the cache.
 _BATCH = 1 << 18
 
+#: Numbers of results that are fitted together where data are read as they are: what is filled with NaN is still in the cache when
+#: the results come.
+_RESULTS = 1 << 30
+
 _NONE = np.empty((1, 0))
 _ALL = np.empty((1, 0), bool)
 
@@ -225,14 +229,13 @@ def fit_block(
     single = reads_all and _are_read_as(np.float32, y, variance)
     # What need not be converted need not be cut into batches.
     as_it_is = single or (reads_all and _are_read_as(np.float64, y, variance))
-    step = max(len(y), 1) if as_it_is else _pixels_at_a_time(y)
+    columns = Columns.of(len(settings.start), options)
+    step = max(_RESULTS // columns.total, 1) if as_it_is else _pixels_at_a_time(y)
     parts = {"kernel": "fit", "linear": "linear of single precision" if single else "linear"}
     prepare_engine("profile" if profile else parts.get(optimizer.engine, "objective"))
     ends = np.full((y.shape[0], len(profile[1]), len(profile[0]), 2) if profile else (0,), np.nan)
     loaded = program.load()
-    columns = Columns.of(len(settings.start), options)
     out = np.empty((y.shape[0], columns.total)) if into is None else into
-    out.fill(np.nan)
     x = _coordinate_rows(loaded, coordinates, y.shape[1], VECTOR)
     channels = _channels(loaded, y.shape[1], response, grid)
     whole = loaded.needing_whole_axis(_zeros(program, settings, start or ()))
@@ -249,6 +252,7 @@ def fit_block(
     varies = frozenset(rows if varying is None else varying) | ({"variance"} if options.noise else frozenset())
     for batch in _batches(y, step, order):
         results = out[batch]
+        results.fill(np.nan)
         lower, upper = _bounds(program, settings, bounds or {}, batch)
         data = y[batch] if single else _converted(y[batch], memory)
         spread = _rows_of(variance, batch, further, np.float32 if single else np.float64)

@@ -215,7 +215,7 @@ def _equations(pixels: Pixels, design: Design) -> Equations:
     weight = _shared_weights(pixels) if plain else np.full(m, np.nan)
     used = int((weight > 0).sum())
     if np.isnan(weight).any() or used < max(k, 1):
-        return Equations(design.base, _padded(rows), first, second, products, weight, np.empty(0), 0, 0.0)
+        return Equations(design.base, _padded(rows), first, second, products, weight, np.zeros(first.size), 0, 0.0)
     gram = ((rows * weight) @ rows.T)[first, second]
     logs = -np.log(weight[weight > 0]).sum() if pixels.block.variance.size else 0.0
     return Equations(design.base, _padded(rows), first, second, products, weight, gram, used, float(logs))

@@ -25,6 +25,7 @@ from xfit.kernels.linear_lanes import Problems, roots_of_lanes, solve_lanes
 from xfit.kernels.linear_rows import SCALAR_COUNT, Affine, Rows, fill_errors, fill_values, write_scalars
 from xfit.kernels.lm import damped_or_not, move_to
 from xfit.kernels.pixel import STATUS, Block, Buffer, Limits, finish, prepare, row_of, spectrum_of, write
+from xfit.kernels.prefetch import fetch_row
 from xfit.kernels.status import BAD_RESPONSE, CONVERGED, NONFINITE_MODEL, SINGULAR
 from xfit.kernels.steps import FREE, scale_of
 from xfit.kernels.ties import Ties
@@ -106,6 +107,8 @@ def fit_alike(
             if i < 0:
                 continue
             squares = subtract(y[i], equations.base, equations.weight, group.weighted[lane, :m])
+            if begin + lane + LANES < pixels.size:
+                fetch_row(y, pixels[begin + lane + LANES])
             group.squares[lane] = squares
             if not math.isfinite(squares):
                 left[lost] = i
@@ -190,6 +193,9 @@ def fit_weighted(
     """
     k, n = free.size, affine.offset.size
     lost = 0
+    for j in range(k):
+        store(p.lower, j, reals(lower[0, j]))
+        store(p.upper, j, reals(upper[0, j]))
     for begin in range(0, pixels.size, LANES):
         any_own = False
         for lane in range(LANES):
@@ -199,9 +205,12 @@ def fit_weighted(
                     i, lane, y[i], variance[row_of(variance, i)], where[row_of(where, i)], equations, k, group,
                     out[i, 3 * n :],
                 )  # fmt: skip
-                for j in range(k):
-                    p.lower[j * LANES + lane] = lower[row_of(lower, i), j]
-                    p.upper[j * LANES + lane] = upper[row_of(upper, i), j]
+                if lower.shape[0] > 1:
+                    for j in range(k):
+                        p.lower[j * LANES + lane] = lower[i, j]
+                        p.upper[j * LANES + lane] = upper[i, j]
+                if begin + lane + LANES < pixels.size:
+                    fetch_row(y, pixels[begin + lane + LANES])
                 i = i if ready else -1
             if i < 0:
                 group.own[lane] = False

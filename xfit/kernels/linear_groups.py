@@ -13,6 +13,7 @@ from xfit.kernels.layout import LANES, PITCH, TILE
 from xfit.kernels.likelihood import log_of_product
 from xfit.kernels.pixel import DOF, EVALUATIONS, STATUS
 from xfit.kernels.status import BAD_DATA, BAD_VARIANCE, MASKED
+from xfit.kernels.vector import reals, store
 
 #: Products of derivatives that are computed at a time where there is no table of them all.
 CHUNK = 24
@@ -34,7 +35,7 @@ class Equations(NamedTuple):
     weight : float64 (m,)
         Inverse variances where all pixels have the same, zero where a channel is left out.
     gram : float64 (k (k + 1) / 2,)
-        Normal equations with these.
+        Normal equations with these, or zeros.
     used, logs : int, float
         Channels in use, zero if there are no such weights; sum of the logarithms of their variances.
     """
@@ -250,9 +251,12 @@ def form_equations(equations: Equations, any_own: bool, k: int, group: Group, gr
                 )
             add_products(group.chunk, 0, count, group.weight, start, n, begin, gram)
     for lane in range(LANES):
-        if not group.own[lane]:
+        if any_own and not group.own[lane]:
             for t in range(size):
                 gram[t * LANES + lane] = equations.gram[t]
+    if not any_own:
+        for t in range(size):
+            store(gram, t, reals(equations.gram[t]))
 
 
 @inner
