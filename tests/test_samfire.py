@@ -260,14 +260,14 @@ def test_order_and_tries() -> None:
 
 def test_hyperspy_semantics_of_one_seed() -> None:
     """Markers and means of neighbours, by the formulas of its documentation, for one chunk and one seed."""
-    from xfit.kernels.wavefront import GOOD, TODO, begin_at, rank
+    from xfit.kernels.wavefront import GOOD, LEFT, begin_at, rank
     from xfit.samfire.grid import neighbourhood
 
     shape, radius = (13, 13), 3.0
     strategy = ReducedChiSquared(radius)
     offsets, distance = neighbourhood((radius, radius), shape)
     assert len(offsets) == 28
-    mark = np.full(169, TODO, np.int8)
+    mark = np.full(169, LEFT, np.int8)
     red = np.ones((13, 13))
     values = np.random.default_rng(0).normal(size=(13, 13, 2))
     done = {(6, 6): 1.3, (6, 7): 0.8, (5, 5): 1.0}
@@ -296,7 +296,7 @@ def test_hyperspy_semantics_of_one_seed() -> None:
         here = np.array(np.unravel_index(place, shape))
         near = {p: np.hypot(*(here - p)) for p in done if 0 < np.hypot(*(here - p)) <= radius}
         w = {p: np.exp(-abs(done[p] - 1)) * np.exp(-r) for p, r in near.items()}
-        if mark[place] == TODO:
+        if mark[place] == LEFT:
             assert priority[k] == pytest.approx(sum(w.values()), rel=1e-14)
         if w:
             mean = sum(w[p] * values[p] for p in w) / sum(w.values())

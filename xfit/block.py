@@ -3,157 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from xfit.compile.engine import prepare_engine
-from xfit.compile.losses import load_loss
-from xfit.compile.program import Channels, LoadedProgram, Program
+from xfit.compile.program import Program
 from xfit.counting import variance_of_counts
-from xfit.kernels.evaluate import Structure, aligned_rows, evaluate_pixels
-from xfit.kernels.fit import Search, fit_pixels
-from xfit.kernels.layout import LINEAR, OTHER, VECTOR
-from xfit.kernels.pixel import SCALARS, Block, Limits, buffer_of
+from xfit.kernels.evaluate import aligned_rows, evaluate_pixels
+from xfit.kernels.fit import fit_pixels
+from xfit.kernels.layout import OTHER
+from xfit.kernels.pixel import Block, buffer_of
 from xfit.kernels.profile import profile_pixels
 from xfit.kernels.workspace import workspace
 from xfit.linear_fits import Known, fit_linear
-from xfit.losses import LEAST_SQUARES, Loss
+from xfit.options import Columns, FitOptions, Settings
 from xfit.pixel_problem import Pixels
 from xfit.registry import optimizer_of
+from xfit.workbench import Workbench, channels_of, coordinate_rows
 
 #: Elements of data that are converted to float64 at a time: what the engine works on stays in the cache.
 _BATCH = 1 << 18
 
 #: Numbers of results that are fitted together where data are read as they are: what is filled with NaN is still in the cache when
 #: the results come.
-_RESULTS = 1 << 30
+_RESULTS = 1 << 17
 
 _NONE = np.empty((1, 0))
 _ALL = np.empty((1, 0), bool)
-
-
-@dataclass(frozen=True)
-class FitOptions:
-    """How the pixels of a block are fitted; small, immutable and picklable.
-
-    Attributes
-    ----------
-    tolerance : float
-        A fit stops where its estimated distance to the minimum, in units of the residual variance, is below this.
-    max_nfev : int or None
-        Largest number of model evaluations of a pixel; None is ``100 * (n_free + 1)`` for each of
-        two attempts.
-    scale_covariance : bool
-        Whether errors are scaled by the square root of the reduced chi-squared.
-    covariance : bool
-        Whether the covariance matrix of every pixel is kept.
-    pairs : tuple of (int, int)
-        Positions of pairs of parameters whose covariance is kept.
-    loss : Loss
-        What is minimised.
-    starts : int
-        From how many points each fit begins; the lowest minimum is kept.
-    spread : tuple of (str, float)
-        How far around the given start the others lie, by full parameter name; for the rest the bounds say it.
-    chained : bool
-        Whether each pixel begins where the one before it ended.
-    optimizer : str
-        Its name; see `xfit.registry`.
-    grad : {"exact", "2-point", "3-point", "cs"}
-        Derivatives: compiled or, for SciPy's optimizers, by differences.
-    further : tuple of (str, any)
-        Options of SciPy's optimizers.
-    noise : tuple of float, optional
-        Gain, offset and correlation of the detector, where the variance is to be estimated from the data.
-    alpha : float
-        Penalty on the sum of the squares of the parameters, of linear fits.
-    """
-
-    tolerance: float = 1e-12
-    max_nfev: int | None = None
-    scale_covariance: bool = True
-    covariance: bool = False
-    pairs: tuple[tuple[int, int], ...] = ()
-    loss: Loss = LEAST_SQUARES
-    starts: int = 1
-    spread: tuple[tuple[str, float], ...] = ()
-    chained: bool = False
-    optimizer: str = "lm"
-    grad: str = "exact"
-    further: tuple[tuple[str, Any], ...] = ()
-    noise: tuple[float, float, float] | None = None
-    alpha: float = 0.0
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Where each variable lies in a packed row.
-
-    Parameters
-    ----------
-    n : int
-        Number of parameters.
-    covariance : bool
-        Whether the covariance matrix is at the end.
-    pairs : int
-        Number of pairs of parameters whose covariance is kept.
-    bias : bool
-        Whether the bias of a penalty is at the very end.
-    """
-
-    n: int
-    covariance: bool = False
-    pairs: int = 0
-    bias: bool = False
-
-    @classmethod
-    def of(cls, n: int, options: FitOptions) -> Columns:
-        """Columns of a fit of ``n`` parameters."""
-        return cls(n, options.covariance, len(options.pairs), options.alpha > 0)
-
-    @property
-    def total(self) -> int:
-        """Length of a packed row."""
-        matrix = self.n**2 if self.covariance else 0
-        return 3 * self.n + len(SCALARS) + self.pairs + matrix + (self.n if self.bias else 0)
-
-    @property
-    def slices(self) -> dict[str, slice]:
-        """Columns of each variable."""
-        n = self.n
-        found = {"value": slice(0, n), "stderr": slice(n, 2 * n), "at_bound": slice(2 * n, 3 * n)}
-        found |= {name: slice(3 * n + k, 3 * n + k + 1) for k, name in enumerate(SCALARS)}
-        at = 3 * n + len(SCALARS)
-        if self.pairs:
-            found["pair_covariance"] = slice(at, at + self.pairs)
-        if self.covariance:
-            found["covariance"] = slice(at + self.pairs, at + self.pairs + n**2)
-        if self.bias:
-            found["bias"] = slice(self.total - n, self.total)
-        return found
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The numbers of a model for one fit: what the compiled program leaves open.
-
-    Attributes
-    ----------
-    start, lower, upper : float64 (n_parameters,)
-        Start values (of fixed parameters: their values) and bounds.
-    free : bool (n_parameters,)
-        Which parameters are fitted; tied ones are not free.
-    active : bool (n_components,)
-        Which components take part.
-    """
-
-    start: np.ndarray
-    lower: np.ndarray
-    upper: np.ndarray
-    free: np.ndarray
-    active: np.ndarray
 
 
 def fit_block(
@@ -162,7 +38,7 @@ def fit_block(
     y: np.ndarray,
     coordinates: Mapping[str, np.ndarray],
     *,
-    start: Mapping[str, np.ndarray] | None = None,
+    start: Mapping[str, np.ndarray] | np.ndarray | None = None,
     variance: np.ndarray | None = None,
     where: np.ndarray | None = None,
     width: np.ndarray | None = None,
@@ -175,6 +51,7 @@ def fit_block(
     varying: Collection[str] | None = None,
     options: FitOptions | None = None,
     into: np.ndarray | None = None,
+    bench: Workbench | None = None,
 ) -> np.ndarray:
     """Fit every pixel of a block.
 
@@ -188,8 +65,9 @@ def fit_block(
         Data of any real dtype and byte order.
     coordinates : mapping of str to float64 (n_channels,)
         The coordinates that the model names.
-    start : mapping of str to array (n_pixels,), optional
-        Start values per pixel by full parameter name (of fixed parameters: their values); where NaN, that of ``settings``.
+    start : mapping of str to array (n_pixels,), or float64 (n_pixels, n_parameters), optional
+        Start values per pixel by full parameter name (of fixed parameters: their values); where NaN, that of ``settings``. Or all
+        of them, none NaN.
     variance : array (n_pixels or 1, n_channels), optional
         Variance of the data.
     where : bool array (n_pixels or 1, n_channels or 1), optional
@@ -217,6 +95,8 @@ def fit_block(
         How to fit.
     into : float64 (n_pixels, Columns.total), optional
         Where to write the results, instead of memory of their own.
+    bench : Workbench, optional
+        What calls with the same model, options and coordinates share, where there are many.
 
     Returns
     -------
@@ -234,21 +114,19 @@ def fit_block(
     parts = {"kernel": "fit", "linear": "linear of single precision" if single else "linear"}
     prepare_engine("profile" if profile else parts.get(optimizer.engine, "objective"))
     ends = np.full((y.shape[0], len(profile[1]), len(profile[0]), 2) if profile else (0,), np.nan)
-    loaded = program.load()
+    if bench is None:
+        mapped = program.parameters if isinstance(start, np.ndarray) else start or ()
+        bench = Workbench(program, settings, options, coordinates, y.shape[1], response, grid, mapped)
     out = np.empty((y.shape[0], columns.total)) if into is None else into
-    x = _coordinate_rows(loaded, coordinates, y.shape[1], VECTOR)
-    channels = _channels(loaded, y.shape[1], response, grid)
-    whole = loaded.needing_whole_axis(_zeros(program, settings, start or ()))
     wide = _ALL if where is None else _plain(np.broadcast_to(where, (where.shape[0], y.shape[1])), bool)
     width = _NONE[0] if width is None else _plain(width)
-    memory, further = np.empty((2, 0 if as_it_is else step, y.shape[1]))
+    memory, further = np.empty((2, 0 if as_it_is else min(step, len(y)), y.shape[1]))
     last = np.full(len(settings.start), np.nan)
     designs: Known = {}
-    patterns: dict[bytes, _Pattern] = {}
     given = {"variance": variance, "where": where, "response": response}
-    rows = {name for name, array in given.items() if array is not None and len(array) > 1} | (
-        {"start"} if start else set()
-    )
+    rows = {name for name, array in given.items() if array is not None and len(array) > 1}
+    if start is not None and len(start):
+        rows.add("start")
     varies = frozenset(rows if varying is None else varying) | ({"variance"} if options.noise else frozenset())
     for batch in _batches(y, step, order):
         results = out[batch]
@@ -272,16 +150,9 @@ def fit_block(
         for on, pixels in _patterns(settings, active, batch, options.chained):
             if not on.any():
                 continue
-            key = on.tobytes()
-            if key not in patterns:
-                patterns[key] = _pattern(loaded, settings, options, on, whole, channels, start or ())
-            pattern = patterns[key]
-            structure, free, limits = pattern.structure, pattern.free, pattern.limits
-            if (on & whole).any():
-                # The engine keeps in it what it knows of the rows of the response, which are others in each batch.
-                structure = loaded.structure(on, whole, channels, free)
+            pattern, structure = bench.pattern(on), bench.structure(on)
             group = Pixels(
-                structure, loaded.ties, x, block, _rows_of(response, batch), free, limits, options.loss, varies
+                structure, bench.loaded.ties, bench.x, block, _rows_of(response, batch), pattern.free, pattern.limits, options.loss, varies
             )  # fmt: skip
             if profile:
                 part = ends[batch]
@@ -300,16 +171,16 @@ def fit_block(
             fit_pixels(
                 structure,
                 pattern.side_by_side,
-                loaded.ties,
-                x,
+                group.ties,
+                group.x,
                 block,
-                _rows_of(response, batch),
-                free,
-                pattern.codes,
+                group.response,
+                pattern.free,
                 pattern.constants_hold,
                 pixels,
-                limits,
-                _search(options, program, free, last),
+                pattern.limits,
+                pattern.search._replace(last=last),
+                pattern.scratch,
             )
         if order is not None:
             out[batch] = results
@@ -330,110 +201,6 @@ def _profile(group: Pixels, positions: np.ndarray, factors: np.ndarray, pixels: 
         group.structure, group.ties, group.x, group.block, group.response, free, wanted, pixels, factors, group.limits,
         buffer_of(group.x.shape[1], n, free.size), whole, rest, ends,
     )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _Pattern:
-    """What pixels with the same active components have in common; see `xfit.kernels.fit.fit_pixels`."""
-
-    free: np.ndarray
-    codes: np.ndarray
-    structure: Structure
-    side_by_side: Structure
-    limits: Limits
-    constants_hold: bool
-
-
-def _pattern(
-    loaded: LoadedProgram,
-    settings: Settings,
-    options: FitOptions,
-    on: np.ndarray,
-    whole: np.ndarray,
-    channels: Channels,
-    mapped: Collection[str],
-) -> _Pattern:
-    """Put together what the pixels whose active components are ``on`` have in common."""
-    free = free_positions(loaded, settings, on)
-    codes = loaded.amplitudes(free)
-    return _Pattern(
-        free,
-        codes,
-        loaded.structure(on, whole, channels, free),
-        loaded.structure_side_by_side(on, whole),
-        _limits(options, codes),
-        loaded.constants_hold(free, mapped),
-    )
-
-
-def _limits(options: FitOptions, codes: np.ndarray) -> Limits:
-    """Put together how pixels are fitted whose free parameters are what the codes say."""
-    first = options.max_nfev or 100 * (codes.size + 1)
-    return Limits(
-        options.tolerance,
-        first,
-        options.max_nfev or 2 * first,
-        options.scale_covariance,
-        options.covariance,
-        # Where all is linear there is no shape to follow.
-        options.optimizer == "varpro" and bool((codes != LINEAR).any()),
-        load_loss(options.loss),
-        options.alpha,
-    )
-
-
-def _search(options: FitOptions, program: Program, free: np.ndarray, last: np.ndarray) -> Search:
-    """Where fits begin: further starts are points of Halton's sequence, the same for every pixel."""
-    reach = dict(options.spread)
-    points = np.empty((options.starts - 1, free.size))
-    if options.starts > 1:
-        # Not at the top: it would double the time that `import xfit` takes.
-        from scipy.stats import qmc
-
-        points[:] = qmc.Halton(max(free.size, 1), scramble=False).random(options.starts)[1:, : free.size]
-    return Search(
-        points,
-        np.array([reach.get(program.parameters[k], np.nan) for k in free], np.float64),
-        options.chained,
-        last,
-    )
-
-
-def free_positions(loaded: LoadedProgram, settings: Settings, active: np.ndarray) -> np.ndarray:
-    """Positions of the free parameters: those of active components, and those that an active tie needs."""
-    needed = active[loaded.component_of]
-    ties = loaded.ties
-    used = needed[ties.tied[ties.row]]
-    needed = needed.copy()
-    needed[ties.column[used]] = True
-    return np.flatnonzero(settings.free & needed).astype(np.int64)
-
-
-def _coordinate_rows(
-    loaded: LoadedProgram, coordinates: Mapping[str, np.ndarray], n: int, multiple: int = 1
-) -> np.ndarray:
-    """Coordinates as the engine reads them, the last channel repeated up to a multiple."""
-    x = np.empty((len(loaded.coordinate_rows), -(-n // multiple) * multiple))
-    for row, name in enumerate(loaded.coordinate_rows):
-        x[row, :n] = coordinates[name]
-        x[row, n:] = x[row, n - 1 : n]
-    return x
-
-
-def _zeros(program: Program, settings: Settings, mapped: Collection[str]) -> np.ndarray:
-    """Which parameters are zero in all pixels: neither free, tied nor among the names of the start maps."""
-    moving = {*mapped, *(name for name, _ in program.ties)}
-    given = np.array([name in moving for name in program.parameters])
-    return (settings.start == 0.0) & ~settings.free & ~given
-
-
-def _channels(loaded: LoadedProgram, count: int, response: np.ndarray | None, grid: np.ndarray | None) -> Channels:
-    """Where components are evaluated that need the whole axis at once."""
-    if response is None or grid is None:
-        return Channels(count, np.empty((0, 0)), 0)
-    # Convolved components have the one coordinate; rows of others are never read.
-    rows = _coordinate_rows(loaded, dict.fromkeys(loaded.coordinate_rows, grid), grid.size, VECTOR)
-    return Channels(count, rows, response.shape[1])
 
 
 def _pixels_at_a_time(y: np.ndarray) -> int:
@@ -512,9 +279,14 @@ def _within(start: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndarr
 
 
 def _starts(
-    program: Program, settings: Settings, start: Mapping[str, np.ndarray] | None, batch: slice | np.ndarray
+    program: Program,
+    settings: Settings,
+    start: Mapping[str, np.ndarray] | np.ndarray | None,
+    batch: slice | np.ndarray,
 ) -> np.ndarray:
     """Start values of a batch: those of the settings, overridden by maps where these are not NaN."""
+    if isinstance(start, np.ndarray):
+        return _plain(start[batch])
     if not start:
         return _plain(settings.start[None])
     names = program.parameters
@@ -579,8 +351,8 @@ def evaluate_block(
     prepare_engine()
     loaded = program.load()
     n = len(next(iter(coordinates.values())))
-    x = _coordinate_rows(loaded, coordinates, n)
-    channels = _channels(loaded, n, response, grid)
+    x = coordinate_rows(loaded, coordinates, n)
+    channels = channels_of(loaded, n, response, grid)
     whole = loaded.needing_whole_axis(((values == 0.0) | np.isnan(values)).all(axis=0))
     out = np.full((values.shape[0], n), np.nan)
     missing = np.isnan(values)

@@ -12,12 +12,12 @@ import numpy as np
 import xarray as xr
 
 from xfit.axes import Axes, axes_of, signal_dims, whole_signals
-from xfit.block import Settings
 from xfit.compile.program import Program
 from xfit.component import Component
 from xfit.estimate_block import Estimation, Target, estimate_block
 from xfit.inputs import check_data, check_where
 from xfit.model import Model
+from xfit.options import Settings
 from xfit.units import parameter_units
 
 #: Parts of the signal coordinates to use; None is all of them.

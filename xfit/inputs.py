@@ -12,11 +12,11 @@ import xarray as xr
 
 from xfit import calculus, formula
 from xfit.axes import Axes
-from xfit.block import Settings
 from xfit.compile.program import Program
 from xfit.losses import Loss
 from xfit.model import Model
 from xfit.noise import Poisson
+from xfit.options import Settings
 from xfit.registry import Optimizer
 
 #: Numbers that are looked at together.

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from xfit.block import Columns, FitOptions, Settings, evaluate_block, fit_block
+from xfit.block import evaluate_block, fit_block
 from xfit.compile.program import Program
 from xfit.counting import variance_of_counts
 from xfit.kernels.status import CONVERGED
+from xfit.options import Columns, FitOptions, Settings
 
 #: Numbers of simulated data that are fitted together.
 _AT_ONCE = 1 << 21

@@ -16,12 +16,13 @@ from dask.base import tokenize
 from dask.system import CPU_COUNT
 
 from xfit.axes import Axes, whole_signals
-from xfit.block import Columns, FitOptions, Settings, fit_block
+from xfit.block import fit_block
 from xfit.chunks import flat, only, spread
 from xfit.compile.engine import prepare_engine
 from xfit.compile.program import Program
 from xfit.estimate_block import Estimation, estimate_block
 from xfit.interval_block import Intervals, interval_block
+from xfit.options import Columns, FitOptions, Settings
 from xfit.response import Grid
 
 #: Elements of NumPy-backed data in one block: large enough to hide a task's overhead, small enough to spread over cores.

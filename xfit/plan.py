@@ -11,13 +11,13 @@ import xarray as xr
 
 from xfit import inputs
 from xfit.axes import Axes, axes_of, signal_dims
-from xfit.block import FitOptions
 from xfit.compile.program import Program
 from xfit.derived import pairs_of
 from xfit.estimate import estimated_start, split_start
 from xfit.losses import Loss, loss_of
 from xfit.mapping import Recipe
 from xfit.model import Model
+from xfit.options import FitOptions
 from xfit.registry import check_pair, optimizer_of
 from xfit.response import response_of
 from xfit.result import check_names

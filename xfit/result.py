@@ -12,13 +12,13 @@ import xarray as xr
 from xfit import report
 from xfit._version import __version__
 from xfit.axes import Axes
-from xfit.block import Columns, FitOptions, Settings
 from xfit.chunks import only
 from xfit.compile.program import Program
 from xfit.curves import model_curves
 from xfit.derived import derived_error, derived_map, derived_names, label_of
 from xfit.kernels.status import DESCRIPTIONS, MEANINGS
 from xfit.model import Model
+from xfit.options import Columns, FitOptions, Settings
 from xfit.response import is_unknown
 from xfit.units import derived_units, parameter_units
 

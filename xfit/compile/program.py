@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,7 +56,7 @@ class Program:
             tuple(model.response is not None and component.convolved for component in model),
         )
 
-    @property
+    @cached_property
     def parameters(self) -> tuple[str, ...]:
         """Full names of all parameters, in the engine's order."""
         return tuple(

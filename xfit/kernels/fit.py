@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from xfit.kernels.evaluate import Spectrum, Structure
 from xfit.kernels.jit import entry, inlined, inner
-from xfit.kernels.lane_fit import fit_side_by_side, lanes_of
+from xfit.kernels.lane_fit import LaneFit, fit_side_by_side, lanes_of
 from xfit.kernels.layout import OTHER
 from xfit.kernels.lm import RADII, minimise_from, move_to
-from xfit.kernels.losses import LEAST_SQUARES, POISSON
+from xfit.kernels.losses import LEAST_SQUARES, POISSON, Loss
 from xfit.kernels.pixel import (
     STATUS,
     Block,
@@ -194,6 +195,36 @@ def fit_singly(
                 search.last[free[j]] = ws.q[free[j]]
 
 
+@dataclass
+class Scratch:
+    """Memory for the fits of pixels with the same free parameters; that for pixels side by side when it is first needed."""
+
+    ws: Workspace
+    buffer: Buffer
+    lanes: LaneFit | None = None
+
+
+def scratch_of(n: int, free: np.ndarray, code: np.ndarray, channels: int, ties: Ties, loss: Loss) -> Scratch:
+    """Allocate it for ``n`` parameters.
+
+    Parameters
+    ----------
+    free : int64 (count,)
+        Positions of the free parameters.
+    code : int64 (count,)
+        What each is to `xfit.kernels.relax`.
+    channels : int
+        Their number, rounded up to whole vectors.
+    """
+    count = free.size
+    ws = workspace(n, count, channels, ties.row.size)
+    ws.rows[:count] = free
+    ws.rows[count:] = n
+    # Amplitudes follow shapes by the algebra of least squares.
+    ws.code[:] = code if loss.kind == LEAST_SQUARES else OTHER
+    return Scratch(ws, buffer_of(channels, n, count))
+
+
 def fit_pixels(
     structure: Structure,
     side_by_side: Structure,
@@ -202,11 +233,11 @@ def fit_pixels(
     block: Block,
     response: np.ndarray,
     free: np.ndarray,
-    code: np.ndarray,
     constants_hold: bool,
     pixels: np.ndarray,
     limits: Limits,
     search: Search,
+    scratch: Scratch,
 ) -> None:
     """Fit the listed pixels of a block.
 
@@ -222,8 +253,6 @@ def fit_pixels(
         What components that need the whole axis are convolved with.
     free : int64 (count,)
         Positions of the free parameters.
-    code : int64 (count,)
-        What each is to `xfit.kernels.relax`.
     constants_hold : bool
         Whether the constants of the kernels (parameters that are seldom fitted) are the same for all pixels.
     pixels : int64 (any,)
@@ -232,22 +261,18 @@ def fit_pixels(
         How to fit.
     search : Search
         Where to begin.
+    scratch : Scratch
+        Memory; where the same is given again, data must have errors, masks and widths as before, or none.
     """
-    n = block.start.shape[1]
-    count = free.size
-    ws = workspace(n, count, x.shape[1], ties.row.size)
-    ws.rows[:count] = free
-    ws.rows[count:] = n
-    # Amplitudes follow shapes by the algebra of least squares.
-    ws.code[:] = code if limits.loss.kind == LEAST_SQUARES else OTHER
-    buffer = buffer_of(x.shape[1], n, count)
+    ws, buffer = scratch.ws, scratch.buffer
     left = pixels
     together = limits.loss.kind in (LEAST_SQUARES, POISSON) and not (limits.project or search.chained)
     if side_by_side.address.size and together and not len(search.points):
-        lanes = lanes_of(side_by_side, ties, block, free, ws, constants_hold, limits.loss)
+        if scratch.lanes is None:
+            scratch.lanes = lanes_of(side_by_side, ties, block, free, ws, constants_hold, limits.loss)
         left = np.empty_like(pixels)
         number = fit_side_by_side(
-            structure, side_by_side, ties, x, block, free, pixels, limits, buffer, ws, lanes, left
+            structure, side_by_side, ties, x, block, free, pixels, limits, buffer, ws, scratch.lanes, left
         )
         left = left[:number]
     if left.size:

@@ -12,7 +12,7 @@ import numpy as np
 from xfit.kernels.jit import entry
 
 #: What a pixel is: to be fitted; fitted well, and a start for its neighbours; fitted well, but not a start any more; not to be fitted.
-TODO, GOOD, SPENT, HOPELESS = range(4)
+LEFT, GOOD, SPENT, HOPELESS = range(4)
 
 
 @entry
@@ -52,7 +52,7 @@ def rank(
     for k in range(inside.size):
         place = inside[k]
         total = 0.0
-        if mark[place] == TODO:
+        if mark[place] == LEFT:
             news = False
             for o in range(offsets.size):
                 other = place + offsets[o]

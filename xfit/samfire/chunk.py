@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from xfit.block import Columns, fit_block
+from xfit.block import fit_block
 from xfit.kernels.pixel import SCALARS, STATUS
 from xfit.kernels.status import (
     BAD_COUNTS,
@@ -19,18 +19,23 @@ from xfit.kernels.status import (
     BAD_VARIANCE,
     CONVERGED,
     MASKED,
+    MEANINGS,
     NOT_FITTED,
     NOT_REACHED,
     POOR_FIT,
 )
-from xfit.kernels.wavefront import GOOD, HOPELESS, SPENT, TODO
+from xfit.kernels.wavefront import GOOD, HOPELESS, LEFT, SPENT
 from xfit.mapping import Recipe, arguments_of
+from xfit.options import Columns
 from xfit.samfire.goodness import Goodness
 from xfit.samfire.grid import Grid
 from xfit.samfire.strategies import GlobalStrategy, Strategy
+from xfit.workbench import Workbench
 
 #: Statuses that no other start would change.
 _HOPELESS = (BAD_DATA, BAD_VARIANCE, MASKED, BAD_RESPONSE, BAD_COUNTS)
+
+_IS_HOPELESS = np.isin(np.arange(len(MEANINGS)), _HOPELESS)
 
 _LOSS = SCALARS.index("loss")
 
@@ -131,7 +136,7 @@ def empty_state(spec: Spec, chunk: int) -> State:
     rows[:, columns.slices["status"]] = NOT_FITTED
     return State(
         rows,
-        np.full(n, TODO, np.int8),
+        np.full(n, LEFT, np.int8),
         np.zeros(n, np.int16),
         np.zeros(n, np.int64),
         np.full(n, -2, np.int8),
@@ -186,9 +191,15 @@ class Pixels:
     data: np.ndarray
     extra: Sequence[np.ndarray]
     _laid_out: tuple[np.ndarray, dict[str, np.ndarray], Any, dict[str, Any]] = field(init=False)
+    _bench: Workbench = field(init=False)
 
     def __post_init__(self) -> None:
-        self._laid_out = arguments_of(self.data, self.extra, self.spec.table, self.spec.recipe)
+        recipe = self.spec.recipe
+        self._laid_out = y, coordinates, _, given = arguments_of(self.data, self.extra, self.spec.table, recipe)
+        # Steps fit a few dozen pixels each: what they share is made once.
+        self._bench = Workbench(
+            recipe.program, recipe.settings, recipe.options, coordinates, y.shape[1], given["response"], given["grid"], given["start"]
+        )  # fmt: skip
 
     def fit(self, pixels: np.ndarray, start: np.ndarray | None, on: np.ndarray | None = None) -> np.ndarray:
         """Fit some pixels.
@@ -207,13 +218,12 @@ class Pixels:
         float64 (n, n_columns)
         """
         y, coordinates, _, given = self._laid_out
-        arguments = {**given, "start": {name: values[pixels] for name, values in given["start"].items()}}
+        arguments = {**given, "start": self._table(pixels, start), "bench": self._bench}
         for name in ("variance", "where", "response"):
             rows = given[name]
             arguments[name] = rows if rows is None or len(rows) == 1 else rows[pixels]
         arguments["bounds"] = {key: values[pixels] for key, values in given["bounds"].items()}
         if start is not None:
-            arguments["start"] |= self._within(start, arguments)
             arguments["varying"] = given["varying"] | {"start"}
         active = given["active"]
         if on is not None:
@@ -226,14 +236,19 @@ class Pixels:
         status[np.isnan(status)] = NOT_FITTED
         return rows
 
-    def _within(self, start: np.ndarray, arguments: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Start maps moved into the bounds; where a neighbour has no value, what the user gave."""
-        settings, found = self.spec.recipe.settings, {}
-        for j, (k, name) in enumerate(zip(self.spec.free, self.spec.free_names, strict=True)):
-            values = np.clip(start[:, j], settings.lower[k], settings.upper[k])
-            given = arguments["start"].get(name)
-            found[name] = values if given is None else np.where(np.isnan(values), given, values)
-        return found
+    def _table(self, pixels: np.ndarray, start: np.ndarray | None) -> np.ndarray | dict[str, np.ndarray]:
+        """Where to begin: the starts moved into the bounds; where there is none, what the user gave."""
+        maps = {name: values[pixels] for name, values in self._laid_out[3]["start"].items()}
+        if start is None:
+            return maps
+        settings, free = self.spec.recipe.settings, self.spec.free
+        table = np.tile(settings.start, (pixels.size, 1))
+        for name, values in maps.items():
+            column = table[:, self.spec.recipe.program.parameters.index(name)]
+            np.copyto(column, values, where=~np.isnan(values))
+        inside = np.clip(start, settings.lower[free], settings.upper[free])
+        table[:, free] = np.where(np.isnan(start), table[:, free], inside)
+        return table
 
     def fit_best(self, pixels: np.ndarray, start: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Fit some pixels with every choice of optional components.
@@ -268,8 +283,8 @@ class Pixels:
 
 def statistics_of(rows: np.ndarray, spec: Spec) -> dict[str, np.ndarray]:
     """Statistics of fits by name; see `xfit.samfire.goodness.Goodness.good`."""
-    names = [name for name in SCALARS if name != "status"]
-    return {name: rows[:, spec.columns.slices[name]].ravel() for name in names}
+    first = 3 * spec.columns.n
+    return {name: rows[:, first + k] for k, name in enumerate(SCALARS) if name != "status"}
 
 
 def good_of(rows: np.ndarray, spec: Spec) -> np.ndarray:
@@ -289,7 +304,7 @@ def record(
     rows, good, on = fits
     state.tries[pixels] += 1
     status = rows[:, 3 * spec.columns.n + STATUS].astype(int)
-    lost = np.isin(status, _HOPELESS)
+    lost = _IS_HOPELESS[status]
     loss, before = rows[:, 3 * spec.columns.n + _LOSS], state.rows[pixels, 3 * spec.columns.n + _LOSS]
     take = good | lost | np.isnan(before) | (loss < before)
     at = pixels[take]
@@ -306,7 +321,7 @@ def finished(state: State, spec: Spec) -> State:
     """State with statuses that say why a pixel has no good fit."""
     state = copy_in(state, state.phase, spec.strategies)
     status = state.rows[:, 3 * spec.columns.n + STATUS]
-    todo = state.mark == TODO
+    todo = state.mark == LEFT
     status[todo & (state.tries == 0)] = NOT_REACHED
     status[todo & (state.tries > 0) & (status == CONVERGED)] = POOR_FIT
     return state

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future as LocalFuture
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import dask
+from dask._task_spec import Alias, Task, parse_input
+from dask.highlevelgraph import HighLevelGraph
 from dask.system import CPU_COUNT
 
 
@@ -16,16 +20,22 @@ class Executor(Protocol):
     """What a run needs of the place where it runs."""
 
     def submit(self, key: str, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Begin a call; what it returns stays there. Arguments may hold handles of earlier calls."""
+        """Begin a call when the results are there of which its arguments hold handles; what it returns stays there."""
+
+    def part(self, key: str, function: Callable[[Any], Any], handle: Any) -> Any:
+        """Take a piece out of a result, which costs nothing."""
 
     def watch(self, token: Any, handle: Any) -> None:
         """Ask for a result when it is there."""
 
-    def next(self) -> tuple[Any, Any]:
-        """Wait for one of the results asked for: its token and the result."""
+    def next(self) -> list[tuple[Any, Any]]:
+        """Wait for results asked for, one at least: their tokens and they themselves."""
 
-    def result(self, handle: Any) -> Any:
-        """Fetch a result."""
+    def results(self, handles: Sequence[Any]) -> list[Any]:
+        """Fetch results."""
+
+    def held(self, handle: Any) -> Any:
+        """What a dask graph can hold of a result: itself, or a future of the cluster."""
 
     def close(self) -> None:
         """End what the executor began."""
@@ -45,31 +55,94 @@ class Threads:
         self.workers = workers or (1 if synchronous else dask.config.get("num_workers", None) or CPU_COUNT)
         self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="xfit-samfire")
         self._done: queue.SimpleQueue[tuple[Any, LocalFuture[Any]]] = queue.SimpleQueue()
+        self._closed = False
 
     def submit(self, key: str, function: Callable[..., Any], *arguments: Any) -> LocalFuture[Any]:
         """See `Executor.submit`."""
-        return self._pool.submit(lambda: function(*map(_resolved, arguments)))
+        future: LocalFuture[Any] = LocalFuture()
+
+        def begin() -> None:
+            if self._closed:
+                future.cancel()
+            else:
+                self._pool.submit(_fulfil, future, function, arguments)
+
+        # No thread waits for what another has to make first.
+        _when_done(list(_handles_in(arguments)), begin)
+        return future
+
+    def part(self, key: str, function: Callable[[Any], Any], handle: LocalFuture[Any]) -> LocalFuture[Any]:
+        """See `Executor.part`."""
+        future: LocalFuture[Any] = LocalFuture()
+        handle.add_done_callback(lambda done: _fulfil(future, function, (done,)))
+        return future
 
     def watch(self, token: Any, handle: LocalFuture[Any]) -> None:
         """See `Executor.watch`."""
         handle.add_done_callback(lambda future: self._done.put((token, future)))
 
-    def next(self) -> tuple[Any, Any]:
+    def next(self) -> list[tuple[Any, Any]]:
         """See `Executor.next`."""
-        token, future = self._done.get()
-        return token, future.result()
+        batch = [self._done.get()]
+        while not self._done.empty():
+            batch.append(self._done.get())
+        return [(token, future.result()) for token, future in batch]
 
-    def result(self, handle: LocalFuture[Any]) -> Any:
-        """See `Executor.result`."""
+    def results(self, handles: Sequence[LocalFuture[Any]]) -> list[Any]:
+        """See `Executor.results`."""
+        return [handle.result() for handle in handles]
+
+    def held(self, handle: LocalFuture[Any]) -> Any:
+        """See `Executor.held`."""
         return handle.result()
 
     def close(self) -> None:
         """See `Executor.close`."""
+        self._closed = True
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
+def _fulfil(future: LocalFuture[Any], function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    """Make a call whose arguments are there, and hand over what it returns or raises."""
+    try:
+        result = function(*map(_resolved, arguments))
+    except BaseException as error:
+        future.set_exception(error)
+    else:
+        future.set_result(result)
+
+
+def _when_done(futures: Sequence[LocalFuture[Any]], begin: Callable[[], None]) -> None:
+    """Call a function once when all of some futures are done."""
+    left, lock = len(futures) + 1, threading.Lock()
+
+    def count(_: Any) -> None:
+        nonlocal left
+        with lock:
+            left -= 1
+            last = left == 0
+        if last:
+            begin()
+
+    for future in futures:
+        future.add_done_callback(count)
+    count(None)
+
+
+def _handles_in(argument: Any) -> Iterator[LocalFuture[Any]]:
+    """Find the handles in an argument."""
+    if isinstance(argument, LocalFuture):
+        yield argument
+    elif isinstance(argument, dict):
+        for value in argument.values():
+            yield from _handles_in(value)
+    elif type(argument) in (list, tuple):
+        for value in argument:
+            yield from _handles_in(value)
+
+
 def _resolved(argument: Any) -> Any:
-    """Results in place of handles. All of them are there: a call begins after those that it depends on."""
+    """Results in place of handles; all of them are there."""
     if isinstance(argument, LocalFuture):
         return argument.result()
     if isinstance(argument, dict):
@@ -79,8 +152,16 @@ def _resolved(argument: Any) -> Any:
     return argument
 
 
+class _Handle:
+    """A call on a cluster: its key, and the future that keeps its result there once the scheduler knows of it."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.future: Any = None
+
+
 class Cluster:
-    """Workers of a `distributed` cluster.
+    """Workers of a `distributed` cluster. Calls are sent to its scheduler in batches, whenever results are waited for.
 
     Parameters
     ----------
@@ -92,28 +173,72 @@ class Cluster:
         from distributed import as_completed
 
         self.client = client
-        self._completed = as_completed(with_results=True)
+        self._completed = as_completed()
         self._tokens: dict[str, Any] = {}
+        self._new: dict[str, tuple[_Handle, Task, tuple[Any, ...]]] = {}
+        self._watched: list[_Handle] = []
+        self._layer = f"xfit-samfire-{uuid.uuid4().hex}"
 
-    def submit(self, key: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    def submit(self, key: str, function: Callable[..., Any], *arguments: Any) -> _Handle:
         """See `Executor.submit`."""
-        # What a worker that dies had under way is made again by the scheduler; a read that fails is tried twice more.
-        return self.client.submit(function, *arguments, key=key, pure=False, retries=2)
+        handle = _Handle(key)
+        task = Task(key, function, *(parse_input(_referring(each)) for each in arguments))
+        # With the arguments: the futures among them must live until the scheduler knows that they are needed.
+        self._new[key] = handle, task, arguments
+        return handle
 
-    def watch(self, token: Any, handle: Any) -> None:
+    def part(self, key: str, function: Callable[[Any], Any], handle: _Handle) -> _Handle:
+        """See `Executor.part`."""
+        return self.submit(key, function, handle)
+
+    def watch(self, token: Any, handle: _Handle) -> None:
         """See `Executor.watch`."""
         self._tokens[handle.key] = token
-        self._completed.add(handle)
+        self._watched.append(handle)
 
-    def next(self) -> tuple[Any, Any]:
+    def _send(self) -> None:
+        """Let the scheduler know of all new calls, in one message."""
+        if self._new:
+            graph = {key: task for key, (_, task, _) in self._new.items()}
+            # As a layer, for dask would give a plain dictionary a name by all that is in it.
+            layer = HighLevelGraph({self._layer: graph}, {self._layer: set()})
+            # What a worker that dies had under way is made again by the scheduler; a read that fails is tried twice more.
+            futures = self.client.get(layer, list(graph), sync=False, retries=2)
+            for (handle, _, _), future in zip(self._new.values(), futures, strict=True):
+                handle.future = future
+            self._new.clear()
+        self._completed.update([handle.future for handle in self._watched])
+        self._watched.clear()
+
+    def next(self) -> list[tuple[Any, Any]]:
         """See `Executor.next`."""
-        future, result = next(self._completed)
-        return self._tokens.pop(future.key), result
+        self._send()
+        batch = self._completed.next_batch()
+        results = self.client.gather(batch)
+        return [(self._tokens.pop(future.key), result) for future, result in zip(batch, results, strict=True)]
 
-    def result(self, handle: Any) -> Any:
-        """See `Executor.result`."""
-        return handle.result()
+    def results(self, handles: Sequence[_Handle]) -> list[Any]:
+        """See `Executor.results`."""
+        self._send()
+        found: list[Any] = self.client.gather([handle.future for handle in handles])
+        return found
+
+    def held(self, handle: _Handle) -> Any:
+        """See `Executor.held`."""
+        self._send()
+        return handle.future
 
     def close(self) -> None:
         """See `Executor.close`; the cluster is the user's, and stays."""
         self._completed.clear()
+
+
+def _referring(argument: Any) -> Any:
+    """Keys in place of handles, as tasks refer to each other."""
+    if isinstance(argument, _Handle):
+        return Alias(argument.key)
+    if isinstance(argument, dict):
+        return {key: _referring(value) for key, value in argument.items()}
+    if type(argument) in (list, tuple):
+        return type(argument)(map(_referring, argument))
+    return argument

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xfit.kernels.wavefront import HOPELESS, TODO
+from xfit.kernels.wavefront import HOPELESS, LEFT
 from xfit.samfire.grid import Grid, within
 from xfit.samfire.visits import Summary
 
@@ -37,7 +37,7 @@ class LiveMap:
     def __call__(self, chunk: int, summary: Summary) -> None:
         """Take notice of a visit."""
         box = self._grid.box(chunk)
-        state = np.where(summary.mark == TODO, 0, np.where(summary.mark == HOPELESS, 2, 1))
+        state = np.where(summary.mark == LEFT, 0, np.where(summary.mark == HOPELESS, 2, 1))
         whole = tuple((0, n) for n in self.values.shape)
         self.values[within(box, whole)] = state.reshape([b - a for a, b in box])
         now = time.monotonic()

@@ -70,7 +70,6 @@ class Run:
         self._strips: list[list[tuple[int, Any]]] = [[] for _ in range(count)]
         self._summaries: list[Summary | None] = [None] * count
         self._steps: dict[int, int] = {}
-        self._immediate: deque[tuple[Visit, Summary]] = deque()
         self._in_flight = self._visits = self._fits = 0
         self._good = self._poor = self._hopeless = self._frontier = 0
         self._strategy = "seeds"
@@ -128,14 +127,20 @@ class Run:
         else:
             handle = self._executor.submit(f"xfit-samfire-visit-{key}", function, self._common, chunk, *arguments)
         self._visited[chunk] = handle
-        strips = self._executor.submit(f"xfit-samfire-strips-{key}", strips_of, handle)
+        strips = self._executor.part(f"xfit-samfire-strips-{key}", strips_of, handle)
         self._strips[chunk] = [*self._strips[chunk][-1:], (turn, strips)]
-        self._executor.watch(visit, self._executor.submit(f"xfit-samfire-summary-{key}", summary_of, handle))
+        self._executor.watch(visit, self._executor.part(f"xfit-samfire-summary-{key}", summary_of, handle))
         self._in_flight += 1
 
-    def _wait(self) -> tuple[Visit, Summary]:
-        """Wait for a visit and count what it did."""
-        visit, summary = self._executor.next()
+    def _wait(self) -> list[tuple[Visit, Summary]]:
+        """Wait for visits and count what they did."""
+        batch = self._executor.next()
+        for visit, summary in batch:
+            self._count(visit, summary)
+        return batch
+
+    def _count(self, visit: Visit, summary: Summary) -> None:
+        """Count what a visit did, and tell of it."""
         phase, chunk, turn = visit
         before = self._summaries[chunk]
         self._in_flight -= 1
@@ -164,7 +169,6 @@ class Run:
                 self.stop,
             )
         )
-        return visit, summary
 
     def _seed(self) -> None:
         """Fit the seeds, or find the good pixels of an earlier result."""
@@ -214,6 +218,7 @@ class Run:
         # What was seen of a chunk before this strategy is what it shows in turn 0.
         self._strips = [[(0, handles[-1][1])] if handles else [] for handles in self._strips]
         ready, queue = np.empty(count, np.int64), np.empty(count, np.int64)
+        self._frontier = int((showing.any(axis=1) & unfinished).sum())
         pending = np.arange(count)
         limit = 1
         while True:
@@ -224,21 +229,24 @@ class Run:
                 )  # fmt: skip
             for chunk in ready[:number]:
                 self._visit(phase, int(chunk), int(clock[chunk]) + 1, showing)
-            self._frontier = int((showing.any(axis=1) & unfinished).sum())
             if not self._in_flight:
                 return
-            (_, chunk, turn), summary = self._wait()
-            flags = np.zeros(self._neighbours.shape[1], bool)
-            flags[: len(summary.gained)] = summary.gained
-            clock[chunk], running[chunk], unfinished[chunk] = turn, False, summary.todo > 0
-            gained[chunk, :, turn % RING] = flags
-            showing[chunk] |= flags
-            near = self._neighbours[chunk]
-            pending = np.concatenate([[chunk], near[near >= 0]])
-            if flags.any() and turn + 1 > limit:
-                # Chunks that stood at the limit may go on.
-                limit = turn + 1
-                pending = np.arange(count)
+            batch = self._wait()
+            pending = np.array([chunk for (_, chunk, _), _ in batch])
+            pending = np.concatenate([pending, self._neighbours[pending].ravel()])
+            pending = pending[pending >= 0]
+            for (_, chunk, turn), summary in batch:
+                flags = np.zeros(self._neighbours.shape[1], bool)
+                flags[: len(summary.gained)] = summary.gained
+                self._frontier -= int(unfinished[chunk] and showing[chunk].any())
+                clock[chunk], running[chunk], unfinished[chunk] = turn, False, summary.todo > 0
+                gained[chunk, :, turn % RING] = flags
+                showing[chunk] |= flags
+                self._frontier += int(unfinished[chunk] and showing[chunk].any())
+                if flags.any() and turn + 1 > limit:
+                    # Chunks that stood at the limit may go on.
+                    limit = turn + 1
+                    pending = np.arange(count)
 
     def _visit(self, phase: int, chunk: int, turn: int, showing: np.ndarray) -> None:
         """Begin a visit: it sees what its neighbours were after the turn before."""
@@ -284,7 +292,7 @@ class Run:
             )
             for c in chunks
         ]
-        return [self._executor.result(handle) for handle in handles]
+        return self._executor.results(handles)
 
     def _finish(self) -> list[Any]:
         """Rows of every chunk, with the ranks of the steps in the whole run."""

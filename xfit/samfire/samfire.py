@@ -17,10 +17,10 @@ from dask.highlevelgraph import HighLevelGraph
 
 from xfit._version import __version__
 from xfit.axes import whole_signals
-from xfit.block import Columns
 from xfit.kernels.pixel import SCALARS
 from xfit.mapping import table_of
 from xfit.model import Model
+from xfit.options import Columns
 from xfit.plan import Plan, plan_of
 from xfit.result import assemble
 from xfit.samfire.checkpoint import Checkpoints, described
@@ -170,7 +170,7 @@ class Samfire:
         ValueError
             If no seed is good.
         """
-        executor, client = self._executor()
+        executor = self._executor()
         try:
             if self._store is not None:
                 self._store.begin(self._manifest())
@@ -187,11 +187,11 @@ class Samfire:
                 uuid.uuid4().hex,
                 self._live,
             )
-            return self._result(self._run.start(), executor, client)
+            return self._result(self._run.start(), executor)
         finally:
             executor.close()
 
-    def _executor(self) -> tuple[Executor, Any]:
+    def _executor(self) -> Executor:
         client = self._client
         if client is None:
             # The module, not a name of it, so that a process without a cluster does not load one.
@@ -200,8 +200,8 @@ class Samfire:
             try:
                 client = default_client()
             except ValueError:
-                return Threads(), None
-        return Cluster(client), client
+                return Threads()
+        return Cluster(client)
 
     def _manifest(self) -> dict[str, str]:
         """What a stored run must have in common with this one."""
@@ -218,19 +218,18 @@ class Samfire:
             "xfit": __version__,
         }
 
-    def _result(self, handles: list[Any], executor: Executor, client: Any) -> xr.Dataset:
+    def _result(self, handles: list[Any], executor: Executor) -> xr.Dataset:
         """Assemble the rows of all chunks."""
         plan, grid, spec = self._plan, self._grid, self._spec
         width = spec.columns.total + len(NOTES) + len(spec.recipe.settings.active)
         packed: Any
         if self._data.chunks is None:
             packed = np.empty((*(int(e[-1]) for e in grid.edges), width))
-            for chunk, handle in enumerate(handles):
-                packed[tuple(slice(*side) for side in grid.box(chunk))] = executor.result(handle)
+            for chunk, rows in enumerate(executor.results(handles)):
+                packed[tuple(slice(*side) for side in grid.box(chunk))] = rows
         else:
             name = f"xfit-samfire-{uuid.uuid4().hex}"
-            blocks = handles if client is not None else [executor.result(handle) for handle in handles]
-            layer = {(name, *grid.index(chunk), 0): block for chunk, block in enumerate(blocks)}
+            layer = {(name, *grid.index(chunk), 0): executor.held(handle) for chunk, handle in enumerate(handles)}
             packed = dask.array.Array(
                 HighLevelGraph.from_collections(name, layer), name, (*grid.chunks, (width,)), dtype=np.float64
             )

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xfit.compile.engine import prepare_engine
-from xfit.kernels.wavefront import GOOD, HOPELESS, SPENT, TODO, begin_at, rank
+from xfit.kernels.wavefront import GOOD, HOPELESS, LEFT, SPENT, begin_at, rank
 from xfit.samfire.chunk import Pixels, Spec, State, copy_in, empty_state, good_of, marks_in, record, step_of
 from xfit.samfire.grid import neighbourhood, overlap, shape_of, within
 from xfit.samfire.strategies import LocalStrategy
@@ -111,7 +111,7 @@ def _visited(spec: Spec, chunk: int, state: State, before: np.ndarray, steps: in
             np.where(np.isnan(known), -np.inf, known).max(axis=0, initial=-np.inf),
         ]
     )
-    todo = state.mark == TODO
+    todo = state.mark == LEFT
     summary = Summary(
         state.phase,
         tuple(gained),
@@ -153,8 +153,8 @@ def visit_seeds(
             mine = spec.recipe.program.load().component_of == k
             if mine.any():
                 state.on[good, k] = known[np.ix_(good, mine)].all(axis=1)
-    before = np.full(state.mark.shape, TODO, np.int8)
-    left = seeds[state.mark[seeds] == TODO]
+    before = np.full(state.mark.shape, LEFT, np.int8)
+    left = seeds[state.mark[seeds] == LEFT]
     if left.size and pixels is not None:
         record(state, left, pixels.fit_best(left, None), -1, step_of(-1, 0), spec)
     return _visited(spec, chunk, state, before, 1, left.size)
@@ -247,7 +247,7 @@ def visit_locally(
         alone = (state.tries[chosen] > 0) | strategy.nearest
         step = step_of(phase, turn, steps)
         for pixels_now, one in ((chosen, alone), (chosen[~alone], np.ones(np.count_nonzero(~alone), bool))):
-            now = np.flatnonzero(state.mark[pixels_now] == TODO)
+            now = np.flatnonzero(state.mark[pixels_now] == LEFT)
             if now.size:
                 start = _starts(margin, pixels_now[now], one[now], offsets, decay)
                 record(state, pixels_now[now], pixels.fit_best(pixels_now[now], start), phase, step, spec)
@@ -293,7 +293,7 @@ def visit_globally(
     before = state.mark.copy()
     fits = 0
     for number, candidate in enumerate(candidates):
-        left = np.flatnonzero(state.mark == TODO)
+        left = np.flatnonzero(state.mark == LEFT)
         if not left.size:
             break
         start = np.tile(candidate, (left.size, 1))
