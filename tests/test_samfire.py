@@ -231,12 +231,16 @@ def test_optional_components() -> None:
     model["extra"].centre.set(min=55, max=65)
     model["extra"].sigma.set(min=0.5, max=4)
     model["extra"].A.set(min=0)
-    fit = run(da.chunk({"y": 5, "x": 12}), model, seeds=[(0, 1), (6, 7)], start={"g.centre": centre.isel(x=slice(0, 12))},
-              variance=np.maximum(da, 1), optional=["extra"])  # fmt: skip
+    options = {"seeds": [(0, 1), (6, 7)], "start": {"g.centre": centre.isel(x=slice(0, 12))}, "variance": np.maximum(da, 1), "optional": ["extra"]}  # fmt: skip
+    fit = run(da.chunk({"y": 5, "x": 12}), model, **options)
     on = fit.active.sel(part="extra")
     assert on.values[there].all()
     # By chance AICc accepts three parameters of noise in a few percent.
     assert on.values[~there].mean() < 0.15
+    strict = run(da, model, criterion="bic", **options).active.sel(part="extra").values
+    # BIC asks log(256) = 5.5 of each parameter instead of 2: of 3 degrees of freedom, 16.6 are exceeded once in a thousand.
+    assert strict[there].all()
+    assert strict[~there].mean() < 0.02
     assert np.isnan(fit.fit["extra.A"].values[~on.values]).all()
     assert fit.active.sel(part="g").all()
     assert (fit.dof.values[on.values] == fit.dof.values[~on.values].max() - 3).all()
@@ -361,6 +365,8 @@ def test_seeds_in_every_form() -> None:
         ({"seeds": [(0, 0)], "goodness": 3}, TypeError, "goodness=3"),
         ({"seeds": [(0, 0)], "goodness": lambda chi: chi}, TypeError, "arguments must be some of"),
         ({"seeds": [(0, 0)], "optional": ["zz"]}, ValueError, "optional=\\['zz'\\]"),
+        ({"seeds": [(0, 0)], "criterion": "hqic"}, ValueError, "criterion='hqic' must be one of"),
+        ({"seeds": [(0, 0)], "optional": ["o"], "loss": "huber"}, ValueError, "'huber' is no likelihood"),
         ({"seeds": [(0, 0)], "progress": 3}, TypeError, "progress=3"),
         ({"seeds": [(0, 0)], "optimiser": "lm"}, TypeError, "optimiser"),
         ({"start": xr.Dataset()}, ValueError, "no result of a fit"),

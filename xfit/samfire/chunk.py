@@ -60,6 +60,8 @@ class Spec:
         Which fits are good.
     optional : tuple of int
         Positions of the components that a pixel may do without.
+    criterion : {"aicc", "aic", "bic"}
+        What is lowest for the choice that is kept.
     """
 
     recipe: Recipe
@@ -69,6 +71,7 @@ class Spec:
     strategies: tuple[Strategy, ...]
     goodness: Goodness
     optional: tuple[int, ...]
+    criterion: str
 
     @cached_property
     def columns(self) -> Columns:
@@ -256,7 +259,7 @@ class Pixels:
         Returns
         -------
         rows : float64 (n, n_columns)
-            Of the choice with the lowest AICc among those that are good, or among all if none is.
+            Of the choice with the lowest criterion among those that are good, or among all if none is.
         good : bool (n,)
             Whether it is good.
         on : bool (n, n_components)
@@ -273,7 +276,7 @@ class Pixels:
                 best, good, on = rows, passed, wanted & pattern
                 continue
             # Choices come by their number of components, so that of equal ones the smaller is kept.
-            criterion, lowest = (each[:, spec.columns.slices["aicc"]].ravel() for each in (rows, best))
+            criterion, lowest = (each[:, spec.columns.slices[spec.criterion]].ravel() for each in (rows, best))
             lower = (criterion < lowest) | (np.isnan(lowest) & ~np.isnan(criterion))
             better = (passed & ~good) | ((passed == good) & lower)
             best[better], good, on[better] = rows[better], good | passed, (wanted & pattern)[better]

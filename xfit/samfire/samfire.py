@@ -33,6 +33,7 @@ from xfit.samfire.progress import reporter_of
 from xfit.samfire.run import Run
 from xfit.samfire.sources import Source
 from xfit.samfire.strategies import LocalStrategy, strategies_of
+from xfit.selection import CRITERIA
 
 #: Pixels of a chunk of data that are not chunked: the same on every machine, for results depend on it.
 _PIXELS = 4096
@@ -58,7 +59,9 @@ class Samfire:
     goodness : Goodness or callable, optional
         Which fits are good; by default ``RedChisq(tolerance=1.0)``.
     optional : sequence of str, optional
-        Components that a pixel may do without: the choice with the lowest AICc of those that are good is kept.
+        Components that a pixel may do without: of the choices that are good, the one that ``criterion`` prefers is kept.
+    criterion : {"aicc", "aic", "bic"}, optional
+        What is lowest for that choice; "bic" asks more of a component the more channels there are.
     store : str, optional
         Path or URL of a folder for checkpoints. A run that was killed goes on from them when it is begun again with the same arguments.
     storage_options : mapping, optional
@@ -87,6 +90,7 @@ class Samfire:
         strategies: Any = None,
         goodness: Any = None,
         optional: Sequence[str] = (),
+        criterion: str = "aicc",
         store: str | None = None,
         storage_options: Mapping[str, Any] | None = None,
         client: Any = None,
@@ -131,6 +135,7 @@ class Samfire:
             chosen,
             goodness_of(goodness),
             _optional(optional, model),
+            _criterion(criterion, bool(optional), self._plan),
         )
         self._seeds = _by_chunk(_positions(seeds, da, navigation), self._grid)
         self._given = None if earlier is None else _packed(earlier, self._plan, self._spec.columns)
@@ -212,7 +217,7 @@ class Samfire:
             "model and options": tokenize(self._spec.recipe, [tokenize(a.data) for a in self._plan.extra]),
             "strategies": described(self._spec.strategies),
             "goodness": described(self._spec.goodness),
-            "optional": repr(self._spec.optional),
+            "optional": repr((self._spec.optional, self._spec.criterion)),
             "seeds": tokenize({c: s.tolist() for c, s in self._seeds.items()}),
             "start": "" if self._given is None else tokenize(self._given.data),
             "xfit": __version__,
@@ -240,6 +245,18 @@ class Samfire:
             packed[..., :total], self._data, plan.model, spec.recipe.program, spec.recipe.settings, plan.axes, options, how
         )  # fmt: skip
         return _noted(result, packed[..., total:], plan, bool(spec.optional))
+
+
+def _criterion(given: str, needed: bool, plan: Plan) -> str:
+    """Check by what choices of optional components are compared."""
+    if given not in CRITERIA:
+        raise ValueError(f"criterion={given!r} must be one of: {', '.join(CRITERIA)}")
+    loss = plan.recipe.options.loss
+    if needed and not loss.has_likelihood:
+        raise ValueError(
+            f"loss {loss.name!r} is no likelihood, so that choices of optional components can't be compared by criterion={given!r}"
+        )
+    return given
 
 
 def _noted(result: xr.Dataset, notes: Any, plan: Plan, optional: bool) -> xr.Dataset:
