@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 
-from xfit.compile.engine import prepare_engine
+from xfit.compile.engine import part_for, prepare_engine
 from xfit.compile.program import Program
 from xfit.counting import variance_of_counts
 from xfit.kernels.evaluate import aligned_rows, evaluate_pixels
@@ -111,8 +111,7 @@ def fit_block(
     as_it_is = single or (reads_all and _are_read_as(np.float64, y, variance))
     columns = Columns.of(len(settings.start), options)
     step = max(_RESULTS // columns.total, 1) if as_it_is else _pixels_at_a_time(y)
-    parts = {"kernel": "fit", "linear": "linear of single precision" if single else "linear"}
-    prepare_engine("profile" if profile else parts.get(optimizer.engine, "objective"))
+    prepare_engine("profile" if profile else part_for(optimizer.engine, single))
     ends = np.full((y.shape[0], len(profile[1]), len(profile[0]), 2) if profile else (0,), np.nan)
     if bench is None:
         mapped = program.parameters if isinstance(start, np.ndarray) else start or ()

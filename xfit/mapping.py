@@ -118,7 +118,7 @@ def _fit_in_memory(data: xr.DataArray, axes: Axes, recipe: Recipe, extra: list[x
         parts = [values[tuple(where.get(d, slice(None)) for d in dims)] for dims, values in arrays]
         target = packed[block]
         into = target if target.flags.c_contiguous and recipe.intervals is None else None
-        rows = _fit_nd(spectra[block], *parts, table=table, recipe=recipe, into=into)
+        rows = fit_nd(spectra[block], *parts, table=table, recipe=recipe, into=into)
         if into is None:
             packed[block] = rows
 
@@ -183,7 +183,7 @@ def _graph(data: xr.DataArray, axes: Axes, recipe: Recipe, extra: list[xr.DataAr
 
 def _fit_chunk(data: Any, table: Any, *extra: Any, recipe: Recipe, n_axes: int) -> np.ndarray:
     """Fit one chunk; contracted dimensions come as nested lists of one block."""
-    return _fit_nd(only(data), *(only(array) for array in extra), table=only(table), recipe=recipe)
+    return fit_nd(only(data), *(only(array) for array in extra), table=only(table), recipe=recipe)
 
 
 def arguments_of(
@@ -248,7 +248,7 @@ def arguments_of(
     return y, coordinates, numbers, arguments
 
 
-def _fit_nd(
+def fit_nd(
     data: np.ndarray, *extra: np.ndarray, table: np.ndarray, recipe: Recipe, into: np.ndarray | None = None
 ) -> np.ndarray:
     """Fit a block with navigation dimensions first, into contiguous memory if it is given; what `fit_block` does for flat pixels."""

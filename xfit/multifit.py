@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import xarray as xr
@@ -37,6 +37,13 @@ def multifit(
     tolerance: float = 1e-12,
     max_nfev: int | None = None,
     grad: str = "exact",
+    store: Any = None,
+    storage_options: Mapping[str, Any] | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    zarr_chunks: Mapping[Hashable, int] | None = None,
+    client: Any = None,
+    progress: Any = None,
     **optimizer_options: Any,
 ) -> xr.Dataset:
     """Fit a model to every spectrum or image of an array.
@@ -102,6 +109,24 @@ def multifit(
         have their own default, and some of them count iterations.
     grad : {"exact", "2-point", "3-point", "cs"}, optional
         Derivatives: exact, or finite differences by SciPy for its optimizers.
+    store : str, path or zarr Store, optional
+        Where to write the result while it is computed, chunk by chunk: a path, a URL of any kind that fsspec knows (``s3://...``), or an open
+        store. The fit is then made at once, on the active cluster or on threads of this process, and never held in memory as a whole.
+    storage_options : mapping, optional
+        What the file system of a URL needs.
+    resume : bool, optional
+        Whether to go on with a run of the same data, model and options that was killed: what is written whole is kept. A run that differs
+        is refused. Where there is nothing yet, the run begins.
+    overwrite : bool, optional
+        Whether to remove a result that is in the store.
+    zarr_chunks : mapping of str to int, optional
+        Chunk sizes of the stored maps along navigation dimensions and ``param``, for reading parts of them back; divisors of the sizes of the
+        data's chunks. By default a chunk of the data is one of each parameter's map.
+    client : distributed.Client, optional
+        The cluster for a stored fit, instead of the active one.
+    progress : bool or callable, optional
+        Of a stored fit: a bar on the console, by default where there is one; or a function that is called with a
+        `xfit.stored.run.StoredSnapshot` after every chunk.
     **optimizer_options
         Further options of SciPy's optimizers, such as ``maxiter``, or ``seed`` of those that draw random numbers; ``alpha`` of "ridge".
 
@@ -109,12 +134,14 @@ def multifit(
     -------
     Dataset
         Values, standard errors, goodness of fit and status over the navigation dimensions; see the page
-        "The result" of the documentation.
+        "The result" of the documentation. With ``store``, read lazily from there.
 
     Raises
     ------
     TypeError, ValueError
-        For what can't be fitted, before any work starts.
+        For what can't be fitted, before any work starts; for a ``store`` that holds another run.
+    FileExistsError
+        For a ``store`` that holds a result, with neither ``resume`` nor ``overwrite``.
 
     Examples
     --------
@@ -151,6 +178,26 @@ def multifit(
         grad=grad,
         optimizer_options=optimizer_options,
     )
+    if store is not None:
+        # Not at the top: it would make `import xfit` wait for zarr and distributed.
+        from xfit.stored.run import run_stored
+
+        return run_stored(
+            plan, store, storage_options=storage_options, resume=resume, overwrite=overwrite, zarr_chunks=zarr_chunks, client=client, progress=progress
+        )  # fmt: skip
+    _check_needs_store(
+        storage_options=storage_options, resume=resume, overwrite=overwrite, zarr_chunks=zarr_chunks, client=client, progress=progress
+    )  # fmt: skip
     packed = run(da, plan.axes, plan.recipe, list(plan.extra))
     recipe = plan.recipe
     return assemble(packed, da, model, recipe.program, recipe.settings, plan.axes, recipe.options, plan.how)
+
+
+def _check_needs_store(**given: Any) -> None:
+    """Refuse what only a stored fit heeds."""
+    asked = [name for name, value in given.items() if value]
+    if asked:
+        raise ValueError(
+            f"{', '.join(f'{name}=' for name in asked)} are of fits with store=; without it, a fit of chunked data is lazy and its result yours "
+            "to compute, show the progress of, and write"
+        )

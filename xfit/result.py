@@ -131,22 +131,37 @@ def assemble(
 
 def _variable(packed: Any, name: str, part: slice, axes: Axes, columns: Columns) -> xr.Variable:
     """One variable of the schema out of the packed rows."""
-    n = columns.n
-    tail: dict[str, int] = {}
-    if name in ("value", "stderr", "at_bound", "bias"):
-        tail = {"param": n}
-    elif name == "covariance":
-        tail = {"param": n, "param_": n}
-    elif name == "pair_covariance":
-        tail = {"pair": columns.pairs}
-    dtype = np.dtype(_INTEGERS.get(name, np.float64))
+    tail = _tail(name, columns)
     attrs: dict[str, Any] = {"long_name": _LONG_NAMES[name]}
     if name == "status":
         attrs |= {"flag_values": np.arange(len(MEANINGS), dtype=np.int8), "flag_meanings": " ".join(MEANINGS)}
     if name == "at_bound":
         attrs |= {"flag_values": np.array([-1, 0, 1], np.int8), "flag_meanings": "lower free upper"}
-    data = _take(packed, (part.start, part.stop), tuple(tail.values()), dtype)
+    data = _take(packed, (part.start, part.stop), tuple(tail.values()), _dtype(name))
     return xr.Variable((*axes.navigation, *tail), data, attrs)
+
+
+def unpacked(packed: np.ndarray, options: FitOptions, columns: Columns) -> dict[str, np.ndarray]:
+    """Variables of packed rows by name, as the result has them."""
+    return {
+        name: _cut(packed, part=(part.start, part.stop), tail=tail, as_dtype=dtype)
+        for name, part in columns.slices.items()
+        if options.loss.has_likelihood or name not in _CRITERIA
+        for tail, dtype in [(tuple(_tail(name, columns).values()), _dtype(name))]
+    }
+
+
+def _tail(name: str, columns: Columns) -> dict[str, int]:
+    """Dimensions of a variable behind those of the map."""
+    if name in ("value", "stderr", "at_bound", "bias"):
+        return {"param": columns.n}
+    if name == "covariance":
+        return {"param": columns.n, "param_": columns.n}
+    return {"pair": columns.pairs} if name == "pair_covariance" else {}
+
+
+def _dtype(name: str) -> np.dtype:
+    return np.dtype(_INTEGERS.get(name, np.float64))
 
 
 def _take(packed: Any, part: tuple[int, int], tail: tuple[int, ...], dtype: np.dtype) -> Any:

@@ -35,6 +35,18 @@ _ready = threading.Lock()
 _is_ready: set[str] = set()
 
 
+def part_for(engine: str, single: bool = False) -> str:
+    """Part of the engine that an optimizer's needs; see `xfit.registry.Optimizer.engine`.
+
+    Parameters
+    ----------
+    single : bool
+        Whether linear fits read data of single precision.
+    """
+    linear = "linear of single precision" if single else "linear"
+    return {"kernel": "fit", "linear": linear}.get(engine, "objective")
+
+
 def prepare_engine(part: str = "fit") -> None:
     """Compile a part of the engine, or load it from the disk; the first call in a process does it, the others wait for it.
 

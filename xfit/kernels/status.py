@@ -16,6 +16,10 @@ BAD_COUNTS = 10
 STALLED = 11
 POOR_FIT = 12
 NOT_REACHED = 13
+READ_ERROR = 14
+
+#: Where there is nothing to fit, whatever the start.
+HOPELESS = (BAD_DATA, BAD_VARIANCE, MASKED, BAD_RESPONSE, BAD_COUNTS)
 
 #: Words of the codes, in order: CF ``flag_meanings`` of the result.
 MEANINGS = (
@@ -33,6 +37,7 @@ MEANINGS = (
     "stalled",
     "poor_fit",
     "not_reached",
+    "read_error",
 )
 
 #: What a person reads in reports.
@@ -51,4 +56,5 @@ DESCRIPTIONS = (
     "the optimizer stopped before the minimum; the values are the best found",
     "converged, but no fit passed the test of goodness; the values are the best found",
     "no good neighbour from which to begin",
+    "the data of its chunk could not be read",
 )

@@ -1,7 +1,7 @@
 """SAMFire: maps fitted from seeds, every pixel from its good neighbours, by a graph of tasks that grows as it runs."""
 
 from xfit.samfire.goodness import AIC, BIC, AICc, Goodness, RedChisq
-from xfit.samfire.progress import Snapshot
+from xfit.samfire.run import Snapshot
 from xfit.samfire.samfire import Samfire, samfire
 from xfit.samfire.strategies import GlobalStrategy, Histogram, LocalStrategy, Nearest, ReducedChiSquared
 

@@ -11,31 +11,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xfit.block import fit_block
+from xfit.execution.grid import Grid
 from xfit.kernels.pixel import SCALARS, STATUS
-from xfit.kernels.status import (
-    BAD_COUNTS,
-    BAD_DATA,
-    BAD_RESPONSE,
-    BAD_VARIANCE,
-    CONVERGED,
-    MASKED,
-    MEANINGS,
-    NOT_FITTED,
-    NOT_REACHED,
-    POOR_FIT,
-)
+from xfit.kernels.status import CONVERGED, MEANINGS, NOT_FITTED, NOT_REACHED, POOR_FIT
+from xfit.kernels.status import HOPELESS as NOTHING_TO_FIT
 from xfit.kernels.wavefront import GOOD, HOPELESS, LEFT, SPENT
 from xfit.mapping import Recipe, arguments_of
 from xfit.options import Columns
 from xfit.samfire.goodness import Goodness
-from xfit.samfire.grid import Grid
 from xfit.samfire.strategies import GlobalStrategy, Strategy
 from xfit.workbench import Workbench
 
-#: Statuses that no other start would change.
-_HOPELESS = (BAD_DATA, BAD_VARIANCE, MASKED, BAD_RESPONSE, BAD_COUNTS)
-
-_IS_HOPELESS = np.isin(np.arange(len(MEANINGS)), _HOPELESS)
+#: By status, whether no other start would change it.
+_IS_HOPELESS = np.isin(np.arange(len(MEANINGS)), NOTHING_TO_FIT)
 
 _LOSS = SCALARS.index("loss")
 

@@ -6,22 +6,64 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from xfit.compile.engine import prepare_engine
+from xfit.execution.executors import Executor
+from xfit.execution.progress import Bar, Reporter
+from xfit.execution.sources import Source
 from xfit.kernels.clocks import RING, advance
 from xfit.samfire import tasks
 from xfit.samfire.checkpoint import Checkpoints
 from xfit.samfire.chunk import Spec, step_of
-from xfit.samfire.executors import Executor
-from xfit.samfire.progress import Reporter, Snapshot
-from xfit.samfire.sources import Source
 from xfit.samfire.strategies import GlobalStrategy
 from xfit.samfire.visits import Database, Summary, gather, strips_of, summary_of
 
 Visit = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Where a run stands.
+
+    Attributes
+    ----------
+    strategy : str
+        Name of the strategy in use, or "seeds".
+    pixels, good, poor, hopeless : int
+        Pixels of the map; those fitted well, tried without success so far, and those that can't be fitted.
+    frontier : int
+        Chunks with pixels left next to good ones, as far as is known.
+    in_flight : int
+        Visits of chunks under way.
+    visits, fits : int
+        Visits and fits so far.
+    seconds : float
+        Since the run began.
+    stop : callable
+        Ends the run with what is done; visits under way are waited for.
+    """
+
+    strategy: str
+    pixels: int
+    good: int
+    poor: int
+    hopeless: int
+    frontier: int
+    in_flight: int
+    visits: int
+    fits: int
+    seconds: float
+    stop: Callable[[], None]
+
+    @property
+    def bar(self) -> Bar:
+        """What a bar shows of it."""
+        words = f"{self.good} good, {self.poor} poor, {self.frontier} chunks at the front, {self.in_flight} in flight"
+        return Bar(f"SAMFire {self.strategy}", self.good + self.hopeless, self.pixels, words)
 
 
 class Run:

@@ -17,6 +17,10 @@ from dask.highlevelgraph import HighLevelGraph
 
 from xfit._version import __version__
 from xfit.axes import whole_signals
+from xfit.execution.executors import Executor, executor_of
+from xfit.execution.grid import Grid, chunks_of
+from xfit.execution.progress import reporter_of
+from xfit.execution.sources import Source
 from xfit.kernels.pixel import SCALARS
 from xfit.mapping import table_of
 from xfit.model import Model
@@ -25,18 +29,11 @@ from xfit.plan import Plan, plan_of
 from xfit.result import assemble
 from xfit.samfire.checkpoint import Checkpoints, described
 from xfit.samfire.chunk import Spec
-from xfit.samfire.executors import Cluster, Executor, Threads
 from xfit.samfire.goodness import goodness_of
-from xfit.samfire.grid import Grid
 from xfit.samfire.live import LiveMap
-from xfit.samfire.progress import reporter_of
 from xfit.samfire.run import Run
-from xfit.samfire.sources import Source
 from xfit.samfire.strategies import LocalStrategy, strategies_of
 from xfit.selection import CRITERIA
-
-#: Pixels of a chunk of data that are not chunked: the same on every machine, for results depend on it.
-_PIXELS = 4096
 
 #: Names of the result's own variables, besides those of every fit.
 NOTES = ("order", "strategy", "tries")
@@ -126,7 +123,7 @@ class Samfire:
         self._data = da.transpose(*navigation, *self._plan.axes.dims)
         if da.chunks is not None:
             self._data = whole_signals(self._data, self._plan.axes.dims, "fit", stacklevel=3)
-        self._grid = Grid(_chunks(self._data, navigation), reach)
+        self._grid = Grid(chunks_of(self._data, navigation), reach)
         self._spec = Spec(
             self._plan.recipe,
             table_of(self._plan.axes),
@@ -175,7 +172,7 @@ class Samfire:
         ValueError
             If no seed is good.
         """
-        executor = self._executor()
+        executor = executor_of(self._client)
         try:
             if self._store is not None:
                 self._store.begin(self._manifest())
@@ -195,18 +192,6 @@ class Samfire:
             return self._result(self._run.start(), executor)
         finally:
             executor.close()
-
-    def _executor(self) -> Executor:
-        client = self._client
-        if client is None:
-            # The module, not a name of it, so that a process without a cluster does not load one.
-            from distributed.client import default_client
-
-            try:
-                client = default_client()
-            except ValueError:
-                return Threads()
-        return Cluster(client)
 
     def _manifest(self) -> dict[str, str]:
         """What a stored run must have in common with this one."""
@@ -274,18 +259,6 @@ def _noted(result: xr.Dataset, notes: Any, plan: Plan, optional: bool) -> xr.Dat
         result["active"] = ((*navigation, "part"), notes[..., len(NOTES) :].astype(bool), {"long_name": "whether a component takes part"})  # fmt: skip
         result = result.assign_coords(part=np.array(names, object))
     return result
-
-
-def _chunks(data: xr.DataArray, navigation: Sequence[Hashable]) -> tuple[tuple[int, ...], ...]:
-    """Chunks of the navigation dimensions: those of the data, or blocks of about as many pixels along each."""
-    if data.chunks is not None:
-        return tuple(tuple(data.chunksizes[d]) for d in navigation)
-    side = max(round(_PIXELS ** (1 / len(navigation))), 1)
-    found = []
-    for d in navigation:
-        whole, rest = divmod(data.sizes[d], side)
-        found.append((*[side] * whole, *([rest] if rest else [])))
-    return tuple(found)
 
 
 def _optional(names: Sequence[str], model: Model) -> tuple[int, ...]:

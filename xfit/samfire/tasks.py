@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from xfit.execution.sources import read
 from xfit.samfire.checkpoint import Checkpoints
 from xfit.samfire.chunk import Pixels, Spec, empty_state, finished
-from xfit.samfire.sources import read
 from xfit.samfire.visits import (
     Database,
     Strip,

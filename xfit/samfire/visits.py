@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xfit.compile.engine import prepare_engine
+from xfit.execution.grid import neighbourhood, overlap, shape_of, within
 from xfit.kernels.wavefront import GOOD, HOPELESS, LEFT, SPENT, begin_at, rank
 from xfit.samfire.chunk import Pixels, Spec, State, copy_in, empty_state, good_of, marks_in, record, step_of
-from xfit.samfire.grid import neighbourhood, overlap, shape_of, within
 from xfit.samfire.strategies import LocalStrategy
 
 #: Pixels whose rank is at least this part of the best one's are fitted together.

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
+import xarray as xr
+
+#: Pixels of a chunk of data that are not chunked: the same on every machine, for results depend on it.
+_PIXELS = 4096
 
 Box = tuple[tuple[int, int], ...]
 
@@ -113,3 +118,15 @@ def neighbourhood(radius: tuple[float, ...], shape: tuple[int, ...]) -> tuple[np
     strides = np.cumprod([1, *shape[:0:-1]])[::-1] if shape else np.ones(0)
     offsets = (table @ strides).astype(np.int64)
     return offsets, np.sqrt((table**2).sum(1))
+
+
+def chunks_of(data: xr.DataArray, navigation: Sequence[Hashable]) -> tuple[tuple[int, ...], ...]:
+    """Chunks of the navigation dimensions: those of the data, or blocks of about as many pixels along each."""
+    if data.chunks is not None:
+        return tuple(tuple(data.chunksizes[d]) for d in navigation)
+    side = max(round(_PIXELS ** (1 / len(navigation))), 1)
+    found = []
+    for d in navigation:
+        whole, rest = divmod(data.sizes[d], side)
+        found.append((*[side] * whole, *([rest] if rest else [])))
+    return tuple(found)

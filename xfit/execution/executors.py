@@ -19,6 +19,10 @@ from dask.system import CPU_COUNT
 class Executor(Protocol):
     """What a run needs of the place where it runs."""
 
+    @property
+    def workers(self) -> int:
+        """How many calls can be under way at once."""
+
     def submit(self, key: str, function: Callable[..., Any], *arguments: Any) -> Any:
         """Begin a call when the results are there of which its arguments hold handles; what it returns stays there."""
 
@@ -152,6 +156,19 @@ def _resolved(argument: Any) -> Any:
     return argument
 
 
+def executor_of(client: Any) -> Executor:
+    """Workers of a client, by default of that which is active; threads of this process where there is none."""
+    if client is None:
+        # The module, not a name of it, so that a process without a cluster does not load one.
+        from distributed.client import default_client
+
+        try:
+            client = default_client()
+        except ValueError:
+            return Threads()
+    return Cluster(client)
+
+
 class _Handle:
     """A call on a cluster: its key, and the future that keeps its result there once the scheduler knows of it."""
 
@@ -177,7 +194,12 @@ class Cluster:
         self._tokens: dict[str, Any] = {}
         self._new: dict[str, tuple[_Handle, Task, tuple[Any, ...]]] = {}
         self._watched: list[_Handle] = []
-        self._layer = f"xfit-samfire-{uuid.uuid4().hex}"
+        self._layer = f"xfit-{uuid.uuid4().hex}"
+
+    @property
+    def workers(self) -> int:
+        """See `Executor.workers`."""
+        return max(sum(self.client.nthreads().values()), 1)
 
     def submit(self, key: str, function: Callable[..., Any], *arguments: Any) -> _Handle:
         """See `Executor.submit`."""

@@ -5,43 +5,24 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """Where a run stands.
+class Bar(NamedTuple):
+    """What a bar shows of a run: its title, how much of how much is done, and further words."""
 
-    Attributes
-    ----------
-    strategy : str
-        Name of the strategy in use, or "seeds".
-    pixels, good, poor, hopeless : int
-        Pixels of the map; those fitted well, tried without success so far, and those that can't be fitted.
-    frontier : int
-        Chunks with pixels left next to good ones, as far as is known.
-    in_flight : int
-        Visits of chunks under way.
-    visits, fits : int
-        Visits and fits so far.
-    seconds : float
-        Since the run began.
-    stop : callable
-        Ends the run with what is done; visits under way are waited for.
-    """
+    title: str
+    done: int
+    total: int
+    words: str
 
-    strategy: str
-    pixels: int
-    good: int
-    poor: int
-    hopeless: int
-    frontier: int
-    in_flight: int
-    visits: int
-    fits: int
-    seconds: float
-    stop: Callable[[], None]
+
+class Snapshot(Protocol):
+    """Where a run stands."""
+
+    @property
+    def bar(self) -> Bar:
+        """What a bar shows of it."""
 
 
 class Reporter(Protocol):
@@ -65,9 +46,9 @@ class Silent:
 
 
 class Function:
-    """A user's function is told, of every visit."""
+    """A user's function is told, of everything."""
 
-    def __init__(self, function: Callable[[Snapshot], Any]) -> None:
+    def __init__(self, function: Callable[[Any], Any]) -> None:
         self._function = function
 
     def update(self, snapshot: Snapshot) -> None:
@@ -85,7 +66,7 @@ class Console:
         from rich.console import Console as RichConsole
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-        columns = (TextColumn("SAMFire {task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[more]}"), TimeElapsedColumn())  # fmt: skip
+        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[more]}"), TimeElapsedColumn())  # fmt: skip
         self._progress = Progress(*columns, console=RichConsole(stderr=True), refresh_per_second=4)
         self._task = self._progress.add_task("", total=None, more="")
         self._progress.start()
@@ -100,13 +81,12 @@ class Console:
             self._last, self._unseen = now, None
             self._show(snapshot)
 
-    def _show(self, s: Snapshot) -> None:
-        more = f"{s.good} good, {s.poor} poor, {s.frontier} chunks at the front, {s.in_flight} in flight"
-        done = s.good + s.hopeless
-        self._progress.update(self._task, description=s.strategy, total=s.pixels, completed=done, more=more)
+    def _show(self, snapshot: Snapshot) -> None:
+        title, done, total, words = snapshot.bar
+        self._progress.update(self._task, description=title, total=total, completed=done, more=words)
 
     def close(self) -> None:
-        """See `Reporter.close`; the last visit is shown, however soon it came after the one before."""
+        """See `Reporter.close`; the last one is shown, however soon it came after the one before."""
         if self._unseen is not None:
             self._show(self._unseen)
         self._progress.stop()

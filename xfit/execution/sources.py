@@ -11,9 +11,11 @@ from typing import Any
 import dask
 import numpy as np
 import xarray as xr
+from dask._task_spec import convert_legacy_graph
+from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from distributed import Future, get_client
 
-from xfit.samfire.grid import Grid
+from xfit.execution.grid import Grid
 
 #: Bytes of blocks that a process keeps for visits to come.
 _KEPT = 256 << 20
@@ -60,12 +62,10 @@ class Source:
             return
         sizes = {d: grid.chunks[k] if k is not None else -1 for d, k in zip(array.dims, self._along, strict=True)}
         self._lazy = array.chunk(sizes).data
-        layers = self._lazy.__dask_graph__().layers.values()
-        known = [task for layer in layers if layer.is_materialized() for task in layer.values()]
-        self._on_cluster = any(isinstance(task, Future) for task in known)
-        if not self._on_cluster:
-            lazy = dask.optimize(self._lazy)[0]
-            self._name, self._graph = lazy.name, dict(lazy.__dask_graph__())
+        graph = self._lazy.__dask_graph__()
+        layers = graph.layers if isinstance(graph, HighLevelGraph) else {"": MaterializedLayer(dict(graph))}
+        self._tasks, self._layers = _sorted(layers)
+        self._on_cluster = any(isinstance(task, Future) for tasks in self._tasks for task in tasks.values())
 
     def block(self, chunk: int) -> Any:
         """What a visit of a chunk is given: numbers, a `Reading`, or a future of a cluster."""
@@ -78,20 +78,45 @@ class Source:
         if self._on_cluster:
             # What is on a cluster already, or made from it, is made there.
             return get_client().compute(self._lazy.blocks[place])
-        key = (self._name, *place)
+        key = (self._lazy.name, *place)
         return Reading(self._needed(key), key)
 
     def _needed(self, key: Hashable) -> dict[Any, Any]:
-        """Tasks that make a block."""
+        """Tasks that make a block; of layers that say by a rule what their tasks are, no others are ever made."""
         found: dict[Any, Any] = {}
         waiting = [key]
         while waiting:
             each = waiting.pop()
             if each in found:
                 continue
-            task = found[each] = self._graph[each]
-            waiting += [d for d in getattr(task, "dependencies", ()) if d in self._graph]
+            tasks = next((tasks for tasks in self._tasks if each in tasks), None)
+            if tasks is not None:
+                made = {each: tasks[each]}
+            else:
+                name = str(each[0] if isinstance(each, tuple) else each)
+                made = dict(self._layers[name].cull({each}, ())[0])
+            found |= made
+            for task in made.values():
+                waiting += task.dependencies
         return found
+
+
+def _sorted(layers: Mapping[str, Any]) -> tuple[list[Mapping[Any, Any]], dict[str, Any]]:
+    """Tasks of the layers that list them, and the layers that have a rule for them."""
+    listed = [layer for layer in layers.values() if layer.is_materialized()]
+    rules = {name: layer for name, layer in layers.items() if not layer.is_materialized()}
+    old = [layer for layer in listed if layer.has_legacy_tasks]
+    if not old:
+        return [layer.mapping if isinstance(layer, MaterializedLayer) else dict(layer) for layer in listed], rules
+    every = {key for layer in layers.values() for key in layer.get_output_keys()} | {
+        key for layer in listed for key in layer
+    }
+    return [convert_legacy_graph(dict(layer), every) for layer in listed], rules
+
+
+def computed(block: Any) -> np.ndarray:
+    """Numbers of a block."""
+    return np.asarray(dask.get(block.graph, block.key) if isinstance(block, Reading) else block)
 
 
 def read(block: Any) -> np.ndarray:
@@ -103,7 +128,7 @@ def read(block: Any) -> np.ndarray:
         if name in _kept:
             _kept.move_to_end(name)
             return _kept[name]
-    values = np.asarray(dask.get(block.graph, block.key))
+    values = computed(block)
     with _lock:
         _kept[name] = values
         while sum(each.nbytes for each in _kept.values()) > _KEPT and len(_kept) > 1:

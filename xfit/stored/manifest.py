@@ -1,0 +1,100 @@
+"""What a stored run is of, in words and numbers that are the same in every process, and what differs between two of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from dask.base import tokenize
+
+from xfit.execution.grid import Grid
+from xfit.execution.sources import Source, computed
+from xfit.losses import Loss
+from xfit.mapping import table_of
+from xfit.plan import Plan
+from xfit.result import SCHEMA_VERSION
+from xfit.stored.archive import FORMAT
+
+#: Chunks of a lazy array that its fingerprint reads: a whole one would be read twice otherwise.
+_SAMPLES = 3
+
+
+def manifest_of(plan: Plan, grid: Grid, sources: list[Source], inner: Mapping[str, int]) -> dict[str, Any]:
+    """Describe a run.
+
+    Returns
+    -------
+    dict
+        JSON: format versions, shapes, chunks, coordinates, fingerprints of the arrays' content, the model and the options.
+    """
+    options = plan.recipe.options
+    settings = plan.recipe.settings
+    roles = ["data", *(f"{role} {name}".strip() for role, name, _ in plan.recipe.roles)]
+    arrays = [plan.da, *plan.extra]
+    return {
+        "format": FORMAT,
+        "schema": SCHEMA_VERSION,
+        "shape": {str(d): int(n) for d, n in plan.da.sizes.items()},
+        "dtype": str(plan.da.dtype),
+        "chunks": {str(d): list(sizes) for d, sizes in zip(plan.axes.navigation, grid.chunks, strict=True)},
+        "coordinates": tokenize(table_of(plan.axes), plan.axes.names),
+        "content": {r: _fingerprint(a, s, grid) for r, a, s in zip(roles, arrays, sources, strict=True)},
+        "model": plan.model.to_json(),
+        "start": settings.start.tolist(),
+        "lower": _numbers(settings.lower),
+        "upper": _numbers(settings.upper),
+        "free": settings.free.tolist(),
+        "active": settings.active.tolist(),
+        "variance": plan.recipe.variance,
+        "options": {name: _plain(getattr(options, name)) for name in options.__dataclass_fields__},
+        "estimates": tokenize(plan.recipe.estimations),
+        "path": plan.recipe.path,
+        "layout": dict(inner),
+    }
+
+
+def _numbers(values: np.ndarray) -> list[Any]:
+    return [float(v) if np.isfinite(v) else repr(float(v)) for v in values]
+
+
+def _plain(value: Any) -> Any:
+    """An option as JSON has it."""
+    if isinstance(value, Loss):
+        return {"name": value.name, "scale": value.scale, "rest": tokenize(value)}
+    return value if isinstance(value, str | int | float | bool | None) else tokenize(value)
+
+
+def _fingerprint(array: xr.DataArray, source: Source, grid: Grid) -> str:
+    """Of the content: of all numbers in memory; of lazy ones of a few chunks, for all would be as long a read as the run."""
+    chunks = range(len(grid)) if array.chunks is None else np.unique(np.linspace(0, len(grid) - 1, _SAMPLES).astype(int))  # fmt: skip
+    found = hashlib.sha256()
+    for chunk in chunks:
+        block = computed(source.block(int(chunk)))
+        found.update(f"{block.dtype} {block.shape}".encode())
+        found.update(np.ascontiguousarray(block).tobytes())
+    return found.hexdigest()
+
+
+def differences(stored: Mapping[str, Any], given: Mapping[str, Any], within: str = "") -> list[str]:
+    """In what two runs differ, with both values where these are short words or numbers."""
+    found = []
+    for key in given:
+        old, new = stored.get(key), given.get(key)
+        if old == new:
+            continue
+        name = f"{within}{key}"
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found += differences(old, new, f"{name} of " if key == "content" else f"{name}: ")
+        elif any(isinstance(value, str) and len(value) > 20 for value in (old, new)):
+            found.append(name)
+        else:
+            found.append(f"{name} (stored {_short(old)}, given {_short(new)})")
+    return found
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."

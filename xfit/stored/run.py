@@ -1,0 +1,277 @@
+"""A stored run: chunks that are missing, a bounded number of them under way at a time, each written by whoever fits it."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import dask.array
+import numpy as np
+import xarray as xr
+
+from xfit.axes import whole_signals
+from xfit.compile.engine import part_for, prepare_engine
+from xfit.execution.executors import Cluster, Executor, executor_of
+from xfit.execution.grid import Grid, chunks_of
+from xfit.execution.progress import Bar, Reporter, reporter_of
+from xfit.execution.sources import Source
+from xfit.execution.workers import Ready
+from xfit.mapping import table_of
+from xfit.plan import Plan
+from xfit.registry import optimizer_of
+from xfit.result import assemble
+from xfit.stored.archive import Archive, Mark
+from xfit.stored.manifest import differences, manifest_of
+from xfit.stored.work import Work, do_chunk
+
+_LOG = logging.getLogger("xfit.stored")
+
+#: Calls for each thread that the executor knows of at a time: enough that no thread waits, few enough that the scheduler holds few.
+_AHEAD = 4
+
+
+@dataclass(frozen=True)
+class StoredSnapshot:
+    """Where a stored run stands.
+
+    Attributes
+    ----------
+    pixels, done, failed : int
+        Pixels of the map; those that are written; those of these whose fit has not converged, though it was begun.
+    chunks, chunks_done, in_flight : int
+        Chunks; those written; calls under way.
+    unread : int
+        Chunks whose data could not be read.
+    fits_per_second : float
+        Of this run, all workers together.
+    seconds, seconds_left : float
+        Since this run began; to its end, as far as can be told.
+    """
+
+    pixels: int
+    done: int
+    failed: int
+    chunks: int
+    chunks_done: int
+    in_flight: int
+    unread: int
+    fits_per_second: float
+    seconds: float
+    seconds_left: float
+
+    @property
+    def bar(self) -> Bar:
+        """What a bar shows of it."""
+        words = f"{self.fits_per_second:,.0f} fits/s, {self.failed} failed, {_duration(self.seconds_left)} left"
+        return Bar("fit", self.done, self.pixels, words + (f", {self.unread} chunks unread" if self.unread else ""))
+
+
+def _duration(seconds: float) -> str:
+    """Words for a time."""
+    if seconds != seconds:
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def run_stored(
+    plan: Plan,
+    store: Any,
+    *,
+    storage_options: Mapping[str, Any] | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    zarr_chunks: Mapping[Hashable, int] | None = None,
+    client: Any = None,
+    progress: Any = None,
+) -> xr.Dataset:
+    """Fit, chunk by chunk into a store; arguments as for `xfit.multifit`.
+
+    Returns
+    -------
+    Dataset
+        The result, read lazily from the store.
+
+    Raises
+    ------
+    FileExistsError, ValueError
+        If there is something in the store that this run must not touch.
+    StoreError
+        If a chunk can't be written.
+    """
+    reporter = reporter_of(progress)
+    data = plan.da.transpose(*plan.axes.navigation, *plan.axes.dims)
+    if plan.da.chunks is not None:
+        data = whole_signals(data, plan.axes.dims, "fit", stacklevel=4)
+    alone = plan.recipe.path != "independent" and plan.da.chunks is None
+    sizes = tuple((data.sizes[d],) for d in plan.axes.navigation) if alone else chunks_of(data, plan.axes.navigation)
+    grid = Grid(sizes, (0,) * len(sizes))
+    _check_regular(grid, plan)
+    inner = _inner(zarr_chunks, grid, plan)
+    archive = Archive(store, storage_options)
+    executor = executor_of(client)
+    try:
+        _check_shared(archive, executor)
+        sources = [Source(array, plan.axes.navigation, grid) for array in (data, *plan.extra)]
+        missing = _prepared(archive, plan, grid, sources, inner, resume, overwrite)
+        work = Work(plan.recipe, table_of(plan.axes), grid, archive, tuple(map(str, plan.axes.navigation)))
+        _go(work, sources, missing, executor, reporter)
+    finally:
+        reporter.close()
+        executor.close()
+    return archive.open()
+
+
+def _check_regular(grid: Grid, plan: Plan) -> None:
+    """Refuse chunks of unequal size, which zarr has none of."""
+    for d, sizes in zip(plan.axes.navigation, grid.chunks, strict=True):
+        if len(set(sizes[:-1])) > 1 or sizes[-1] > sizes[0]:
+            raise ValueError(
+                f"store= needs chunks of equal size (the last may be smaller); along {d!r} they are {_few(sizes)}. Rechunk the data, for instance "
+                f"da.chunk({{{d!r}: {max(sizes)}}})"
+            )
+
+
+def _few(sizes: tuple[int, ...]) -> str:
+    return f"({', '.join(map(str, sizes[:6]))}{', ...' if len(sizes) > 6 else ''})"
+
+
+def _inner(given: Mapping[Hashable, int] | None, grid: Grid, plan: Plan) -> dict[str, int]:
+    """Check the chunk sizes for reading back."""
+    whole = {str(d): sizes[0] for d, sizes in zip(plan.axes.navigation, grid.chunks, strict=True)}
+    whole["param"] = len(plan.recipe.settings.start)
+    found = {}
+    for d, size in (given or {}).items():
+        if str(d) not in whole:
+            raise ValueError(f"zarr_chunks={given!r}: there is no dimension {d!r}; there are {', '.join(whole)}")
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1 or whole[str(d)] % size:
+            raise ValueError(
+                f"zarr_chunks={given!r}: the size along {d!r} must divide that of the run's chunks, {whole[str(d)]}"
+            )
+        found[str(d)] = size
+    return found
+
+
+def _check_shared(archive: Archive, executor: Executor) -> None:
+    """Refuse memory of this process as a store for workers in others."""
+    local = str(archive).startswith("memory://") or type(archive.store).__name__ in ("MemoryStore", "GpuMemoryStore")
+    if local and isinstance(executor, Cluster) and not executor.client.scheduler.address.startswith("inproc"):
+        raise ValueError(
+            f"store={archive} lies in the memory of this process, which the workers of a cluster can't write to; give a path or URL that all of them see"
+        )
+
+
+def _prepared(
+    archive: Archive,
+    plan: Plan,
+    grid: Grid,
+    sources: list[Source],
+    inner: Mapping[str, int],
+    resume: bool,
+    overwrite: bool,
+) -> list[int]:
+    """Lay the archive out, or check that it is of the same run; return the chunks that are missing."""
+    if resume and overwrite:
+        raise ValueError("resume=True keeps what is in the store and overwrite=True removes it; give one of them")
+    known = archive.manifest() if archive.exists else None
+    if archive.exists and known is None:
+        raise FileExistsError(
+            f"store={archive} holds something that is no result of xfit; give another place, or empty it"
+        )
+    if known and not resume and not overwrite:
+        raise FileExistsError(
+            f"store={archive} holds a result already; give resume=True to go on with it, or overwrite=True to remove it"
+        )
+    manifest = manifest_of(plan, grid, sources, inner)
+    if known and resume:
+        differing = differences(known, manifest)
+        if differing:
+            raise ValueError(
+                f"store={archive} holds a run that differs in: {'; '.join(differing)}. Give the same data, model and options to go on with it, "
+                "or overwrite=True to remove it"
+            )
+        done = archive.done()
+        return [chunk for chunk in range(len(grid)) if chunk not in done]
+    empty = dask.array.empty((*map(sum, grid.chunks), plan.recipe.width), chunks=-1)
+    recipe = plan.recipe
+    template = assemble(empty, plan.da, plan.model, recipe.program, recipe.settings, plan.axes, recipe.options, plan.how)  # fmt: skip
+    archive.lay_out(template, grid, inner, manifest)
+    return list(range(len(grid)))
+
+
+def _go(work: Work, sources: list[Source], missing: list[int], executor: Executor, reporter: Reporter) -> None:
+    """Do what is missing, a window of chunks at a time."""
+    part = part_for(optimizer_of(work.recipe.options.optimizer).engine)
+    if isinstance(executor, Cluster):
+        executor.client.register_plugin(Ready(work.recipe.program, part))
+    else:
+        prepare_engine(part)
+    began = time.monotonic()
+    total, number = int(_sizes(work.grid).sum()), len(work.grid)
+    sizes = _sizes(work.grid)
+    count = _Count(total, number, number - len(missing), total - int(sizes[missing].sum()))
+    _LOG.info("%d of %d chunks to do, into %s", len(missing), number, work.archive)
+    common = executor.submit(f"xfit-stored-{uuid.uuid4().hex}", _same, work)
+    window, waiting, flying = _AHEAD * executor.workers, iter(missing), 0
+    run = uuid.uuid4().hex
+    held: dict[int, Any] = {}
+    while True:
+        for chunk in waiting:
+            blocks = [source.block(chunk) for source in sources]
+            held[chunk] = executor.submit(f"xfit-fit-{run}-{chunk}", do_chunk, common, chunk, blocks)
+            executor.watch(chunk, held[chunk])
+            flying += 1
+            if flying >= window:
+                break
+        if not flying:
+            break
+        for chunk, mark in executor.next():
+            del held[chunk]
+            flying -= 1
+            count.add(mark)
+            reporter.update(count.snapshot(flying, time.monotonic() - began))
+    taken = time.monotonic() - began
+    _LOG.info("done in %s: %d pixels, %d failed, %d chunks unread", _duration(taken), total, count.failed, count.unread)
+
+
+def _same(work: Work) -> Work:
+    return work
+
+
+def _sizes(grid: Grid) -> np.ndarray:
+    """Number of pixels of each chunk."""
+    sizes = np.ones(1, np.int64)
+    for along in grid.chunks:
+        sizes = np.multiply.outer(sizes, np.array(along, np.int64)).ravel()
+    return sizes
+
+
+@dataclass
+class _Count:
+    """What has been done so far."""
+
+    pixels: int
+    chunks: int
+    chunks_done: int
+    before: int
+    fitted: int = 0
+    failed: int = 0
+    unread: int = 0
+
+    def add(self, mark: Mark) -> None:
+        self.chunks_done += 1
+        self.fitted += mark.pixels
+        self.failed += 0 if mark.unread else mark.pixels - mark.converged - mark.hopeless
+        self.unread += mark.unread
+
+    def snapshot(self, flying: int, seconds: float) -> StoredSnapshot:
+        rate = self.fitted / seconds if seconds > 0 else float("nan")
+        left = (self.pixels - self.before - self.fitted) / rate if rate > 0 else float("nan")
+        return StoredSnapshot(
+            self.pixels, self.before + self.fitted, self.failed, self.chunks, self.chunks_done, flying, self.unread, rate, seconds, left
+        )  # fmt: skip
