@@ -326,14 +326,19 @@ def test_worker_processes_one_of_which_is_killed(tmp_path, expected) -> None:
 
 
 @pytest.fixture(scope="module")
-def s3():
+def s3(tmp_path_factory):
     """A real S3 server on loopback, with a bucket."""
-    s3fs = pytest.importorskip("s3fs")
+    import s3fs
+
+    log = tmp_path_factory.mktemp("s3") / "log"
+    # A port that the system chooses; what the server says goes into a file, for nobody reads it while it runs.
     command = [sys.executable, "-c", "from moto.server import main; main(['-H', '127.0.0.1', '-p', '0'])"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+    with log.open("w") as output, subprocess.Popen(command, stdout=output, stderr=output) as server:
         try:
-            assert server.stderr is not None
-            url = next(line.split()[-1] for line in server.stderr if "Running on" in line)
+            while "Running on" not in log.read_text():
+                assert server.poll() is None, log.read_text()
+                time.sleep(0.1)
+            url = log.read_text().split("Running on ")[1].split()[0]
             options = {"key": "anyone", "secret": "anything", "endpoint_url": url}
             s3fs.S3FileSystem(**options).mkdir("bucket")
             yield options

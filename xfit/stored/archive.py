@@ -166,7 +166,9 @@ class Archive:
         # What makes it a run is the store's alone: a copy is none.
         attrs = {name: value for name, value in ds.attrs.items() if name != MANIFEST}
         small = {name: c.load() for name, c in ds.coords.items() if set(c.dims) <= {"param", "param_", "pair"}}
-        return xr.Dataset({name: ds[name] for name in json.loads(ds.attrs[MANIFEST])["variables"]}, {**ds.coords, **small}, attrs)
+        return xr.Dataset(
+            {name: ds[name] for name in json.loads(ds.attrs[MANIFEST])["variables"]}, {**ds.coords, **small}, attrs
+        )
 
 
 def _opened(store: Any, options: dict[str, Any]) -> Store:
