@@ -10,6 +10,7 @@ import xarray as xr
 from xfit.intervals import ONE_SIGMA, conf_interval
 from xfit.model import Model
 from xfit.multifit import multifit
+from xfit.preview import Preview, preview
 from xfit.refit import refit, sticking_out
 from xfit.result import FitResult
 from xfit.selection import select
@@ -144,6 +145,10 @@ class Fit:
     def multifit(self, model: Model, dim: Any = None, **options: Any) -> xr.Dataset:
         """Fit a model to every spectrum or image of the array; see `xfit.multifit` for the options."""
         return multifit(self._da, model, dim, **options)
+
+    def preview(self, model: Model, dim: Any = None, **options: Any) -> Preview:
+        """Fit the mean and a random sample, to know what a fit of the whole map will be like; see `xfit.preview.preview`."""
+        return preview(self._da, model, dim, **options)
 
     def samfire(self, model: Model, dim: Any = None, **options: Any) -> xr.Dataset:
         """Fit a map from seeds, every pixel from its good neighbours; see `xfit.samfire.Samfire` for the options."""

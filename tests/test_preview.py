@@ -1,0 +1,113 @@
+"""Preview: what a sample says of a map, and how little of it is read."""
+
+from __future__ import annotations
+
+import dask.array
+import numpy as np
+import pytest
+import xarray as xr
+
+import xfit
+from tests.builders import from_source, peak_map, two_peaks
+from tests.samfire_maps import drifting, peak
+from xfit.components import Offset
+
+
+def test_a_map_that_fits_well() -> None:
+    da = peak_map((30, 20))
+    found = da.fit.preview(two_peaks(), n=50)
+    assert (found.pixels, found.sampled) == (600, 50)
+    assert found.statuses == {"converged": 50}
+    assert found.converged == found.converged_from_mean == 1
+    assert found.fits_per_second > 0
+    assert found.seconds == pytest.approx(600 / found.fits_per_second / found.workers)
+    assert np.isnan(found.bytes_per_second)
+    assert found.chunks == {}
+    # The sample's fits are those of the map.
+    whole = da.fit.multifit(two_peaks())
+    assert np.isin(found.fit["chisq"].values, whole["chisq"].values).all()
+    # The fit of the mean is a start, and the mean of the map's values to a few of their errors.
+    assert set(found.start) == {str(p) for p in whole.param.values[whole.free.values]}
+    middle = float(whole.fit["left.centre"].mean())
+    assert found.start["left.centre"] == pytest.approx(middle, abs=0.2)
+    text = str(found)
+    for words in ("50 of 600 pixels", "fits/s and thread", "ended     100.0% converged", "left.centre", "MiB a thread"):
+        assert words in text
+    again = da.fit.preview(two_peaks(), n=50)
+    assert again.fit.identical(found.fit)
+
+
+def test_few_chunks_are_read() -> None:
+    """Of 100 chunks, eight; and no more pixels than asked for."""
+    lazy, source = from_source(peak_map((100, 10)), {"y": 5, "x": 2})
+    found = lazy.fit.preview(two_peaks(), n=40)
+    assert found.sampled == 40
+    assert 1 <= len(source.reads) <= 8
+    assert found.bytes_per_second > 0
+
+
+def test_ten_terabytes() -> None:
+    """A map of 1.2e9 spectra in chunks that are too small: as quick as any, and better chunks are suggested."""
+    da = xr.DataArray(dask.array.ones((40_000, 30_000, 1024), "f8", chunks=(10, 10, 1024)), dims=("y", "x", "e"))
+    found = da.fit.preview(xfit.Model([Offset(name="o")]), n=20)
+    assert found.pixels == 1_200_000_000
+    assert found.statuses == {"converged": 20}
+    side = found.chunks["y"]
+    assert found.chunks == {"y": side, "x": side, "e": -1}
+    assert 32 << 20 <= side**2 * 8192 <= 128 << 20
+    assert f"da.chunk({found.chunks})" in str(found)
+    assert found.memory > 100 * 8192
+
+
+def test_a_start_that_serves_few_pixels() -> None:
+    """The share that fails is said, and with it why."""
+    da, centre = drifting((24, 24))
+    found = da.fit.preview(peak(), n=100, variance=np.maximum(da, 1))
+    assert sum(found.statuses.values()) == 100
+    near = abs(centre - 12) < 3
+    good = (abs(found.fit.fit["g.centre"] - centre.isel(found_places(found, da))) < 1).mean()
+    assert float(good) < 2 * float(near.mean()) + 0.3
+
+
+def found_places(found, da) -> dict[str, xr.DataArray]:
+    """Where the sample's pixels lie, by their coordinates."""
+    return {
+        d: xr.DataArray(np.searchsorted(da[d].values, found.fit[d].values), dims="sample", coords=found.fit[d].coords)
+        for d in ("y", "x")
+    }
+
+
+def test_maps_among_the_options() -> None:
+    da = peak_map((12, 9)).chunk(y=4)
+    low = da.isel(energy=0, drop=True) * 0 - 10
+    options = {"variance": xr.full_like(da, 0.04), "where": da > -9, "bounds": {"left.centre": (low, 1e6)}}
+    found = da.fit.preview(two_peaks(), n=20, **options)
+    whole = da.fit.multifit(two_peaks(), **options).compute()
+    assert np.isin(found.fit["chisq"].values, whole["chisq"].values).all()
+    assert int(found.mean["status"]) == 1
+
+
+def test_data_that_cannot_be_fitted() -> None:
+    da = peak_map((6, 5))
+    da[:3] = np.nan
+    found = da.fit.preview(two_peaks(), n=30)
+    assert found.statuses == {"converged": 15, "bad_data": 15}
+    assert "failed    50.0% fewer usable channels" in str(found)
+
+
+@pytest.mark.parametrize(("options", "error", "words"), [
+    ({"n": 0}, ValueError, "n=0 must be"),
+    ({"n": 2.5}, ValueError, "n=2.5 must be"),
+    ({"optimizer": "newtoon"}, ValueError, "unknown optimizer"),
+    ({"varience": 1.0}, TypeError, "varience"),
+])  # fmt: skip
+def test_refusals(options, error, words) -> None:
+    lazy, source = from_source(peak_map((6, 5)), {"y": 2})
+    with pytest.raises(error, match=words):
+        lazy.fit.preview(two_peaks(), **options)
+    assert source.reads == []
+
+
+def test_a_single_spectrum_is_no_map() -> None:
+    with pytest.raises(ValueError, match="preview is for maps"):
+        peak_map((2, 2))[0, 0].fit.preview(two_peaks())
