@@ -400,3 +400,22 @@ def test_a_signal_axis_in_several_chunks(tmp_path, expected) -> None:
     with pytest.warns(UserWarning, match="chunk"):
         fit = da.chunk({da.dims[-1]: 20}).fit.multifit(two_peaks(), store=tmp_path / "fit.zarr")
     assert_same_bits(fit.compute(), expected)
+
+
+@pytest.mark.parametrize("kind", ["zarr 2", "zarr 3 with shards", "consolidated", "netCDF"])
+def test_data_in_files_of_all_kinds(kind, tmp_path, expected) -> None:
+    """Whatever xarray opens lazily."""
+    ds = peak_map((10, 8)).rename("a").to_dataset()
+    path = tmp_path / "map"
+    if kind == "netCDF":
+        ds.to_netcdf(path, engine="h5netcdf")
+        da = xr.open_dataset(path, engine="h5netcdf", chunks=CHUNKS).a
+    else:
+        parts = {"chunks": (2, 3, 60), "shards": (4, 3, 60)} if "shards" in kind else {"chunks": (4, 3, 60)}
+        consolidated = kind == "consolidated"
+        ds.to_zarr(
+            path, zarr_format=2 if kind != "zarr 3 with shards" else 3, consolidated=consolidated, encoding={"a": parts}
+        )
+        da = xr.open_zarr(path, consolidated=consolidated, chunks=CHUNKS).a
+    fit = da.fit.multifit(two_peaks(), store=tmp_path / "fit.zarr")
+    assert_same_bits(fit.compute(), expected)

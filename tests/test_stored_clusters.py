@@ -20,6 +20,7 @@ from distributed.security import Security as Credentials
 from tests.builders import assert_same_bits, peak_map, two_peaks
 from xfit.execution.workers import Ready
 from xfit.stored.info import info
+from xfit.stored.work import do_chunk
 
 pytestmark = pytest.mark.slow
 
@@ -196,4 +197,28 @@ def test_random_kills(stored, expected, tmp_path) -> None:
 
         fit = stored.fit.multifit(two_peaks(), store=store, progress=disturb)
         assert killed
+        assert_same_bits(fit.compute(), expected)
+
+
+def _deadly(common, chunk, blocks):
+    """Ends the worker that works on chunk 7."""
+    if chunk == 7:
+        os._exit(1)
+    return do_chunk(common, chunk, blocks)
+
+
+def test_a_chunk_that_ends_its_workers(stored, expected, tmp_path, monkeypatch) -> None:
+    """As one does that is too large for their memory: an error that names it; the others can be done by the next run."""
+    from xfit.stored import run
+
+    store = tmp_path / "fit.zarr"
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as local,
+        Client(local),
+    ):
+        monkeypatch.setattr(run, "do_chunk", _deadly)
+        with pytest.raises(run.StoredRunError, match=r"chunk 7 \(y 4:8, x 9:12\) has ended \d workers.*smaller chunks"):
+            stored.fit.multifit(two_peaks(), store=store, progress=False)
+        monkeypatch.undo()
+        fit = stored.fit.multifit(two_peaks(), store=store, resume=True, progress=False)
         assert_same_bits(fit.compute(), expected)

@@ -12,6 +12,7 @@ from typing import Any
 import dask.array
 import numpy as np
 import xarray as xr
+from distributed.scheduler import KilledWorker
 
 from xfit.axes import whole_signals
 from xfit.compile.engine import part_for, prepare_engine
@@ -32,6 +33,10 @@ _LOG = logging.getLogger("xfit.stored")
 
 #: Calls for each thread that the executor knows of at a time: enough that no thread waits, few enough that the scheduler holds few.
 _AHEAD = 4
+
+
+class StoredRunError(RuntimeError):
+    """A stored run could not go on."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,8 @@ def run_stored(
         If there is something in the store that this run must not touch.
     StoreError
         If a chunk can't be written.
+    StoredRunError
+        If a chunk ends its workers again and again.
     """
     reporter = reporter_of(progress)
     data = plan.da.transpose(*plan.axes.navigation, *plan.axes.dims)
@@ -230,13 +237,32 @@ def _go(work: Work, sources: list[Source], missing: list[int], executor: Executo
                 break
         if not flying:
             break
-        for chunk, mark in executor.next():
+        for chunk, mark in _next(executor, work):
             del held[chunk]
             flying -= 1
             count.add(mark)
             reporter.update(count.snapshot(flying, time.monotonic() - began))
     taken = time.monotonic() - began
     _LOG.info("done in %s: %d pixels, %d failed, %d chunks unread", _duration(taken), total, count.failed, count.unread)
+
+
+def _next(executor: Executor, work: Work) -> list[tuple[int, Mark]]:
+    """Wait for chunks.
+
+    Raises
+    ------
+    StoredRunError
+        If a chunk has cost several workers their life.
+    """
+    try:
+        return executor.next()
+    except KilledWorker as error:
+        chunk = int(str(error.task).rpartition("-")[2]) if str(error.task).startswith("xfit-fit-") else -1
+        place = f"chunk {chunk} ({work.place(work.grid.box(chunk))})" if chunk >= 0 else str(error.task)
+        raise StoredRunError(
+            f"{place} has ended {error.allowed_failures + 1} workers, most likely for want of memory (their logs say). Give them more, fewer threads, "
+            "or smaller chunks; what is done stays, and resume=True goes on"
+        ) from error
 
 
 def _same(work: Work) -> Work:
