@@ -152,6 +152,11 @@ def test_refused_before_any_work(options, error, words, tmp_path, monkeypatch) -
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_single_spectrum_is_refused(tmp_path) -> None:
+    with pytest.raises(ValueError, match="store= is for maps"):
+        peak_map((2, 2))[0, 0].fit(two_peaks(), store=tmp_path / "fit.zarr")
+
+
 def test_chunks_of_unequal_size_are_refused(tmp_path) -> None:
     with pytest.raises(ValueError, match=r"along 'y' they are \(3, 5, 2\).*da.chunk\(\{'y': 5\}\)"):
         peak_map((10, 8)).chunk(y=(3, 5, 2)).fit.multifit(two_peaks(), store=tmp_path / "fit.zarr")

@@ -111,6 +111,10 @@ def run_stored(
     StoredRunError
         If a chunk ends its workers again and again.
     """
+    if not plan.axes.navigation:
+        raise ValueError(
+            "store= is for maps; the data are a single spectrum or image: write its result with .to_zarr(...)"
+        )
     reporter = reporter_of(progress)
     data = plan.da.transpose(*plan.axes.navigation, *plan.axes.dims)
     if plan.da.chunks is not None:
