@@ -102,6 +102,19 @@ def test_resume_does_what_is_missing_and_no_more(tmp_path, expected) -> None:
     assert_same_bits(fit.compute(), expected)
 
 
+def test_a_mark_that_was_not_written_to_its_end(tmp_path, expected) -> None:
+    """What a process that is killed leaves of a file, under a name of its own, is no mark."""
+    store = tmp_path / "fit.zarr"
+    spectra().fit.multifit(two_peaks(), store=store)
+    mark = store / "marks" / "done" / "c" / "4" / "0"
+    mark.rename(mark.with_name("0.3f2a.partial"))
+    assert Archive(store).done() == {*range(9)} - {4}
+    done = []
+    fit = spectra().fit.multifit(two_peaks(), store=store, resume=True, progress=lambda s: done.append(s.chunks_done))
+    assert done == [9]
+    assert_same_bits(fit.compute(), expected)
+
+
 def test_runs_that_differ_are_refused(tmp_path) -> None:
     """By what differs; and nothing of what is there is touched."""
     store, da = tmp_path / "fit.zarr", spectra()
@@ -328,6 +341,8 @@ def test_worker_processes_one_of_which_is_killed(tmp_path, expected) -> None:
         fit = spectra().fit.multifit(two_peaks(), store=tmp_path / "fit.zarr", progress=kill)
         assert_same_bits(fit.compute(), expected)
         assert info(tmp_path / "fit.zarr").done == 9
+        on_cluster = client.persist(spectra())
+        assert_same_bits(on_cluster.fit.multifit(two_peaks(), store=tmp_path / "other.zarr").compute(), expected)
 
 
 @pytest.fixture(scope="module")

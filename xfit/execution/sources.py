@@ -64,8 +64,10 @@ class Source:
         self._lazy = array.chunk(sizes).data
         graph = self._lazy.__dask_graph__()
         layers = graph.layers if isinstance(graph, HighLevelGraph) else {"": MaterializedLayer(dict(graph))}
-        self._tasks, self._layers = _sorted(layers)
-        self._on_cluster = any(isinstance(task, Future) for tasks in self._tasks for task in tasks.values())
+        listed = [layer for layer in layers.values() if layer.is_materialized()]
+        self._on_cluster = any(isinstance(task, Future) for layer in listed for task in layer.values())
+        if not self._on_cluster:
+            self._tasks, self._layers = _sorted(layers)
 
     def block(self, chunk: int) -> Any:
         """What a visit of a chunk is given: numbers, a `Reading`, or a future of a cluster."""

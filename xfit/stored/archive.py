@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -143,7 +144,9 @@ class Archive:
     def _listed(self, name: str) -> list[int]:
         """Chunks with a row in one of the arrays of marks."""
         keys = collect_aiterator(self.store.list_prefix(f"{_MARKS}/{name}/c/"))
-        return sorted({int(key.split("/c/")[-1].split("/")[0]) for key in keys})
+        # A process that was killed may leave a part of a file beside them, under another name.
+        whole = (re.fullmatch(rf"(?:.*/)?{_MARKS}/{name}/c/(\d+)/0", key) for key in keys)
+        return sorted({int(match[1]) for match in whole if match})
 
     def done(self) -> set[int]:
         """Chunks that are whole; those whose data could not be read are not."""
