@@ -169,6 +169,10 @@ def executor_of(client: Any) -> Executor:
     return Cluster(client)
 
 
+#: Threads that a cluster is taken to have at least.
+_AT_LEAST = 4
+
+
 class _Handle:
     """A call on a cluster: its key, and the future that keeps its result there once the scheduler knows of it."""
 
@@ -199,7 +203,8 @@ class Cluster:
     @property
     def workers(self) -> int:
         """See `Executor.workers`."""
-        return max(sum(self.client.nthreads().values()), 1)
+        # Clusters that grow with the work have none before there is any.
+        return max(sum(self.client.nthreads().values()), _AT_LEAST)
 
     def submit(self, key: str, function: Callable[..., Any], *arguments: Any) -> _Handle:
         """See `Executor.submit`."""

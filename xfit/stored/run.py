@@ -34,6 +34,9 @@ _LOG = logging.getLogger("xfit.stored")
 #: Calls for each thread that the executor knows of at a time: enough that no thread waits, few enough that the scheduler holds few.
 _AHEAD = 4
 
+#: Seconds after which the number of threads is asked for again.
+_LOOK = 5.0
+
 
 class StoredRunError(RuntimeError):
     """A stored run could not go on."""
@@ -223,29 +226,28 @@ def _go(work: Work, sources: list[Source], missing: list[int], executor: Executo
     else:
         prepare_engine(part)
     began = time.monotonic()
-    total, number = int(_sizes(work.grid).sum()), len(work.grid)
-    sizes = _sizes(work.grid)
+    sizes, number = _sizes(work.grid), len(work.grid)
+    total = int(sizes.sum())
     count = _Count(total, number, number - len(missing), total - int(sizes[missing].sum()))
     _LOG.info("%d of %d chunks to do, into %s", len(missing), number, work.archive)
     common = executor.submit(f"xfit-stored-{uuid.uuid4().hex}", _same, work)
-    window, waiting, flying = _AHEAD * executor.workers, iter(missing), 0
+    waiting, window, looked = iter(missing), _AHEAD * executor.workers, began
     run = uuid.uuid4().hex
     held: dict[int, Any] = {}
     while True:
-        for chunk in waiting:
+        while len(held) < window and (chunk := next(waiting, None)) is not None:
             blocks = [source.block(chunk) for source in sources]
             held[chunk] = executor.submit(f"xfit-fit-{run}-{chunk}", do_chunk, common, chunk, blocks)
             executor.watch(chunk, held[chunk])
-            flying += 1
-            if flying >= window:
-                break
-        if not flying:
+        if not held:
             break
         for chunk, mark in _next(executor, work):
             del held[chunk]
-            flying -= 1
             count.add(mark)
-            reporter.update(count.snapshot(flying, time.monotonic() - began))
+            reporter.update(count.snapshot(len(held), time.monotonic() - began))
+        if time.monotonic() - looked > _LOOK:
+            # Workers come and go.
+            window, looked = _AHEAD * executor.workers, time.monotonic()
     taken = time.monotonic() - began
     _LOG.info("done in %s: %d pixels, %d failed, %d chunks unread", _duration(taken), total, count.failed, count.unread)
 
