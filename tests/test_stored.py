@@ -235,7 +235,8 @@ class Full(WrapperStore):
 
     left = 60
 
-    async def set(self, key, value) -> None:  # noqa: D102
+    async def set(self, key, value) -> None:
+        """Refuse numbers when there is no room; descriptions of arrays are small."""
         if "/c/" in key:
             Full.left -= 1
             if Full.left < 0:

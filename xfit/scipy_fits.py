@@ -158,7 +158,7 @@ def fit_by_scipy(
             theta, status = run(optimizer, problem, start, dict(options), grad)
             theta = _onto_bounds(problem, theta)
             problem.end(theta, status)
-            if problem.converged or status == MAX_NFEV or not problem.loss(theta) < before * (1 - 1e-12):
+            if problem.converged or status == MAX_NFEV or not problem.loss(theta) < before - 1e-12 * abs(before):
                 break
             start = theta
         if problem.converged:

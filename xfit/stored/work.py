@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,7 +69,7 @@ def do_chunk(work: Work, chunk: int, blocks: list[Any]) -> Mark:
     box = work.grid.box(chunk)
     message = ""
     try:
-        arrays = [_read(block, time.sleep) for block in blocks]
+        arrays = [_read(block) for block in blocks]
     except MemoryError:
         # No fault of the data: another worker, or a smaller chunk, may do.
         raise
@@ -102,7 +101,7 @@ def do_chunk(work: Work, chunk: int, blocks: list[Any]) -> Mark:
     return mark
 
 
-def _read(block: Any, wait: Callable[[float], None]) -> np.ndarray:
+def _read(block: Any) -> np.ndarray:
     """Numbers of a block; what fails is tried again."""
     for seconds in _AGAIN:
         try:
@@ -111,7 +110,7 @@ def _read(block: Any, wait: Callable[[float], None]) -> np.ndarray:
             raise
         except Exception as error:
             _LOG.info("read again in %s s: %s: %s", seconds, type(error).__name__, error)
-            wait(seconds)
+            time.sleep(seconds)
     return computed(block)
 
 
