@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future as LocalFuture
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
@@ -24,7 +25,7 @@ class Executor(Protocol):
         """How many calls can be under way at once."""
 
     def submit(self, key: str, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Begin a call when the results are there of which its arguments hold handles; what it returns stays there."""
+        """Begin a call when the results are there whose handles are among its arguments; what it returns stays there."""
 
     def part(self, key: str, function: Callable[[Any], Any], handle: Any) -> Any:
         """Take a piece out of a result, which costs nothing."""
@@ -72,7 +73,7 @@ class Threads:
                 self._pool.submit(_fulfil, future, function, arguments)
 
         # No thread waits for what another has to make first.
-        _when_done(list(_handles_in(arguments)), begin)
+        _when_done([each for each in arguments if isinstance(each, LocalFuture)], begin)
         return future
 
     def part(self, key: str, function: Callable[[Any], Any], handle: LocalFuture[Any]) -> LocalFuture[Any]:
@@ -133,27 +134,9 @@ def _when_done(futures: Sequence[LocalFuture[Any]], begin: Callable[[], None]) -
     count(None)
 
 
-def _handles_in(argument: Any) -> Iterator[LocalFuture[Any]]:
-    """Find the handles in an argument."""
-    if isinstance(argument, LocalFuture):
-        yield argument
-    elif isinstance(argument, dict):
-        for value in argument.values():
-            yield from _handles_in(value)
-    elif type(argument) in (list, tuple):
-        for value in argument:
-            yield from _handles_in(value)
-
-
 def _resolved(argument: Any) -> Any:
-    """Results in place of handles; all of them are there."""
-    if isinstance(argument, LocalFuture):
-        return argument.result()
-    if isinstance(argument, dict):
-        return {key: _resolved(value) for key, value in argument.items()}
-    if type(argument) in (list, tuple):
-        return type(argument)(map(_resolved, argument))
-    return argument
+    """The result in place of a handle; it is there."""
+    return argument.result() if isinstance(argument, LocalFuture) else argument
 
 
 def executor_of(client: Any) -> Executor:
@@ -171,6 +154,9 @@ def executor_of(client: Any) -> Executor:
 
 #: Threads that a cluster is taken to have at least.
 _AT_LEAST = 4
+
+#: Seconds in which calls that end are taken together: a few times what a message costs, far less than a visit takes.
+_TOGETHER = 0.004
 
 
 class _Handle:
@@ -209,7 +195,7 @@ class Cluster:
     def submit(self, key: str, function: Callable[..., Any], *arguments: Any) -> _Handle:
         """See `Executor.submit`."""
         handle = _Handle(key)
-        task = Task(key, function, *(parse_input(_referring(each)) for each in arguments))
+        task = Task(key, function, *map(_referring, arguments))
         # With the arguments: the futures among them must live until the scheduler knows that they are needed.
         self._new[key] = handle, task, arguments
         return handle
@@ -241,6 +227,10 @@ class Cluster:
         """See `Executor.next`."""
         self._send()
         batch = self._completed.next_batch()
+        if self._completed.count():
+            # Visits that end within moments of each other share their messages, in both directions.
+            time.sleep(_TOGETHER)
+            batch += self._completed.next_batch(block=False)
         results = self.client.gather(batch)
         return [(self._tokens.pop(future.key), result) for future, result in zip(batch, results, strict=True)]
 
@@ -261,11 +251,5 @@ class Cluster:
 
 
 def _referring(argument: Any) -> Any:
-    """Keys in place of handles, as tasks refer to each other."""
-    if isinstance(argument, _Handle):
-        return Alias(argument.key)
-    if isinstance(argument, dict):
-        return {key: _referring(value) for key, value in argument.items()}
-    if type(argument) in (list, tuple):
-        return type(argument)(map(_referring, argument))
-    return argument
+    """The key in place of a handle, as tasks refer to each other, and of the futures of a cluster."""
+    return Alias(argument.key) if isinstance(argument, _Handle) else parse_input(argument)

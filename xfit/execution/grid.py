@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -46,7 +47,11 @@ class Grid:
 
     def index(self, chunk: int) -> tuple[int, ...]:
         """Position of a chunk along each dimension."""
-        return tuple(int(i) for i in np.unravel_index(chunk, self.shape)) if self.shape else ()
+        found = []
+        for size in reversed(self.shape):
+            chunk, place = divmod(chunk, size)
+            found.append(place)
+        return tuple(reversed(found))
 
     def box(self, chunk: int) -> Box:
         """First pixel of a chunk and the one after its last, along each dimension."""
@@ -62,15 +67,21 @@ class Grid:
         index = [int(np.searchsorted(e, p, side="right")) - 1 for e, p in zip(self.edges, position, strict=True)]
         return int(np.ravel_multi_index(index, self.shape)) if index else 0
 
+    @cached_property
+    def _reached(self) -> list[list[range]]:
+        """Chunks that a chunk sees along each dimension, for each place there, multiplied by their step in the flat order."""
+        found = []
+        for k, (edges, reach) in enumerate(zip(self.edges, self.reach, strict=True)):
+            first = np.maximum(np.searchsorted(edges, np.maximum(edges[:-1] - reach, 0), side="right") - 1, 0)
+            last = np.searchsorted(edges, np.minimum(edges[1:] + reach, edges[-1]), side="left")
+            step = math.prod(self.shape[k + 1 :])
+            found.append([range(a * step, b * step, step) for a, b in zip(first.tolist(), last.tolist(), strict=True)])
+        return found
+
     def neighbours_of(self, chunk: int) -> list[int]:
         """Other chunks with pixels in the margin, in order."""
-        ranges = []
-        for (a, b), e in zip(self.seen(chunk), self.edges, strict=True):
-            first = max(int(np.searchsorted(e, max(a, 0), side="right")) - 1, 0)
-            last = int(np.searchsorted(e, min(b, int(e[-1])), side="left"))
-            ranges.append(range(first, last))
-        found = (int(np.ravel_multi_index(i, self.shape)) for i in itertools.product(*ranges)) if ranges else ()
-        return [each for each in found if each != chunk]
+        ranges = [along[i] for along, i in zip(self._reached, self.index(chunk), strict=True)]
+        return [each for each in map(sum, itertools.product(*ranges)) if each != chunk]
 
     @cached_property
     def tables(self) -> tuple[np.ndarray, np.ndarray]:

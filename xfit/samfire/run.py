@@ -292,15 +292,17 @@ class Run:
 
     def _visit(self, phase: int, chunk: int, turn: int, showing: np.ndarray) -> None:
         """Begin a visit: it sees what its neighbours were after the turn before."""
-        strips = {}
+        others, strips = [], []
         for m, other in enumerate(self._neighbours[chunk]):
             if other >= 0 and showing[other, self._facing[chunk, m]]:
                 earlier = [handle for when, handle in self._strips[other] if when < turn]
                 if earlier:
-                    strips[int(other)] = earlier[-1]
+                    others.append(int(other))
+                    strips.append(earlier[-1])
+        visited, blocks = self._visited[chunk], self._blocks(chunk)
         self._submit(
-            (phase, chunk, turn), tasks.spread, self._visited[chunk], self._blocks(chunk), strips, phase, turn, self._store
-        )  # fmt: skip
+            (phase, chunk, turn), tasks.spread, visited, blocks, phase, turn, self._store, tuple(others), *strips
+        )
 
     def _attempt(self, phase: int, strategy: GlobalStrategy) -> None:
         """Try the candidates of a global strategy in every chunk with pixels left."""

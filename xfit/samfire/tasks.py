@@ -42,13 +42,14 @@ def spread(
     chunk: int,
     previous: Visited | None,
     blocks: list[Any],
-    strips: dict[int, dict[int, Strip]],
     phase: int,
     turn: int,
     store: Any,
+    others: tuple[int, ...],
+    *strips: dict[int, Strip],
 ) -> Visited:
-    """A visit in a local strategy; see `visit_locally`."""
-    shown = {other: theirs[chunk] for other, theirs in strips.items()}
+    """A visit in a local strategy, with what other chunks show; see `visit_locally`."""
+    shown = {other: theirs[chunk] for other, theirs in zip(others, strips, strict=True)}
     visited = visit_locally(spec, chunk, state_of(previous), _pixels(spec, blocks), shown, phase, turn)
     return _kept(store, (phase, chunk, turn), visited)
 
