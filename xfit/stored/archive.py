@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -112,33 +113,37 @@ class Archive:
         manifest : mapping
             What the run is of.
         """
-        encoding = {}
+        encoding: dict[Any, dict[str, Any]] = {}
         for name, variable in template.data_vars.items():
             sizes = [grid.chunks[k][0] if k < len(grid.chunks) else n for k, n in enumerate(variable.shape)]
             # One file for each chunk of the run, in which single parameters, and parts, can be read alone.
             parts = [min(inner.get(str(d), 1 if k >= len(grid.chunks) else sizes[k]), sizes[k]) for k, d in enumerate(variable.dims)]  # fmt: skip
-            encoding[name] = {"chunks": tuple(parts), "shards": tuple(sizes)} if parts != sizes else {"chunks": tuple(parts)}  # fmt: skip
+            encoding[name] = {"chunks": tuple(parts)} | ({"shards": tuple(sizes)} if parts != sizes else {})
+            if variable.dtype.kind == "f":
+                # The noise in fitted numbers does not compress (5 % of them), and compressing costs as much as all else in a write.
+                encoding[name]["compressors"] = None
         attrs = {**template.attrs, MANIFEST: json.dumps({**manifest, "variables": list(template)})}
         whole = template.assign_attrs(attrs).assign_coords({name: c.load() for name, c in template.coords.items()})
         whole.to_zarr(self.store, mode="w", compute=False, consolidated=False, zarr_format=3, encoding=encoding)
         self._arrays.clear()
         # Last: a group without them is one that was never finished.
         marks = zarr.open_group(self.store, mode="r+").create_group(_MARKS)
-        marks.create_array("unread", shape=(len(grid), _MESSAGE), chunks=(1, _MESSAGE), dtype=np.uint8, fill_value=0)
-        marks.create_array("done", shape=(len(grid), len(Mark._fields)), chunks=(1, len(Mark._fields)), dtype=np.int64, fill_value=-1)  # fmt: skip
+        marks.create_array(
+            "unread", shape=(len(grid), _MESSAGE), chunks=(1, _MESSAGE), dtype=np.uint8, fill_value=0, compressors=None
+        )
+        marks.create_array("done", shape=(len(grid), len(Mark._fields)), chunks=(1, len(Mark._fields)), dtype=np.int64, fill_value=-1, compressors=None)  # fmt: skip
 
-    def write(self, box: Box, arrays: Mapping[str, np.ndarray]) -> None:
-        """Write a chunk of every variable."""
+    def write(self, box: Box, arrays: Mapping[str, np.ndarray], chunk: int, message: str = "") -> None:
+        """Write a chunk of every variable, all at the same time, and why its data could not be read."""
         region = tuple(slice(*side) for side in box)
-        for name, values in arrays.items():
-            self._array(name)[region] = values
-
-    def mark(self, chunk: int, mark: Mark, message: str = "") -> None:
-        """Say that a chunk is whole; the last thing that is written of it."""
         words = np.zeros(_MESSAGE, np.uint8)
         raw = message.encode()[:_MESSAGE]
         words[: len(raw)] = np.frombuffer(raw, np.uint8)
-        self._array(f"{_MARKS}/unread")[chunk] = words
+        parts = [(self._array(name), region, values) for name, values in arrays.items()]
+        sync(_written([*parts, (self._array(f"{_MARKS}/unread"), (chunk,), words)]))
+
+    def mark(self, chunk: int, mark: Mark) -> None:
+        """Say that a chunk is whole; the last thing that is written of it."""
         self._array(f"{_MARKS}/done")[chunk] = np.array(mark)
 
     def _listed(self, name: str) -> list[int]:
@@ -172,6 +177,15 @@ class Archive:
         return xr.Dataset(
             {name: ds[name] for name in json.loads(ds.attrs[MANIFEST])["variables"]}, {**ds.coords, **small}, attrs
         )
+
+
+async def _written(parts: Sequence[tuple[zarr.Array[Any], tuple[Any, ...], np.ndarray]]) -> None:
+    """Write regions of arrays together: on far storage each alone would wait for an answer, on a disk for a thread."""
+    writes = (array.async_array.setitem(region, values) for array, region, values in parts)
+    # All are waited for, so that none goes on when the caller has been told of a failure.
+    for outcome in await asyncio.gather(*writes, return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome
 
 
 def _opened(store: Any, options: dict[str, Any]) -> Store:

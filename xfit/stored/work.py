@@ -91,8 +91,8 @@ def do_chunk(work: Work, chunk: int, blocks: list[Any]) -> Mark:
         int(bool(message)),
     )
     try:
-        work.archive.write(box, unpacked(packed, work.recipe.options, columns))
-        work.archive.mark(chunk, mark._replace(microseconds=int(1e6 * (time.perf_counter() - began))), message)
+        work.archive.write(box, unpacked(packed, work.recipe.options, columns), chunk, message)
+        work.archive.mark(chunk, mark._replace(microseconds=int(1e6 * (time.perf_counter() - began))))
     except Exception as error:
         raise StoreError(
             f"chunk {chunk} ({work.place(box)}) could not be written to {work.archive}: {type(error).__name__}: {error}. Chunks that are "
