@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -13,6 +16,8 @@ import time
 from pathlib import Path
 
 import dask.array
+import icechunk
+import kerchunk.hdf
 import numpy as np
 import pytest
 import xarray as xr
@@ -423,7 +428,7 @@ def test_a_signal_axis_in_several_chunks(tmp_path, expected) -> None:
     assert_same_bits(fit.compute(), expected)
 
 
-@pytest.mark.parametrize("kind", ["zarr 2", "zarr 3 with shards", "consolidated", "netCDF"])
+@pytest.mark.parametrize("kind", ["zarr 2", "zarr 3 with shards", "consolidated", "netCDF", "kerchunk", "icechunk"])
 def test_data_in_files_of_all_kinds(kind, tmp_path, expected) -> None:
     """Whatever xarray opens lazily."""
     ds = peak_map((10, 8)).rename("a").to_dataset()
@@ -431,6 +436,17 @@ def test_data_in_files_of_all_kinds(kind, tmp_path, expected) -> None:
     if kind == "netCDF":
         ds.to_netcdf(path, engine="h5netcdf")
         da = xr.open_dataset(path, engine="h5netcdf", chunks=CHUNKS).a
+    elif kind == "kerchunk":
+        ds.to_netcdf(path, engine="h5netcdf", encoding={"a": {"chunksizes": (4, 3, 60)}})
+        references = tmp_path / "references.json"
+        references.write_text(json.dumps(kerchunk.hdf.SingleHdf5ToZarr(str(path)).translate()))
+        da = xr.open_dataset(str(references), engine="kerchunk", chunks={}).a
+    elif kind == "icechunk":
+        repository = icechunk.Repository.create(icechunk.local_filesystem_storage(str(path)))
+        session = repository.writable_session("main")
+        ds.chunk(CHUNKS).to_zarr(session.store, consolidated=False)
+        session.commit("the map")
+        da = xr.open_zarr(repository.readonly_session("main").store, consolidated=False).a
     else:
         parts = {"chunks": (2, 3, 60), "shards": (4, 3, 60)} if "shards" in kind else {"chunks": (4, 3, 60)}
         consolidated = kind == "consolidated"
@@ -440,3 +456,41 @@ def test_data_in_files_of_all_kinds(kind, tmp_path, expected) -> None:
         da = xr.open_zarr(path, consolidated=consolidated, chunks=CHUNKS).a
     fit = da.fit.multifit(two_peaks(), store=tmp_path / "fit.zarr")
     assert_same_bits(fit.compute(), expected)
+
+
+def test_a_result_in_a_versioned_store(tmp_path, expected) -> None:
+    repository = icechunk.Repository.create(icechunk.local_filesystem_storage(str(tmp_path / "repository")))
+    session = repository.writable_session("main")
+    spectra().chunk(CHUNKS).fit.multifit(two_peaks(), store=session.store)
+    session.commit("the fit")
+    fit = xr.open_zarr(repository.readonly_session("main").store, consolidated=False)
+    assert_same_bits(fit.compute(), expected)
+
+
+class Slow(WrapperStore):
+    """A store that keeps everyone waiting, each for another time, and counts how many wait to write at once."""
+
+    waiting = most = 0
+
+    async def get(self, *args, **kwargs):  # noqa: D102
+        await asyncio.sleep(random.uniform(0, 0.02))
+        return await super().get(*args, **kwargs)
+
+    async def set(self, *args, **kwargs):  # noqa: D102
+        Slow.waiting += 1
+        Slow.most = max(Slow.most, Slow.waiting)
+        await asyncio.sleep(random.uniform(0, 0.05))
+        await super().set(*args, **kwargs)
+        Slow.waiting -= 1
+
+
+def test_slow_storage(tmp_path, expected) -> None:
+    """What is slow changes nothing, and the variables of a chunk do not wait for each other."""
+    spectra().rename("a").to_dataset().to_zarr(tmp_path / "map", encoding={"a": {"chunks": (4, 3, 60)}}, consolidated=False)  # fmt: skip
+    da = xr.open_zarr(Slow(LocalStore(tmp_path / "map")), consolidated=False).a
+    Slow.most = 0
+    with dask.config.set(scheduler="synchronous"):
+        fit = da.fit.multifit(two_peaks(), store=Slow(LocalStore(tmp_path / "fit")))
+    assert_same_bits(fit.compute(), expected)
+    # All together but for those that are compressed first.
+    assert Slow.most > len(expected) // 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -169,17 +168,3 @@ def channel_width(da: xr.DataArray, dims: tuple[Hashable, ...]) -> np.ndarray:
             raise ValueError(f"binned=True needs a coordinate {d!r} that rises or falls throughout")
         total = np.multiply.outer(total, width)
     return np.asarray(total, np.float64).ravel()
-
-
-def whole_signals(data: xr.DataArray, dims: tuple[Hashable, ...], what: str, stacklevel: int) -> xr.DataArray:
-    """Lazy data with the signal dimensions in one chunk; warns where they have to be rearranged for ``what``."""
-    split = {d: len(data.chunksizes[d]) for d in dims if len(data.chunksizes[d]) > 1}
-    if not split:
-        return data
-    warnings.warn(
-        f"the signal dimension(s) lie in several chunks {split}: every chunk of the data is read and rearranged before "
-        f"the {what}. Store the data with whole spectra in a chunk to avoid this",
-        UserWarning,
-        stacklevel=stacklevel + 1,
-    )
-    return data.chunk(dict.fromkeys(dims, -1))

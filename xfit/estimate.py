@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xfit.axes import Axes, axes_of, signal_dims, whole_signals
+from xfit.axes import Axes, axes_of, signal_dims
 from xfit.compile.program import Program
 from xfit.component import Component
 from xfit.estimate_block import Estimation, Target, estimate_block
+from xfit.execution.spectra import whole_signals
 from xfit.inputs import check_data, check_where
 from xfit.model import Model
 from xfit.options import Settings

@@ -15,12 +15,13 @@ import xarray as xr
 from dask.base import tokenize
 from dask.system import CPU_COUNT
 
-from xfit.axes import Axes, whole_signals
+from xfit.axes import Axes
 from xfit.block import fit_block
 from xfit.chunks import flat, only, spread
 from xfit.compile.engine import prepare_engine
 from xfit.compile.program import Program
 from xfit.estimate_block import Estimation, estimate_block
+from xfit.execution.spectra import whole_signals
 from xfit.interval_block import Intervals, interval_block
 from xfit.options import Columns, FitOptions, Settings
 from xfit.response import Grid

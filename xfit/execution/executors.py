@@ -9,12 +9,16 @@ import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future as LocalFuture
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import dask
 from dask._task_spec import Alias, Task, parse_input
 from dask.highlevelgraph import HighLevelGraph
 from dask.system import CPU_COUNT
+
+from xfit.execution.sources import Shuffled
+from xfit.execution.spectra import active_client
 
 
 class Executor(Protocol):
@@ -41,6 +45,9 @@ class Executor(Protocol):
 
     def held(self, handle: Any) -> Any:
         """What a dask graph can hold of a result: itself, or a future of the cluster."""
+
+    def active(self) -> AbstractContextManager[Any]:
+        """For as long as data are asked for that lie where the calls are made."""
 
     def close(self) -> None:
         """End what the executor began."""
@@ -101,6 +108,10 @@ class Threads:
         """See `Executor.held`."""
         return handle.result()
 
+    def active(self) -> AbstractContextManager[Any]:
+        """See `Executor.active`."""
+        return nullcontext()
+
     def close(self) -> None:
         """See `Executor.close`."""
         self._closed = True
@@ -141,15 +152,8 @@ def _resolved(argument: Any) -> Any:
 
 def executor_of(client: Any) -> Executor:
     """Workers of a client, by default of that which is active; threads of this process where there is none."""
-    if client is None:
-        # The module, not a name of it, so that a process without a cluster does not load one.
-        from distributed.client import default_client
-
-        try:
-            client = default_client()
-        except ValueError:
-            return Threads()
-    return Cluster(client)
+    client = client or active_client()
+    return Threads() if client is None else Cluster(client)
 
 
 #: Threads that a cluster is taken to have at least.
@@ -185,6 +189,7 @@ class Cluster:
         self._new: dict[str, tuple[_Handle, Task, tuple[Any, ...]]] = {}
         self._watched: list[_Handle] = []
         self._layer = f"xfit-{uuid.uuid4().hex}"
+        self._shuffles: dict[str, HighLevelGraph] = {}
 
     @property
     def workers(self) -> int:
@@ -195,10 +200,19 @@ class Cluster:
     def submit(self, key: str, function: Callable[..., Any], *arguments: Any) -> _Handle:
         """See `Executor.submit`."""
         handle = _Handle(key)
-        task = Task(key, function, *map(_referring, arguments))
+        task = Task(key, function, *map(self._referring, arguments))
         # With the arguments: the futures among them must live until the scheduler knows that they are needed.
         self._new[key] = handle, task, arguments
         return handle
+
+    def _referring(self, argument: Any) -> Any:
+        """The key in place of a handle or of a block of a shuffle, as tasks refer to each other, and of the futures of a cluster."""
+        if isinstance(argument, _Handle):
+            return Alias(argument.key)
+        if isinstance(argument, Shuffled):
+            self._shuffles[argument.name] = argument.graph
+            return Alias((argument.name, *argument.place))
+        return parse_input([self._referring(each) for each in argument] if isinstance(argument, list) else argument)
 
     def part(self, key: str, function: Callable[[Any], Any], handle: _Handle) -> _Handle:
         """See `Executor.part`."""
@@ -215,6 +229,10 @@ class Cluster:
             graph = {key: task for key, (_, task, _) in self._new.items()}
             # As a layer, for dask would give a plain dictionary a name by all that is in it.
             layer = HighLevelGraph({self._layer: graph}, {self._layer: set()})
+            if self._shuffles:
+                layer = HighLevelGraph.merge(layer, *self._shuffles.values())
+                layer.dependencies[self._layer] = set(self._shuffles)
+                self._shuffles.clear()
             # What a worker that dies had under way is made again by the scheduler; a read that fails is tried twice more.
             futures = self.client.get(layer, list(graph), sync=False, retries=2)
             for (handle, _, _), future in zip(self._new.values(), futures, strict=True):
@@ -245,11 +263,26 @@ class Cluster:
         self._send()
         return handle.future
 
+    def active(self) -> AbstractContextManager[Any]:
+        """See `Executor.active`."""
+        context: AbstractContextManager[Any] = self.client.as_current()
+        return context
+
     def close(self) -> None:
         """See `Executor.close`; the cluster is the user's, and stays."""
         self._completed.clear()
 
 
-def _referring(argument: Any) -> Any:
-    """The key in place of a handle, as tasks refer to each other, and of the futures of a cluster."""
-    return Alias(argument.key) if isinstance(argument, _Handle) else parse_input(argument)
+def cluster_of(executor: Executor) -> Cluster:
+    """The cluster that data need which are rearranged by one.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    if not isinstance(executor, Cluster):
+        raise ValueError(
+            "the data are rearranged by a cluster (dask's p2p), and no client is active any more; connect one, or open and chunk the data again without one"
+        )
+    return executor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import sys
 import time
 from collections.abc import Callable
@@ -45,6 +46,38 @@ class Silent:
         """See `Reporter.close`."""
 
 
+class Throttled:
+    """Shows where a run stands a few times a second, and the end of it however soon that came."""
+
+    #: Seconds between two.
+    between = 0.1
+
+    def __init__(self) -> None:
+        self._last = 0.0
+        self._unseen: Bar | None = None
+
+    def update(self, snapshot: Snapshot) -> None:
+        """See `Reporter.update`."""
+        now = time.monotonic()
+        self._unseen = snapshot.bar
+        if now - self._last >= self.between:
+            self._show_unseen()
+            self._last = now
+
+    def close(self) -> None:
+        """See `Reporter.close`."""
+        self._show_unseen()
+
+    def _show_unseen(self) -> None:
+        if self._unseen is not None:
+            self.show(self._unseen)
+            self._unseen = None
+
+    def show(self, bar: Bar) -> None:
+        """Show a bar."""
+        raise NotImplementedError
+
+
 class Function:
     """A user's function is told, of everything."""
 
@@ -59,37 +92,57 @@ class Function:
         """See `Reporter.close`."""
 
 
-class Console:
-    """A bar on the console, a few times a second."""
+class Console(Throttled):
+    """A bar on the console."""
 
     def __init__(self) -> None:
         from rich.console import Console as RichConsole
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+        super().__init__()
         columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[more]}"), TimeElapsedColumn())  # fmt: skip
         self._progress = Progress(*columns, console=RichConsole(stderr=True), refresh_per_second=4)
         self._task = self._progress.add_task("", total=None, more="")
         self._progress.start()
-        self._last = 0.0
-        self._unseen: Snapshot | None = None
 
-    def update(self, snapshot: Snapshot) -> None:
-        """See `Reporter.update`."""
-        now = time.monotonic()
-        self._unseen = snapshot
-        if now - self._last >= 0.1:
-            self._last, self._unseen = now, None
-            self._show(snapshot)
-
-    def _show(self, snapshot: Snapshot) -> None:
-        title, done, total, words = snapshot.bar
-        self._progress.update(self._task, description=title, total=total, completed=done, more=words)
+    def show(self, bar: Bar) -> None:
+        """See `Throttled.show`."""
+        self._progress.update(self._task, description=bar.title, total=bar.total, completed=bar.done, more=bar.words)
 
     def close(self) -> None:
-        """See `Reporter.close`; the last one is shown, however soon it came after the one before."""
-        if self._unseen is not None:
-            self._show(self._unseen)
+        """See `Reporter.close`."""
+        super().close()
         self._progress.stop()
+
+
+class Notebook(Throttled):
+    """A bar below the cell of a notebook; it needs no widgets, so that it is there when the notebook is opened again."""
+
+    between = 0.3
+
+    def __init__(self) -> None:
+        from IPython.display import HTML, display
+
+        super().__init__()
+        self._html = HTML
+        self._handle = display(HTML(""), display_id=True)
+
+    def show(self, bar: Bar) -> None:
+        """See `Throttled.show`."""
+        share = bar.done / bar.total if bar.total else 1.0
+        words = f"{html.escape(bar.title)} {share:.0%} ({bar.done:,} of {bar.total:,} pixels)"
+        self._handle.update(
+            self._html(
+                f'<div style="font-variant-numeric: tabular-nums"><progress value="{bar.done}" max="{bar.total}" aria-label="{words}" '
+                f'style="width: 20em; vertical-align: middle"></progress> {words}<br><small>{html.escape(bar.words)}</small></div>'
+            )
+        )
+
+
+def _in_notebook() -> bool:
+    """Whether a kernel shows what is displayed."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return shell is not None and hasattr(shell, "kernel")
 
 
 def reporter_of(given: Any) -> Reporter:
@@ -98,7 +151,7 @@ def reporter_of(given: Any) -> Reporter:
     Parameters
     ----------
     given : None, bool or callable
-        None shows a bar where there is a terminal.
+        None shows a bar where there is a terminal or a notebook.
 
     Raises
     ------
@@ -106,9 +159,9 @@ def reporter_of(given: Any) -> Reporter:
         For anything else.
     """
     if given is None:
-        given = sys.stderr.isatty()
+        given = _in_notebook() or sys.stderr.isatty()
     if isinstance(given, bool):
-        return Console() if given else Silent()
+        return (Notebook() if _in_notebook() else Console()) if given else Silent()
     if callable(given):
         return Function(given)
     raise TypeError(f"progress={given!r} must be None, True, False or a function of a snapshot")

@@ -40,6 +40,25 @@ class Reading:
     key: Hashable
 
 
+@dataclass(frozen=True, eq=False)
+class Shuffled:
+    """A block that a cluster makes by rearranging all the data; who asks for one asks for all in the same message.
+
+    Attributes
+    ----------
+    graph : HighLevelGraph
+        Of the whole array.
+    name : str
+        Name of the array.
+    place : tuple of int
+        Which block.
+    """
+
+    graph: HighLevelGraph
+    name: str
+    place: tuple[int, ...]
+
+
 class Source:
     """An array over navigation and, perhaps, signal dimensions, chunk by chunk.
 
@@ -66,11 +85,23 @@ class Source:
         layers = graph.layers if isinstance(graph, HighLevelGraph) else {"": MaterializedLayer(dict(graph))}
         listed = [layer for layer in layers.values() if layer.is_materialized()]
         self._on_cluster = any(isinstance(task, Future) for layer in listed for task in layer.values())
-        if not self._on_cluster:
+        if not (self._on_cluster or self.shuffled):
             self._tasks, self._layers = _sorted(layers)
 
+    @property
+    def shuffled(self) -> bool:
+        """Whether the blocks are made from all the data at once, by a cluster."""
+        if self._array is not None or self._on_cluster:
+            return False
+        layers = getattr(self._lazy.__dask_graph__(), "layers", {})
+        return any(type(layer).__module__.startswith("distributed.shuffle") for layer in layers.values())
+
+    def persist(self, client: Any) -> None:
+        """Have a cluster make all blocks, and keep them."""
+        self._lazy, self._on_cluster = client.persist(self._lazy), True
+
     def block(self, chunk: int) -> Any:
-        """What a visit of a chunk is given: numbers, a `Reading`, or a future of a cluster."""
+        """What a visit of a chunk is given: numbers, a `Reading`, a `Shuffled`, or a future of a cluster."""
         if self._array is not None:
             box = self._grid.box(chunk)
             cut = tuple(slice(None) if k is None else slice(*box[k]) for k in self._along)
@@ -80,6 +111,8 @@ class Source:
         if self._on_cluster:
             # What is on a cluster already, or made from it, is made there.
             return get_client().compute(self._lazy.blocks[place])
+        if self.shuffled:
+            return Shuffled(self._lazy.__dask_graph__(), self._lazy.name, place)
         key = (self._lazy.name, *place)
         return Reading(self._needed(key), key)
 

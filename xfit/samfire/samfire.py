@@ -16,11 +16,11 @@ from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 
 from xfit._version import __version__
-from xfit.axes import whole_signals
-from xfit.execution.executors import Executor, executor_of
+from xfit.execution.executors import Executor, cluster_of, executor_of
 from xfit.execution.grid import Grid, chunks_of
 from xfit.execution.progress import reporter_of
 from xfit.execution.sources import Source
+from xfit.execution.spectra import whole_signals
 from xfit.kernels.pixel import SCALARS
 from xfit.mapping import table_of
 from xfit.model import Model
@@ -122,7 +122,7 @@ class Samfire:
         reach = tuple(int(np.ceil(max(r))) for r in zip(*radii, strict=True)) if radii else (0,) * len(navigation)
         self._data = da.transpose(*navigation, *self._plan.axes.dims)
         if da.chunks is not None:
-            self._data = whole_signals(self._data, self._plan.axes.dims, "fit", stacklevel=3)
+            self._data = whole_signals(self._data, self._plan.axes.dims, "fit", stacklevel=3, client=client)
         self._grid = Grid(chunks_of(self._data, navigation), reach)
         self._spec = Spec(
             self._plan.recipe,
@@ -178,6 +178,10 @@ class Samfire:
                 self._store.begin(self._manifest())
             sources = [Source(a, self._spec.navigation, self._grid) for a in (self._data, *self._plan.extra)]
             given = None if self._given is None else Source(self._given, self._spec.navigation, self._grid)
+            for source in (*sources, *([] if given is None else [given])):
+                if source.shuffled:
+                    # Visits come one after the other, and a shuffle makes all blocks at once.
+                    source.persist(cluster_of(executor).client)
             self._run = Run(
                 self._spec,
                 sources,
@@ -189,7 +193,8 @@ class Samfire:
                 uuid.uuid4().hex,
                 self._live,
             )
-            return self._result(self._run.start(), executor)
+            with executor.active():
+                return self._result(self._run.start(), executor)
         finally:
             executor.close()
 

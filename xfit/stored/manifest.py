@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,6 @@ import xarray as xr
 from dask.base import tokenize
 
 from xfit.execution.grid import Grid
-from xfit.execution.sources import Source, computed
 from xfit.losses import Loss
 from xfit.mapping import table_of
 from xfit.plan import Plan
@@ -22,7 +21,7 @@ from xfit.stored.archive import FORMAT
 _SAMPLES = 3
 
 
-def manifest_of(plan: Plan, grid: Grid, sources: list[Source], inner: Mapping[str, int]) -> dict[str, Any]:
+def manifest_of(plan: Plan, grid: Grid, inner: Mapping[str, int]) -> dict[str, Any]:
     """Describe a run.
 
     Returns
@@ -41,7 +40,7 @@ def manifest_of(plan: Plan, grid: Grid, sources: list[Source], inner: Mapping[st
         "dtype": str(plan.da.dtype),
         "chunks": {str(d): list(sizes) for d, sizes in zip(plan.axes.navigation, grid.chunks, strict=True)},
         "coordinates": tokenize(table_of(plan.axes), plan.axes.names),
-        "content": {r: _fingerprint(a, s, grid) for r, a, s in zip(roles, arrays, sources, strict=True)},
+        "content": {role: _fingerprint(array) for role, array in zip(roles, arrays, strict=True)},
         "model": plan.model.to_json(),
         "start": settings.start.tolist(),
         "lower": _numbers(settings.lower),
@@ -67,15 +66,19 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool | None) else tokenize(value)
 
 
-def _fingerprint(array: xr.DataArray, source: Source, grid: Grid) -> str:
+def _fingerprint(array: xr.DataArray) -> str:
     """Of the content: of all numbers in memory; of lazy ones of a few chunks, for all would be as long a read as the run."""
-    chunks = range(len(grid)) if array.chunks is None else np.unique(np.linspace(0, len(grid) - 1, _SAMPLES).astype(int))  # fmt: skip
     found = hashlib.sha256()
-    for chunk in chunks:
-        block = computed(source.block(int(chunk)))
+    for block in [array.values] if array.chunks is None else _sample(array.data):
         found.update(f"{block.dtype} {block.shape}".encode())
         found.update(np.ascontiguousarray(block).tobytes())
     return found.hexdigest()
+
+
+def _sample(lazy: Any) -> Iterator[np.ndarray]:
+    """A few blocks of a dask array, read one after the other."""
+    for place in np.unique(np.linspace(0, lazy.npartitions - 1, _SAMPLES).astype(int)):
+        yield np.asarray(lazy.blocks[np.unravel_index(place, lazy.numblocks)].compute())
 
 
 def differences(stored: Mapping[str, Any], given: Mapping[str, Any], within: str = "") -> list[str]:

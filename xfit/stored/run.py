@@ -14,12 +14,12 @@ import numpy as np
 import xarray as xr
 from distributed.scheduler import KilledWorker
 
-from xfit.axes import whole_signals
 from xfit.compile.engine import part_for, prepare_engine
-from xfit.execution.executors import Cluster, Executor, executor_of
+from xfit.execution.executors import Cluster, Executor, cluster_of, executor_of
 from xfit.execution.grid import Grid, chunks_of
 from xfit.execution.progress import Bar, Reporter, reporter_of
 from xfit.execution.sources import Source
+from xfit.execution.spectra import whole_signals
 from xfit.execution.workers import Ready
 from xfit.mapping import table_of
 from xfit.plan import Plan
@@ -121,7 +121,7 @@ def run_stored(
     reporter = reporter_of(progress)
     data = plan.da.transpose(*plan.axes.navigation, *plan.axes.dims)
     if plan.da.chunks is not None:
-        data = whole_signals(data, plan.axes.dims, "fit", stacklevel=4)
+        data = whole_signals(data, plan.axes.dims, "fit", stacklevel=4, client=client)
     alone = plan.recipe.path != "independent" and plan.da.chunks is None
     sizes = tuple((data.sizes[d],) for d in plan.axes.navigation) if alone else chunks_of(data, plan.axes.navigation)
     grid = Grid(sizes, (0,) * len(sizes))
@@ -131,10 +131,13 @@ def run_stored(
     executor = executor_of(client)
     try:
         _check_shared(archive, executor)
-        sources = [Source(array, plan.axes.navigation, grid) for array in (data, *plan.extra)]
-        missing = _prepared(archive, plan, grid, sources, inner, resume, overwrite)
-        work = Work(plan.recipe, table_of(plan.axes), grid, archive, tuple(map(str, plan.axes.navigation)))
-        _go(work, sources, missing, executor, reporter)
+        with executor.active():
+            sources = [Source(array, plan.axes.navigation, grid) for array in (data, *plan.extra)]
+            if any(source.shuffled for source in sources):
+                cluster_of(executor)
+            missing = _prepared(archive, plan, grid, inner, resume, overwrite)
+            work = Work(plan.recipe, table_of(plan.axes), grid, archive, tuple(map(str, plan.axes.navigation)))
+            _go(work, sources, missing, executor, reporter)
     finally:
         reporter.close()
         executor.close()
@@ -184,7 +187,6 @@ def _prepared(
     archive: Archive,
     plan: Plan,
     grid: Grid,
-    sources: list[Source],
     inner: Mapping[str, int],
     resume: bool,
     overwrite: bool,
@@ -201,7 +203,7 @@ def _prepared(
         raise FileExistsError(
             f"store={archive} holds a result already; give resume=True to go on with it, or overwrite=True to remove it"
         )
-    manifest = manifest_of(plan, grid, sources, inner)
+    manifest = manifest_of(plan, grid, inner)
     if known and resume:
         differing = differences(known, manifest)
         if differing:
@@ -231,7 +233,10 @@ def _go(work: Work, sources: list[Source], missing: list[int], executor: Executo
     count = _Count(total, number, number - len(missing), total - int(sizes[missing].sum()))
     _LOG.info("%d of %d chunks to do, into %s", len(missing), number, work.archive)
     common = executor.submit(f"xfit-stored-{uuid.uuid4().hex}", _same, work)
-    waiting, window, looked = iter(missing), _AHEAD * executor.workers, began
+    # A shuffle has to know of all who need its blocks when it begins.
+    together = any(source.shuffled for source in sources)
+    waiting, looked = iter(missing), began
+    window = len(missing) if together else _AHEAD * executor.workers
     run = uuid.uuid4().hex
     held: dict[int, Any] = {}
     while True:
@@ -245,7 +250,7 @@ def _go(work: Work, sources: list[Source], missing: list[int], executor: Executo
             del held[chunk]
             count.add(mark)
             reporter.update(count.snapshot(len(held), time.monotonic() - began))
-        if time.monotonic() - looked > _LOOK:
+        if not together and time.monotonic() - looked > _LOOK:
             # Workers come and go.
             window, looked = _AHEAD * executor.workers, time.monotonic()
     taken = time.monotonic() - began
