@@ -8,15 +8,15 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
+import scipy
 import xarray as xr
-from scipy import special
 
 from xfit import calculus, formula
 from xfit.component import Component
 from xfit.model import Model
 
 #: Functions of formulas that neither NumPy nor SciPy have under the same name.
-_SPECIAL = {"erfcx": special.erfcx, "erfcx_prime": lambda z: 2 * z * special.erfcx(z) - 2 / np.sqrt(np.pi)}
+_SPECIAL = {"erfcx": scipy.special.erfcx, "erfcx_prime": lambda z: 2 * z * scipy.special.erfcx(z) - 2 / np.sqrt(np.pi)}
 
 
 @lru_cache(maxsize=1024)

@@ -12,16 +12,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 import xarray as xr
-from scipy import constants
-from scipy.interpolate import RectBivariateSpline
 
 from xfit.edge_energies import K_EDGES, L_EDGES
 from xfit.interpolation import Table
 
-RYDBERG = constants.value("Rydberg constant times hc in eV")
-BOHR_RADIUS = constants.value("Bohr radius")
-_REST_ENERGY = constants.value("electron mass energy equivalent in MeV") * 1e6
+RYDBERG = scipy.constants.value("Rydberg constant times hc in eV")
+BOHR_RADIUS = scipy.constants.value("Bohr radius")
+_REST_ENERGY = scipy.constants.value("electron mass energy equivalent in MeV") * 1e6
 
 #: Exponents of Egerton's empirical factor for L shells, from sodium on.
 _L_EXPONENTS = (
@@ -348,7 +347,9 @@ def tabulated(gos: xr.DataArray, onset: float, beam_energy: float) -> EdgeTable:
     known = gos["energy"].values.astype(np.float64)
     log_q2 = 2 * np.log(gos["q"].values.astype(np.float64) * BOHR_RADIUS)
     scale = max(_LINEAR * float(known[-1]) / _REACH, 1e-3)
-    spline = RectBivariateSpline(np.log1p(known / scale), log_q2, gos.transpose("energy", "q").values, kx=1, ky=1)
+    spline = scipy.interpolate.RectBivariateSpline(
+        np.log1p(known / scale), log_q2, gos.transpose("energy", "q").values, kx=1, ky=1
+    )
 
     def strength(energy: np.ndarray, q2: np.ndarray) -> np.ndarray:
         # Beyond the largest q there is next to nothing; below the smallest one it goes on as it is.

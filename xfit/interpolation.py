@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.interpolate import CubicSpline
+import scipy
 
 #: Largest departure of an even grid from even steps, in steps: what coordinates in float32 are rounded by.
 _UNEVEN = 1e-9
@@ -66,7 +66,7 @@ class Table:
 
     def spline(self, x: np.ndarray) -> np.ndarray:
         """Spline of one argument at any points."""
-        return np.asarray(CubicSpline(self.points[0], self.values)(x))
+        return np.asarray(scipy.interpolate.CubicSpline(self.points[0], self.values)(x))
 
     @property
     def pieces(self) -> np.ndarray:
@@ -90,4 +90,4 @@ def is_even(grid: np.ndarray) -> bool:
 
 def _pieces(x: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Coefficients along the first axis of ``values``, from the constant on: (n - 1, 4, ...)."""
-    return np.ascontiguousarray(np.moveaxis(CubicSpline(x, values, axis=0).c[::-1], 0, 1))
+    return np.ascontiguousarray(np.moveaxis(scipy.interpolate.CubicSpline(x, values, axis=0).c[::-1], 0, 1))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy import special
+import scipy
 
 from xfit.block import evaluate_block, fit_block
 from xfit.compile.program import Program
@@ -86,9 +86,9 @@ def profile_factors(intervals: Intervals, options: FitOptions, channels: int) ->
     levels = np.array(intervals.levels)[:, None]
     dof = np.arange(channels + 1)[None]
     if options.scale_covariance:
-        factors = special.fdtri(1, np.maximum(dof, 1), levels)
+        factors = scipy.special.fdtri(1, np.maximum(dof, 1), levels)
     else:
-        factors = np.broadcast_to(special.chdtri(1, 1 - levels), (levels.size, dof.size))
+        factors = np.broadcast_to(scipy.special.chdtri(1, 1 - levels), (levels.size, dof.size))
     return np.array(intervals.positions, np.int64), np.ascontiguousarray(factors)
 
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import scipy
 import xarray as xr
-from scipy import special
 
 from xfit.derived import label_of, pairs_of
 from xfit.inputs import check_model
@@ -215,10 +215,10 @@ def compare_nested(simple: xr.Dataset, full: xr.Dataset) -> xr.Dataset:
     scaled = bool(full.attrs["xfit_scale_covariance"])
     if scaled:
         statistic = (gain / further) / (full["loss"] / full["dof"])
-        p_value = xr.apply_ufunc(special.fdtrc, further, full["dof"], statistic, dask="parallelized")
+        p_value = xr.apply_ufunc(scipy.special.fdtrc, further, full["dof"], statistic, dask="parallelized")
     else:
         statistic = gain
-        p_value = xr.apply_ufunc(special.chdtrc, further, statistic, dask="parallelized")
+        p_value = xr.apply_ufunc(scipy.special.chdtrc, further, statistic, dask="parallelized")
     test = "F-test" if scaled else "likelihood-ratio test"
     return xr.Dataset(
         {
