@@ -309,7 +309,7 @@ def test_tables_show_ties_that_have_no_value_yet():
     cr.A.tie("0.5 * Fe.A")
     m.append(cr)
     assert "= 0.5 * Fe.A" in m.table()
-    assert "= 0.5 * Fe.A" in m._repr_html_()
+    assert "tied to 0.5 * Fe.A" in m._repr_html_()
 
 
 def test_html_folds_and_escapes():
@@ -317,7 +317,7 @@ def test_html_folds_and_escapes():
     page = m._repr_html_()
     assert "<details" in page
     for text in ("<b>Fe", "<i>", "<script>"):
-        assert text not in page.replace("<i>(inactive)</i>", "")
+        assert text not in page
     assert "&lt;b&gt;Fe&lt;/b&gt;" in page
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import xarray as xr
@@ -104,6 +104,176 @@ class Result(FitResult):
         return refit(
             self._require(), self.model, self.signal_dims, da, where=where, start=start, channels=channels, options=options
         )  # fmt: skip
+
+    def plot(
+        self,
+        da: xr.DataArray,
+        *,
+        variance: xr.DataArray | float | None = None,
+        components: bool = True,
+        residual: bool = True,
+        table: bool = True,
+        response: xr.DataArray | None = None,
+        figure: Any = None,
+        **indexers: Any,
+    ) -> Any:
+        """Figure of one pixel: data, fit, components, residual and parameters; of images data, fit and residual.
+
+        Parameters
+        ----------
+        da : DataArray
+            The data that were fitted.
+        variance : float or DataArray, optional
+            Variance of the data, for the band of one standard deviation; without it the band is that of the counts which a Poisson loss
+            expects, or of the residuals themselves.
+        components, residual, table : bool
+            What is shown besides data and fit.
+        response : DataArray, optional
+            As for `evaluate`.
+        figure : matplotlib.figure.Figure, optional
+            An empty one to draw in; by default a new one.
+        **indexers
+            Position along each navigation dimension, by label (or number where there are no labels).
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+
+        Raises
+        ------
+        TypeError, ValueError
+            For data that were not fitted, and for missing or unknown positions.
+        ImportError
+            Without matplotlib.
+        """
+        from xfit.plot.pixel import view_of
+        from xfit.plot.spectrum import draw_pixel
+
+        view = view_of(self, da, indexers, variance, response)
+        return draw_pixel(view, components=components, residual=residual, table=table, figure=figure)
+
+    def maps(
+        self,
+        params: Sequence[str] | str | None = None,
+        *,
+        poor: str = "hatch",
+        limits: Mapping[str, tuple[float, float]] | None = None,
+        columns: int = 3,
+        figure: Any = None,
+        **indexers: Any,
+    ) -> Any:
+        """Figure with maps of parameters.
+
+        Colours span 98 % of the good pixels, about a middle for velocities, shifts and places. What was not fitted is grey.
+
+        Parameters
+        ----------
+        params : sequence of str, optional
+            Parameters, derived quantities, or variables of the result such as ``"red_chisq"`` and ``"status"``; by default all
+            parameters that were fitted.
+        poor : {"hatch", "mask", "show"}
+            What is done with pixels that have not converged.
+        limits : mapping, optional
+            Lowest and highest value of maps, by name.
+        columns : int
+            Maps beside each other.
+        figure : matplotlib.figure.Figure, optional
+            An empty one to draw in; by default a new one.
+        **indexers
+            Positions along dimensions that are not shown. Of three dimensions, slices along the first are shown beside each other; of
+            one, lines with errors.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+
+        Raises
+        ------
+        KeyError, ValueError
+            For unknown names and dimensions.
+        ImportError
+            Without matplotlib.
+        """
+        from xfit.plot.maps import draw_maps
+
+        return draw_maps(
+            self, params, poor=poor, limits=limits, columns=columns, figure=figure, indexers=indexers
+        )  # fmt: skip
+
+    @property
+    def hv(self) -> Any:
+        """HoloViews objects: ``hv.maps()``, ``hv.map(name)``, ``hv.spectrum(da, source)``; see `xfit.plot.views.Views`."""
+        from xfit.plot.views import Views
+
+        return Views(self)
+
+    def dashboard(
+        self,
+        da: xr.DataArray,
+        *,
+        variance: xr.DataArray | float | None = None,
+        response: xr.DataArray | None = None,
+    ) -> Any:
+        """Page with maps, the spectrum of the pixel that is clicked, distributions and the worst pixels.
+
+        ``.show()`` opens it in a browser, ``.servable()`` serves it, ``.save(path)`` writes what is seen; a notebook shows it.
+
+        Parameters
+        ----------
+        da : DataArray
+            The data that were fitted; of lazy ones a click reads one chunk, which is kept.
+        variance, response : optional
+            As for `plot`.
+
+        Returns
+        -------
+        xfit.plot.dashboard.Dashboard
+
+        Raises
+        ------
+        TypeError, ValueError
+            For data that were not fitted, for images, and for results of a single spectrum.
+        ImportError
+            Without Panel.
+        """
+        try:
+            from xfit.plot.dashboard import Dashboard
+        except ImportError as error:
+            raise ImportError(
+                f"the dashboard needs Panel ({error}); install it with: pip install 'xfit[view]'"
+            ) from error
+
+        return Dashboard(self, da, variance=variance, response=response)
+
+    def corner(self, params: Sequence[str] | str | None = None, *, bins: int = 40, figure: Any = None) -> Any:
+        """Figure of the distributions of parameters over the map, and of each pair of them with its correlation.
+
+        Pixels that have not converged are left out. The correlation is that of the values over the map; that of the errors in a pixel
+        is `correlation`.
+
+        Parameters
+        ----------
+        params : sequence of str, optional
+            As for `maps`.
+        bins : int
+            Of the histograms.
+        figure : matplotlib.figure.Figure, optional
+            An empty one to draw in; by default a new one.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+
+        Raises
+        ------
+        KeyError, ValueError
+            For unknown names, and where no pixel has converged.
+        ImportError
+            Without matplotlib.
+        """
+        from xfit.plot.corner import draw_corner
+
+        return draw_corner(self, params, bins=bins, figure=figure)
 
 
 @xr.register_dataarray_accessor("fit")

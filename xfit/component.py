@@ -397,9 +397,9 @@ class Component:
         )
 
     def __repr__(self) -> str:
-        kind = type(self).__name__
-        off = "" if self.active else ", inactive"
-        return f"<{kind} component{off}>" if self.name == kind else f"<{self.name} ({kind} component{off})>"
+        from xfit.tables import component_text
+
+        return component_text(self)
 
     def _repr_html_(self) -> str:
         from xfit.tables import component_html

@@ -371,17 +371,11 @@ class Parameter:
             object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
-        value = ties.known_value(self)
-        words = [f"<Parameter {self.full_name}"]
-        if value is not None:
-            words.append(f": {value:.6g} {self._units or ''}".rstrip())
-        if self._min > -math.inf or self._max < math.inf:
-            words.append(f" in [{self._min:g}, {self._max:g}]")
-            words.append(" (outside!)" if value is not None and not self._min <= value <= self._max else "")
-        words.append(f", tied to {self.tie_formula}" if self.is_tied else "" if self._free else ", fixed")
-        return "".join(words) + ">"
+        from xfit.tables import parameter_text
+
+        return parameter_text(self)
 
     def _repr_html_(self) -> str:
-        from xfit.tables import parameters_html
+        from xfit.tables import parameter_html
 
-        return parameters_html([self])
+        return parameter_html(self)

@@ -12,11 +12,14 @@ import numpy as np
 import xarray as xr
 from dask.system import CPU_COUNT
 
+from xfit import html
 from xfit.axes import signal_dims
 from xfit.kernels.status import CONVERGED, DESCRIPTIONS, MEANINGS
 from xfit.model import Model
 from xfit.multifit import multifit
 from xfit.plan import plan_of
+from xfit.report import Statuses, part_html
+from xfit.terminal import terminal_width, wrapped
 
 #: Chunks that are looked into at most: each is read as a whole, however few of its pixels are wanted.
 _CHUNKS = 8
@@ -80,36 +83,65 @@ class Preview:
         free = self.mean["value"].isel(param=self.mean["free"].values)
         return {str(name): float(value) for name, value in zip(free["param"].values, free.values, strict=True)}
 
-    def __str__(self) -> str:
-        lines = [
-            f"{self.sampled} of {self.pixels:,} pixels fitted, and their mean",
-            f"speed     {self.fits_per_second:,.0f} fits/s and thread"
-            + (
-                ""
-                if np.isnan(self.bytes_per_second)
-                else f"; data are read at {self.bytes_per_second / 2**20:,.0f} MiB/s"
-            ),
-            f"time      about {_words_of(self.seconds)} on {self.workers} thread(s)",
-            f"memory    {max(self.memory / 2**20, 0.1):,.1f} MiB a thread",
+    @property
+    def _facts(self) -> list[tuple[str, str]]:
+        """What there is to say in words, by a name for each."""
+        speed = f"{self.fits_per_second:,.0f} fits/s and thread"
+        if not np.isnan(self.bytes_per_second):
+            speed += f"; data are read at {self.bytes_per_second / 2**20:,.0f} MiB/s"
+        found = [
+            ("speed", speed),
+            ("time", f"about {_words_of(self.seconds)} on {self.workers} thread(s)"),
+            ("memory", f"{max(self.memory / 2**20, 0.1):,.1f} MiB a thread"),
         ]
-        if self.chunks:
-            lines.append(
-                f"chunks    better {', '.join(f'{d}={n}' for d, n in self.chunks.items())}: da.chunk({dict(self.chunks)})"
+        return found + ([("chunks", f"better da.chunk({dict(self.chunks)})")] if self.chunks else [])
+
+    @property
+    def _mean(self) -> list[tuple[str, str]]:
+        """What the fit of the mean says, likewise."""
+        if not self.start:
+            return [("mean", DESCRIPTIONS[int(self.mean["status"])])]
+        values = ", ".join(f"{name} {value:.4g}" for name, value in self.start.items())
+        return [
+            ("mean", f"{values}; reduced chi-squared {float(self.mean['red_chisq']):.3g}"),
+            (
+                "start",
+                f"from the mean's values {self.converged_from_mean:.1%} converge ({self.converged:.1%} from those given), "
+                f"{self.better_from_mean:.1%} at a lower loss",
+            ),
+        ]
+
+    @property
+    def _title(self) -> str:
+        return f"{self.sampled} of {self.pixels:,} pixels fitted, and their mean"
+
+    def __str__(self) -> str:
+        ended = [
+            (
+                "ended" if word == "converged" else "failed",
+                f"{count / self.sampled:.1%} {DESCRIPTIONS[MEANINGS.index(word)]}",
             )
-        for word, count in self.statuses.items():
-            lines.append(
-                f"{'ended' if word == 'converged' else 'failed':9s} {count / self.sampled:.1%} {DESCRIPTIONS[MEANINGS.index(word)]}"
-            )
+            for word, count in self.statuses.items()
+        ]
+        width = terminal_width()
+        lines = (f"{name:9s} {words}" for name, words in (*self._facts, *ended, *self._mean))
+        return "\n".join([self._title, *(wrapped(line, width, 10) for line in lines)])
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        statuses = Statuses({MEANINGS.index(word): count for word, count in self.statuses.items()})
+        parts = [html.facts(self._facts), part_html(statuses)]
         if self.start:
-            values = ", ".join(f"{name} {value:.4g}" for name, value in self.start.items())
-            lines.append(f"mean      {values}; reduced chi-squared {float(self.mean['red_chisq']):.3g}")
-            lines.append(
-                f"start     from the mean's values {self.converged_from_mean:.1%} converge ({self.converged:.1%} from those given), {self.better_from_mean:.1%} "
-                "at a lower loss"
+            rows = [(name, f"{value:.6g}") for name, value in self.start.items()]
+            about = f"suggested start, from which {self.converged_from_mean:.1%} converge"
+            parts.append(
+                html.section("mean", about, html.facts(self._mean[1:]), html.table(("parameter", "value"), rows))
             )
         else:
-            lines.append(f"mean      {DESCRIPTIONS[int(self.mean['status'])]}")
-        return "\n".join(lines)
+            parts.append(html.facts(self._mean))
+        return html.page("Preview", self._title, "", *parts)
 
 
 def _words_of(seconds: float) -> str:

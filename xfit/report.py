@@ -2,21 +2,58 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from xfit import html
 from xfit.derived import derived_error, derived_map, derived_names
 from xfit.kernels.status import CONVERGED, DESCRIPTIONS
 from xfit.model import Model
 from xfit.rounding import rounded
-from xfit.tables import html_table, text_table
+from xfit.terminal import terminal_width, text_table, wrapped
 
 #: A share of pixels at a bound from which on it is worth a warning.
 _MANY = 0.01
+
+
+@dataclass(frozen=True)
+class Statuses:
+    """How the fits of several pixels ended.
+
+    Attributes
+    ----------
+    counts : mapping of int to int
+        How many ended with each code of the status.
+    """
+
+    counts: Mapping[int, int]
+
+    @classmethod
+    def of(cls, status: np.ndarray) -> Statuses:
+        """Count the codes of a map."""
+        codes, counts = np.unique(status, return_counts=True)
+        return cls(dict(zip(codes.tolist(), counts.tolist(), strict=True)))
+
+    @property
+    def rows(self) -> list[tuple[str, str, str]]:
+        """Shares, numbers and descriptions."""
+        total = max(sum(self.counts.values()), 1)
+        return [(f"{100 * n / total:.1f} %", str(n), DESCRIPTIONS[code]) for code, n in self.counts.items()]
+
+    def text(self, width: int) -> str:
+        """Lines for a terminal."""
+        return "\n".join(wrapped(f"  {share:>7s}  {n:>9s}  {words}", width, 22) for share, n, words in self.rows)
+
+    def _repr_html_(self) -> str:
+        return html.table(("ended", "pixels", "share"), [row[::-1] for row in self.rows])
+
+
+#: A paragraph, a table as its head and its rows, or how pixels ended.
+Part = str | tuple[Sequence[str], Sequence[Sequence[str]]] | Statuses
 
 
 class Report(str):
@@ -24,15 +61,16 @@ class Report(str):
 
     Attributes
     ----------
-    parts : sequence of str or (head, rows)
-        Paragraphs and tables.
+    parts : sequence of str, (head, rows) or Statuses
+        Paragraphs and tables; the first is the title.
     """
 
-    parts: Sequence[Any]
+    parts: Sequence[Part]
 
-    def __new__(cls, parts: Sequence[Any]) -> Report:
+    def __new__(cls, parts: Sequence[Part]) -> Report:
         """Join the parts."""
-        made = super().__new__(cls, "\n".join(p if isinstance(p, str) else text_table(*p) for p in parts))
+        width = terminal_width()
+        made = super().__new__(cls, "\n".join(_as_text(part, width) for part in parts))
         made.parts = parts
         return made
 
@@ -40,8 +78,22 @@ class Report(str):
         return str(self)
 
     def _repr_html_(self) -> str:
-        shown = (f"<p>{html.escape(p)}</p>" if isinstance(p, str) else html_table(*p) for p in self.parts)
-        return f"<div>{''.join(shown)}</div>"
+        title, *parts = self.parts
+        return html.page("Report", str(title), "", *map(part_html, parts))
+
+
+def _as_text(part: Part, width: int) -> str:
+    """A part of a report for a terminal."""
+    if isinstance(part, str):
+        return wrapped(part, width)
+    return part.text(width) if isinstance(part, Statuses) else text_table(*part, width=width)
+
+
+def part_html(part: Part) -> str:
+    """A part of a report for a notebook."""
+    if isinstance(part, str):
+        return html.lines(part)
+    return part._repr_html_() if isinstance(part, Statuses) else html.table(*part)
 
 
 def pixel_of(result: xr.Dataset, navigation: tuple[Hashable, ...], indexers: Mapping[str, Any]) -> xr.Dataset:
@@ -129,7 +181,7 @@ def _parameters(pixel: xr.Dataset, model: Model) -> tuple[Sequence[str], list[Se
             state = f"= {parameter.tie_formula}" if parameter.is_tied else "free" if parameter.free else "fixed"
             relative = _percent(error / abs(value)) if error > 0 and value != 0 else ""
             rows.append((name, rounded(value, error), relative, at_bound or state, str(pixel["units"].values[k])))
-    return ("parameter", "value", "error", "", "units"), rows
+    return ("parameter", "value", "error", "state", "units"), rows
 
 
 def _derived(pixel: xr.Dataset, model: Model) -> tuple[Sequence[str], list[Sequence[str]]]:
@@ -156,7 +208,7 @@ def _correlations(pixel: xr.Dataset, least: float) -> list[Any]:
     fitted = [k for k in range(len(names)) if bool(pixel["free"].values[k]) and np.isfinite(matrix[k, k])]
     found = [(abs(matrix[a, b]), matrix[a, b], names[a], names[b]) for i, a in enumerate(fitted) for b in fitted[:i]]
     rows = [(one, other, f"{value:+.3f}") for size, value, other, one in sorted(found, reverse=True) if size >= least]
-    return [(("correlation of", "with", ""), rows)] if rows else [f"no correlation above {least:g}"]
+    return [(("correlation of", "with", "coefficient"), rows)] if rows else [f"no correlation above {least:g}"]
 
 
 def correlation_of(covariance: xr.DataArray) -> xr.DataArray:
@@ -191,11 +243,8 @@ def summary(result: xr.Dataset) -> Report:
     """Summary of a map: statuses, goodness of fit, spread of every parameter over the converged pixels."""
     ds = result[["value", "stderr", "at_bound", "red_chisq", "status", "nfev"]].compute()
     status = ds["status"].values
-    total = max(status.size, 1)
-    lines = [f"{result.attrs.get('title', 'fit')}: {status.size} pixels"]
-    for code in np.unique(status):
-        count = int((status == code).sum())
-        lines.append(f"  {100 * count / total:5.1f} %  {count:>9d}  {DESCRIPTIONS[int(code)]}")
+    title = f"{result.attrs.get('title', 'fit')}: {status.size} pixels"
+    lines = []
     good = ds.where(ds["status"] == CONVERGED)
     if (status == CONVERGED).any():
         low, middle, high = np.nanpercentile(good["red_chisq"].values, [5, 50, 95])
@@ -209,7 +258,8 @@ def summary(result: xr.Dataset) -> Report:
         if share >= _MANY
     ]
     head = ("parameter", "median", "5-95 %", "median stderr", "at bound", "units")
-    return Report(["\n".join(lines), (head, rows), *warnings])
+    goodness = ["\n".join(lines)] if lines else []
+    return Report([title, Statuses.of(status), *goodness, (head, rows), *warnings])
 
 
 def _spread(ds: xr.Dataset, good: xr.Dataset, k: int) -> Sequence[str]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from xfit import report
+from xfit import overview, report
 from xfit._version import __version__
 from xfit.axes import Axes
 from xfit.chunks import only
@@ -234,6 +234,35 @@ class FitResult:
                 f"{SCHEMA_VERSION}; update xfit"
             )
         return ds
+
+    @property
+    def dataset(self) -> xr.Dataset:
+        """The result itself; a Dataset that is none is refused with a ValueError."""
+        return self._require()
+
+    def __repr__(self) -> str:
+        return self._described(overview.overview_text, overview.no_result_text)
+
+    def _repr_html_(self) -> str:
+        return self._described(overview.overview_html, overview.no_result_html)
+
+    def _described(
+        self, describe: Callable[[xr.Dataset, Model | Exception], str], refuse: Callable[[Exception], str]
+    ) -> str:
+        """Describe the result, whatever can't be told of it."""
+        try:
+            ds = self._require()
+        except KeyError as missing:
+            return refuse(ValueError(f"the result has no attribute {missing}"))
+        except ValueError as reason:
+            return refuse(reason)
+        model: Model | Exception
+        try:
+            model = self.model
+        except Exception as reason:
+            # Such as a component whose module is not imported; everything else can still be told.
+            model = reason
+        return describe(ds, model)
 
     @property
     def model(self) -> Model:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import html
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from xfit import html
+from xfit.kernel_description import FormulaKernel
+from xfit.terminal import shortened, terminal_width, text_table
 from xfit.ties import known_value
 
 if TYPE_CHECKING:
@@ -15,46 +17,37 @@ if TYPE_CHECKING:
     from xfit.parameters import Parameter
 
 _HEAD = ("parameter", "value", "min", "max", "", "units")
-_STYLE = "border-collapse:collapse;color:inherit;background:transparent"
-_CELL = "padding:1px 10px;text-align:left;border-bottom:1px solid rgba(128,128,128,0.3)"
+
+#: Components up to which all of a model are unfolded.
+_FEW = 4
+
+#: Columns that a table of parameters always has; units and descriptions where there are any.
+_ALWAYS = 5
 
 
-def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Lay out words in columns, with a rule below the head."""
-    widths = [max(len(row[k]) for row in [head, *rows]) for k in range(len(head))]
-    lines = ["  ".join(w.ljust(n) for w, n in zip(row, widths, strict=True)).rstrip() for row in [head, *rows]]
-    lines.insert(1, "  ".join("-" * n for n in widths).rstrip())
-    return "\n".join(lines)
+# --- text ----------------------------------------------------------------------------------------------------------
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None or math.isinf(value) else f"{value:.6g}"
-
-
-def _row(parameter: Parameter) -> tuple[str, ...]:
+def parameter_text(parameter: Parameter) -> str:
+    """A parameter in a line."""
     value = known_value(parameter)
-    state = f"= {parameter.tie_formula}" if parameter.is_tied else "free" if parameter.free else "fixed"
-    if value is not None and not parameter.min <= value <= parameter.max:
-        state += " (outside!)"
-    return (
-        parameter.name,
-        _number(value),
-        _number(parameter.min),
-        _number(parameter.max),
-        state if len(state) <= 28 else state[:25] + "...",
-        parameter.units or "",
-    )
+    low, high = parameter.min, parameter.max
+    numbers = "" if value is None else f": {value:.6g} {shortened(parameter.units or '', 12)}".rstrip()
+    if low > -math.inf or high < math.inf:
+        numbers += f" in [{low:g}, {high:g}]" + (" (outside!)" if _is_outside(parameter, value) else "")
+    left = terminal_width() - len("<Parameter >") - len(numbers)
+    state = f", tied to {parameter.tie_formula}" if parameter.is_tied else "" if parameter.free else ", fixed"
+    name = shortened(parameter.full_name, max(left - min(len(state), 24), 8))
+    return f"<Parameter {name}{numbers}{shortened(state, max(left - len(name), 8))}>"
 
 
-def _listed(model: Model, only_free: bool, only_active: bool) -> list[tuple[Component, list[Parameter]]]:
-    found = []
-    for component in model:
-        if only_active and not component.active:
-            continue
-        parameters = [p for p in component.parameters if p.free or not only_free]
-        if parameters:
-            found.append((component, parameters))
-    return found
+def component_text(component: Component) -> str:
+    """A component in a line."""
+    kind, off = type(component).__name__, "" if component.active else ", inactive"
+    if component.name == kind:
+        return f"<{kind} component{off}>"
+    about = f" ({shortened(kind, 30)} component{off})"
+    return f"<{shortened(component.name, terminal_width() - len(about) - 2)}{about}>"
 
 
 def model_text(model: Model, *, only_free: bool = False, only_active: bool = False) -> str:
@@ -63,12 +56,14 @@ def model_text(model: Model, *, only_free: bool = False, only_active: bool = Fal
     for component, parameters in _listed(model, only_free, only_active):
         label = component.name + ("" if component.active else " (inactive)")
         rows += [(label if k == 0 else "", *_row(p)) for k, p in enumerate(parameters)]
-    return text_table(("component", *_HEAD), rows)
+    return text_table(("component", *_HEAD), rows, width=terminal_width())
 
 
 def model_summary(model: Model) -> str:
     """Short table of a model's components."""
-    title = "Model" if model.name is None else f"Model {model.name!r}"
+    width = terminal_width()
+    count = f": {counted(len(model.free_parameters), 'free parameter')}>"
+    title = "Model" if model.name is None else f"Model {shortened(repr(model.name), width - len(count) - 7)}"
     if not len(model):
         return f"<{title}: no components>"
     response = model.response is not None
@@ -83,34 +78,147 @@ def model_summary(model: Model) -> str:
         )
         for k, c in enumerate(model)
     ]
-    return f"<{title}: {len(model.free_parameters)} free parameters>\n" + text_table(
-        ("#", "name", "type", "active", *(["convolved"] if response else []), "free parameters"), rows
-    )
+    head = ("#", "name", "type", "active", *(["convolved"] if response else []), "free parameters")
+    return f"<{title}{count}\n" + text_table(head, rows, width=width)
 
 
-def html_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Lay out words as an HTML table, in the colours of what it stands in."""
-    top = "".join(f'<th style="{_CELL}">{html.escape(word)}</th>' for word in head)
-    body = "".join(
-        "<tr>" + "".join(f'<td style="{_CELL}">{html.escape(word)}</td>' for word in row) + "</tr>" for row in rows
-    )
-    return f'<table style="{_STYLE}"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>'
+def _listed(model: Model, only_free: bool, only_active: bool) -> list[tuple[Component, list[Parameter]]]:
+    found = []
+    for component in model:
+        if only_active and not component.active:
+            continue
+        parameters = [p for p in component.parameters if p.free or not only_free]
+        if parameters:
+            found.append((component, parameters))
+    return found
 
 
-def parameters_html(parameters: Iterable[Parameter]) -> str:
-    """Table of parameters as HTML."""
-    return html_table(_HEAD, (_row(p) for p in parameters))
+def _row(parameter: Parameter) -> tuple[str, ...]:
+    value = known_value(parameter)
+    state = f"= {parameter.tie_formula}" if parameter.is_tied else "free" if parameter.free else "fixed"
+    state = shortened(state, 28) + (" (outside!)" if _is_outside(parameter, value) else "")
+    low, high = (_number(each) if math.isfinite(each) else "" for each in (parameter.min, parameter.max))
+    return (parameter.name, _number(value), low, high, state, parameter.units or "")
+
+
+def _is_outside(parameter: Parameter, value: float | None) -> bool:
+    return value is not None and not parameter.min <= value <= parameter.max
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
+
+
+def counted(count: int, what: str) -> str:
+    """Say how many there are of what can be counted."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+# --- HTML ----------------------------------------------------------------------------------------------------------
+
+
+def parameter_html(parameter: Parameter) -> str:
+    """A parameter as HTML."""
+    return html.page("Parameter", parameter.full_name, "", parameters_table([parameter]))
 
 
 def component_html(component: Component) -> str:
-    """A component as HTML that can be folded."""
-    off = "" if component.active else " <i>(inactive)</i>"
-    title = f"<b>{html.escape(component.name)}</b> {html.escape(type(component).__name__)}{off}"
-    return f"<details open><summary>{title}</summary>{parameters_html(component.parameters)}</details>"
+    """A component as HTML."""
+    return html.page(type(component).__name__, component.name, _about(component), *_inside(component))
 
 
 def model_html(model: Model) -> str:
-    """A model as HTML that can be folded."""
-    title = "Model" if model.name is None else f"Model {html.escape(model.name)}"
-    parts = "".join(component_html(component) for component in model)
-    return f"<div><b>{title}</b>: {len(model)} components, {len(model.free_parameters)} free parameters{parts}</div>"
+    """A model as HTML: a section for each component."""
+    return html.page("Model", model.name or "", model_about(model), *model_sections(model))
+
+
+def model_about(model: Model) -> str:
+    """What a model is, in a line."""
+    try:
+        signal = f"{model.signal_dimension}-D signal"
+    except ValueError:
+        signal = "components of 1-D and of 2-D signals, which can't be added"
+    response = "" if model.response is None else ", with a response"
+    free = counted(len(model.free_parameters), "free parameter")
+    return f"{signal}, {counted(len(model), 'component')}, {free}{response}"
+
+
+def model_sections(model: Model, *, opened: bool = True) -> list[str]:
+    """HTML of a model's components and its response; sections of a few components are open, if any are to be."""
+    opened = opened and len(model) <= _FEW
+    parts = [
+        html.section(c.name, f"{type(c).__name__}, {_about(c)}", *_inside(c), opened=opened and c.active) for c in model
+    ]
+    if model.response is not None:
+        parts.append(html.section("response", _sizes(model), html.lines(_convolved(model))))
+    return parts
+
+
+def parameters_table(parameters: Sequence[Parameter]) -> str:
+    """Table of parameters as HTML."""
+    head = ("parameter", "value", "min", "max", "state", "units", "description")
+    rows = [_cells(parameter) for parameter in parameters]
+    kept = [k for k in range(len(head)) if k < _ALWAYS or any(row[k] for row in rows)]
+    return html.table([head[k] for k in kept], [[row[k] for k in kept] for row in rows])
+
+
+def _cells(parameter: Parameter) -> tuple[str, ...]:
+    value = known_value(parameter)
+    state = f"tied to {parameter.tie_formula}" if parameter.is_tied else "free" if parameter.free else "fixed"
+    if _is_outside(parameter, value):
+        state += " (outside of its bounds!)"
+    low, high = (_number(each).replace("inf", "∞") for each in (parameter.min, parameter.max))
+    return (parameter.name, _number(value), low, high, state, parameter.units or "", parameter.description)
+
+
+def _about(component: Component) -> str:
+    """What is to be said of a component in short."""
+    words = [f"{len(component.free_parameters)} of {counted(len(component.parameters), 'parameter')} free"]
+    if component.model is not None and component.model.response is not None:
+        words.append("convolved" if component.convolved else "not convolved")
+    return ", ".join(words + ([] if component.active else ["inactive"]))
+
+
+def _inside(component: Component) -> list[str]:
+    """HTML of a component's formula, parameters and derived quantities."""
+    parts = [html.code(*formula_of(component)), parameters_table(component.parameters)]
+    if component.derived:
+        rows = [
+            (name, _derived(component, name), quantity.formula, quantity.description)
+            for name, quantity in component.derived.items()
+        ]
+        table = html.table(("derived", "value", "formula", "description"), rows)
+        parts.append(html.section("derived quantities", ", ".join(component.derived), table))
+    return parts
+
+
+def formula_of(component: Component) -> tuple[str, str]:
+    """What a component is, as a label and a formula or the name of a function."""
+    kernel = component.kernel
+    arguments = ", ".join(component.coordinates)
+    if isinstance(kernel, FormulaKernel):
+        # The formula that was given, where the kernel's is another one, along rotated axes.
+        text = str(component.options.get("expression") or kernel.expression)
+        looked_up = [f"{each.name}({', '.join(each.arguments)})" for each in kernel.lookups]
+        note = f", from tables: {', '.join(looked_up)}" if looked_up else ""
+        return f"f({arguments}){note} =", text
+    return "Python function", f"{kernel.function.__name__}({', '.join((*kernel.coordinates, *kernel.parameters))})"
+
+
+def _derived(component: Component, name: str) -> str:
+    """Value of a derived quantity as text."""
+    try:
+        return f"{getattr(component, name):.6g}"
+    except Exception:
+        # A tie without value, or a user's formula that has none here, is no reason to show nothing at all.
+        return ""
+
+
+def _sizes(model: Model) -> str:
+    response = model.response
+    return "" if response is None else ", ".join(f"{d}: {n}" for d, n in response.sizes.items())
+
+
+def _convolved(model: Model) -> str:
+    names = [component.name for component in model if component.convolved]
+    return f"convolved with it: {', '.join(names) or 'nothing'}"

@@ -1,0 +1,86 @@
+"""How things look: labels with units, colours that everyone can tell apart, limits that outliers do not stretch."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+#: Colours of components: those of Okabe and Ito (https://jfly.uni-koeln.de/color/), which colour-blind people can tell apart, without black and yellow.
+COMPONENTS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+
+DATA, MODEL, BAND, MISSING = "#444444", "#000000", "#BBBBBB", "#E4E4E4"
+
+#: Colours of statuses, by their numbers: what has converged is pale, what needs a look is not.
+STATUSES = ("#999999", "#CFE8F3", "#E69F00", "#D55E00", "#882255", "#CC79A7", "#332288", "#AA4499", "#E4E4E4", "#44AA99", "#117733", "#F0E442", "#0072B2", "#DDCC77", "#000000")  # fmt: skip
+
+#: Parameters that are places, of which a map shows shifts from their median.
+_PLACES = ("centre", "center", "centre_x", "centre_y", "x0", "onset", "energy_shift", "shift", "velocity", "position")
+
+_SPEEDS = ("km/s", "m/s", "km s-1", "m s-1", "km s^-1", "m s^-1")
+
+#: Colour maps with even steps of lightness, safe for the colour-blind: matplotlib's, and one of P. Kovesi (arXiv:1509.03700) that colorcet registers.
+SEQUENTIAL, DIVERGING = "viridis", "CET_CBD1"
+
+
+class Scale(NamedTuple):
+    """Colours of a map.
+
+    Attributes
+    ----------
+    low, high : float
+        Limits.
+    diverging : bool
+        Whether they lie symmetrically about a middle.
+    """
+
+    low: float
+    high: float
+    diverging: bool
+
+    @property
+    def name(self) -> str:
+        """The colour map."""
+        return DIVERGING if self.diverging else SEQUENTIAL
+
+
+def scale_of(values: np.ndarray, quantity: str = "", units: str = "", share: float = 98.0) -> Scale:
+    """Limits that hold the given share (%) of the finite values; symmetric for velocities, shifts and places.
+
+    Velocities and shifts are shown about zero where both signs occur, places about their median.
+    """
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return Scale(0.0, 1.0, False)
+    rest = (100 - share) / 2
+    low, middle, high = (float(v) for v in np.percentile(finite, [rest, 50, 100 - rest]))
+    diverging = quantity.rpartition(".")[2] in _PLACES or units in _SPEEDS
+    if diverging:
+        middle = 0.0 if low < 0 < high and quantity.rpartition(".")[2] not in _PLACES[:6] else middle
+        reach = max(high - middle, middle - low)
+        low, high = middle - reach, middle + reach
+    if not high > low:
+        margin = abs(low) * 1e-3 or 1.0
+        low, high = low - margin, high + margin
+    return Scale(low, high, diverging)
+
+
+def label(array: xr.DataArray, name: str = "") -> str:
+    """Name and units of an array, for an axis."""
+    words = str(array.attrs.get("long_name") or name or array.name or "")
+    units = str(array.attrs.get("units", ""))
+    return f"{words} ({units})" if units else words
+
+
+def coordinate(owner: xr.DataArray | xr.Dataset, dim: Any) -> tuple[np.ndarray, str]:
+    """Places along a dimension and their label: the coordinate's, or numbers where it has none that are numbers."""
+    if dim in owner.coords and owner[dim].ndim == 1 and owner[dim].dtype.kind in "iufM":
+        return owner[dim].values, label(owner[dim], str(dim))
+    return np.arange(owner.sizes[dim]), str(dim)
+
+
+def same_units(owner: xr.DataArray | xr.Dataset, dims: tuple[Any, ...]) -> bool:
+    """Whether a step along one dimension is as long as one along the others."""
+    units = {str(owner[d].attrs.get("units", "")) if d in owner.coords else "" for d in dims}
+    return len(units) == 1

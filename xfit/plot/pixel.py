@@ -1,0 +1,154 @@
+"""What there is to see of one pixel: data, model, components, residual, and the width of the noise."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xfit import report
+from xfit.kernels.status import DESCRIPTIONS
+from xfit.result import FitResult
+
+
+@dataclass(frozen=True)
+class PixelView:
+    """One pixel, computed.
+
+    Attributes
+    ----------
+    fit : Dataset
+        Its result, without navigation dimensions.
+    data, model, residual : DataArray
+        Over the signal dimensions; the model is NaN where nothing was fitted.
+    components : Dataset
+        Curves of the components.
+    sigma : DataArray
+        One standard deviation of the noise, over the signal dimensions: of the variance if there is one, of the counts that a
+        Poisson loss expects, else the root of the mean squared residual.
+    noise : str
+        Which of these.
+    title : str
+        Place, how the fit ended, and how good it is.
+    """
+
+    fit: xr.Dataset
+    data: xr.DataArray
+    model: xr.DataArray
+    residual: xr.DataArray
+    components: xr.Dataset
+    sigma: xr.DataArray
+    noise: str
+    title: str
+
+
+def view_of(
+    result: FitResult,
+    da: xr.DataArray,
+    indexers: Mapping[str, Any],
+    variance: xr.DataArray | float | None = None,
+    response: xr.DataArray | None = None,
+) -> PixelView:
+    """Look at one pixel; of lazy data and results, only its chunk is read.
+
+    Parameters
+    ----------
+    da : DataArray
+        The data that were fitted.
+    indexers : mapping
+        Label (or number, where a dimension has no labels) along each navigation dimension.
+    variance : float or DataArray, optional
+        Variance of the data.
+    response : DataArray, optional
+        As for `xfit.result.FitResult.evaluate`.
+
+    Raises
+    ------
+    ValueError
+        For data of other dimensions than the fit's, and for a dimension without indexer or an unknown one.
+    """
+    ds = result.dataset
+    check_data_of(result, da)
+    pixel = report.pixel_of(ds, result.navigation_dims, indexers)
+    place = {d: (pixel[d].item() if d in ds.indexes else int(indexers[str(d)])) for d in result.navigation_dims}
+    data: xr.DataArray = _at(da, place).compute()
+    return look_at(pixel, data, place, _at(variance, place), _at(response, place))
+
+
+def look_at(
+    pixel: xr.Dataset,
+    data: xr.DataArray,
+    place: Mapping[Hashable, Any],
+    variance: xr.DataArray | float | None = None,
+    response: xr.DataArray | None = None,
+) -> PixelView:
+    """Look at one pixel whose result and data are there.
+
+    Parameters
+    ----------
+    pixel : Dataset
+        Its result, without navigation dimensions.
+    data : DataArray
+        Its data, over the signal dimensions.
+    place : mapping
+        Where it is, for the title.
+    """
+    one = FitResult(pixel)
+    data = data.transpose(*one.signal_dims)
+    model = one.evaluate(response=response).compute()
+    curves = one.components(response=response).compute()
+    units = data.attrs.get("units", "")
+    residual = (
+        (data - model).rename("residual").assign_attrs(long_name="residual", **({"units": units} if units else {}))
+    )
+    sigma, noise = _noise(pixel, model, residual, variance)
+    words = ", ".join(f"{d} = {_short(value)}" for d, value in place.items())
+    red = float(pixel["red_chisq"])
+    title = ": ".join(part for part in (words, DESCRIPTIONS[int(pixel["status"])]) if part)
+    title += f", reduced chi-squared {red:.4g}" if np.isfinite(red) else ""
+    return PixelView(pixel, data, model, residual, curves, sigma, noise, title)
+
+
+def check_data_of(result: FitResult, da: xr.DataArray) -> None:
+    """Refuse what can't be the data that were fitted.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what is no DataArray, and for other dimensions or sizes than the fit's.
+    """
+    if not isinstance(da, xr.DataArray):
+        raise TypeError(f"da must be the DataArray that was fitted; got {type(da).__name__}")
+    ds = result.dataset
+    wanted = {d: ds.sizes[d] for d in (*result.navigation_dims, *result.signal_dims)}
+    sizes = {d: n for d, n in da.sizes.items()}
+    if set(wanted) != set(sizes) or any(sizes[d] != wanted[d] for d in result.signal_dims):
+        raise ValueError(f"da has dimensions {sizes}; the fit was made of data with {wanted}")
+
+
+def _at(array: Any, place: Mapping[Hashable, Any]) -> Any:
+    """Take a pixel out of an array over some of the navigation dimensions, by labels where it has them."""
+    if not isinstance(array, xr.DataArray):
+        return array
+    known = {d: value for d, value in place.items() if d in array.dims}
+    labels = {d: value for d, value in known.items() if d in array.indexes}
+    numbers = {d: value for d, value in known.items() if d not in array.indexes}
+    return array.sel(labels).isel(numbers)
+
+
+def _noise(pixel: xr.Dataset, model: xr.DataArray, residual: xr.DataArray, variance: Any) -> tuple[xr.DataArray, str]:
+    """One standard deviation of the noise, and from what it is known."""
+    if variance is not None:
+        return xr.zeros_like(residual) + np.sqrt(variance), "the variance"
+    if pixel.attrs.get("xfit_loss") == "poisson":
+        return model.clip(min=0.0) ** 0.5, "the counts expected"
+    dof = max(int(pixel["dof"]), 1)
+    spread = float(np.sqrt((residual**2).sum() / dof))
+    return xr.full_like(residual, spread, float), "the residuals"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,247 @@
+"""HoloViews objects of a result: maps and spectra that are linked by streams and compose with a user's own objects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from xfit.plot.looks import BAND, COMPONENTS, DATA, MISSING, MODEL, Scale, coordinate, label
+from xfit.plot.maps import Quantity, names_of, quantity_of
+from xfit.plot.pixel import PixelView, check_data_of, view_of
+from xfit.result import FitResult
+
+if TYPE_CHECKING:
+    import holoviews
+
+#: Pixels along a side of a map from which on datashader makes the picture.
+LARGE = 500
+
+#: Fewer points than this are drawn as points.
+_FEW = 400
+
+
+class Views:
+    """HoloViews objects of a result: ``result.fit.hv``.
+
+    Parameters
+    ----------
+    result : FitResult
+        The result, in memory or lazy: what is shown is computed when it is shown.
+    """
+
+    def __init__(self, result: FitResult) -> None:
+        import holoviews as hv
+
+        if not hv.Store.loaded_backends():
+            hv.extension("bokeh")
+        self._result = result
+        self._dims = result.navigation_dims
+        if not self._dims:
+            raise ValueError("the result is of a single spectrum or image and has no maps; see fit.fit.plot(da)")
+
+    def maps(self, params: Sequence[str] | str | None = None, *, columns: int = 3) -> holoviews.Layout:
+        """Maps beside each other, which move together.
+
+        Parameters
+        ----------
+        params : sequence of str, optional
+            Parameters, derived quantities, or variables of the result such as ``"red_chisq"``; by default all parameters that were fitted.
+        columns : int
+            How many beside each other.
+
+        Raises
+        ------
+        KeyError
+            For unknown names.
+        """
+        import holoviews as hv
+
+        return hv.Layout([self.map(name) for name in names_of(self._result, params)]).cols(columns)
+
+    def map(self, name: str) -> Any:
+        """Map of one quantity, with values and errors where the pointer is.
+
+        Returns
+        -------
+        holoviews.Image or QuadMesh
+            Of two navigation dimensions; made by datashader, when it is shown, beyond 500 x 500 pixels.
+        holoviews.Overlay
+            Of one: a line with a band of one standard error.
+        holoviews.DynamicMap
+            Of more: such a map for every position along the others, the last two dimensions being shown.
+
+        Raises
+        ------
+        KeyError
+            For an unknown name.
+        ImportError
+            For a large map without datashader.
+        """
+        import holoviews as hv
+
+        (name,) = names_of(self._result, name)
+        if len(self._dims) <= 2:
+            return element_of(quantity_of(self._result, name))
+        further = self._dims[:-2]
+        places = {d: coordinate(self._result.dataset, d)[0] for d in further}
+
+        def cut(*values: Any) -> Any:
+            numbers = {d: int(np.abs(places[d] - v).argmin()) for d, v in zip(further, values, strict=True)}
+            return element_of(quantity_of(FitResult(self._result.dataset.isel(numbers)), name))
+
+        axes = [hv.Dimension(str(d), values=list(places[d])) for d in further]
+        return hv.DynamicMap(cut, kdims=axes)
+
+    def spectrum(
+        self,
+        da: xr.DataArray,
+        source: Any = None,
+        *,
+        variance: xr.DataArray | float | None = None,
+        response: xr.DataArray | None = None,
+    ) -> holoviews.DynamicMap:
+        """Data, fit and components of a pixel: of that which is clicked on a map, or chosen by sliders.
+
+        Parameters
+        ----------
+        da : DataArray
+            The data that were fitted; of lazy ones a chunk is read for a pixel.
+        source : holoviews element, optional
+            A map, for instance of `map`, on which pixels are clicked; without it there is a slider for each navigation dimension.
+        variance, response : optional
+            As for `xfit.accessor.Result.plot`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For data that were not fitted, for images, and for maps with more dimensions than a click has.
+        """
+        import holoviews as hv
+        from holoviews.streams import Tap
+
+        check_data_of(self._result, da)
+        if len(self._result.signal_dims) != 1:
+            raise ValueError("spectrum() shows spectra; of images there is fit.fit.plot(da, ...)")
+        places = [coordinate(self._result.dataset, d)[0] for d in self._dims]
+
+        def draw(*values: Any) -> Any:
+            labels = [p[int(np.abs(p - v).argmin())] for p, v in zip(places, values, strict=True)]
+            at = dict(zip(map(str, self._dims), labels, strict=True))
+            return curves_of(view_of(self._result, da, at, variance, response))
+
+        middle = [p[len(p) // 2] for p in places]
+        if source is None:
+            axes = [hv.Dimension(str(d), values=list(p), default=m) for d, p, m in zip(self._dims, places, middle, strict=True)]  # fmt: skip
+            return hv.DynamicMap(draw, kdims=axes)
+        if len(self._dims) > 2:
+            raise ValueError(f"a click has two places and the map has {list(self._dims)}; leave source= away, or cut the result")  # fmt: skip
+        tap = Tap(source=source, x=middle[-1], y=middle[0] if len(middle) == 2 else None)
+        return hv.DynamicMap(lambda x, y: draw(*((x,) if len(middle) == 1 else (y, x))), streams=[tap])
+
+
+def element_of(quantity: Quantity) -> Any:
+    """A computed map as an element."""
+    import holoviews as hv
+
+    values, errors = quantity.values.astype(float), quantity.errors
+    value_dim = hv.Dimension(quantity.name, label=quantity.name, unit=str(values.attrs.get("units", "")) or None)
+    if values.ndim == 1:
+        return _line(values, errors, value_dim)
+    up, across = values.dims
+    (y, y_label), (x, x_label) = coordinate(values, up), coordinate(values, across)
+    axes = [hv.Dimension(str(across), label=x_label), hv.Dimension(str(up), label=y_label)]
+    columns, dims = [values.values], [value_dim]
+    if errors is not None and max(values.shape) <= LARGE:
+        columns.append(errors.values)
+        dims.append(hv.Dimension("error", label="standard error"))
+    even = all(p.size > 1 and np.allclose(np.diff(p), p[1] - p[0], rtol=1e-3) for p in (x, y))
+    element = (hv.Image if even else hv.QuadMesh)((x, y, *columns), kdims=axes, vdims=dims)
+    if max(values.shape) > LARGE:
+        element = _rasterized(element, quantity.name)
+    return element.opts(**map_options(quantity.scale, quantity.name, label(values)))
+
+
+def map_options(scale: Scale, name: str, words: str) -> dict[str, Any]:
+    """How a map looks in bokeh."""
+    return {
+        "cmap": _colours(scale),
+        "clim": (scale.low, scale.high),
+        "clipping_colors": {"NaN": MISSING},
+        "colorbar": True,
+        "clabel": words,
+        "title": name,
+        "tools": ["hover"],
+        "aspect": "equal",
+        "frame_width": 320,
+    }
+
+
+def _colours(scale: Scale) -> list[str]:
+    """The colours of a scale, as they are written in pages."""
+    import colorcet
+    from bokeh.palettes import Viridis256
+
+    return list(colorcet.palette[scale.name]) if scale.name in colorcet.palette else list(Viridis256)
+
+
+def _rasterized(element: Any, name: str) -> Any:
+    """A large map as a picture that datashader makes of what is in view."""
+    try:
+        from holoviews.operation.datashader import rasterize
+    except ImportError as error:
+        raise ImportError(
+            f"the map of {name!r} has more than {LARGE} pixels along a side, of which datashader makes the picture; install it with: pip install 'xfit[view]'"
+        ) from error
+    return rasterize(element, aggregator="mean")
+
+
+def _line(values: xr.DataArray, errors: xr.DataArray | None, value_dim: Any) -> Any:
+    """A map of one dimension."""
+    import holoviews as hv
+
+    x, x_label = coordinate(values, values.dims[0])
+    axis = hv.Dimension(str(values.dims[0]), label=x_label)
+    curve = hv.Curve((x, values.values), axis, value_dim).opts(color=COMPONENTS[0], tools=["hover"])
+    if errors is None:
+        return curve
+    spread = hv.Spread((x, values.values, errors.values), axis, [value_dim, "error"]).opts(color=BAND, line_alpha=0)
+    return spread * curve
+
+
+def curves_of(view: PixelView) -> Any:
+    """Data, fit and components of a pixel as an overlay."""
+    import holoviews as hv
+
+    dim = view.data.dims[0]
+    x, x_label = coordinate(view.data, dim)
+    axis, up = hv.Dimension(str(dim), label=x_label), hv.Dimension("data", label=label(view.data, "data"))
+    few = x.size <= _FEW
+    data = (hv.Scatter if few else hv.Curve)((x, view.data.values), axis, up, label="data").opts(color=DATA)
+    shown = [data.opts(size=3) if few else data.opts(line_width=0.8)]
+    if len(view.components) > 1:
+        shown += [
+            hv.Curve((x, view.components[name].values), axis, up, label=str(name)).opts(color=COMPONENTS[k % len(COMPONENTS)])
+            for k, name in enumerate(view.components)
+        ]  # fmt: skip
+    shown.append(hv.Curve((x, view.model.values), axis, up, label="fit").opts(color=MODEL))
+    return hv.Overlay(shown).opts(title=view.title, legend_position="right", responsive=False, width=600, height=320, show_grid=True)  # fmt: skip
+
+
+def residual_of(view: PixelView) -> Any:
+    """Residual of a pixel, with the width of the noise, as an overlay."""
+    import holoviews as hv
+
+    dim = view.data.dims[0]
+    x, x_label = coordinate(view.data, dim)
+    axis, up = hv.Dimension(str(dim), label=x_label), hv.Dimension("residual", label=label(view.residual))
+    sigma = view.sigma.values
+    band = hv.Area((x, -sigma, sigma), axis, [up, "upper"], label=f"±1σ of {view.noise}").opts(color=BAND, line_alpha=0)
+    few = x.size <= _FEW
+    line = (hv.Scatter if few else hv.Curve)((x, view.residual.values), axis, up).opts(color=DATA)
+    zero = hv.HLine(0.0).opts(color=MODEL, line_width=1)
+    return hv.Overlay([band, zero, line.opts(size=3) if few else line.opts(line_width=0.8)]).opts(
+        legend_position="top_right", width=600, height=170, show_grid=True
+    )

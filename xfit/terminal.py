@@ -1,0 +1,125 @@
+"""Words and tables laid out for a terminal: no line is longer than it is wide."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import unicodedata
+from collections.abc import Sequence
+
+#: Columns of words are shortened to this at first, and to the other where that does not do.
+_SHORT, _SHORTEST = 8, 4
+
+_NUMBER = re.compile(r"\d+\.\d+(?:e[+-]?\d+)?")
+_CELL = re.compile(r"[(+\-−]?(\d[\d., ±()e+\-%]*|∞|inf|nan)|-|")
+
+
+def terminal_width() -> int:
+    """Columns of the terminal, 80 where there is none."""
+    return max(shutil.get_terminal_size(fallback=(80, 24)).columns, 40)
+
+
+def text_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, width: int | None = None) -> str:
+    """Lay out words in columns, with a rule below the head.
+
+    Parameters
+    ----------
+    head, rows : sequence
+        Words of the head and of each row.
+    width : int, optional
+        Columns that there are. What needs more is shortened: the longest words first, then digits of numbers.
+    """
+    table = [[_clean(word) for word in row] for row in [head, *rows]]
+    if width is not None:
+        table = _fitted(table, width)
+    widths = _widths(table)
+    lines = ["  ".join(_padded(w, n) for w, n in zip(row, widths, strict=True)).rstrip() for row in table]
+    lines.insert(1, "  ".join("-" * n for n in widths).rstrip())
+    return "\n".join(lines)
+
+
+def shortened(text: str, width: int) -> str:
+    """Cut text to a width, with an ellipsis where something is missing."""
+    text = _clean(text)
+    return text if _fitting(text, width) == len(text) else text[: _fitting(text, width - 1)].rstrip() + "…"
+
+
+def wrapped(text: str, width: int, indent: int = 4) -> str:
+    """Break lines that are too long between words; what is broken off is indented."""
+    found: list[str] = []
+    for line in text.splitlines():
+        left = _clean(line)
+        while (fitting := _fitting(left, width)) < len(left):
+            space = left.rfind(" ", indent + 1, fitting + 1)
+            cut = fitting if space < 0 else space
+            found.append(left[:cut].rstrip())
+            left = " " * indent + left[cut:].lstrip()
+        found.append(left)
+    return "\n".join(found)
+
+
+def holds_numbers(words: Sequence[str]) -> bool:
+    """Whether a column holds numbers, with their errors, ranges and shares, and nothing else."""
+    return any(words) and all(_CELL.fullmatch(word) for word in words)
+
+
+def _fitted(table: list[list[str]], width: int) -> list[list[str]]:
+    """Shorten cells until the rows fit: names before digits, for a number that is cut is another number."""
+    words = [k for k in range(len(table[0])) if not holds_numbers([row[k] for row in table[1:]])]
+    for digits, least in ((None, _SHORT), (5, _SHORT), (4, _SHORT), (4, _SHORTEST), (3, _SHORTEST)):
+        if digits is not None:
+            table = [table[0], *([_rounded(word, digits) for word in row] for row in table[1:])]
+        widths = [min(n, width) if k in words else n for k, n in enumerate(_widths(table))]
+        over = sum(widths) + 2 * (len(widths) - 1) - width
+        for _ in range(max(over, 0)):
+            longest = max(words, key=lambda k: widths[k], default=None)
+            if longest is not None and widths[longest] > least:
+                widths[longest] -= 1
+                over -= 1
+        if over <= 0:
+            break
+    limits = [n if k in words else None for k, n in enumerate(widths)]
+    return [[w if n is None else shortened(w, n) for w, n in zip(row, limits, strict=True)] for row in table]
+
+
+def _rounded(word: str, digits: int) -> str:
+    """Round the numbers in a cell that have more digits; words are left as they are."""
+    return _NUMBER.sub(lambda found: _fewer(found[0], digits), word) if holds_numbers([word]) else word
+
+
+def _fewer(number: str, digits: int) -> str:
+    """Round a number to some digits, where it has more."""
+    given = len(number.split("e")[0].replace(".", "").lstrip("0"))
+    return number if given <= digits else f"{float(number):.{digits}g}"
+
+
+def _widths(table: Sequence[Sequence[str]]) -> list[int]:
+    return [max(_columns(row[k]) for row in table) for k in range(len(table[0]))]
+
+
+def _padded(word: str, width: int) -> str:
+    return word + " " * (width - _columns(word))
+
+
+def _columns(text: str) -> int:
+    """Columns that text takes: two for wide letters, none for accents that join."""
+    return len(text) if text.isascii() else sum(map(_column, text))
+
+
+def _column(letter: str) -> int:
+    return 0 if unicodedata.combining(letter) else 2 if unicodedata.east_asian_width(letter) in "WF" else 1
+
+
+def _fitting(text: str, width: int) -> int:
+    """How many letters at the beginning of a text take no more than a width."""
+    taken = 0
+    for k, letter in enumerate(text):
+        taken += _column(letter)
+        if taken > width:
+            return k
+    return len(text)
+
+
+def _clean(text: str) -> str:
+    """Text without what would move the cursor, such as ends of lines and escape sequences in units of a file."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text) if not text.isprintable() else text
