@@ -1,10 +1,27 @@
-"""The command line: ``xfit info STORE`` and ``xfit optimizers``."""
+"""The command line: ``xfit info STORE``, ``xfit view FIT DATA`` and ``xfit optimizers``."""
 
 from __future__ import annotations
 
 import click
 
 from xfit._version import __version__
+
+_OPTIONS = click.option(
+    "-o",
+    "--option",
+    "options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="What the file system of a URL needs; may be repeated.",
+)
+
+
+def _given(options: tuple[str, ...]) -> dict[str, str]:
+    """Take options of a file system apart."""
+    wrong = [each for each in options if "=" not in each]
+    if wrong:
+        raise click.BadParameter(f"{wrong[0]!r} must be NAME=VALUE", param_hint="--option")
+    return dict(each.split("=", 1) for each in options)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -15,14 +32,7 @@ def main() -> None:
 
 @main.command()
 @click.argument("store")
-@click.option(
-    "-o",
-    "--option",
-    "options",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="What the file system of a URL needs; may be repeated.",
-)
+@_OPTIONS
 def info(store: str, options: tuple[str, ...]) -> None:
     r"""Show what is done of a run with store=, finished or not.
 
@@ -34,14 +44,45 @@ def info(store: str, options: tuple[str, ...]) -> None:
     # Not at the top: `xfit --help` need not wait for them.
     from xfit.stored.info import info as look
 
-    wrong = [each for each in options if "=" not in each]
-    if wrong:
-        raise click.BadParameter(f"{wrong[0]!r} must be NAME=VALUE", param_hint="--option")
-    given = dict(each.split("=", 1) for each in options)
     try:
-        click.echo(look(store, given))
+        click.echo(look(store, _given(options)))
     except (FileNotFoundError, TypeError) as error:
         raise click.ClickException(str(error)) from error
+
+
+@main.command()
+@click.argument("fit")
+@click.argument("data")
+@click.option("--variable", metavar="NAME", help="Variable of DATA that was fitted, where several could be.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the page; by default one that is free.")
+@click.option("--no-browser", is_flag=True, help="Serve the page without opening a browser.")
+@_OPTIONS
+def view(fit: str, data: str, variable: str | None, port: int, no_browser: bool, options: tuple[str, ...]) -> None:
+    r"""Look at a result with its data in a browser; a run that is not finished fills in while it goes on.
+
+    FIT is a store of a run, or a result in a zarr or netCDF file; DATA is what was fitted, in one of these.
+
+    \b
+    Examples:
+      xfit view fit.zarr map.zarr
+      xfit view fit.nc cube.nc --variable flux
+    """
+    try:
+        from xfit.plot.dashboard import Dashboard
+    except ImportError as error:
+        raise click.ClickException(
+            f"xfit view needs Panel ({error}); install it with: pip install 'xfit[view]'"
+        ) from error
+    from xfit.plot.opening import open_data, open_fit
+    from xfit.result import FitResult
+
+    given = _given(options)
+    try:
+        result, refresh = open_fit(fit, given)
+        board = Dashboard(FitResult(result), open_data(data, result, variable, given), refresh=refresh)
+    except (FileNotFoundError, ValueError, TypeError) as error:
+        raise click.ClickException(str(error)) from error
+    board.show(port=port, show=not no_browser)
 
 
 @main.command()

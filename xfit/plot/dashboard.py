@@ -12,7 +12,10 @@ import numpy as np
 import panel as pn
 import param
 import xarray as xr
+from bokeh.embed import file_html
+from bokeh.layouts import column, row
 from bokeh.models import FixedTicker
+from bokeh.models.widgets import Div
 from bokeh.resources import INLINE
 from holoviews.streams import BoundsX, Params, Tap
 
@@ -203,10 +206,16 @@ class Dashboard:
 
     def page(self) -> bytes:
         """What is seen as a page that needs neither network nor Python, HTML."""
-        file = io.StringIO()
-        shown = pn.Column(self._heading(), self._still_maps(), pn.Row(self._still_pixel(), self._parameters()))
-        shown.save(file, resources=INLINE, title="xfit", embed=False)
-        return file.getvalue().encode()
+        # With bokeh alone: pages of Panel load its styles from the network.
+        names = dict.fromkeys([self.place.quantity, "red_chisq", "status"])
+        maps = [self._element(name) * self._cross(self.place.pixel) for name in names]
+        view = self.pixel()
+        shown = column(
+            Div(text=self._heading().object),
+            row(*map(hv.render, maps)),
+            row(column(hv.render(curves_of(view)), hv.render(residual_of(view))), Div(text=self._parameters().object)),
+        )
+        return str(file_html(shown, INLINE, title="xfit")).encode()
 
     # --- the page ---
 
@@ -301,14 +310,6 @@ class Dashboard:
         return pn.pane.HTML(
             report.pixel_table(self._pixels.at(place), self._result.model, words)._repr_html_(), width=420
         )
-
-    def _still_maps(self) -> Any:
-        names = dict.fromkeys([self.place.quantity, "red_chisq", "status"])
-        return hv.Layout([self._element(name) * self._cross(self.place.pixel) for name in names]).cols(3)
-
-    def _still_pixel(self) -> Any:
-        view = self.pixel()
-        return hv.Layout([curves_of(view), residual_of(view)]).cols(1)
 
     def _controls(self) -> list[Any]:
         """Chooser of the map, and of the slice along each further dimension."""
@@ -409,7 +410,6 @@ def _statuses(quantity: Quantity) -> Any:
     return element_of(quantity._replace(values=places)).opts(
         cmap=[STATUSES[int(code) % len(STATUSES)] for code in codes],
         clim=(-0.5, codes.size - 0.5),
-        clabel="",
         colorbar_opts={"ticker": FixedTicker(ticks=list(names)), "major_label_overrides": names},
         framewise=True,
     )

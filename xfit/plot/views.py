@@ -161,18 +161,18 @@ def element_of(quantity: Quantity) -> Any:
     element = (hv.Image if even else hv.QuadMesh)((x, y, *columns), kdims=axes, vdims=dims)
     if max(values.shape) > LARGE:
         element = _rasterized(element, quantity.name)
-    return element.opts(**map_options(quantity.scale, quantity.name, label(values)))
+    return element.opts(**map_options(quantity.scale, quantity.name, str(values.attrs.get("units", ""))))
 
 
-def map_options(scale: Scale, name: str, words: str) -> dict[str, Any]:
+def map_options(scale: Scale, name: str, units: str) -> dict[str, Any]:
     """How a map looks in bokeh."""
     return {
         "cmap": _colours(scale),
         "clim": (scale.low, scale.high),
         "clipping_colors": {"NaN": MISSING},
         "colorbar": True,
-        "clabel": words,
-        "title": name,
+        # Not beside the bar, which keeps its first label when the map changes.
+        "title": f"{name} ({units})" if units else name,
         "tools": ["hover"],
         "aspect": "equal",
         "frame_width": 320,
@@ -227,7 +227,7 @@ def curves_of(view: PixelView) -> Any:
             for k, name in enumerate(view.components)
         ]  # fmt: skip
     shown.append(hv.Curve((x, view.model.values), axis, up, label="fit").opts(color=MODEL))
-    return hv.Overlay(shown).opts(title=view.title, legend_position="right", responsive=False, width=600, height=320, show_grid=True)  # fmt: skip
+    return hv.Overlay(shown).opts(title=view.title, fontsize={"title": 10}, legend_position="right", width=600, height=320, show_grid=True)  # fmt: skip
 
 
 def residual_of(view: PixelView) -> Any:
@@ -238,10 +238,10 @@ def residual_of(view: PixelView) -> Any:
     x, x_label = coordinate(view.data, dim)
     axis, up = hv.Dimension(str(dim), label=x_label), hv.Dimension("residual", label=label(view.residual))
     sigma = view.sigma.values
-    band = hv.Area((x, -sigma, sigma), axis, [up, "upper"], label=f"±1σ of {view.noise}").opts(color=BAND, line_alpha=0)
+    band = hv.Area((x, -sigma, sigma), axis, [up, "upper"]).opts(color=BAND, line_alpha=0)
     few = x.size <= _FEW
     line = (hv.Scatter if few else hv.Curve)((x, view.residual.values), axis, up).opts(color=DATA)
     zero = hv.HLine(0.0).opts(color=MODEL, line_width=1)
     return hv.Overlay([band, zero, line.opts(size=3) if few else line.opts(line_width=0.8)]).opts(
-        legend_position="top_right", width=600, height=170, show_grid=True
+        title=f"data - fit; grey: ±1σ of {view.noise}", fontsize={"title": 9}, width=600, height=190, show_grid=True
     )

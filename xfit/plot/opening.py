@@ -1,0 +1,97 @@
+"""Results and data in files for the dashboard, and what has become of a stored run since it was looked at last."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xfit.result import FitResult
+from xfit.stored.archive import Archive
+
+Refresh = Callable[[], "xr.Dataset | None"]
+
+
+def open_fit(path: str, options: Mapping[str, Any] | None = None) -> tuple[xr.Dataset, Refresh | None]:
+    """Open a result lazily.
+
+    Parameters
+    ----------
+    path : str
+        A store of `xfit.multifit`, finished or not, or a result that was written by ``to_zarr`` or ``to_netcdf``.
+    options : mapping, optional
+        What the file system of a URL needs.
+
+    Returns
+    -------
+    Dataset, callable or None
+        The result and, of a run that is not finished, what returns it anew when there is more of it.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is none, or if it is no result.
+    """
+    if path.endswith((".nc", ".nc4", ".h5")):
+        ds = xr.open_dataset(path, chunks={})
+    else:
+        archive = Archive(path, options)
+        if archive.exists and archive.manifest():
+            return archive.open(), _watch(archive)
+        ds = xr.open_zarr(archive.store, chunks={})
+    FitResult(ds).dataset  # noqa: B018  refuses what is none
+    return ds, None
+
+
+def _watch(archive: Archive) -> Refresh | None:
+    """Look at how many chunks are done."""
+    total = int(np.prod(archive.open()["status"].data.numblocks))
+    seen = len(archive.done())
+    if seen == total:
+        return None
+
+    def refresh() -> xr.Dataset | None:
+        nonlocal seen
+        now = len(archive.done())
+        if now == seen:
+            return None
+        seen = now
+        return archive.open()
+
+    return refresh
+
+
+def open_data(path: str, fit: xr.Dataset, variable: str | None = None, options: Mapping[str, Any] | None = None) -> xr.DataArray:  # fmt: skip
+    """Open the data of a fit lazily.
+
+    Parameters
+    ----------
+    path : str
+        Zarr or netCDF.
+    fit : Dataset
+        The result; the variable with its dimensions is taken.
+    variable : str, optional
+        Which, where several have them.
+
+    Raises
+    ------
+    ValueError
+        If no variable, or more than one, can be the data.
+    """
+    if Path(path).suffix in (".nc", ".nc4", ".h5"):
+        ds = xr.open_dataset(path, chunks={})
+    else:
+        ds = xr.open_zarr(Archive(path, options).store, chunks={})
+    result = FitResult(fit)
+    wanted = {*result.navigation_dims, *result.signal_dims}
+    fitting = [str(name) for name, each in ds.data_vars.items() if set(each.dims) == wanted]
+    if variable is None and len(fitting) == 1:
+        variable = fitting[0]
+    if variable not in fitting:
+        there = {str(name): each.dims for name, each in ds.data_vars.items()}
+        chosen = "" if variable is None else f"variable {variable!r} is not among them; "
+        raise ValueError(f"{chosen}{path} has the variables {there}, of which {fitting or 'none'} have the dimensions of the fit, {sorted(map(str, wanted))}; name one")  # fmt: skip
+    return ds[variable]
