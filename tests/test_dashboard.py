@@ -316,6 +316,8 @@ def test_the_command_on_a_run_that_goes_on(chromium, da, tmp_path):
             shown.until(lambda: "not fitted" in shown.text() or "nothing to fit" in shown.text())
             lazy.fit.multifit(peak_model(), loss="poisson", store=store, resume=True, progress=False)
             shown.until(lambda: "99.3% converged" in shown.text())
+            shown.until(lambda: "bad data 0.7%" in shown.text())
+            shown.until(lambda: shown.plot(5)["y1"] > 5)
             page.wait_for_timeout(500)
             shown.picture("dashboard-of-a-store")
             assert shown.errors == []

@@ -14,7 +14,6 @@ import param
 import xarray as xr
 from bokeh.embed import file_html
 from bokeh.layouts import column, row
-from bokeh.models import FixedTicker
 from bokeh.models.widgets import Div
 from bokeh.resources import INLINE
 from holoviews.streams import BoundsX, Params, Tap
@@ -28,7 +27,7 @@ from xfit.plot.looks import COMPONENTS, STATUSES, coordinate
 from xfit.plot.maps import Quantity, quantity_of, variables_of
 from xfit.plot.pixel import PixelView, check_data_of, look_at
 from xfit.plot.spectrum import draw_pixel
-from xfit.plot.views import curves_of, element_of, residual_of
+from xfit.plot.views import LARGE, curves_of, element_of, rasterized, residual_of
 from xfit.result import FitResult
 
 #: Pixels in the list of the worst.
@@ -50,21 +49,34 @@ class Place(param.Parameterized):
         Name of the map.
     pixel : tuple of int
         Number of the chosen pixel along each navigation dimension.
+    slice : tuple of int
+        Its numbers along the dimensions that are not on the map: what maps follow, which need not be drawn again for another pixel.
     chosen : tuple of float, or None
         Range of the quantity whose pixels are marked.
+    mark : tuple of int
+        The pixel that is marked on the maps: the chosen one, a moment later, so that its spectrum comes first.
     version : int
         Rises when the result has changed.
     """
 
     quantity = param.String()
     pixel = param.Tuple((0,))
+    slice = param.Tuple(())
+    mark = param.Tuple((0,))
     chosen = param.Tuple(default=None, length=2, allow_None=True)
     version = param.Integer(0)
 
-    @property
-    def slice(self) -> tuple[int, ...]:
-        """Numbers along the dimensions that are not on the map."""
-        return tuple(self.pixel[:-2])
+    @param.depends("pixel", watch=True)
+    def _cut(self) -> None:
+        self.slice = tuple(self.pixel[:-2])
+        document = pn.state.curdoc
+        if document is None or document.session_context is None:
+            self._mark()
+        else:
+            document.add_next_tick_callback(self._mark)
+
+    def _mark(self) -> None:
+        self.mark = self.pixel
 
 
 class Dashboard:
@@ -110,10 +122,13 @@ class Dashboard:
         self._constant = None if isinstance(variance, xr.DataArray) else variance
         self._response = None if response is None else Blocks(response, self._dims)
         self._refresh = refresh
+        self._large = len(self._dims) > 1 and max(result.dataset.sizes[d] for d in self._dims[-2:]) > LARGE
         names = self.quantities
         middle = tuple(self._result.dataset.sizes[d] // 2 for d in self._dims)
         self.place = Place()
         self.place.param["pixel"].length = len(middle)
+        self.place.param["mark"].length = len(middle)
+        self.place.param["slice"].length = len(middle[:-2])
         self.place.param.update(quantity=names[0], pixel=middle)
 
     def _take(self, dataset: xr.Dataset) -> None:
@@ -212,7 +227,7 @@ class Dashboard:
         view = self.pixel()
         shown = column(
             Div(text=self._heading().object),
-            row(*map(hv.render, maps)),
+            row(*map(hv.render, maps), Div(text=_legend(self.quantity("status").values.values))),
             row(column(hv.render(curves_of(view)), hv.render(residual_of(view))), Div(text=self._parameters().object)),
         )
         return str(file_html(shown, INLINE, title="xfit")).encode()
@@ -230,20 +245,13 @@ class Dashboard:
 
     def _map(self, name: str, width: int) -> pn.pane.HoloViews:
         """A map that follows the slice and the version, with the chosen pixel and marked pixels on it; the chosen one without a name."""
-        follow = ["version", "pixel", *(["quantity"] if not name else [])]
-        last: dict[str, Any] = {}
-
-        def draw(version: int, pixel: tuple[int, ...], quantity: str = "") -> Any:
-            shown = name or quantity
-            key = shown, version, pixel[:-2]
-            if last.get("key") != key:
-                last.update(key=key, element=self._element(shown))
-            return last["element"]
-
-        moving = hv.DynamicMap(draw, streams=[Params(self.place, follow)])
+        follow = ["version", "slice", *([] if name else ["quantity"])]
+        moving = hv.DynamicMap(lambda quantity=name, **_: self._element(quantity), streams=[Params(self.place, follow)])
+        if self._large:
+            moving = rasterized(moving, lambda: self.quantity(name or self.place.quantity))
         Tap(source=moving).add_subscriber(self.click)
         marked = hv.DynamicMap(lambda chosen, quantity, **_: self._marked(chosen, quantity), streams=[Params(self.place, ["chosen", "quantity", "version"])])  # fmt: skip
-        cross = hv.DynamicMap(lambda pixel: self._cross(pixel), streams=[Params(self.place, ["pixel"])])
+        cross = hv.DynamicMap(lambda mark: self._cross(mark), streams=[Params(self.place, ["mark"])])
         shown = moving * marked * cross if len(self._dims) > 1 else moving * cross
         look = {"frame_width": width} if not name else {"frame_width": width, "toolbar": None}
         return pn.pane.HoloViews(
@@ -251,11 +259,7 @@ class Dashboard:
         )
 
     def _element(self, name: str) -> Any:
-        quantity = self.quantity(name)
-        if name == "status" and quantity.values.ndim == 2:
-            return _statuses(quantity)
-        element = element_of(quantity)
-        return element if isinstance(element, hv.DynamicMap) else element.opts(framewise=True)
+        return element_of(self.quantity(name)).opts(framewise=True)
 
     def _cross(self, pixel: tuple[int, ...]) -> Any:
         places = [coordinate(self._result.dataset, d)[0][n] for d, n in zip(self._dims, pixel, strict=True)]
@@ -274,8 +278,9 @@ class Dashboard:
         return hv.Points(points).opts(color="#D55E00", size=3, alpha=0.8)
 
     def _histogram(self) -> Any:
-        def draw(quantity: str, version: int, pixel: tuple[int, ...]) -> Any:
-            _, values, _, scale = self.quantity(quantity)
+        def draw(quantity: str, **_: Any) -> Any:
+            shown = self.quantity(quantity)
+            values, scale = shown.values, shown.scale
             finite = values.values[np.isfinite(values.values)].astype(float)
             inside = finite[(finite >= scale.low) & (finite <= scale.high)]
             counts, edges = np.histogram(inside, bins=60, range=(scale.low, scale.high))
@@ -285,7 +290,7 @@ class Dashboard:
                 tools=["xbox_select"], active_tools=["xbox_select"], color=COMPONENTS[4], line_alpha=0, width=_WIDTH + 120, height=200, framewise=True
             )  # fmt: skip
 
-        moving = hv.DynamicMap(draw, streams=[Params(self.place, ["quantity", "version", "pixel"])])
+        moving = hv.DynamicMap(draw, streams=[Params(self.place, ["quantity", "version", "slice"])])
         brush = BoundsX(source=moving, boundsx=None)
         brush.add_subscriber(lambda boundsx: setattr(self.place, "chosen", None if boundsx is None else tuple(boundsx)))
         return moving
@@ -299,8 +304,8 @@ class Dashboard:
                 seen.update(key=(pixel, version), view=self.pixel())
             return seen["view"]
 
-        above = hv.DynamicMap(lambda **at: curves_of(view(**at)).opts(framewise=True), streams=[stream])
-        below = hv.DynamicMap(lambda **at: residual_of(view(**at)).opts(framewise=True), streams=[stream])
+        above = hv.DynamicMap(lambda **at: curves_of(view(**at)), streams=[stream])
+        below = hv.DynamicMap(lambda **at: residual_of(view(**at)), streams=[stream])
         return pn.Column(pn.pane.HoloViews(above), pn.pane.HoloViews(below))
 
     def _parameters(self) -> pn.pane.HTML:
@@ -337,7 +342,7 @@ class Dashboard:
                 self.place.pixel = event.new[-1]
 
         box.param.watch(go, "value")
-        self.place.param.watch(lambda event: setattr(box, "options", self.worst()), "version")
+        self.place.param.watch(lambda event: setattr(box, "options", self.worst()), ["version", "slice"])
         return box
 
     def _downloads(self) -> list[Any]:
@@ -355,7 +360,8 @@ class Dashboard:
         table = pn.bind(lambda pixel, version: self._parameters(), self.place.param.pixel, self.place.param.version)
         heading = pn.bind(lambda version: self._heading(), self.place.param.version)
         count = pn.bind(self._count, self.place.param.chosen, self.place.param.quantity)
-        small = pn.Row(*(self._map(name, _WIDTH // 2 - 50) for name in ("red_chisq", "status")))
+        legend = pn.bind(lambda cut, version: pn.pane.HTML(_legend(self.quantity("status").values.values)), self.place.param.slice, self.place.param.version)  # fmt: skip
+        small = pn.Row(*(self._map(name, _WIDTH // 2 - 50) for name in ("red_chisq", "status")), legend)
         left = pn.Column(
             pn.Row(*self._controls()),
             self._map("", _WIDTH),
@@ -402,14 +408,12 @@ class Dashboard:
         return self.view()._repr_mimebundle_(include, exclude)
 
 
-def _statuses(quantity: Quantity) -> Any:
-    """A map of statuses, with a colour for each that occurs and its name beside the bar."""
-    codes = np.unique(quantity.values.values)
-    places = quantity.values.copy(data=np.searchsorted(codes, quantity.values.values))
-    names = {k: MEANINGS[int(code)].replace("_", " ") for k, code in enumerate(codes)}
-    return element_of(quantity._replace(values=places)).opts(
-        cmap=[STATUSES[int(code) % len(STATUSES)] for code in codes],
-        clim=(-0.5, codes.size - 0.5),
-        colorbar_opts={"ticker": FixedTicker(ticks=list(names)), "major_label_overrides": names},
-        framewise=True,
+def _legend(status: np.ndarray) -> str:
+    """Colours, names and shares of the statuses that occur, HTML."""
+    codes, counts = np.unique(status, return_counts=True)
+    rows = (
+        f"<div><span aria-hidden='true' style='display:inline-block;width:0.9em;height:0.9em;border:1px solid #888;background:{STATUSES[int(code)]}'></span> "
+        f"{MEANINGS[int(code)].replace('_', ' ')} {count / status.size:.1%}</div>"
+        for code, count in zip(codes, counts, strict=True)
     )
+    return f"<div style='font-size:0.85em'>{''.join(rows)}</div>"

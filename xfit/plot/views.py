@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
-from xfit.plot.looks import BAND, COMPONENTS, DATA, MISSING, MODEL, Scale, coordinate, label
+from xfit.plot.looks import BAND, COMPONENTS, DATA, MISSING, MODEL, STATUSES, Scale, coordinate, label
 from xfit.plot.maps import Quantity, names_of, quantity_of
 from xfit.plot.pixel import PixelView, check_data_of, view_of
 from xfit.result import FitResult
@@ -83,17 +83,24 @@ class Views:
         import holoviews as hv
 
         (name,) = names_of(self._result, name)
+        large = max(self._result.dataset.sizes[d] for d in self._dims[-2:]) > LARGE
         if len(self._dims) <= 2:
-            return element_of(quantity_of(self._result, name))
+            quantity = quantity_of(self._result, name)
+            element = element_of(quantity)
+            return rasterized(element, lambda: quantity) if large and len(self._dims) == 2 else element
         further = self._dims[:-2]
         places = {d: coordinate(self._result.dataset, d)[0] for d in further}
 
+        last: list[Quantity] = []
+
         def cut(*values: Any) -> Any:
             numbers = {d: int(np.abs(places[d] - v).argmin()) for d, v in zip(further, values, strict=True)}
-            return element_of(quantity_of(FitResult(self._result.dataset.isel(numbers)), name))
+            last[:] = [quantity_of(FitResult(self._result.dataset.isel(numbers)), name)]
+            return element_of(last[0])
 
         axes = [hv.Dimension(str(d), values=list(places[d])) for d in further]
-        return hv.DynamicMap(cut, kdims=axes)
+        moving = hv.DynamicMap(cut, kdims=axes)
+        return rasterized(moving, lambda: last[0]) if large else moving
 
     def spectrum(
         self,
@@ -159,19 +166,20 @@ def element_of(quantity: Quantity) -> Any:
         dims.append(hv.Dimension("error", label="standard error"))
     even = all(p.size > 1 and np.allclose(np.diff(p), p[1] - p[0], rtol=1e-3) for p in (x, y))
     element = (hv.Image if even else hv.QuadMesh)((x, y, *columns), kdims=axes, vdims=dims)
-    if max(values.shape) > LARGE:
-        element = _rasterized(element, quantity.name)
-    return element.opts(**map_options(quantity.scale, quantity.name, str(values.attrs.get("units", ""))))
+    return element.opts(**map_options(quantity))
 
 
-def map_options(scale: Scale, name: str, units: str) -> dict[str, Any]:
+def map_options(quantity: Quantity) -> dict[str, Any]:
     """How a map looks in bokeh."""
+    name, values, _, scale = quantity
+    units = str(values.attrs.get("units", ""))
     return {
-        "cmap": _colours(scale),
-        "clim": (scale.low, scale.high),
+        "cmap": list(STATUSES) if name == "status" else _colours(scale),
+        "clim": (-0.5, len(STATUSES) - 0.5) if name == "status" else (scale.low, scale.high),
         "clipping_colors": {"NaN": MISSING},
-        "colorbar": True,
-        # Not beside the bar, which keeps its first label when the map changes.
+        "colorbar": name != "status",
+        # Units stand in the title: the bar keeps its first label when the map changes.
+        "clabel": " ",
         "title": f"{name} ({units})" if units else name,
         "tools": ["hover"],
         "aspect": "equal",
@@ -187,15 +195,32 @@ def _colours(scale: Scale) -> list[str]:
     return list(colorcet.palette[scale.name]) if scale.name in colorcet.palette else list(Viridis256)
 
 
-def _rasterized(element: Any, name: str) -> Any:
-    """A large map as a picture that datashader makes of what is in view."""
+def rasterized(element: Any, quantity: Callable[[], Quantity]) -> Any:
+    """A large map, or one that changes, as a picture that datashader makes of what is in view.
+
+    Parameters
+    ----------
+    element : holoviews element or DynamicMap
+        The map.
+    quantity : callable
+        Returns what it shows at the moment, for its colours.
+
+    Raises
+    ------
+    ImportError
+        Without datashader.
+    """
     try:
         from holoviews.operation.datashader import rasterize
     except ImportError as error:
         raise ImportError(
-            f"the map of {name!r} has more than {LARGE} pixels along a side, of which datashader makes the picture; install it with: pip install 'xfit[view]'"
+            f"the map has more than {LARGE} pixels along a side, of which datashader makes the picture; install it with: pip install 'xfit[view]'"
         ) from error
-    return rasterize(element, aggregator="mean")
+    # A mean of statuses would be another status.
+    aggregator = "max" if quantity().name == "status" else "mean"
+    return rasterize(element, aggregator=aggregator).apply(
+        lambda picture: picture.opts(framewise=True, **map_options(quantity()))
+    )
 
 
 def _line(values: xr.DataArray, errors: xr.DataArray | None, value_dim: Any) -> Any:
@@ -219,15 +244,18 @@ def curves_of(view: PixelView) -> Any:
     x, x_label = coordinate(view.data, dim)
     axis, up = hv.Dimension(str(dim), label=x_label), hv.Dimension("data", label=label(view.data, "data"))
     few = x.size <= _FEW
-    data = (hv.Scatter if few else hv.Curve)((x, view.data.values), axis, up, label="data").opts(color=DATA)
-    shown = [data.opts(size=3) if few else data.opts(line_width=0.8)]
+    points: dict[str, Any] = {"size": 3} if few else {"line_width": 0.8}
+    shown = [
+        (hv.Scatter if few else hv.Curve)((x, view.data.values), axis, up, label="data").opts(color=DATA, **points)
+    ]
     if len(view.components) > 1:
-        shown += [
-            hv.Curve((x, view.components[name].values), axis, up, label=str(name)).opts(color=COMPONENTS[k % len(COMPONENTS)])
-            for k, name in enumerate(view.components)
-        ]  # fmt: skip
+        for k, name in enumerate(view.components):
+            curve = hv.Curve((x, view.components[name].values), axis, up, label=str(name))
+            shown.append(curve.opts(color=COMPONENTS[k % len(COMPONENTS)]))
     shown.append(hv.Curve((x, view.model.values), axis, up, label="fit").opts(color=MODEL))
-    return hv.Overlay(shown).opts(title=view.title, fontsize={"title": 10}, legend_position="right", width=600, height=320, show_grid=True)  # fmt: skip
+    # Each by itself: ranges follow the pixel only so.
+    overlay = hv.Overlay([each.opts(framewise=True) for each in shown])
+    return overlay.opts(title=view.title, fontsize={"title": 10}, legend_position="right", width=600, height=320, show_grid=True)  # fmt: skip
 
 
 def residual_of(view: PixelView) -> Any:
@@ -237,11 +265,12 @@ def residual_of(view: PixelView) -> Any:
     dim = view.data.dims[0]
     x, x_label = coordinate(view.data, dim)
     axis, up = hv.Dimension(str(dim), label=x_label), hv.Dimension("residual", label=label(view.residual))
-    sigma = view.sigma.values
-    band = hv.Area((x, -sigma, sigma), axis, [up, "upper"]).opts(color=BAND, line_alpha=0)
+    sigma = np.nan_to_num(view.sigma.values)
+    band = hv.Area((x, -sigma, sigma), axis, [up, "upper"]).opts(color=BAND, line_alpha=0, framewise=True)
     few = x.size <= _FEW
-    line = (hv.Scatter if few else hv.Curve)((x, view.residual.values), axis, up).opts(color=DATA)
+    points: dict[str, Any] = {"size": 3} if few else {"line_width": 0.8}
+    line = (hv.Scatter if few else hv.Curve)((x, view.residual.values), axis, up)
     zero = hv.HLine(0.0).opts(color=MODEL, line_width=1)
-    return hv.Overlay([band, zero, line.opts(size=3) if few else line.opts(line_width=0.8)]).opts(
+    return hv.Overlay([band, zero, line.opts(color=DATA, framewise=True, **points)]).opts(
         title=f"data - fit; grey: ±1σ of {view.noise}", fontsize={"title": 9}, width=600, height=190, show_grid=True
     )
