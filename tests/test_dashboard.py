@@ -205,12 +205,17 @@ def chromium():
         running.close()
 
 
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 @pytest.fixture
 def opened(chromium, fit, da):
     board = fit.fit.dashboard(da)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     server = board.show(show=False, threaded=True, port=port)
     page = chromium.new_page(viewport={"width": 1300, "height": 1050})
     shown = Page(page, board)
@@ -301,9 +306,7 @@ def test_the_command_on_a_run_that_goes_on(chromium, da, tmp_path):
 
     with dask.config.set(scheduler="synchronous"), pytest.raises(Ended):
         lazy.fit.multifit(peak_model(), loss="poisson", store=store, progress=end)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     words = [sys.executable, "-m", "xfit.command", "view", str(store), str(tmp_path / "map.zarr"), "--no-browser", "--port", str(port)]  # fmt: skip
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:
         try:

@@ -320,6 +320,35 @@ class Fit:
         """Fit the mean and a random sample, to know what a fit of the whole map will be like; see `xfit.preview.preview`."""
         return preview(self._da, model, dim, **options)
 
+    def explore(self, model: Model, dim: Any = None, **options: Any) -> Any:
+        """Page to choose a model's start values by eye: sliders, peaks dragged into place, fits of one spectrum or all.
+
+        Parameters
+        ----------
+        model : Model
+            What to fit; it stays as it is.
+        dim, **options
+            As in `xfit.multifit`.
+
+        Returns
+        -------
+        xfit.plot.explore.Explorer
+            ``.show()`` opens it, a notebook shows it; ``.model`` has the values chosen, ``.result`` the last fit of the map.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `xfit.multifit`, and for images.
+        ImportError
+            Without Panel.
+        """
+        try:
+            from xfit.plot.explore import Explorer
+        except ImportError as error:
+            raise ImportError(f"explore() needs Panel ({error}); install it with: pip install 'xfit[view]'") from error
+
+        return Explorer(self._da, model, dim, **options)
+
     def samfire(self, model: Model, dim: Any = None, **options: Any) -> xr.Dataset:
         """Fit a map from seeds, every pixel from its good neighbours; see `xfit.samfire.Samfire` for the options."""
         # Not at the top: it would make `import xfit` wait for what schedules work.
