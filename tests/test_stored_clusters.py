@@ -11,6 +11,7 @@ from concurrent.futures import CancelledError
 from pathlib import Path
 
 import dask
+import dask.array
 import numpy as np
 import pytest
 import xarray as xr
@@ -18,6 +19,8 @@ from distributed import Client, LocalCluster, Security
 from distributed.security import Security as Credentials
 
 from tests.builders import assert_same_bits, peak_map, two_peaks
+from xfit import Model
+from xfit.components import Polynomial
 from xfit.execution.workers import Ready
 from xfit.stored.info import info
 from xfit.stored.work import do_chunk
@@ -208,6 +211,32 @@ def test_random_kills(stored, expected, tmp_path) -> None:
                 assert info(store).done >= more
     assert len(killed) == 3
     assert_same_bits(fit.compute(), expected)
+
+
+def _memory() -> int:
+    """Resident memory of this process at its peak, in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line.split()[1] for line in lines if line.startswith("VmHWM")))
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells the peak of a process's memory")
+def test_memory_of_a_worker(tmp_path) -> None:
+    """Chunks of data for each thread and one more, results, and 300 MB, however many chunks there are."""
+    line = Model([Polynomial(1, name="p")])
+    x = np.linspace(0, 1, 1024)
+    random = dask.array.random.default_rng(0).normal(size=(96 * 6, 96, 1024), chunks=(96, 96, 1024)).astype("f4")
+    made = xr.DataArray(random, dims=("y", "x", "e"), coords={"e": x}).rename("a").to_dataset()
+    made.to_zarr(tmp_path / "map.zarr", consolidated=False, encoding={"a": {"compressors": None}})
+    da = xr.open_zarr(tmp_path / "map.zarr", consolidated=False).a
+    # What is compiled is compiled here: compiling takes more, once for each machine.
+    da[:2, :2].compute().fit.multifit(line)
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
+        fit = da.fit.multifit(line, store=tmp_path / "fit.zarr", progress=False)
+        (peak,) = client.run(_memory).values()
+    chunk, results = 96 * 96 * 1024 * 4, fit.nbytes // 6
+    assert peak <= 2 * chunk + 2 * results + 300e6
+    # As would be if chunks were kept.
+    assert 6 * chunk + 250e6 > 2 * chunk + 2 * results + 300e6
 
 
 def _deadly(common, chunk, blocks):
