@@ -104,6 +104,13 @@ def test_three_dimensions_and_one(tmp_path):
     board.view()
 
 
+def test_names_from_files_are_text(da):
+    named = da.rename("<img src=x onerror=alert(1)>")
+    board = named.fit.multifit(peak_model()).fit.dashboard(named)
+    assert "<img" not in board._heading().object
+    assert b"<img src=x" not in board.page()
+
+
 def test_a_chunk_is_read_once(da):
     reads = []
 
@@ -282,6 +289,17 @@ def test_a_page(opened, fit, da):
     opened.until(lambda: f"{marked} pixels between" in opened.text())
     opened.page.wait_for_timeout(500)
     opened.picture("dashboard-brushed")
+
+    # Another visitor looks elsewhere, and changes nothing here.
+    other = opened.page.context.browser.new_page(viewport={"width": 1300, "height": 1050})
+    other.goto(opened.page.url)
+    second = Page(other, opened.board)
+    second.until(lambda: "y=5, x=7.5: converged" in second.text())
+    other.keyboard.press("ArrowRight")
+    second.until(lambda: "y=5, x=8: converged" in second.text())
+    assert opened.board.place.pixel == place[words]
+    assert second.errors == []
+    other.close()
 
     with opened.page.expect_download() as table:
         opened.page.get_by_text("Table (CSV)").click()

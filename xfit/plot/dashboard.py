@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 from collections.abc import Callable, Hashable
 from pathlib import Path
@@ -121,7 +122,8 @@ class Dashboard:
         self._variance = Blocks(variance, self._dims) if isinstance(variance, xr.DataArray) else None
         self._constant = None if isinstance(variance, xr.DataArray) else variance
         self._response = None if response is None else Blocks(response, self._dims)
-        self._refresh = refresh
+        self._given: dict[str, Any] = {"variance": variance, "response": response, "refresh": refresh}
+        self._da, self._refresh, self._visited = da, refresh, False
         self._large = len(self._dims) > 1 and max(result.dataset.sizes[d] for d in self._dims[-2:]) > LARGE
         names = self.quantities
         middle = tuple(self._result.dataset.sizes[d] // 2 for d in self._dims)
@@ -129,7 +131,7 @@ class Dashboard:
         self.place.param["pixel"].length = len(middle)
         self.place.param["mark"].length = len(middle)
         self.place.param["slice"].length = len(middle[:-2])
-        self.place.param.update(quantity=names[0], pixel=middle)
+        self.place.param.update(quantity=names[0], pixel=middle, slice=middle[:-2], mark=middle)
 
     def _take(self, dataset: xr.Dataset) -> None:
         """Show another state of the result."""
@@ -241,7 +243,8 @@ class Dashboard:
             f"{(status == code).mean():.1%} {DESCRIPTIONS[int(code)].partition(':')[0]}" for code in np.unique(status)
         )
         sizes = " × ".join(f"{d} {ds.sizes[d]}" for d in self._dims)
-        return pn.pane.HTML(f"<h2 style='margin:0'>{ds.attrs.get('title', 'fit')}</h2><p style='margin:0'>{sizes}: {shares}</p>")  # fmt: skip
+        title, words = html.escape(str(ds.attrs.get("title", "fit"))), html.escape(f"{sizes}: {shares}")
+        return pn.pane.HTML(f"<h2 style='margin:0'>{title}</h2><p style='margin:0'>{words}</p>")
 
     def _map(self, name: str, width: int) -> pn.pane.HoloViews:
         """A map that follows the slice and the version, with the chosen pixel and marked pixels on it; the chosen one without a name."""
@@ -396,9 +399,15 @@ class Dashboard:
     def show(self, **options: Any) -> Any:
         """Open the page in a browser; see Panel's ``show``. Ends when it is interrupted, unless ``threaded=True``.
 
-        Every visitor has a page of their own on the same result.
+        Every visitor has a page of their own on the same result; that of the first follows, and is followed by, ``place`` of this object.
         """
-        return pn.serve(self.view, **{"title": "xfit", "show": True, "address": "localhost", **options})
+        return pn.serve(self._page, **{"title": "xfit", "show": True, "address": "localhost", **options})
+
+    def _page(self) -> pn.viewable.Viewable:
+        """A page for one visitor."""
+        board = Dashboard(self._result, self._da, **self._given) if self._visited else self
+        self._visited = True
+        return board.view()
 
     def save(self, path: str | Path) -> None:
         """Write what is seen as a page that needs neither network nor Python."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
@@ -79,6 +80,7 @@ class Explorer:
         self.result: xr.Dataset | None = None
         self.place: dict[Hashable, int] | None = None
         self.message = ""
+        self._watcher: Any = None
         self._mean = self._middle()
 
     # --- what there is ---
@@ -230,22 +232,27 @@ class Explorer:
         plot, draw = self._plot()
         rows = [self._row(each) for each in self._model.parameters if not each.is_tied]
         ties = [
-            pn.pane.HTML(f"<small>{e.full_name} = {e.tie_formula}</small>") for e in self._model.parameters if e.is_tied
+            pn.pane.HTML(f"<small>{html.escape(f'{e.full_name} = {e.tie_formula}')}</small>")
+            for e in self._model.parameters
+            if e.is_tied
         ]
-        words = pn.pane.HTML(self.message)
+        words = pn.pane.HTML(html.escape(self.message))
         pane = pn.pane.Bokeh(plot)
 
         def update(_: Any) -> None:
             draw()
             for _, follow in rows:
                 follow()
-            words.object = self.message
+            words.object = html.escape(self.message)
             document = pn.state.curdoc
             if document is None or document.session_context is None:
                 # In a notebook nobody else tells the page.
                 pane.param.trigger("object")
 
-        self._version.param.watch(update, "number")
+        if self._watcher is not None:
+            # A page that is opened anew takes over: there is one model.
+            self._version.param.unwatch(self._watcher)
+        self._watcher = self._version.param.watch(update, "number")
         buttons = pn.Row(
             self._button("Fit this spectrum", self.fit_this, "primary"),
             *([self._button("Fit all", self.fit_all)] if self._navigation else []),
@@ -391,7 +398,10 @@ class Explorer:
         return self.view().servable(**options)
 
     def show(self, **options: Any) -> Any:
-        """Open the page in a browser; see Panel's ``show``. Ends when it is interrupted, unless ``threaded=True``."""
+        """Open the page in a browser; see Panel's ``show``. Ends when it is interrupted, unless ``threaded=True``.
+
+        There is one model: the page that was opened last shows what becomes of it.
+        """
         return pn.serve(self.view, **{"title": "xfit", "show": True, "address": "localhost", **options})
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:

@@ -75,7 +75,7 @@ def label(array: xr.DataArray, name: str = "") -> str:
 
 def coordinate(owner: xr.DataArray | xr.Dataset, dim: Any) -> tuple[np.ndarray, str]:
     """Places along a dimension and their label: the coordinate's, or numbers where it has none that are numbers."""
-    if dim in owner.coords and owner[dim].ndim == 1 and owner[dim].dtype.kind in "iufM":
+    if dim in owner.coords and owner[dim].ndim == 1 and owner[dim].dtype.kind in "iuf":
         return owner[dim].values, label(owner[dim], str(dim))
     return np.arange(owner.sizes[dim]), str(dim)
 
