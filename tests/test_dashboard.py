@@ -295,6 +295,7 @@ def test_a_page(opened, fit, da):
     other.goto(opened.page.url)
     second = Page(other, opened.board)
     second.until(lambda: "y=5, x=7.5: converged" in second.text())
+    second.until(lambda: "move the pixel" in second.text())
     other.keyboard.press("ArrowRight")
     second.until(lambda: "y=5, x=8: converged" in second.text())
     assert opened.board.place.pixel == place[words]
