@@ -168,32 +168,12 @@ def draw_maps(maps: xr.Dataset, path: Path) -> None:
 
 
 def draw_pixel(flux: xr.DataArray, variance: xr.DataArray, fit: xr.Dataset, path: Path) -> None:
-    """Draw the spectrum with the highest flux: data, model, components and residual."""
+    """Draw the spectrum with the highest flux: data, model, components, residual and parameters."""
     signal = fit.fit["Ha.flux"].where((fit.status == 1) & (fit.red_chisq < 2))
-    place = {d: int(i) for d, i in signal.argmax(("y", "x")).items()}
-    data, pixel = flux.isel(place).compute(), fit.isel(place)
-    sigma = np.sqrt(variance.isel(place).compute())
-    fig, (top, bottom) = plt.subplots(2, 1, figsize=(10, 6.5), sharex=True, height_ratios=[3, 1], layout="constrained")
-    x = data.wavelength
-    top.fill_between(x, data - sigma, data + sigma, step="mid", color="0.85", label="data +- 1 sigma")
-    top.step(x, data, where="mid", color="0.3", lw=1, label="data")
-    curves = pixel.fit.components()
-    for name, curve in curves.items():
-        base = 0 if name == "continuum" else curves["continuum"]
-        color = "0.5" if name == "continuum" else None
-        top.plot(x, curve + base, lw=1, ls="--", color=color, label=str(name))
-    top.plot(x, pixel.fit.evaluate(), color="crimson", lw=1.5, label="fit")
-    top.set(
-        ylabel=f"flux density\n({flux.attrs['units']})",
-        title=f"pixel y={place['y']}, x={place['x']}, reduced chi-squared {float(pixel.red_chisq):.2f}",
-    )
-    top.legend(ncols=2, frameon=False)
-    bottom.axhspan(-1, 1, color="0.9")
-    bottom.step(x, pixel.fit.residual(data) / sigma, where="mid", color="0.3", lw=1)
-    bottom.axhline(0, color="crimson", lw=1)
-    bottom.set(xlabel="wavelength in vacuum (Angstrom)", ylabel="residual / sigma")
-    fig.savefig(path, dpi=110)
-    plt.close(fig)
+    place = {str(d): signal[d][int(i)].item() for d, i in signal.argmax(("y", "x")).items()}
+    figure = fit.fit.plot(flux, variance=variance, **place)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
 
 
 if __name__ == "__main__":

@@ -142,7 +142,7 @@ def _at(array: Any, place: Mapping[Hashable, Any]) -> Any:
 def _noise(pixel: xr.Dataset, model: xr.DataArray, residual: xr.DataArray, variance: Any) -> tuple[xr.DataArray, str]:
     """One standard deviation of the noise, and from what it is known."""
     if variance is not None:
-        return xr.zeros_like(residual) + np.sqrt(variance), "the variance"
+        return xr.zeros_like(residual) + np.sqrt(variance), "the noise"
     if pixel.attrs.get("xfit_loss") == "poisson":
         return model.clip(min=0.0) ** 0.5, "the counts expected"
     dof = max(int(pixel["dof"]), 1)
