@@ -327,7 +327,9 @@ def test_the_command_on_a_run_that_goes_on(chromium, da, tmp_path):
         lazy.fit.multifit(peak_model(), loss="poisson", store=store, progress=end)
     port = free_port()
     words = [sys.executable, "-m", "xfit.command", "view", str(store), str(tmp_path / "map.zarr"), "--no-browser", "--port", str(port)]  # fmt: skip
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:
+    # Unbuffered, or what it says would stay in its buffer.
+    env = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env) as server:
         try:
             for line in server.stdout:
                 if "http://localhost" in line:

@@ -28,7 +28,7 @@ from xfit.plot.looks import COMPONENTS, STATUSES, coordinate
 from xfit.plot.maps import Quantity, quantity_of, variables_of
 from xfit.plot.pixel import PixelView, check_data_of, look_at
 from xfit.plot.spectrum import draw_pixel
-from xfit.plot.views import LARGE, curves_of, element_of, rasterized, residual_of
+from xfit.plot.views import CANVAS, LARGE, curves_of, element_of, rasterized, residual_of
 from xfit.result import FitResult
 
 #: Pixels in the list of the worst.
@@ -290,7 +290,7 @@ class Dashboard:
             units = str(values.attrs.get("units", ""))
             axis = hv.Dimension("brushed", label=f"{quantity} ({units})" if units else quantity)
             return hv.Histogram((edges, counts), kdims=[axis], vdims=[hv.Dimension("pixels")]).opts(
-                tools=["xbox_select"], active_tools=["xbox_select"], color=COMPONENTS[4], line_alpha=0, width=_WIDTH + 120, height=200, framewise=True
+                tools=["xbox_select"], active_tools=["xbox_select"], color=COMPONENTS[4], line_alpha=0, width=_WIDTH + 120, height=200, framewise=True, backend_opts=CANVAS
             )  # fmt: skip
 
         moving = hv.DynamicMap(draw, streams=[Params(self.place, ["quantity", "version", "slice"])])

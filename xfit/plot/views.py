@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 #: Pixels along a side of a map from which on datashader makes the picture.
 LARGE = 500
 
+#: Drawing by the browser itself: as fast as WebGL for what is shown here, and much faster where there is no graphics card.
+CANVAS = {"plot.output_backend": "canvas"}
+
 #: Fewer points than this are drawn as points.
 _FEW = 400
 
@@ -184,6 +187,7 @@ def map_options(quantity: Quantity) -> dict[str, Any]:
         "tools": ["hover"],
         "aspect": "equal",
         "frame_width": 320,
+        "backend_opts": CANVAS,
     }
 
 
@@ -255,7 +259,7 @@ def curves_of(view: PixelView) -> Any:
     shown.append(hv.Curve((x, view.model.values), axis, up, label="fit").opts(color=MODEL))
     # Each by itself: ranges follow the pixel only so.
     overlay = hv.Overlay([each.opts(framewise=True) for each in shown])
-    return overlay.opts(title=view.title, fontsize={"title": 10}, legend_position="right", width=600, height=320, show_grid=True)  # fmt: skip
+    return overlay.opts(title=view.title, fontsize={"title": 10}, legend_position="right", width=600, height=320, show_grid=True, backend_opts=CANVAS)  # fmt: skip
 
 
 def residual_of(view: PixelView) -> Any:
@@ -272,5 +276,10 @@ def residual_of(view: PixelView) -> Any:
     line = (hv.Scatter if few else hv.Curve)((x, view.residual.values), axis, up)
     zero = hv.HLine(0.0).opts(color=MODEL, line_width=1)
     return hv.Overlay([band, zero, line.opts(color=DATA, framewise=True, **points)]).opts(
-        title=f"data - fit; grey: ±1σ of {view.noise}", fontsize={"title": 9}, width=600, height=190, show_grid=True
+        title=f"data - fit; grey: ±1σ of {view.noise}",
+        fontsize={"title": 9},
+        width=600,
+        height=190,
+        show_grid=True,
+        backend_opts=CANVAS,
     )
