@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -46,7 +47,7 @@ class Silent:
         """See `Reporter.close`."""
 
 
-class Throttled:
+class Throttled(ABC):
     """Shows where a run stands a few times a second, and the end of it however soon that came."""
 
     #: Seconds between two.
@@ -73,9 +74,9 @@ class Throttled:
             self.show(self._unseen)
             self._unseen = None
 
+    @abstractmethod
     def show(self, bar: Bar) -> None:
         """Show a bar."""
-        raise NotImplementedError
 
 
 class Function:
