@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import inspect
 import math
@@ -21,6 +22,7 @@ from dask.system import CPU_COUNT
 from xfit.block import evaluate_block, fit_block
 from xfit.compile.program import Program
 from xfit.execution.spectra import whole_signals
+from xfit.formula import FormulaError
 from xfit.inputs import check_data
 from xfit.kernel_description import FormulaKernel, FunctionKernel
 from xfit.kernels.status import CONVERGED
@@ -493,8 +495,10 @@ def _program(func: Callable[..., Any], params: Sequence[str], table: np.ndarray,
     text = traced_formula(func, coordinates, names)
     if text is not None:
         program = Program(("curve",), (FormulaKernel(text, coordinates, names),), (), (False,))
-        if _agrees(program, table, trials, wanted):
-            return program
+        # A formula may lack a derivative, or be more than the compiler takes; the function itself need not be.
+        with contextlib.suppress(FormulaError, numba.core.errors.NumbaError):
+            if _agrees(program, table, trials, wanted):
+                return program
     plain = getattr(func, "py_func", func)
     if not inspect.isfunction(plain):
         raise _NotCompiledError(f"func is a {type(func).__name__}, not a plain Python function")
