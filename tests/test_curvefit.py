@@ -120,7 +120,10 @@ CASES: dict[str, Case] = {
         {"coords": "t", "func": np.power, "param_names": ["a"]},
     ),
     # And more.
-    "default moved inside": (decays, {"coords": "t", "func": decay, "bounds": {"tau": (1.5, np.inf), "n0": (-np.inf, 9)}}),
+    "default moved inside": (
+        decays,
+        {"coords": "t", "func": decay, "bounds": {"tau": (1.5, np.inf), "n0": (-np.inf, 9)}},
+    ),
     "other coordinate": (decays, {"coords": "t2", "func": decay, "reduce_dims": "t"}),
     "two coordinates": (images, {"coords": ["x", "y"], "func": spot}),
     "two and a reduced": (images, {"coords": ["x", "y"], "func": spot, "reduce_dims": ["frame"]}),
@@ -282,8 +285,16 @@ def test_compiled_fits_call_the_function_a_few_times_only() -> None:
         ({"reduce_dims": "q"}, ValueError, "no dimensions of the data"),
         ({"p0": {"taau": 1}}, ValueError, "did you mean 'tau'"),
         ({"p0": {"tau": "1"}}, TypeError, "a number or a DataArray"),
-        ({"p0": {"tau": xr.DataArray([1, 2], dims="foo")}}, ValueError, "Initial guess for 'tau' has unexpected dimensions"),
-        ({"bounds": {"tau": (0, xr.DataArray([1], dims="foo"))}}, ValueError, "Upper bound for 'tau' has unexpected dim"),
+        (
+            {"p0": {"tau": xr.DataArray([1, 2], dims="foo")}},
+            ValueError,
+            "Initial guess for 'tau' has unexpected dimensions",
+        ),
+        (
+            {"bounds": {"tau": (0, xr.DataArray([1], dims="foo"))}},
+            ValueError,
+            "Upper bound for 'tau' has unexpected dim",
+        ),
         ({"bounds": {"tau": 3}}, TypeError, r"a pair \(lower, upper\)"),
         ({"bounds": {"tau": (3, 2)}}, ValueError, "must be below"),
         ({"bounds": {"tau": (0, 2)}, "p0": {"tau": 3}}, ValueError, "outside of its bounds"),
@@ -314,6 +325,9 @@ def test_formulas_are_found() -> None:
     assert same(lambda x, a, b: np.float64(2) * a * np.exp(-(x**2.0) / b), "2*p0*exp(-x0**2/p1)")
     assert same(lambda x, a, b: np.square(x - a) / np.sqrt(b), "(x0 - p0)**2/sqrt(p1)")
     assert same(lambda x, a, b: np.zeros_like(x) + abs(x * a) + 1 / b, "abs(x0*p0) + 1/p1")
-    assert traced_formula(lambda x, a, b: np.where(x > a, b * x, 0), ("x0",), ("p0", "p1")) == "where(x0 > p0, (p1*x0), (0))"
+    assert (
+        traced_formula(lambda x, a, b: np.where(x > a, b * x, 0), ("x0",), ("p0", "p1"))
+        == "where(x0 > p0, (p1*x0), (0))"
+    )
     for untraceable in (lambda x, a, b: a if x > b else b, lambda x, a, b: a * x.max() + b, lambda x, a, b: a * x):
         assert traced_formula(untraceable, ("x0",), ("p0", "p1")) is None

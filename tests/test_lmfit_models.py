@@ -62,9 +62,15 @@ CASES: dict[str, tuple[Any, dict[str, float]]] = {
         )
         for form in models.RectangleModel.valid_forms
     },
-    "expression": (models.ExpressionModel("off + amp*exp(-x/x0)*sin(x*phase)"), {"off": 1, "amp": 2, "x0": 3, "phase": 4}),
+    "expression": (
+        models.ExpressionModel("off + amp*exp(-x/x0)*sin(x*phase)"),
+        {"off": 1, "amp": 2, "x0": 3, "phase": 4},
+    ),
     "own function": (lmfit.Model(lambda t, a, b=2: a * np.exp(-(t**2) / b), name="own"), {"a": 2, "b": 7}),
-    "a line shape as a function": (lmfit.Model(lmfit.lineshapes.expsine), {"amplitude": 2, "frequency": 3, "decay": 0.2}),
+    "a line shape as a function": (
+        lmfit.Model(lmfit.lineshapes.expsine),
+        {"amplitude": 2, "frequency": 3, "decay": 0.2},
+    ),
     "sum": (
         models.GaussianModel(prefix="g_") + models.VoigtModel(prefix="v_") + models.ConstantModel(),
         {"g_amplitude": 2, "g_center": 3, "v_center": 6, "v_sigma": 0.4, "c": 0.2},
@@ -202,7 +208,10 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "spline": (spline, "SplineModel has no counterpart"),
     "own": (lambda: lmfit.Model(decided), "decided.*is no formula.*@xfit.component"),
     "Euler": (lambda: models.ExpressionModel("a*e**(-x)"), "Euler"),
-    "line shape in an expression": (lambda: models.ExpressionModel("gaussian(x, a, b, c)"), "unknown function 'gaussian'"),
+    "line shape in an expression": (
+        lambda: models.ExpressionModel("gaussian(x, a, b, c)"),
+        "unknown function 'gaussian'",
+    ),
 }
 
 

@@ -139,7 +139,9 @@ def curvefit(
     except _NotCompiledError as why:
         warnings.warn(f"curvefit: SciPy fits this pixel by pixel, because {why}", UserWarning, stacklevel=3)
         return da.curvefit(coords, func, reduce_dims, skipna, p0, bounds, param_names, errors, given)  # type: ignore[arg-type]
-    fitter = _Fitter(program, func, tuple(params), table, len(reduced), sigma, options, skipna, errors, given, da.chunks is None)
+    fitter = _Fitter(
+        program, func, tuple(params), table, len(reduced), sigma, options, skipna, errors, given, da.chunks is None
+    )
     return _mapped(fitter, da, reduced, starts, limits)
 
 
@@ -280,7 +282,7 @@ class _Fitter:
             reduce_dims=channel,
             skipna=self.skipna,
             p0={name: of(start, k) for k, name in enumerate(self.params)},
-            bounds={name: (of(lower, k), of(upper, k)) for k, name in enumerate(self.params)},  # type: ignore[misc]
+            bounds={name: (of(lower, k), of(upper, k)) for k, name in enumerate(self.params)},
             param_names=list(self.params),
             errors=self.errors,  # type: ignore[arg-type]
             kwargs=dict(self.kwargs),
@@ -353,7 +355,11 @@ def _parameters(func: Callable[..., Any], param_names: Sequence[str] | None) -> 
     params = list(param_names) if param_names else list(arguments)[1:]
     if not params:
         raise ValueError("func has no parameter to fit: it must take some after the coordinate(s)")
-    return params, {p: arguments[p].default for p in params if p in arguments and arguments[p].default is not inspect.Parameter.empty}
+    return params, {
+        p: arguments[p].default
+        for p in params
+        if p in arguments and arguments[p].default is not inspect.Parameter.empty
+    }
 
 
 def _checked(value: Any, what: str, preserved: tuple[Hashable, ...]) -> Any:
@@ -365,7 +371,9 @@ def _checked(value: Any, what: str, preserved: tuple[Hashable, ...]) -> Any:
                 f"{what} has unexpected dimensions {tuple(extra)}; it should only have dimensions that are in {list(preserved)}"
             )
         return value
-    if isinstance(value, bool) or not isinstance(value, numbers.Real | np.ndarray) or np.ndim(value):
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value[()]
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{what} must be a number or a DataArray, not {value!r}")
     if np.isnan(float(value)):
         raise ValueError(f"{what} must not be NaN")
@@ -452,7 +460,9 @@ def _options(
     if sigma is not None:
         sigma = np.asarray(sigma, np.float64)
         if sigma.ndim > 1 or sigma.size not in (1, channels):
-            raise _NotCompiledError(f"sigma has the shape {sigma.shape}, not one number for each of {channels} channels")
+            raise _NotCompiledError(
+                f"sigma has the shape {sigma.shape}, not one number for each of {channels} channels"
+            )
         if not (np.isfinite(sigma).all() and (sigma > 0).all()):
             raise _NotCompiledError("sigma has values that are not above zero")
         sigma = np.broadcast_to(sigma, channels).copy()
@@ -476,7 +486,9 @@ def _table(da: xr.DataArray, arrays: Sequence[xr.DataArray], reduced: tuple[Hash
             if d in array.indexes and d in da.indexes and not array.indexes[d].equals(da.indexes[d]):
                 raise ValueError(f"the coordinate {array.name!r} has other labels along {d!r} than the data")
         missing = {d: size for d, size in sizes.items() if d not in array.dims}
-        row = array.variable.set_dims({**missing, **dict(zip(array.dims, array.shape, strict=True))}).transpose(*reduced)
+        row = array.variable.set_dims({**missing, **dict(zip(array.dims, array.shape, strict=True))}).transpose(
+            *reduced
+        )
         if row.shape != tuple(sizes.values()):
             raise ValueError(f"the coordinate {array.name!r} has sizes {dict(array.sizes)}, the data {sizes}")
         rows.append(np.asarray(row.values, np.float64).ravel())
@@ -547,7 +559,9 @@ def _values(func: Callable[..., Any], table: np.ndarray, trials: np.ndarray) -> 
             warnings.simplefilter("ignore")
             return [np.broadcast_to(np.asarray(func(x.copy(), *p), np.float64), x.shape[-1]) for p in trials]
     except Exception as error:
-        raise _NotCompiledError(f"func can't be evaluated at the start values ({type(error).__name__}: {error})") from error
+        raise _NotCompiledError(
+            f"func can't be evaluated at the start values ({type(error).__name__}: {error})"
+        ) from error
 
 
 def _agrees(program: Program, table: np.ndarray, trials: np.ndarray, wanted: Sequence[np.ndarray]) -> bool:

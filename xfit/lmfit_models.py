@@ -28,8 +28,7 @@ _DONIACH = "cos(pi*gamma/2 + (1-gamma)*atan(u))/(1+u**2)**((1-gamma)/2); u = (x-
 #: neglected term is below 1e-13, less the logarithms of these steps (DLMF 5.5.1).
 _COMPLEX_LOGGAMMA = (
     "(a-1/2)*log(r) - y*t - a + log(2*pi)/2 + cos(t)/(12*r) - cos(3*t)/(360*r**3) + cos(5*t)/(1260*r**5)"
-    " - cos(7*t)/(1680*r**7) + cos(9*t)/(1188*r**9)"
-    + "".join(f" - log((expon+{k})**2 + y**2)/2" for k in range(8))
+    " - cos(7*t)/(1680*r**7) + cos(9*t)/(1188*r**9)" + "".join(f" - log((expon+{k})**2 + y**2)/2" for k in range(8))
 )
 _PEARSON4 = (
     "amplitude/sigma*exp(2*lg - loggamma(expon) - loggamma(expon-1/2) - log(pi)/2 - expon*log(1+u**2) - skew*atan(u));"
@@ -85,7 +84,10 @@ _SHAPES: dict[str, str] = {
     "fermi": "amplitude/(exp((x-center)/kt) + 1)",
 }
 
-_ARCTAN = ("amplitude*(1/2 + atan((x-center)/sigma)/pi)", "amplitude*(atan((x-center1)/sigma1) + atan((center2-x)/sigma2))/pi")
+_ARCTAN = (
+    "amplitude*(1/2 + atan((x-center)/sigma)/pi)",
+    "amplitude*(atan((x-center1)/sigma1) + atan((center2-x)/sigma2))/pi",
+)
 
 #: Of those with a ``form``, by it.
 _FORMS: dict[str, dict[str, str]] = {
@@ -112,7 +114,9 @@ _FORMS: dict[str, dict[str, str]] = {
     },
 }
 
-_BY_HAND = "write its formula as an xfit.components.Expression, or its function with @xfit.component, and add it to the model"
+_BY_HAND = (
+    "write its formula as an xfit.components.Expression, or its function with @xfit.component, and add it to the model"
+)
 
 
 def from_lmfit(model: lmfit.Model | lmfit.model.ModelResult, params: lmfit.Parameters | None = None) -> Model:
@@ -213,7 +217,9 @@ def _formula(model: lmfit.Model, roots: list[str]) -> tuple[str, str]:
         if kind in _FORMS:
             form = str(model.opts.get("form", next(iter(_FORMS[kind])))).lower()
             known = _FORMS[kind]
-            chosen = next((key for key in known if form == key or (kind.startswith("thermal") and form.startswith(key))), None)
+            chosen = next(
+                (key for key in known if form == key or (kind.startswith("thermal") and form.startswith(key))), None
+            )
             if chosen is None:
                 raise ValueError(f"{model.name}: form={form!r} is not known; use one of {', '.join(known)}")
             return known[chosen], kind
@@ -226,7 +232,7 @@ def _traced(model: lmfit.Model, roots: list[str]) -> str:
     """Formula of a function of a user's own, where it is one."""
     axes = ("x",) if len(model.independent_vars) == 1 else ("x", "y")
     text = None
-    clash = [name for name in roots if name in axes or name in formula.FUNCTIONS and name != "gamma"]
+    clash = [name for name in roots if name in axes or (name in formula.FUNCTIONS and name != "gamma")]
     if len(model.independent_vars) <= 2 and not clash:
 
         def called(x: Any, *values: Any) -> Any:
@@ -267,7 +273,9 @@ def _set(made: Model, names: Mapping[str, str], params: lmfit.Parameters) -> Non
         given = params[name]
         if not np.isfinite(given.value):
             raise ValueError(f"{name} has no value ({given.value}); give it one: params[{name!r}].set(value=...)")
-        made[full].set(value=float(given.value), min=float(given.min), max=float(given.max), free=bool(given.vary or name in tied))
+        made[full].set(
+            value=float(given.value), min=float(given.min), max=float(given.max), free=bool(given.vary or name in tied)
+        )
     for name, text in tied.items():
         expression = _resolved(name, text, names, params, ())
         if expression.free_symbols:

@@ -36,7 +36,10 @@ _FUNCTIONS = {
     "fmin": "minimum({}, {})",
     "fmax": "maximum({}, {})",
     **{name: f"{name}({{}}, {{}})" for name in ("minimum", "maximum")},
-    **{name: f"{name}({{}})" for name in ("exp", "log", "log2", "log10", "sqrt", "cbrt", "sin", "cos", "tan", "sinh", "cosh", "tanh")},
+    **{
+        name: f"{name}({{}})"
+        for name in ("exp", "log", "log2", "log10", "sqrt", "cbrt", "sin", "cos", "tan", "sinh", "cosh", "tanh")
+    },
     **{name: f"{name}({{}})" for name in ("sign", "erf", "erfc", "erfcx", "gamma", "arcsin", "arccos", "arctan")},
 }
 
@@ -150,10 +153,23 @@ def _operator(name: str, *, reflected: bool = False) -> Any:
     return apply
 
 
-for _symbol, _name in (("add", "add"), ("sub", "subtract"), ("mul", "multiply"), ("truediv", "divide"), ("pow", "power")):
+for _symbol, _name in (
+    ("add", "add"),
+    ("sub", "subtract"),
+    ("mul", "multiply"),
+    ("truediv", "divide"),
+    ("pow", "power"),
+):
     setattr(_Traced, f"__{_symbol}__", _operator(_name))
     setattr(_Traced, f"__r{_symbol}__", _operator(_name, reflected=True))
-for _symbol, _name in (("lt", "less"), ("le", "less_equal"), ("gt", "greater"), ("ge", "greater_equal"), ("eq", "equal"), ("ne", "not_equal")):
+for _symbol, _name in (
+    ("lt", "less"),
+    ("le", "less_equal"),
+    ("gt", "greater"),
+    ("ge", "greater_equal"),
+    ("eq", "equal"),
+    ("ne", "not_equal"),
+):
     setattr(_Traced, f"__{_symbol}__", _operator(_name))
 for _symbol, _name in (("neg", "negative"), ("pos", "positive"), ("abs", "absolute")):
     setattr(_Traced, f"__{_symbol}__", lambda self, _name=_name: _applied(_name, (self,)))
