@@ -68,7 +68,7 @@ T = np.linspace(0, 5, 40)
 def decays() -> xr.DataArray:
     """Three noisy decays over ``x``, with what coordinates may come along."""
     y = noisy(np.stack([decay(T, 3, 3), decay(T, 5, 2), decay(T, 4, 1)]))
-    coords = {"t": ("t", T, {"units": "s"}), "x": [0, 1, 2], "label": ("x", list("abc")), "run": 7, "t2": ("t", T**2)}
+    coords = {"t": ("t", T, {"units": "s"}), "x": [0, 1, 2], "label": ("x", list("abc")), "run": 7, "t2": ("t", 2 * T)}
     return xr.DataArray(y, dims=("x", "t"), coords=coords, name="signal", attrs={"units": "counts"})
 
 
@@ -138,6 +138,7 @@ CASES: dict[str, Case] = {
     ),
     "as it is": (decays, {"coords": "t", "func": decides}),
     "sigma": (decays, {"coords": "t", "func": decay, "kwargs": {"sigma": 0.1 + T / 20, "absolute_sigma": True}}),
+    "unit sigma": (decays, {"coords": "t", "func": decay, "kwargs": {"absolute_sigma": True}}),
     "one sigma": (decays, {"coords": "t", "func": decay, "kwargs": {"sigma": np.full(T.size, 3.0)}}),
     "trf": (decays, {"coords": "t", "func": decay, "kwargs": {"method": "trf"}}),
     "dogbox": (decays, {"coords": "t", "func": decay, "bounds": {"n0": (0, 9)}, "kwargs": {"method": "dogbox"}}),

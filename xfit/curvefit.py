@@ -17,7 +17,6 @@ from typing import Any
 import numba
 import numpy as np
 import xarray as xr
-from dask.system import CPU_COUNT
 
 from xfit.block import evaluate_block, fit_block
 from xfit.compile.program import Program
@@ -26,6 +25,7 @@ from xfit.formula import FormulaError
 from xfit.inputs import check_data
 from xfit.kernel_description import FormulaKernel, FunctionKernel
 from xfit.kernels.status import CONVERGED
+from xfit.mapping import threads_for
 from xfit.options import Columns, FitOptions, Settings
 from xfit.traced import traced_formula
 
@@ -218,7 +218,7 @@ class _Fitter:
         count, n = math.prod(shape), len(self.params)
         y = np.asarray(data).reshape(count, self.table.shape[1])
         numbers_ = np.stack([np.broadcast_to(np.asarray(each, np.float64), shape).ravel() for each in given], axis=1)
-        pieces = np.array_split(np.arange(count), min(CPU_COUNT, count) or 1) if self.in_memory else [np.arange(count)]
+        pieces = np.array_split(np.arange(count), max(threads_for(count), 1) if self.in_memory else 1)
         if len(pieces) == 1:
             parts = [self._fit(y, numbers_)]
         else:

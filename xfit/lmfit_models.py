@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import math
 import operator
@@ -203,6 +204,7 @@ def _formula(model: lmfit.Model, roots: list[str]) -> tuple[str, str]:
 
     kind = getattr(model.func, "__name__", type(model).__name__)
     if isinstance(model, models.ExpressionModel):
+        _check_functions(model)
         return model.expr, "expression"
     if isinstance(model, models.ConstantModel):
         return "c + 0*x", "constant"
@@ -225,7 +227,23 @@ def _formula(model: lmfit.Model, roots: list[str]) -> tuple[str, str]:
             return known[chosen], kind
         if kind in _SHAPES:
             return _SHAPES[kind], kind
-    return _traced(model, roots), kind
+    return _traced(model, roots), kind if kind.isidentifier() else "function"
+
+
+def _check_functions(model: lmfit.models.ExpressionModel) -> None:
+    """Refuse functions that are not what formulas mean by their names: lmfit's line shapes, and those of an ``init_script``."""
+    from asteval import Interpreter
+    from lmfit import lineshapes
+
+    plain = Interpreter().symtable
+    calls = [node.func for node in ast.walk(ast.parse(model.expr)) if isinstance(node, ast.Call)]
+    called = [function.id for function in calls if isinstance(function, ast.Name)]
+    other = [n for n in called if n in lineshapes.functions or model.asteval.symtable.get(n) is not plain.get(n)]
+    if other:
+        raise ValueError(
+            f"{model.name} calls {', '.join(map(repr, other))}: line shapes of lmfit and functions of an init_script are not known to formulas. "
+            f"Add the line shapes' own models instead, or {_BY_HAND}"
+        )
 
 
 def _traced(model: lmfit.Model, roots: list[str]) -> str:

@@ -212,12 +212,17 @@ def with_positive_widths(workload: Workload, values: np.ndarray) -> np.ndarray:
 def circumstances(peers: Sequence[Peer], limited: bool) -> dict[str, Any]:
     """Machine and versions."""
     packages = dict.fromkeys(["numpy", "scipy", "numba", *(peer.package for peer in peers if peer.package != "xfit")])
+    versions = {package: importlib.metadata.version(package) for package in packages}
+    if "hyperspy" in versions:
+        # HyperSpy evaluates its components by it, and more slowly by NumPy where it is not installed.
+        there = importlib.util.find_spec("numexpr") is not None
+        versions["numexpr"] = importlib.metadata.version("numexpr") if there else "not installed"
     return {
         "xfit": __version__,
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}, {_processor()}, {os.cpu_count()} cores",
         "threads": "one" if limited else "one, but that of linear algebra is not limited (pip install threadpoolctl)",
-        "versions": {package: importlib.metadata.version(package) for package in packages},
+        "versions": versions,
     }
 
 

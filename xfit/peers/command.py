@@ -107,7 +107,9 @@ def _table(title: str, rows: Sequence[Row]) -> Any:
     from rich import box
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1)
+    )
     table.add_column("tool", no_wrap=True)
     for heading in ("fits/s", "range", "xfit is", "spectra", "same", "differs by"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -116,11 +118,15 @@ def _table(title: str, rows: Sequence[Row]) -> Any:
             table.add_row(row.tool, "failed", "", "", str(row.pixels), "", "")
             continue
         speeds = row.speeds
-        lead = "" if row.tool == "xfit" or speeds.lead is None else f"{speeds.lead:.3g} x"
+        lead = (
+            ""
+            if row.tool == "xfit" or speeds.lead is None
+            else (f"{speeds.lead:,.0f} x" if speeds.lead >= 10 else f"{speeds.lead:.2g} x")
+        )
         table.add_row(
             row.tool,
-            f"{speeds.median:,.0f}",
-            f"{speeds.low:,.0f}-{speeds.high:,.0f}",
+            f"{speeds.median:.0f}",
+            f"{speeds.low:.0f} - {speeds.high:.0f}",
             lead,
             str(row.pixels),
             f"{100 * row.same:.0f} %",

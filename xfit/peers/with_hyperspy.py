@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 import numpy as np
@@ -21,6 +22,8 @@ def fitter(workload: Workload) -> Callable[[np.ndarray], np.ndarray]:
         axis = signal.axes_manager[-1]
         axis.offset, axis.scale = workload.x[0], workload.x[1] - workload.x[0]
         model = signal.create_model()
+        # It says for every component that numexpr is not installed; `xfit bench` says so once.
+        logging.getLogger("hyperspy._components.expression").setLevel(logging.ERROR)
         parameters = []
         for part in workload.parts:
             kinds = hs.model.components1D
