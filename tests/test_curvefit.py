@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from scipy import special
+from scipy.optimize import curve_fit
 
 import xfit  # noqa: F401 - registers the accessor
 from xfit.traced import traced_formula
@@ -222,6 +223,16 @@ def test_coordinate_that_varies_over_the_map_is_scipys() -> None:
     xr.testing.assert_identical(found, da.curvefit(shifted, decay, reduce_dims="t"))
 
 
+@pytest.mark.parametrize("dtype", ["bool", "longdouble"])
+def test_data_of_other_kinds_are_scipys(dtype: str) -> None:
+    if dtype == "longdouble" and np.dtype(dtype).itemsize == 8:
+        pytest.skip("the platform's long double is a double")
+    da = (decays() > 1).astype(dtype) if dtype == "bool" else decays().astype(dtype)
+    with pytest.warns(UserWarning, match=f"dtype {da.dtype}"):
+        found = da.fit.curvefit("t", decay)
+    xr.testing.assert_identical(found, da.curvefit("t", decay))
+
+
 @pytest.mark.parametrize("lazy", [False, True], ids=["numpy", "dask"])
 def test_errors_are_scipys(lazy: bool) -> None:
     """The nonsense of xarray's tests: a function that returns 0 once it has gone too far, and few calls."""
@@ -247,6 +258,24 @@ def test_pixels_that_do_not_converge_are_scipys_to_fail() -> None:
         da.fit.curvefit("t", decay)
     with pytest.raises(ValueError, match="NaNs"):
         with_gaps().fit.curvefit("t", decay, skipna=False)
+
+
+@pytest.mark.parametrize("bounds", [{}, {"tau": (0.5, 1.8)}], ids=["free", "at a bound"])
+def test_sigma_goes_with_missing_data(bounds: dict[str, Any]) -> None:
+    """Against SciPy with the channels left out; xarray has no answer. At a bound SciPy makes the fit, else the engine."""
+    da, sigma = with_gaps(), 0.1 + T / 20
+    given = {"sigma": sigma, "absolute_sigma": True}
+    fit = da.fit.curvefit("t", decay, bounds=bounds, kwargs=given)
+    limits = ((-np.inf, 0.5), (np.inf, 1.8)) if bounds else ((-np.inf, -np.inf), (np.inf, np.inf))
+    for pixel in (0, 1):
+        y = da.values[pixel]
+        keep = ~np.isnan(y)
+        values, matrix = curve_fit(
+            decay, T[keep], y[keep], p0=(1, 1), sigma=sigma[keep], absolute_sigma=True, bounds=limits
+        )
+        np.testing.assert_allclose(fit.curvefit_coefficients[pixel], values, rtol=1e-6)
+        np.testing.assert_allclose(fit.curvefit_covariance[pixel], matrix, rtol=2e-4)
+    assert fit.curvefit_coefficients[2].isnull().all()
 
 
 def test_lazy_data_are_read_and_fitted_once() -> None:

@@ -22,7 +22,6 @@ from xfit.block import evaluate_block, fit_block
 from xfit.compile.program import Program
 from xfit.execution.spectra import whole_signals
 from xfit.formula import FormulaError
-from xfit.inputs import check_data
 from xfit.kernel_description import FormulaKernel, FunctionKernel
 from xfit.kernels.status import CONVERGED
 from xfit.mapping import threads_for
@@ -118,7 +117,6 @@ def curvefit(
     array([[3., 2.],
            [5., 1.]])
     """
-    check_data(da)
     if errors not in ("raise", "ignore"):
         raise ValueError(f"errors={errors!r} must be 'raise' or 'ignore'")
     if not callable(func):
@@ -271,13 +269,36 @@ class _Fitter:
 
     def _by_scipy(self, y: np.ndarray, start: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
         """Fit by xarray's own `curvefit`, with its errors."""
+        missing = np.isnan(y)
+        if self.sigma is None or not self.skipna or not missing.any():
+            return self._by_xarray(y, self.table, start, lower, upper, self.kwargs)
+        # xarray leaves missing data out, but not their standard deviations.
+        out = np.empty((len(y), len(self.params) + 1, len(self.params)))
+        patterns, group = np.unique(missing, axis=0, return_inverse=True)
+        for k, pattern in enumerate(patterns):
+            rows, keep = np.flatnonzero(group.ravel() == k), ~pattern
+            given = {**self.kwargs, "sigma": self.sigma[keep]}
+            out[rows] = self._by_xarray(
+                y[rows][:, keep], self.table[:, keep], start[rows], lower[rows], upper[rows], given
+            )
+        return out
+
+    def _by_xarray(
+        self,
+        y: np.ndarray,
+        table: np.ndarray,
+        start: np.ndarray,
+        lower: np.ndarray,
+        upper: np.ndarray,
+        kwargs: Mapping[str, Any],
+    ) -> np.ndarray:
         pixel, channel = "_pixel", "_channel"
 
         def of(values: np.ndarray, k: int) -> xr.DataArray:
             return xr.DataArray(values[:, k], dims=pixel)
 
         fit = xr.DataArray(y, dims=(pixel, channel)).curvefit(
-            [xr.DataArray(x, dims=channel) for x in self.table],
+            [xr.DataArray(x, dims=channel) for x in table],
             self.func,
             reduce_dims=channel,
             skipna=self.skipna,
@@ -285,7 +306,7 @@ class _Fitter:
             bounds={name: (of(lower, k), of(upper, k)) for k, name in enumerate(self.params)},
             param_names=list(self.params),
             errors=self.errors,  # type: ignore[arg-type]
-            kwargs=dict(self.kwargs),
+            kwargs=dict(kwargs),
         )
         coefficients, matrix = fit.curvefit_coefficients.values, fit.curvefit_covariance.values
         return np.concatenate([coefficients[:, None], matrix], axis=1)
@@ -472,7 +493,7 @@ def _options(
 
 def _table(da: xr.DataArray, arrays: Sequence[xr.DataArray], reduced: tuple[Hashable, ...]) -> np.ndarray:
     """Coordinates of the channels, flattened."""
-    if da.dtype.kind not in "iuf":
+    if da.dtype.kind not in "iuf" or da.dtype.itemsize > 8:
         raise _NotCompiledError(f"the data have dtype {da.dtype}")
     rows = []
     sizes = {d: da.sizes[d] for d in reduced}
