@@ -294,6 +294,13 @@ def test_lazy_data_are_read_and_fitted_once() -> None:
     assert reads == [(1, T.size)] * 3
 
 
+@pytest.mark.parametrize("kwargs", [{}, {"maxfev": 5000}], ids=["compiled", "SciPy"])
+def test_data_cut_along_the_fitted_dimension_are_rearranged(kwargs: dict[str, Any]) -> None:
+    with pytest.warns(UserWarning, match="several chunks {'t': 4}"):
+        lazy = decays().chunk({"x": 2, "t": 10}).fit.curvefit("t", decay, kwargs=kwargs)
+    compare(lazy.compute(), decays().curvefit("t", decay))
+
+
 def test_compiled_fits_call_the_function_a_few_times_only() -> None:
     calls = []
 

@@ -130,6 +130,8 @@ def curvefit(
     limits = _limits(bounds or {}, params, preserved)
     starts = _starts(p0 or {}, params, defaults, limits, preserved)
     given = dict(kwargs or {})
+    if da.chunks is not None:
+        da = whole_signals(da, reduced, "fit", stacklevel=3)
     try:
         sigma, options = _options(given, limits, math.prod(da.sizes[d] for d in reduced))
         table = _table(da, arrays, reduced)
@@ -151,8 +153,6 @@ def _mapped(
     limits: Mapping[str, tuple[Any, Any]],
 ) -> xr.Dataset:
     """Fit all pixels of an array, or say lazily how."""
-    if da.chunks is not None:
-        da = whole_signals(da, reduced, "fit", stacklevel=4)
     given = [*starts.values(), *(low for low, _ in limits.values()), *(high for _, high in limits.values())]
     n, names = len(fitter.params), list(fitter.params)
     packed = xr.apply_ufunc(
