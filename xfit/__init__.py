@@ -31,16 +31,21 @@ __all__ = [
     "compare_nested",
     "component",
     "components",
+    "from_hyperspy",
+    "hyperspy",
     "multifit",
     "noise",
     "optimizers",
     "samfire",
     "signal_range",
+    "to_hyperspy",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """Import what schedules work when it is first asked for: `import xfit` does not wait for it."""
-    if name == "samfire":
-        return import_module("xfit.samfire")
+    """Import what schedules work or converts when it is first asked for: `import xfit` does not wait for it."""
+    if name in ("hyperspy", "samfire"):
+        return import_module(f"xfit.{name}")
+    if name in ("from_hyperspy", "to_hyperspy"):
+        return getattr(import_module("xfit.hyperspy.signals"), name)
     raise AttributeError(f"module 'xfit' has no attribute {name!r}")
