@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import xfit
+from tests.test_edges import gosh, table_of
 from xfit import hyperspy as xh
 from xfit.components import TYPES
 from xfit.hyperspy.models import conversion_of
@@ -569,6 +570,25 @@ def test_edges() -> None:
         xh.convert(m)
 
 
+def test_edges_with_tables_of_oscillator_strengths(tmp_path: Path) -> None:
+    """The table that eXSpy has read lies in the model, and in the file."""
+    m = edge_model()
+    m.remove("C_K")
+    path = gosh(tmp_path / "a.gosh", table_of("C_K"), ratio=0.5)
+    with h5py.File(path, "r+") as file:
+        file.create_group("metadata/data_ref").attrs["data_doi"] = "none"
+    m.append(EX.EELSCLEdge("C_K", GOS="dft", gos_file_path=str(path)))
+    m["C_K"].intensity.value = 30.0
+    x = m.axis.axis
+    away = np.abs(x - 284) > 1
+    curve = xh.convert(m).evaluate(["C_K"])[0].values
+    np.testing.assert_allclose(curve[away], m["C_K"].function(x)[away], rtol=5e-3)
+    m.store("a")
+    m.signal.save(tmp_path / "a.hspy")
+    stored = xh.open_models(tmp_path / "a.hspy")["a"]
+    np.testing.assert_allclose(stored.evaluate(["C_K"])[0], curve, rtol=1e-12)
+
+
 # --- refusals ---------------------------------------------------------------------------------------------------------------
 
 
@@ -597,6 +617,28 @@ def test_unknown_components_are_named() -> None:
     m.append(C1.Expression("sec(a*x)", "sec"))
     with pytest.raises(ValueError, match="unknown function 'sec'"):
         xh.convert(m)
+
+
+class Decay(C1.Expression):  # type: ignore[misc]
+    """A formula with a class of its own, as LumiSpy has them."""
+
+    def __init__(self) -> None:
+        super().__init__("a*exp(-x/t)", "decay", a=3.0, t=5.0)
+
+
+def test_other_classes_made_of_a_formula() -> None:
+    m = spectra().create_model()
+    m.append(Decay())
+    np.testing.assert_allclose(xh.convert(m).evaluate(), 3 * np.exp(-X / 5), rtol=1e-12)
+
+
+def test_substitutions_in_the_order_of_hyperspy() -> None:
+    """One after the other; those that nothing uses are ignored, which xfit's own formulas refuse."""
+    m = spectra().create_model()
+    m.append(C1.Expression("a*b*x + q; b = 2*k; k = 3; unused = 7", "line", a=2, q=1))
+    c = xh.convert(m)
+    assert [p.name for p in c.model.parameters] == ["a", "q"]
+    np.testing.assert_allclose(c.evaluate(), m._get_current_data(), rtol=1e-12)
 
 
 def test_names_that_xfit_does_not_allow() -> None:

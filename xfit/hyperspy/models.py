@@ -311,7 +311,6 @@ def _stored(
         coords={"param": list(maps)},
     )
     for name, key in (("chisq", "chisq.data"), ("fitted", "dof.data")):
-        found = model.get(key)
-        fits = found is not None and np.size(found) == int(np.prod(shape, dtype=int))
-        stored[name] = (navigation, np.asarray(found, np.float64).reshape(shape) if fits else empty)
+        found = np.asarray([] if model.get(key) is None else model[key], np.float64)
+        stored[name] = (navigation, found.reshape(shape) if found.size == empty.size else empty)
     return stored

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import xarray as xr
@@ -54,7 +55,12 @@ class StoredModels(Mapping[str, Conversion]):
 
     def __repr__(self) -> str:
         rows = [
-            (name, self.dates[name], self._dimensions[name], ", ".join(str(c["name"]) for c in model["components"]))
+            (
+                name,
+                self.dates[name],
+                self._dimensions[name],
+                shorten(", ".join(str(c["name"]) for c in model["components"]), 60),
+            )
             for name, model in self._stored.items()
         ]
         table = text_table(("model", "stored", "dimensions", "components"), rows) if rows else "none"
