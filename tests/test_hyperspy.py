@@ -798,6 +798,8 @@ def test_code_in_files_is_never_run(tmp_path: Path) -> None:
 def test_files_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"must be a \.hspy file"):
         xh.open_models(tmp_path / "a.dm4")
+    with pytest.raises(FileNotFoundError, match=r"no file .*a\.hspy"):
+        xh.open_models(tmp_path / "a.hspy")
     s = gaussians((2,)).signal
     s.save(tmp_path / "plain.hspy")
     assert len(xh.open_models(tmp_path / "plain.hspy")) == 0

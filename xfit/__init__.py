@@ -35,17 +35,27 @@ __all__ = [
     "hyperspy",
     "multifit",
     "noise",
+    "open",
     "optimizers",
     "samfire",
+    "save",
     "signal_range",
     "to_hyperspy",
 ]
 
+#: Functions that are imported when they are first asked for, so that `import xfit` does not wait for what they need.
+_LATER = {
+    "open": "xfit.files.opening",
+    "save": "xfit.files.saving",
+    "from_hyperspy": "xfit.hyperspy.signals",
+    "to_hyperspy": "xfit.hyperspy.signals",
+}
+
 
 def __getattr__(name: str) -> Any:
-    """Import what schedules work or converts when it is first asked for: `import xfit` does not wait for it."""
+    """Import what schedules work, reads files or converts when it is first asked for: `import xfit` does not wait for it."""
     if name in ("hyperspy", "samfire"):
         return import_module(f"xfit.{name}")
-    if name in ("from_hyperspy", "to_hyperspy"):
-        return getattr(import_module("xfit.hyperspy.signals"), name)
+    if name in _LATER:
+        return getattr(import_module(_LATER[name]), name)
     raise AttributeError(f"module 'xfit' has no attribute {name!r}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -89,7 +89,7 @@ def open_models(path: str | os.PathLike[str], *, signal: int | None = None, lazy
     ImportError
         Without RosettaSciIO and h5py.
     ValueError
-        For a file that is no ``.hspy`` file, or has several signals and none is chosen.
+        For a file of another format, or with several signals of which none is chosen.
 
     Notes
     -----
@@ -97,15 +97,7 @@ def open_models(path: str | os.PathLike[str], *, signal: int | None = None, lazy
     such a part is refused by the part's name, the others open.
     """
     path = Path(path)
-    if path.suffix.lower() not in (".hspy", ".hdf5"):
-        raise ValueError(f"path={str(path)!r} must be a .hspy file; save others with s.save('name.hspy') in HyperSpy")
-    try:
-        from rsciio.hspy import file_reader
-    except ImportError as error:
-        raise ImportError(
-            f"open_models needs RosettaSciIO and h5py ({error}); install them with: pip install 'xfit[io]'"
-        ) from error
-    signals = file_reader(str(path), lazy=lazy)
+    signals = _reader(path)(str(path), lazy=lazy)
     if signal is None and len(signals) != 1:
         titles = [str(each["metadata"].get("General", {}).get("title", "")) for each in signals]
         raise ValueError(
@@ -116,3 +108,18 @@ def open_models(path: str | os.PathLike[str], *, signal: int | None = None, lazy
         raise ValueError(f"signal={signal} is not in {path.name}, which has {len(signals)} signal(s)")
     chosen = signals[number]
     return StoredModels(signal_to_array(chosen), chosen.get("models") or {})
+
+
+def _reader(path: Path) -> Callable[..., list[dict[str, Any]]]:
+    """What reads the file."""
+    if path.suffix.lower() not in (".hspy", ".hdf5"):
+        raise ValueError(f"path={str(path)!r} must be a .hspy file; save others with s.save('name.hspy') in HyperSpy")
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {str(path)!r}")
+    try:
+        from rsciio.hspy import file_reader
+    except ImportError as error:
+        raise ImportError(
+            f"open_models needs RosettaSciIO ({error}); install it with: pip install 'xfit[io]'"
+        ) from error
+    return file_reader
