@@ -639,6 +639,12 @@ def test_substitutions_in_the_order_of_hyperspy() -> None:
     c = xh.convert(m)
     assert [p.name for p in c.model.parameters] == ["a", "q"]
     np.testing.assert_allclose(c.evaluate(), m._get_current_data(), rtol=1e-12)
+    m.append(C1.Expression("a*x; b = 3; a = b", "other"))
+    assert [p.name for p in m[1].parameters] == ["b"]
+    assert "b" in xh.convert(m).model["other"]
+    m.append(C1.Expression("a*x; a = a + 1", "again"))
+    with pytest.raises(ValueError, match=r"brings back \['a'\]"):
+        xh.convert(m)
 
 
 def test_names_that_xfit_does_not_allow() -> None:
@@ -801,6 +807,11 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no file .*a\.hspy"):
         xh.open_models(tmp_path / "a.hspy")
     s = gaussians((2,)).signal
+    s.models._add_dictionary({"broken": {"_dict": {"components": [{"_id_name": "Offset"}]}}})
+    s.save(tmp_path / "broken.hspy")
+    with pytest.raises(ValueError, match="'broken' is not as HyperSpy writes it"):
+        xh.open_models(tmp_path / "broken.hspy")["broken"]
+    s.models.remove("broken")
     s.save(tmp_path / "plain.hspy")
     assert len(xh.open_models(tmp_path / "plain.hspy")) == 0
 

@@ -217,28 +217,36 @@ def _allowed(name: str) -> str:
 
 
 def expression_text(text: str) -> str:
-    """Formula that sympy reads, in the words of xfit's parser: powers and logarithms spelt its way, substitutions in HyperSpy's order.
+    """Formula that sympy reads, in the words of xfit's parser: powers and logarithms spelt its way, substitutions as HyperSpy makes them.
+
+    Those are made one after the other, so that one which nothing before it needs is none, and a name that has been replaced stays a
+    parameter where a later one brings it back.
 
     Raises
     ------
     FormulaError
-        For what the parser does not know.
+        For what the parser does not know, and for names that are brought back.
     """
     text = re.sub(r"\bln\s*\(", "log(", text.replace("^", "**"))
     first, *rest = [part.strip() for part in text.split(";")]
-    rest = [part for part in rest if part]
-    expr = formula.parse(first)
-    for part in rest:
-        name, sign, value = part.partition("=")
+    needed, replaced, kept = set(formula.names(first)), set(), [first]
+    for part in filter(None, rest):
+        name, sign, value = (each.strip() for each in part.partition("="))
         if not sign:
             raise formula.FormulaError(f"formula {text!r}: {part!r} is no substitution, such as a = 2*b")
-        expr = expr.xreplace({formula.symbol(name.strip()): formula.parse(value)})
-    try:
-        if formula.parse("; ".join([first, *rest])) == expr:
-            return "; ".join([first, *rest])
-    except formula.FormulaError:
-        pass  # Definitions that are not used, which HyperSpy allows.
-    return formula.to_text(expr)
+        if name not in needed:
+            continue
+        replaced.add(name)
+        needed |= set(formula.names(value))
+        back = sorted(replaced & set(formula.names(value)))
+        if back:
+            raise formula.FormulaError(
+                f"formula {text!r}: {part!r} brings back {back}, replaced before; HyperSpy makes them parameters: give these other names"
+            )
+        kept.append(part)
+    found = "; ".join(kept)
+    formula.parse(found)
+    return found
 
 
 def _pattern(item: Mapping[str, Any], name: str, da: xr.DataArray, dims: tuple[Any, ...]) -> Converted:

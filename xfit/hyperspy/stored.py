@@ -29,7 +29,7 @@ class StoredModels(Mapping[str, Conversion]):
 
     def __init__(self, data: xr.DataArray, stored: Mapping[str, Mapping[str, Any]]) -> None:
         self.data = data
-        self._stored = {name: each["_dict"] for name, each in stored.items()}
+        self._stored = {name: each.get("_dict") or {} for name, each in stored.items()}
         self.dates = {name: str(each.get("date", "")) for name, each in stored.items()}
         self._dimensions = {name: str(each.get("dimensions", "")) for name, each in stored.items()}
 
@@ -45,7 +45,12 @@ class StoredModels(Mapping[str, Conversion]):
         """
         if name not in self._stored:
             raise KeyError(f"no model {name!r}; stored are {list(self._stored)}")
-        return conversion_of(self._stored[name], self.data)
+        try:
+            return conversion_of(self._stored[name], self.data)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f"the stored model {name!r} is not as HyperSpy writes it ({type(error).__name__}: {error})"
+            ) from error
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._stored)
@@ -59,7 +64,7 @@ class StoredModels(Mapping[str, Conversion]):
                 name,
                 self.dates[name],
                 self._dimensions[name],
-                shorten(", ".join(str(c["name"]) for c in model["components"]), 60),
+                shorten(", ".join(str(c.get("name")) for c in model.get("components", ())), 60),
             )
             for name, model in self._stored.items()
         ]
