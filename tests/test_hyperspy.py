@@ -242,6 +242,7 @@ def test_twins_fixed_values_and_bounds() -> None:
         ours["right"].sigma.map["values"], 4 * ours["left"].sigma.map["values"] / 3 + 0.01, rtol=1e-12
     )
     np.testing.assert_allclose(ours["left"].A.map["std"], 1.6 * ours["right"].A.map["std"], rtol=1e-9)
+    assert ours["left"].A.std == ours["left"].A.map["std"][0, 0]
 
 
 def test_twins_of_a_parameter_with_another_unit() -> None:
@@ -405,6 +406,10 @@ def test_bad_pixels_keep_their_maps() -> None:
     assert not is_set[1, 1]
     assert is_set.sum() == 11
     assert np.isnan(m.chisq.data[1, 1])
+    with pytest.raises(ValueError, match="unset values"):
+        m.as_signal()
+    m.assign_current_values_to_all(mask=np.isfinite(m.chisq.data))
+    np.testing.assert_allclose(m.as_signal().data[0], m.signal.data[0], atol=1.5)
 
 
 def test_the_notebook_goes_on() -> None:

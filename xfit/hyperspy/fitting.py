@@ -170,7 +170,16 @@ def _put(m: Any, conversion: Conversion, result: xr.Dataset, index: tuple[int, .
         signal.data[target] = np.where(fitted.reshape(np.shape(part)), np.reshape(values, np.shape(part)), part)
     with m.suspend_update(update_on_resume=True):
         m.fetch_stored_values()
+        _fetch_errors_of_twins(m)
     m.events.fitted.trigger(m)
+
+
+def _fetch_errors_of_twins(m: Any) -> None:
+    """Errors at the current position of parameters that are twins, which HyperSpy leaves as they were."""
+    index = m.axes_manager.indices[::-1] or (0,)
+    for parameter in (parameter for component in m for parameter in component.parameters):
+        if parameter.twin is not None and parameter.map["is_set"][index]:
+            parameter.std = parameter.map["std"][index]
 
 
 def _put_component(
