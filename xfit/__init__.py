@@ -33,14 +33,20 @@ __all__ = [
     "components",
     "multifit",
     "noise",
+    "open",
     "optimizers",
     "samfire",
+    "save",
     "signal_range",
 ]
+
+_FILES = {"open": "xfit.files.opening", "save": "xfit.files.saving"}
 
 
 def __getattr__(name: str) -> Any:
     """Import what schedules work when it is first asked for: `import xfit` does not wait for it."""
     if name == "samfire":
         return import_module("xfit.samfire")
+    if name in _FILES:
+        return getattr(import_module(_FILES[name]), name)
     raise AttributeError(f"module 'xfit' has no attribute {name!r}")
