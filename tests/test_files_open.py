@@ -229,3 +229,29 @@ def test_a_lazy_map_of_a_file_is_fitted_with_its_variance(tmp_path: Path) -> Non
     # The weighted mean and its error.
     np.testing.assert_allclose(fit.fit["level.offset"], (weights * s.data).sum(-1) / weights.sum(-1), rtol=1e-10)
     np.testing.assert_allclose(fit.fit.stderr("level.offset"), weights.sum(-1) ** -0.5, rtol=1e-10)
+
+
+def test_files_do_not_stay_open_and_travel(tmp_path: Path) -> None:
+    s = spectra()
+    s.set_noise_variance(s + 1)
+    s.save(tmp_path / "map.hspy")
+    da = xfit.open(tmp_path / "map.hspy")
+    import cloudpickle
+
+    there = cloudpickle.loads(cloudpickle.dumps(da))
+    np.testing.assert_array_equal(there, s.data)
+    np.testing.assert_array_equal(there.variance, s.data + 1)
+    # As nothing holds the file open, HDF5 lets others write to it.
+    import h5py
+
+    with h5py.File(tmp_path / "map.hspy", "a") as file:
+        file["Experiments/a map/data"][0, 0, 0] = 77
+    assert int(da[0, 0, 0]) == 77
+
+
+def test_stored_fits_are_opened(tmp_path: Path) -> None:
+    from tests.builders import assert_same_bits, one_peak, peak_map
+
+    da = peak_map((2, 3)).chunk(y=1)
+    fit = da.fit.multifit(one_peak(), store=tmp_path / "fit.zarr", progress=False)
+    assert_same_bits(xfit.open(tmp_path / "fit.zarr").compute(), fit.compute())

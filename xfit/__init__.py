@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xfit import accessor, components, noise
 from xfit._version import __version__
@@ -18,6 +18,11 @@ from xfit.parameters import Parameter
 from xfit.registry import optimizers
 from xfit.selection import compare_nested
 
+if TYPE_CHECKING:
+    from xfit.files.opening import open as open
+    from xfit.files.saving import save as save
+
+# Without `open`, which `from xfit import *` would put in the place of Python's.
 __all__ = [
     "Component",
     "Derived",
@@ -33,13 +38,13 @@ __all__ = [
     "components",
     "multifit",
     "noise",
-    "open",
     "optimizers",
     "samfire",
     "save",
     "signal_range",
 ]
 
+#: Imported when they are first asked for.
 _FILES = {"open": "xfit.files.opening", "save": "xfit.files.saving"}
 
 
@@ -50,3 +55,7 @@ def __getattr__(name: str) -> Any:
     if name in _FILES:
         return getattr(import_module(_FILES[name]), name)
     raise AttributeError(f"module 'xfit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_FILES, "samfire"})
