@@ -333,6 +333,7 @@ def test_zero_variance_is_refused_and_has_a_remedy() -> None:
     with pytest.raises(ValueError, match="variance must be above zero"):
         xh.multifit(m)
     assert (xh.multifit(m, variance="poisson").status == 1).all()
+    assert (xh.multifit(m, loss="poisson").status == 1).all()
 
 
 def test_start_maps_and_fixed_maps() -> None:
@@ -375,6 +376,10 @@ def test_one_position() -> None:
     assert m["left"].A.std == pytest.approx(other["left"].A.std, rel=1e-4)
     assert m.red_chisq.data[1, 2] == pytest.approx(other.red_chisq.data[1, 2])
     assert m.dof.data[1, 2] == 8
+    # Present values are the start, and the values of what is fixed, whatever is stored.
+    m["right"].centre.value, m["right"].centre.free = 13.3, False
+    assert xh.fit(m).fit["right.centre"] == 13.3
+    assert m["right"].centre.map["values"][1, 2] == 13.3
 
 
 def test_lazy_signals() -> None:

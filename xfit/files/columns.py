@@ -84,7 +84,7 @@ def tables_of(columns: dict[str, xr.DataArray]) -> Iterator[pd.DataFrame]:
         (part,) = dask.compute(part)
         shape = tuple(part.sizes[d] for d in dims)
         table: dict[str, Any] = {}
-        positions = np.indices(shape).reshape(len(dims), -1)
+        positions = np.indices(shape).reshape(len(dims), -1) if dims else np.zeros((0, 1), int)
         for k, d in enumerate(dims):
             offset = start if k == 0 else 0
             table[str(d)] = part[d].values[positions[k]] if d in part.coords else positions[k] + offset

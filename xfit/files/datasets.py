@@ -38,24 +38,29 @@ def open_zarr(path: str, options: Mapping[str, Any] | None = None) -> xr.Dataset
 
     from xfit.stored.archive import Archive
 
+    archive = None
     if path.endswith(".zip") or (Path(path).is_file() and "://" not in path):
         store: Any = zarr.storage.ZipStore(path, mode="r")
     else:
         archive = Archive(path, options)
         if not archive.exists:
             raise FileNotFoundError(f"there is nothing at {path}")
-        if archive.manifest():
-            return archive.open()
         store = archive.store
-    node = zarr.open(store=store, mode="r")
+    try:
+        node = zarr.open(store=store, mode="r")
+    except (FileNotFoundError, KeyError, ValueError) as error:
+        raise ValueError(f"{path} holds neither an array nor a group of zarr ({error})") from error
     if isinstance(node, zarr.Array):
         import dask.array
 
         names: Any = getattr(node.metadata, "dimension_names", None) or node.attrs.get("_ARRAY_DIMENSIONS") or ()
         axes: list[dict[str, Any]] = [{"name": name} for name in names] or [{} for _ in range(node.ndim)]
         return [signal_to_array({"data": dask.array.from_zarr(node), "axes": axes, "metadata": {}})]
+    if archive is not None and archive.manifest():
+        return archive.open()
     try:
-        return _sorted(xr.open_zarr(store, chunks={}), path)
+        bundled = node.metadata.consolidated_metadata is not None
+        return _sorted(xr.open_zarr(store, chunks={}, consolidated=bundled), path)
     except (KeyError, ValueError) as error:
         raise ValueError(f"{path} is a zarr group that xarray can't read ({error}); its arrays need dimension names") from error  # fmt: skip
 

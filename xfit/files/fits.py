@@ -34,13 +34,15 @@ _SPECTRAL = {
 class _Image:
     """An image of a FITS file that is read piece by piece, in any process."""
 
-    def __init__(self, path: str, number: int, shape: tuple[int, ...], dtype: np.dtype) -> None:
-        self.path, self.number, self.shape, self.dtype, self.ndim = path, number, shape, dtype, len(shape)
+    def __init__(self, path: str, number: int, shape: tuple[int, ...], dtype: np.dtype, scaled: bool) -> None:
+        self.path, self.number, self.scaled = path, number, scaled
+        self.shape, self.dtype, self.ndim = shape, dtype, len(shape)
 
     def __getitem__(self, key: Any) -> np.ndarray:
         from astropy.io import fits
 
-        with fits.open(self.path, memmap=True) as file:
+        # Scaled images can't be mapped into memory; of others, that is faster where pieces are not in one go.
+        with fits.open(self.path, memmap=not self.scaled) as file:
             return np.ascontiguousarray(file[self.number].section[key], self.dtype)
 
 
@@ -61,7 +63,7 @@ def open_fits(path: Path, original_metadata: bool) -> list[xr.DataArray]:
         from astropy.io import fits
     except ImportError as error:
         raise ImportError(f"reading FITS needs astropy ({error}); install it with: pip install 'xfit[io]'") from error
-    with fits.open(path, memmap=True) as file:
+    with fits.open(path, memmap=False) as file:
         first = file[0].header
         images = [(n, hdu.name.upper() or "PRIMARY", hdu.header.copy(), hdu.shape, _dtype(hdu)) for n, hdu in enumerate(file) if hdu.is_image and hdu.header.get("NAXIS", 0) and hdu.size]  # fmt: skip
         kinds = [f"{hdu.name or n}: {type(hdu).__name__}" for n, hdu in enumerate(file)]
@@ -76,7 +78,7 @@ def open_fits(path: Path, original_metadata: bool) -> list[xr.DataArray]:
             role = _role(label, about)
             if role == "science" or other_shape != shape or not _belongs(label, name, len(science)):
                 continue
-            data = _data(path, other, other_shape, other_dtype, compressed)
+            data = _data(path, other, about, other_shape, other_dtype, compressed)
             beside = array.copy(data=_arranged(data, header))
             if role == "flags":
                 array = array.assign_coords(dq=(array.dims, beside.data, {"long_name": "flags of bad data, as in the file"}))  # fmt: skip
@@ -128,9 +130,10 @@ def _variance(data: Any, role: str) -> Any:
     return where(data > 0, 1 / where(data > 0, data, 1), np.nan)
 
 
-def _data(path: Path, number: int, shape: tuple[int, ...], dtype: np.dtype, compressed: bool) -> Any:
+def _data(path: Path, number: int, header: Any, shape: tuple[int, ...], dtype: np.dtype, compressed: bool) -> Any:
     """Values of an image, lazily unless the file would have to be unpacked for every piece."""
-    image = _Image(str(path), number, shape, dtype)
+    scaled = any(key in header for key in ("BZERO", "BSCALE", "BLANK"))
+    image = _Image(str(path), number, shape, dtype, scaled)
     if compressed:
         return image[tuple(slice(None) for _ in shape)]
     import dask.array
@@ -168,7 +171,7 @@ def _array(path: Path, number: int, name: str, header: Any, shape: tuple[int, ..
     at = _spectral(header)
     kept = [k for k, n in enumerate(shape) if n > 1 and k != at]
     words = ["z", "y", "x"][-len(kept) :] if 0 < len(kept) <= 3 else [f"axis_{k}" for k in kept]
-    data = _arranged(_data(path, number, shape, dtype, compressed), header)
+    data = _arranged(_data(path, number, header, shape, dtype, compressed), header)
     coords: dict[Any, Any] = {}
     for k, word in zip(kept, words, strict=True):
         coords[word] = (word, _linear(header, len(shape) - k, shape[k]) if not _celestial(header) else np.arange(shape[k], dtype=float), {"navigate": int(at is not None)})  # fmt: skip

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xfit.files.hdf5 import close, reopening
 from xfit.files.hyperspy_files import check_codecs
 from xfit.files.signal_axes import spectral_axis
 from xfit.files.signals import signal_to_array
@@ -91,6 +92,9 @@ def read_signals(path: Path, readers: Sequence[Mapping[str, Any]], original_meta
             reasons.append((plugin["name"], error))
             continue
         return _arrays(path, plugin["name"], found, original_metadata)
+    missing = [error for _, error in reasons if isinstance(error, ImportError)]
+    if len(missing) == len(reasons):
+        raise ImportError(f"reading {path} needs a library that is not there ({missing[0]}); try pip install 'xfit[io]'") from missing[0]  # fmt: skip
     told = "; ".join(f"{name}: {type(error).__name__}: {error}" for name, error in reasons)
     raise ValueError(f"{path} can't be read as {' or '.join(name for name, _ in reasons)} ({told})") from reasons[-1][1]
 
@@ -134,11 +138,17 @@ def _arrays(path: Path, name: str, found: Sequence[dict[str, Any]], original_met
     """DataArrays of the signals of a file."""
     arrays: list[xr.DataArray] = []
     reasons: list[str] = []
+    files: dict[str, Any] = {}
     for k, signal in enumerate(found):
         try:
-            arrays.append(signal_to_array(_settled(signal, name), original_metadata=original_metadata))
+            array = signal_to_array(_settled(signal, name), original_metadata=original_metadata)
+            if "variance" in array.coords:
+                noise = array.coords["variance"]
+                array = array.assign_coords(variance=noise.copy(data=reopening(noise.data, files)).variable)
+            arrays.append(array.copy(data=reopening(array.data, files)))
         except (TypeError, ValueError) as error:
             reasons.append(f"signal {k}: {error}")
+    close(files.values())
     if not arrays:
         raise ValueError(f"{path} holds no signal that xfit can use ({'; '.join(reasons) or 'it is empty'})")
     if reasons:

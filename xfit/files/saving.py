@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -128,7 +129,7 @@ def _save_url(data: Any, text: str, suffix: str, overwrite: bool, options: Mappi
     archive = Archive(text, options)
     if archive.exists and not overwrite:
         raise FileExistsError(f"{text!r} is there already; overwrite=True replaces it")
-    _storable(data).to_zarr(archive.store, mode="w")
+    _write_zarr(data, archive.store, "w")
 
 
 def _storable(data: Any) -> Any:
@@ -149,8 +150,15 @@ def _plain(data: Any) -> Any:
     return data
 
 
+def _write_zarr(data: Any, store: Any, mode: Any) -> None:
+    with warnings.catch_warnings():
+        # Descriptions in one place, as xarray writes and expects them; zarr warns that its standard does not have them yet.
+        warnings.filterwarnings("ignore", "Consolidated metadata is currently not part", UserWarning)
+        _storable(data).to_zarr(store, mode=mode)
+
+
 def _to_zarr(data: Any, path: Path) -> None:
-    _storable(data).to_zarr(path, mode="w-")
+    _write_zarr(data, path, "w-")
 
 
 def _to_netcdf(data: Any, path: Path) -> None:

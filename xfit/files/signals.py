@@ -60,12 +60,14 @@ def signal_to_array(signal: Mapping[str, Any], *, original_metadata: bool = Fals
         raise ValueError(f"the data have {ndim} dimensions, but there are {len(axes)} axes")
     about = metadata.setdefault("Signal", {})
     navigate = navigation_flags(axes, metadata)
-    old_binned = about.pop("binned", None)
+    # Detectors count the electrons or X-rays of a channel, and eXSpy has them binned unless told otherwise.
+    counts = str(about.get("signal_type") or "").startswith(("EELS", "EDS"))
+    default = bool(about.pop("binned", counts))
     about.pop("record_by", None)
     names = dimension_names(axes, navigate)
     coords: dict[Hashable, Any] = {}
     for k, (axis, name) in enumerate(zip(axes, names, strict=True)):
-        binned = axis.get("is_binned", old_binned is not None and bool(old_binned) and not navigate[k])
+        binned = axis.get("is_binned", default and not navigate[k])
         coords[name] = coordinate_of(axis, name, data.shape[k], navigate[k], bool(binned))
     dims = list(names)
     if colours is not None:
@@ -122,6 +124,20 @@ def array_to_signal(
     colours = _colours(da)
     plain = da if colours is None else da.transpose(..., colours)
     axes = [axis_of(da, d, d not in chosen) for d in plain.dims if d != colours]
+    if not da.ndim:
+        # HyperSpy has no arrays without dimensions.
+        axes = [
+            {
+                "_type": "UniformDataAxis",
+                "name": None,
+                "units": None,
+                "navigate": False,
+                "is_binned": False,
+                "size": 1,
+                "scale": 1.0,
+                "offset": 0.0,
+            }
+        ]
     data = plain.data if da.ndim else plain.data.reshape(1)
     if colours is not None:
         data = _records(data, [str(c) for c in da[colours].values])
@@ -240,6 +256,8 @@ def _attributes(metadata: dict[str, Any]) -> dict[str, Any]:
     kind = about.pop("signal_type", None)
     if isinstance(kind, str) and kind:
         known["signal_type"] = kind
+    if metadata.get("General", {}).get("title") == "":
+        del metadata["General"]["title"]
     return {**flattened(metadata), **{key: value for key, value in known.items() if value}}
 
 

@@ -97,8 +97,14 @@ class Conversion:
         return {"dim": self.dim, "binned": self.binned, **{k: v for k, v in found.items() if v is not None}}
 
     def multifit(self, **options: Any) -> xr.Dataset:
-        """Fit the data; options of `xfit.multifit` replace those of the conversion."""
-        return multifit(self.data, self.model, **(self.options | options))
+        """Fit the data; options of `xfit.multifit` replace those of the conversion.
+
+        As in HyperSpy, the likelihood of counts (``loss="poisson"``) does without the signal's noise variance.
+        """
+        own = self.options
+        if options.get("loss") == "poisson":
+            own.pop("variance", None)
+        return multifit(self.data, self.model, **(own | options))
 
     def evaluate(self, components: Sequence[str] | None = None) -> xr.DataArray:
         """Return the model's curves at the stored values, and where none are stored at the model's: HyperSpy's ``m.as_signal()``.

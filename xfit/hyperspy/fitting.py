@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -66,14 +67,15 @@ def multifit(m: Any, *, mask: Any = None, **options: Any) -> xr.Dataset:
 
 
 def fit(m: Any, **options: Any) -> xr.Dataset:
-    """Fit a model of HyperSpy at the current position with xfit; see `multifit`.
+    """Fit a model of HyperSpy at the current position with xfit, from its present values; see `multifit`.
 
     Returns
     -------
     Dataset
         The result of one spectrum or image, whose attribute ``message`` says how the fit ended.
     """
-    whole = convert(m)
+    # Values are those of the model now, as for HyperSpy's fit, not what is stored at this position.
+    whole = replace(convert(m), start={})
     indices = m.axes_manager.indices[::-1]
     here = whole.at(**{str(d): int(k) for d, k in zip(whole.navigation, indices, strict=True)})
     return _fitted(m, here, None, options, tuple(indices))
@@ -130,7 +132,7 @@ def _combined(conversion: Conversion, mask: Any, where: Any) -> xr.DataArray | N
     """Channels and pixels to fit: those of the model, of ``where`` and those that are not masked."""
     parts = [part for part in (conversion.where, where) if part is not None]
     if mask is not None:
-        values = np.asarray(getattr(mask, "data", mask))
+        values = np.asarray(mask.data if hasattr(mask, "axes_manager") else mask)
         shape = tuple(conversion.data.sizes[d] for d in conversion.navigation)
         if values.dtype != bool or values.shape != shape:
             raise ValueError(
