@@ -84,6 +84,8 @@ def fit(m: Any, **options: Any) -> xr.Dataset:
 def put_result(m: Any, result: xr.Dataset) -> None:
     """Put a result of xfit into the maps of the model of HyperSpy that it is of.
 
+    Where a component does not take part (optional ones of SAMFire, for instance) its maps stay as they are.
+
     Parameters
     ----------
     m : hyperspy model

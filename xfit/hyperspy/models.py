@@ -199,7 +199,11 @@ def _set_active(
     if not item.get("active_is_multidimensional") or on is None or not shape:
         component.active = bool(item.get("active", True))
         return
-    on = np.asarray(on, bool).reshape(shape)
+    on = np.asarray(on, bool)
+    if on.shape != shape:
+        raise ValueError(
+            f"the map of where {component.name!r} is active has shape {on.shape}, the signal's navigation {shape}: it was stored for another signal"
+        )
     component.active = bool(on.any())
     if component.active and not on.all():
         active[component.name] = xr.DataArray(on, dims=navigation)
