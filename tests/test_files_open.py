@@ -255,3 +255,22 @@ def test_stored_fits_are_opened(tmp_path: Path) -> None:
     da = peak_map((2, 3)).chunk(y=1)
     fit = da.fit.multifit(one_peak(), store=tmp_path / "fit.zarr", progress=False)
     assert_same_bits(xfit.open(tmp_path / "fit.zarr").compute(), fit.compute())
+
+
+def test_view_of_any_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from click.testing import CliRunner
+
+    from xfit.command import main
+    from xfit.plot.dashboard import Dashboard
+
+    shown = []
+    monkeypatch.setattr(Dashboard, "show", lambda self, **options: shown.append(self))
+    spectra().save(tmp_path / "map.hspy")
+    da = xfit.open(tmp_path / "map.hspy")
+    xfit.save(da.fit.multifit(xfit.Model([xfit.components.Offset(name="level")])), tmp_path / "fit.zarr")
+    ran = CliRunner().invoke(main, ["view", str(tmp_path / "fit.zarr"), str(tmp_path / "map.hspy")])
+    assert ran.exit_code == 0, ran.output
+    assert len(shown) == 1
+    ran = CliRunner().invoke(main, ["view", str(tmp_path / "fit.zarr"), str(tmp_path / "map.hspy"), "--variable", "no"])
+    assert ran.exit_code == 1
+    assert "no signal 'no'" in ran.output

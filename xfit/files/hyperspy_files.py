@@ -35,7 +35,8 @@ def write_hspy(path: Path, signals: Iterable[tuple[str, Mapping[str, Any]]]) -> 
 
     with h5py.File(path, "x") as file:
         file.attrs.update(file_format="HyperSpy", file_format_version=_VERSION)
-        _write_experiments(_Hdf5(), file.create_group("Experiments"), signals)
+        # In the order of writing, which HDF5 forgets otherwise.
+        _write_experiments(_Hdf5(), file.create_group("Experiments", track_order=True), signals)
 
 
 def write_zspy(path: Path, signals: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
