@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
+import xarray as xr
 
 from xfit._version import __version__
 from xfit.peers.command import bench
@@ -54,19 +57,20 @@ def info(store: str, options: tuple[str, ...]) -> None:
 @main.command()
 @click.argument("fit")
 @click.argument("data")
-@click.option("--variable", metavar="NAME", help="Variable of DATA that was fitted, where several could be.")
+@click.option("--variable", metavar="NAME", help="Variable or signal of DATA that was fitted, where several could be.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the page; by default one that is free.")
 @click.option("--no-browser", is_flag=True, help="Serve the page without opening a browser.")
 @_OPTIONS
 def view(fit: str, data: str, variable: str | None, port: int, no_browser: bool, options: tuple[str, ...]) -> None:
     r"""Look at a result with its data in a browser; a run that is not finished fills in while it goes on.
 
-    FIT is a store of a run, or a result in a zarr or netCDF file; DATA is what was fitted, in one of these.
+    FIT is a store of a run, or a result in a zarr or netCDF file; DATA is what was fitted, in one of these or in any file that xfit.open reads.
 
     \b
     Examples:
       xfit view fit.zarr map.zarr
       xfit view fit.nc cube.nc --variable flux
+      xfit view fit.zarr map.bcf --variable EDX
     """
     try:
         from xfit.plot.dashboard import Dashboard
@@ -74,19 +78,38 @@ def view(fit: str, data: str, variable: str | None, port: int, no_browser: bool,
         raise click.ClickException(
             f"xfit view needs Panel ({error}); install it with: pip install 'xfit[view]'"
         ) from error
-    from xfit.plot.opening import open_data, open_fit
+    from xfit.plot.opening import open_fit
     from xfit.result import FitResult
 
     given = _given(options)
     try:
         result, refresh = open_fit(fit, given)
-        board = Dashboard(FitResult(result), open_data(data, result, variable, given), refresh=refresh)
-    except (FileNotFoundError, ValueError, TypeError) as error:
-        raise click.ClickException(str(error)) from error
+        board = Dashboard(FitResult(result), _data(data, result, variable, given), refresh=refresh)
+    except (FileNotFoundError, ImportError, KeyError, ValueError, TypeError) as error:
+        raise click.ClickException(str(error.args[0] if isinstance(error, KeyError) else error)) from error
     board.show(port=port, show=not no_browser)
 
 
 main.add_command(bench)
+
+
+def _data(path: str, fit: xr.Dataset, variable: str | None, options: dict[str, str]) -> xr.DataArray:
+    """Data that were fitted, from a file of any kind."""
+    from xfit.files.collection import Signals
+    from xfit.files.datasets import NETCDF
+    from xfit.plot.opening import open_data
+
+    suffix = Path(path).suffix.lower()
+    if "://" in path or suffix in (*NETCDF, ".h5", ".zarr") or (Path(path).is_dir() and suffix != ".zspy"):
+        return open_data(path, fit, variable, options)
+    from xfit.files.opening import open as open_file
+
+    found = open_file(path, signal=variable)
+    if isinstance(found, Signals):
+        raise ValueError(f"{path} holds the signals {list(found)}; name one with --variable")
+    if isinstance(found, xr.Dataset):
+        raise ValueError(f"{path} holds the result of a fit, not data")
+    return found
 
 
 @main.command()

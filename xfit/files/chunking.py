@@ -1,0 +1,44 @@
+"""Chunks of what is read: whole spectra where that is cheap."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+#: Chunks that are put together have about this size, in bytes: enough for the costs of a task, little enough for many of them.
+_TARGET = 16 << 20
+
+#: Chunks with whole spectra may have this size, in bytes; where they need more, the data stay in planes.
+_LARGEST = 256 << 20
+
+
+def rechunked(da: xr.DataArray, chunks: Any) -> xr.DataArray:
+    """Data in the chunks that were asked for or, for None, in whole spectra.
+
+    Parameters
+    ----------
+    da : DataArray
+        With the spectra along its last dimension, or images along those whose coordinates say ``navigate = 0``.
+    chunks : None or as of ``DataArray.chunk``
+        None leaves data in memory as they are. Chunks of a file are never cut over the map, since each would be read several times, but put
+        together; planes are left where whole spectra would make chunks of more than 256 MiB.
+    """
+    if chunks is not None:
+        return da.chunk(chunks)
+    if da.chunks is None or da.ndim == 0:
+        return da
+    signal = [d for d in da.dims if d in da.coords and da[d].attrs.get("navigate") == 0] or [da.dims[-1]]
+    largest = [da.sizes[d] if d in signal else max(da.chunksizes[d]) for d in da.dims]
+    if np.prod([float(n) for n in largest]) * da.dtype.itemsize > _LARGEST:
+        return da
+    import dask.array
+
+    wanted: tuple[Any, ...] = tuple(-1 if d in signal else "auto" for d in da.dims)
+    with_previous = dask.array.core.normalize_chunks(wanted, da.shape, limit=_TARGET, dtype=da.dtype, previous_chunks=da.chunks)  # fmt: skip
+    sizes = {}
+    for d, n, size in zip(da.dims, largest, with_previous, strict=True):
+        # Whole multiples of what is read at once.
+        sizes[d] = -1 if d in signal else max(size[0] // n, 1) * n
+    return da.chunk(sizes)

@@ -1,0 +1,77 @@
+"""Data and results in zarr and netCDF, by xarray."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from xfit.files.signals import signal_to_array
+
+#: Extensions that are read here.
+NETCDF = (".nc", ".nc4", ".cdf")
+
+
+def open_netcdf(path: Path) -> xr.Dataset | list[xr.DataArray]:
+    """Open a netCDF file lazily: a result of a fit as a Dataset, data as DataArrays."""
+    return _sorted(xr.open_dataset(path, chunks={}), str(path))
+
+
+def open_zarr(path: str, options: Mapping[str, Any] | None = None) -> xr.Dataset | list[xr.DataArray]:
+    """Open a zarr store lazily; see `open_netcdf`. An array by itself is taken too.
+
+    Parameters
+    ----------
+    path : str
+        Folder, zip file or URL.
+    options : mapping, optional
+        What the file system of a URL needs.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is nothing, or nothing that xarray can read.
+    """
+    import zarr
+
+    from xfit.stored.archive import Archive
+
+    archive = None
+    if path.endswith(".zip") or (Path(path).is_file() and "://" not in path):
+        store: Any = zarr.storage.ZipStore(path, mode="r")
+    else:
+        archive = Archive(path, options)
+        if not archive.exists:
+            raise FileNotFoundError(f"there is nothing at {path}")
+        store = archive.store
+    try:
+        node = zarr.open(store=store, mode="r")
+    except (FileNotFoundError, KeyError, ValueError) as error:
+        raise ValueError(f"{path} holds neither an array nor a group of zarr ({error})") from error
+    if isinstance(node, zarr.Array):
+        import dask.array
+
+        names: Any = getattr(node.metadata, "dimension_names", None) or node.attrs.get("_ARRAY_DIMENSIONS") or ()
+        axes: list[dict[str, Any]] = [{"name": name} for name in names] or [{} for _ in range(node.ndim)]
+        return [signal_to_array({"data": dask.array.from_zarr(node), "axes": axes, "metadata": {}})]
+    if archive is not None and archive.manifest():
+        return archive.open()
+    try:
+        bundled = node.metadata.consolidated_metadata is not None
+        return _sorted(xr.open_zarr(store, chunks={}, consolidated=bundled), path)
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{path} is a zarr group that xarray can't read ({error}); its arrays need dimension names") from error  # fmt: skip
+
+
+def _sorted(ds: xr.Dataset, path: str) -> xr.Dataset | list[xr.DataArray]:
+    """Tell results from data."""
+    if "xfit_model" in ds.attrs:
+        return ds
+    arrays = [ds[name] for name in ds.data_vars]
+    if not arrays:
+        raise ValueError(f"{path} holds no data variable, only coordinates: {list(map(str, ds.coords))}")
+    # What to_netcdf and to_zarr call an array without a name.
+    arrays = [a.rename(None) if a.name == "__xarray_dataarray_variable__" else a for a in arrays]
+    return [a.assign_attrs({**ds.attrs, **a.attrs}) if len(arrays) == 1 else a for a in arrays]

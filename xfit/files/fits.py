@@ -1,0 +1,245 @@
+"""FITS cubes with their variances, by astropy."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+EXTENSIONS = (".fits", ".fit", ".fts", ".fits.gz", ".fit.gz", ".fz")
+
+#: Extensions that hold noise: how the variance follows from them.
+_NOISE = {
+    **dict.fromkeys(("STAT", "VAR", "VARIANCE", "MSE"), "variance"),
+    **dict.fromkeys(("ERR", "ERROR", "ERRORS", "SIGMA", "STDDEV", "STD", "UNCERT", "UNCERTAINTY", "RMSE", "NOISE"), "deviation"),
+    **dict.fromkeys(("IVAR", "INVVAR", "INVMSE"), "inverse"),
+}  # fmt: skip
+_FLAGS = ("DQ", "MASK", "FLAGS", "QUALITY", "BPM")
+
+#: Names of spectral axes by what WCS calls them.
+_SPECTRAL = {
+    **dict.fromkeys(("WAVE", "AWAV", "LAMB"), "wavelength"),
+    **dict.fromkeys(("VRAD", "VOPT", "VELO", "FELO"), "velocity"),
+    "FREQ": "frequency",
+    "ENER": "energy",
+    "WAVN": "wavenumber",
+    "ZOPT": "redshift",
+    "BETA": "beta",
+}
+
+
+class _Image:
+    """An image of a FITS file that is read piece by piece, in any process."""
+
+    def __init__(self, path: str, number: int, shape: tuple[int, ...], dtype: np.dtype, scaled: bool) -> None:
+        self.path, self.number, self.scaled = path, number, scaled
+        self.shape, self.dtype, self.ndim = shape, dtype, len(shape)
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        from astropy.io import fits
+
+        # Scaled images can't be mapped into memory; of others, that is faster where pieces are not in one go.
+        with fits.open(self.path, memmap=not self.scaled) as file:
+            return np.ascontiguousarray(file[self.number].section[key], self.dtype)
+
+
+def open_fits(path: Path, original_metadata: bool) -> list[xr.DataArray]:
+    """Open the images of a FITS file lazily.
+
+    The spectral axis, which the WCS tells, comes last; its coordinate has the units of the header (``CUNIT``), as has none that is
+    linear. The sky's coordinates are ``ra`` and ``dec`` in degrees over ``y`` and ``x``. A variance (extension STAT, VAR, ERR, IVAR, ...,
+    of the same shape) becomes the coordinate ``variance``, flags (DQ, MASK, ...) the coordinate ``dq``, as they are. Axes of one pixel
+    are left out.
+
+    Raises
+    ------
+    ValueError
+        If there is no image.
+    """
+    try:
+        from astropy.io import fits
+    except ImportError as error:
+        raise ImportError(f"reading FITS needs astropy ({error}); install it with: pip install 'xfit[io]'") from error
+    with fits.open(path, memmap=False) as file:
+        first = file[0].header
+        images = [(n, hdu.name.upper() or "PRIMARY", hdu.header.copy(), hdu.shape, _dtype(hdu)) for n, hdu in enumerate(file) if hdu.is_image and hdu.header.get("NAXIS", 0) and hdu.size]  # fmt: skip
+        kinds = [f"{hdu.name or n}: {type(hdu).__name__}" for n, hdu in enumerate(file)]
+    science = [image for image in images if _role(image[1], image[2]) == "science"]
+    if not science:
+        raise ValueError(f"{path} holds no image with data; it has {kinds}. Tables are not read")
+    compressed = path.suffix == ".gz"
+    arrays = []
+    for number, name, header, shape, dtype in science:
+        array = _array(path, number, name, header, shape, dtype, first, compressed)
+        for other, label, about, other_shape, other_dtype in images:
+            role = _role(label, about)
+            if role == "science" or other_shape != shape or not _belongs(label, name, len(science)):
+                continue
+            data = _data(path, other, about, other_shape, other_dtype, compressed)
+            beside = array.copy(data=_arranged(data, header))
+            if role == "flags":
+                array = array.assign_coords(dq=(array.dims, beside.data, {"long_name": "flags of bad data, as in the file"}))  # fmt: skip
+            elif "variance" not in array.coords:
+                array = array.assign_coords(variance=(array.dims, _variance(beside.data, role), {"long_name": "variance"}))  # fmt: skip
+        if original_metadata:
+            import json
+
+            headers = {"primary": {k: v for k, v in first.items() if k}, name: {k: v for k, v in header.items() if k}}
+            array.attrs["original_metadata"] = json.dumps(headers, default=str)
+        arrays.append(array)
+    return arrays
+
+
+def _dtype(hdu: Any) -> np.dtype:
+    """Type of an image's values after scaling, in the machine's byte order."""
+    piece = hdu.section[tuple(slice(0, 1) for _ in hdu.shape)]
+    return np.asarray(piece).dtype.newbyteorder("=")
+
+
+def _role(name: str, header: Any) -> str:
+    """What an image is: "science", "flags", or how a variance follows from it."""
+    declared = str(header.get("HDUCLAS3", "")).upper()
+    if str(header.get("HDUCLAS2", "")).upper() == "ERROR" and declared in _NOISE:
+        return _NOISE[declared]
+    if str(header.get("HDUCLAS2", "")).upper() == "QUALITY":
+        return "flags"
+    words = name.replace("-", "_").split("_")
+    for word in (name, words[0], words[-1]):
+        if word in _NOISE:
+            return _NOISE[word]
+        if word in _FLAGS:
+            return "flags"
+    return "science"
+
+
+def _belongs(label: str, name: str, count: int) -> bool:
+    """Whether noise or flags are those of a science image: where there are several, its name is part of theirs."""
+    return count == 1 or name in label
+
+
+def _variance(data: Any, role: str) -> Any:
+    """Variance out of what a file holds; NaN where an inverse says that nothing is known."""
+    if role == "variance":
+        return data
+    if role == "deviation":
+        return data * data
+    where = np.where if isinstance(data, np.ndarray) else __import__("dask.array").array.where
+    return where(data > 0, 1 / where(data > 0, data, 1), np.nan)
+
+
+def _data(path: Path, number: int, header: Any, shape: tuple[int, ...], dtype: np.dtype, compressed: bool) -> Any:
+    """Values of an image, lazily unless the file would have to be unpacked for every piece."""
+    scaled = any(key in header for key in ("BZERO", "BSCALE", "BLANK"))
+    image = _Image(str(path), number, shape, dtype, scaled)
+    if compressed:
+        return image[tuple(slice(None) for _ in shape)]
+    import dask.array
+
+    return dask.array.from_array(image, chunks=_chunks(shape, dtype), name=f"fits-{path.name}-{number}-{dask.base.tokenize(str(path), path.stat().st_mtime_ns)}", asarray=False)  # fmt: skip
+
+
+def _chunks(shape: tuple[int, ...], dtype: np.dtype) -> Any:
+    """Chunks with whole spectra, which lie along the first axis of nearly all cubes."""
+    if len(shape) < 3:
+        return shape
+    return (-1, *("auto" for _ in shape[1:]))
+
+
+def _spectral(header: Any) -> int | None:
+    """Position in the array of the axis that spectra lie along."""
+    ndim = header["NAXIS"]
+    found = [n for n in range(1, ndim + 1) if str(header.get(f"CTYPE{n}", "")).upper()[:4] in _SPECTRAL]
+    if not found and ndim != 2:
+        # Without a word about it: the last of FITS, which is the first of the array.
+        found = [n for n in range(ndim, 0, -1) if header[f"NAXIS{n}"] > 1][:1]
+    return ndim - found[0] if found else None
+
+
+def _arranged(data: Any, header: Any) -> Any:
+    """Values with spectra along the last axis, without axes of one pixel."""
+    at = _spectral(header)
+    order = [k for k in range(data.ndim) if k != at] + ([] if at is None else [at])
+    data = data.transpose(order)
+    return data.reshape([n for k, n in zip(order, data.shape, strict=True) if n > 1 or k == at])
+
+
+def _array(path: Path, number: int, name: str, header: Any, shape: tuple[int, ...], dtype: np.dtype, first: Any, compressed: bool) -> xr.DataArray:  # fmt: skip
+    """One image with its coordinates."""
+    at = _spectral(header)
+    kept = [k for k, n in enumerate(shape) if n > 1 and k != at]
+    words = ["z", "y", "x"][-len(kept) :] if 0 < len(kept) <= 3 else [f"axis_{k}" for k in kept]
+    data = _arranged(_data(path, number, header, shape, dtype, compressed), header)
+    coords: dict[Any, Any] = {}
+    for k, word in zip(kept, words, strict=True):
+        coords[word] = (word, _linear(header, len(shape) - k, shape[k]) if not _celestial(header) else np.arange(shape[k], dtype=float), {"navigate": int(at is not None)})  # fmt: skip
+        unit = str(header.get(f"CUNIT{len(shape) - k}", "")).strip()
+        if unit and not _celestial(header):
+            coords[word][2]["units"] = unit
+    dims = list(words)
+    if at is not None:
+        axis = len(shape) - at
+        word = _SPECTRAL.get(str(header.get(f"CTYPE{axis}", "")).upper()[:4], "channel")
+        dims.append(word if word not in words else f"{word}_2")
+        values, unit = _spectral_values(header, axis, shape[at])
+        coords[dims[-1]] = (dims[-1], values, {"navigate": 0, "is_binned": 0} | ({"units": unit} if unit else {}))
+    if _celestial(header) and len(words) == 2:
+        coords |= _sky(header, words, [shape[k] for k in kept])
+    attrs = {"long_name": str(header.get("BTYPE", "")).strip(), "units": str(header.get("BUNIT", "")).strip()}
+    for key in ("OBJECT", "INSTRUME", "TELESCOP", "DATE-OBS", "EXPTIME"):
+        value = header.get(key, first.get(key))
+        if value not in (None, ""):
+            attrs[key] = value
+    attrs = {key: value for key, value in attrs.items() if value != ""}
+    title = str(header.get("OBJECT", first.get("OBJECT", ""))).strip() if name in ("PRIMARY", "DATA", "SCI") else name
+    array = xr.DataArray(data, coords, dims, attrs=attrs)
+    return array.rename(title.replace("/", "-") if title and title not in coords else None)
+
+
+def _celestial(header: Any) -> bool:
+    return any(str(header.get(f"CTYPE{n}", ""))[:4] in ("RA--", "DEC-", "GLON", "GLAT") for n in range(1, header["NAXIS"] + 1))  # fmt: skip
+
+
+def _linear(header: Any, axis: int, size: int) -> np.ndarray:
+    """Coordinate by the linear keywords."""
+    step = header.get(f"CDELT{axis}", header.get(f"CD{axis}_{axis}", 1.0))
+    pixel = np.arange(size) + 1 - float(header.get(f"CRPIX{axis}", 1.0))
+    return float(header.get(f"CRVAL{axis}", 0.0)) + float(step) * pixel
+
+
+def _spectral_values(header: Any, axis: int, size: int) -> tuple[np.ndarray, str]:
+    """Coordinate along the spectral axis, in the header's units."""
+    unit = str(header.get(f"CUNIT{axis}", "")).strip()
+    if str(header.get(f"CTYPE{axis}", "")).upper()[:4] not in _SPECTRAL:
+        return _linear(header, axis, size), unit
+    from astropy import units, wcs
+
+    try:
+        with warnings.catch_warnings():
+            # On dates and other keywords that have nothing to do with it.
+            warnings.simplefilter("ignore", wcs.FITSFixedWarning)
+            spectral = wcs.WCS(header).sub([axis])
+            values = spectral.wcs_pix2world(np.arange(size, dtype=float)[:, None], 0)[:, 0]
+            given = units.Unit(unit or str(spectral.wcs.cunit[0]))
+            return np.asarray((values * spectral.wcs.cunit[0]).to_value(given)), unit or str(given)
+    except (ValueError, units.UnitsError, wcs.WcsError) as error:
+        raise ValueError(f"the spectral axis {axis} of the header can't be understood: {error}") from error
+
+
+def _sky(header: Any, words: list[str], sizes: list[int]) -> dict[Any, Any]:
+    """Right ascension and declination (or galactic longitude and latitude) of every pixel, in degrees."""
+    from astropy import wcs
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", wcs.FITSFixedWarning)
+        try:
+            celestial = wcs.WCS(header).celestial
+        except ValueError as error:
+            warnings.warn(f"the position on the sky is not told: {error}", stacklevel=2)
+            return {}
+    grid = np.meshgrid(*(np.arange(n, dtype=float) for n in reversed(sizes)))
+    longitude, latitude = celestial.wcs_pix2world(*grid, 0)
+    names = ("l", "b") if "GLON" in str(celestial.wcs.ctype[0]) else ("ra", "dec")
+    return {name: (tuple(words), values, {"units": "deg"}) for name, values in zip(names, (longitude, latitude), strict=True)}  # fmt: skip
