@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+
+import xfit
+from xfit.accessor import Fit, Result
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LINKED = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 
 
+def runner() -> ModuleType:
+    """ci/page.py, which is no part of a package."""
+    spec = importlib.util.spec_from_file_location("page", ROOT / "ci" / "page.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_code_runs_as_written(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run a page's blocks in order, in one namespace."""
+    """Run a page's blocks in order, in one namespace; output that the page shows is what they print."""
     monkeypatch.chdir(tmp_path)
-    namespace: dict[str, object] = {}
-    for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
-        exec(compile(block, page.name, "exec"), namespace)
+    ci = runner()
+    monkeypatch.setenv("COLUMNS", ci.COLUMNS)
+    for block, printed in ci.run(page.read_text(encoding="utf-8"), page.name):
+        if block[2] is not None:
+            assert printed == block[2], f"run: python ci/page.py docs/{page.name}"
 
 
 def headings(page: Path) -> set[str]:
@@ -37,3 +54,30 @@ def test_links_lead_somewhere(page: Path) -> None:
         other = page.parent / target if target else page
         assert other.exists(), f"{page.name} links to {target}"
         assert not anchor or anchor in headings(other), f"{page.name} links to {target}#{anchor}"
+
+
+def public_names() -> set[str]:
+    """Full names of what is public; modules have pages of their own."""
+    names = {
+        f"xfit.{name}"
+        for name in xfit.__all__
+        if name not in ("__version__", "accessor", "components", "noise", "samfire")
+    }
+    names |= {f"xfit.components.{name}" for name in xfit.components.__all__}
+    names |= {f"xfit.samfire.{name}" for name in xfit.samfire.__all__}
+    for kind, accessor in (("DataArray", Fit), ("Dataset", Result)):
+        methods = {name for base in accessor.__mro__[:-1] for name in vars(base) if not name.startswith("_")}
+        names |= {f"xarray.{kind}.fit.{name}" for name in methods}
+    return names
+
+
+def test_the_api_pages_list_everything_public() -> None:
+    listed = set()
+    for page in sorted((ROOT / "docs" / "api").glob("*.rst")):
+        module = ""
+        for line in page.read_text(encoding="utf-8").splitlines():
+            if line.startswith(".. currentmodule:: "):
+                module = line.split()[-1]
+            elif re.fullmatch(r"   [\w.]+", line):
+                listed.add(f"{module}.{line.strip()}")
+    assert public_names() - listed == set()
