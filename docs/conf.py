@@ -57,6 +57,7 @@ html_title = "xfit"
 html_static_path = ["_static"]
 html_css_files = ["xfit.css"]
 html_show_sourcelink = False
+html_sidebars = {"index": [], "tutorial": []}  # sections of one page
 html_theme_options = {
     "navigation_with_keys": False,
     "show_toc_level": 2,
@@ -82,6 +83,7 @@ sphinx_gallery_conf = {
     "notebook_extensions": set(),  # the scripts have a command line
     "remove_config_comments": True,
     "show_signature": False,
+    "thumbnail_size": (500, 350),
     "min_reported_time": 1e9,
     "write_computation_times": False,  # its page would load scripts from the network
     "plot_gallery": "True",
@@ -93,6 +95,24 @@ def leave_unlinked(app: Any, env: Any, node: Any, contnode: Any) -> Any:
     if node.get("reftype") == "obj" and not node["reftarget"].startswith("xfit"):
         return contnode
     return None
+
+
+def describe_component(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """End a component's docstring with its parameters' defaults and the quantities that follow from them."""
+    if what != "class" or not name.startswith("xfit.components.") or not obj.specs:
+        return
+    lines += ["", ".. rubric:: Defaults", "", ".. list-table::", "   :header-rows: 1", ""]
+    rows = [("parameter", "value", "bounds", "", "description")]
+    for parameter, spec in obj.specs.items():
+        low, high = ("" if bound is None else f"{bound:g}" for bound in (spec.min, spec.max))
+        bounds = f"{low} to {high}" if low and high else f"from {low}" if low else f"to {high}" if high else ""
+        rows.append((f"``{parameter}``", f"{spec.value:g}", bounds, "free" if spec.free else "fixed", spec.description))
+    for row in rows:
+        lines += [f"   {'* -' if k == 0 else '  -'} {cell}" for k, cell in enumerate(row)]
+    if obj.derived:
+        lines += ["", ".. rubric:: Derived quantities", ""]
+        lines += [f"- ``{quantity}``: {each.description}, ``{each.formula}``" for quantity, each in obj.derived.items()]
+    lines += [""]
 
 
 _PAGES_OF_FILES = {
@@ -139,6 +159,7 @@ def copy_mathjax(app: Any, error: Exception | None) -> None:
 def setup(app: Any) -> None:
     """Sphinx calls this."""
     app.connect("config-inited", only_rst_is_a_gallery, priority=900)
+    app.connect("autodoc-process-docstring", describe_component, priority=900)
     app.connect("source-read", lead_into_the_site)
     app.connect("source-read", list_the_rest)
     app.connect("missing-reference", leave_unlinked)

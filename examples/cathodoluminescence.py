@@ -13,6 +13,7 @@ each pixel's own data in that range.
 Counts have a variance that is linear in what is expected, not in what was counted; ``reweight=True`` takes it from the model.
 """
 
+# sphinx_gallery_thumbnail_number = 2
 from __future__ import annotations
 
 import argparse

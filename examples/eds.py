@@ -10,6 +10,7 @@ element, and the background. Three ways to fit it:
 - least squares with the data as their variance, where channels that happen to have few counts weigh most.
 """
 
+# sphinx_gallery_thumbnail_number = 2
 from __future__ import annotations
 
 import argparse

@@ -10,6 +10,7 @@ Edges are hydrogenic cross-sections by Egerton's method (see :doc:`/eels`). The 
 counting noise.
 """
 
+# sphinx_gallery_thumbnail_number = 2
 from __future__ import annotations
 
 import argparse

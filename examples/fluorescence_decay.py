@@ -8,6 +8,7 @@ With so few photons the loss matters. Least squares with the counts as their var
 to be low weigh most; the likelihood of counts does not (K. A. Laurence and B. A. Chromy (2010), Nat. Methods 7, 338, doi:10.1038/nmeth0510-338).
 """
 
+# sphinx_gallery_thumbnail_number = 2
 from __future__ import annotations
 
 import argparse

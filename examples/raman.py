@@ -9,6 +9,7 @@ Bands are Voigt profiles: Lorentzians of the material, widened by the spectrogra
 tied to that of G, from which it can't be told. Fluorescence is a parabola.
 """
 
+# sphinx_gallery_thumbnail_number = 2
 from __future__ import annotations
 
 import argparse
