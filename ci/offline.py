@@ -26,7 +26,7 @@ class _Fetches(HTMLParser):
         fetched = values.get(_FETCHED.get(tag, ""), "")
         if tag == "link" and _LINKS & set(values.get("rel", "").lower().split()):
             fetched = values.get("href", "")
-        candidates = [fetched, *(part.strip() for part in values.get("srcset", "").split(","))]
+        candidates = [fetched, *(part.split()[0] for part in values.get("srcset", "").split(",") if part.strip())]
         self.found += [value for value in candidates if _FAR.match(value)]
         self.found += _IN_STYLES.findall(values.get("style", ""))
 

@@ -17,9 +17,9 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LINKED = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 
 
-def runner() -> ModuleType:
-    """ci/page.py, which is no part of a package."""
-    spec = importlib.util.spec_from_file_location("page", ROOT / "ci" / "page.py")
+def script(name: str) -> ModuleType:
+    """One of ci/*.py, which are no package."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "ci" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -31,7 +31,7 @@ def runner() -> ModuleType:
 def test_code_runs_as_written(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run a page's blocks in order, in one namespace; output that the page shows is what they print."""
     monkeypatch.chdir(tmp_path)
-    ci = runner()
+    ci = script("page")
     monkeypatch.setenv("COLUMNS", ci.COLUMNS)
     for block, printed in ci.run(page.read_text(encoding="utf-8"), page.name):
         if block[2] is not None:
@@ -81,3 +81,20 @@ def test_the_api_pages_list_everything_public() -> None:
             elif re.fullmatch(r"   [\w.]+", line):
                 listed.add(f"{module}.{line.strip()}")
     assert public_names() - listed == set()
+
+
+@pytest.mark.parametrize(
+    ("suffix", "text", "expected"),
+    [
+        ("html", '<script src="https://cdn.example/x.js"></script>', ["https://cdn.example/x.js"]),
+        ("html", '<link rel="stylesheet" href="//fonts.example/a.css">', ["//fonts.example/a.css"]),
+        ("html", '<img src="a.png" srcset="b.png 1x, https://img.example/c.png 2x">', ["https://img.example/c.png"]),
+        ("html", "<style>body { background: url('http://img.example/d.png') }</style>", ["http://img.example/d.png"]),
+        ("css", '@import "https://fonts.example/e.css";', ["https://fonts.example/e.css"]),
+        ("html", '<a href="https://xarray.dev">a link</a><script src="_static/a.js"></script><link rel="next" href="b.html">', []),
+    ],
+)  # fmt: skip
+def test_what_a_page_would_fetch_is_found(suffix: str, text: str, expected: list[str], tmp_path: Path) -> None:
+    page = tmp_path / f"page.{suffix}"
+    page.write_text(text, encoding="utf-8")
+    assert script("offline").fetches(page) == expected
