@@ -37,9 +37,8 @@ def scrape(block: Any, block_vars: dict[str, Any], gallery_conf: dict[str, Any])
     new = [path for path in (source.parent / _OUTPUT / source.stem).glob("*.png") if path not in seen]
     new.sort(key=lambda path: (text.find(path.name), path.name))
     seen.update(new)
-    shown = []
+    shown = ""
     for path, image in zip(new, block_vars["image_path_iterator"], strict=False):
         Path(image).write_bytes(path.read_bytes())
-        shown.append(image)
-    titles = ", ".join(path.stem.replace("_", " ") for path in new)
-    return figure_rst(shown, gallery_conf["src_dir"], titles)
+        shown += figure_rst([image], gallery_conf["src_dir"], path.stem.replace("_", " "))
+    return shown
