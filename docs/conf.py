@@ -14,6 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from sphinx.errors import ExtensionError
+
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")])
@@ -147,8 +149,10 @@ def only_rst_is_a_gallery(app: Any, config: Any) -> None:
 
 def copy_mathjax(app: Any, error: Exception | None) -> None:
     """Put MathJax beside the pages: of the package with all of it the one script and the fonts that pages use."""
-    spec = importlib.util.find_spec("sphinx-mathjax-offline")
-    if error is None and app.builder.format == "html" and spec is not None and spec.origin is not None:
+    if error is None and app.builder.format == "html":
+        spec = importlib.util.find_spec("sphinx-mathjax-offline")
+        if spec is None or spec.origin is None:
+            raise ExtensionError("formulas need sphinx-mathjax-offline; install it with: pip install 'xfit[docs]'")
         origin, target = Path(spec.origin).parent / "static" / "mathjax", Path(app.outdir) / "_static" / "mathjax"
         shutil.copytree(
             origin / "output" / "chtml" / "fonts", target / "output" / "chtml" / "fonts", dirs_exist_ok=True
