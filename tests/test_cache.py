@@ -13,6 +13,7 @@ import pytest
 
 from tests.builders import peak_map, two_peaks
 from xfit.block import fit_block
+from xfit.compile.apart import Made, can_start_python, compile_apart
 from xfit.compile.program import Program
 from xfit.inputs import settings_of
 
@@ -25,10 +26,20 @@ fit = peak_map().fit.multifit(two_peaks())
 print(hashlib.sha256(fit["value"].values.tobytes() + fit["stderr"].values.tobytes()).hexdigest())
 """
 
+#: Writes the most memory that the process has ever had, in KiB, where Linux tells it.
+PEAK = """
+import os, pathlib
+status = pathlib.Path("/proc/self/status")
+if status.exists():
+    line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    pathlib.Path(os.environ["XFIT_CACHE_DIR"], f"{os.getpid()}.peak").write_text(line.split()[1])
+"""
+
 FROM_PICKLE = """
 import pickle, sys
 import numpy as np
 from xfit.block import fit_block
+from xfit.compile.apart import Made, can_start_python, compile_apart
 path = sys.argv[1]
 program, settings, y, x = pickle.load(open(path, "rb"))
 np.save(path + ".npy", fit_block(program, settings, y, {"x": x}))
@@ -65,7 +76,7 @@ def cold_start(tmp_path_factory) -> tuple[Path, list[tuple[str, str]]]:
     """Four processes that all find an empty cache at the same moment: the folder and what they wrote."""
     folder = tmp_path_factory.mktemp("cold")
     variables = {"XFIT_CACHE_DIR": str(folder / "kernels"), "NUMBA_CACHE_DIR": str(folder / "numba")}
-    processes = [start(FIT, **variables) for _ in range(4)]
+    processes = [start(FIT + PEAK, **variables) for _ in range(4)]
     return folder, [finished(process) for process in processes]
 
 
@@ -87,6 +98,40 @@ def test_a_cold_start_of_four_processes_at_once(cold_start):
     assert out == written[0][0]
     assert errors == ""
     assert machine_code(folder) == before
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process's memory is read where Linux tells it")
+def test_who_has_the_engine_compiled_needs_no_more_memory_than_who_loads_it(cold_start):
+    folder, _ = cold_start
+    peaks = [int(path.read_text()) / 1024 for path in (folder / "kernels").glob("*.peak")]
+    assert len(peaks) == 4
+    # 350 MiB for all four; a process that compiled the engine itself had 1,000.
+    assert max(peaks) < 500, peaks
+
+
+def test_why_the_engine_could_not_be_compiled_by_another_process(monkeypatch):
+    assert "no such part" in compile_apart("no such part")
+    monkeypatch.setattr(sys, "executable", "/nowhere/python3")
+    assert can_start_python()
+    assert "/nowhere/python3" in compile_apart("fit")
+
+
+@pytest.mark.parametrize("executable", ["", "/usr/bin/qgis", None])
+def test_no_other_application_is_started_for_python(monkeypatch, executable):
+    monkeypatch.setattr(sys, "executable", executable)
+    assert not can_start_python()
+
+
+def test_parts_made_for_another_processor_are_not_taken(tmp_path):
+    made = Made(tmp_path, "zen5")
+    assert "fit" not in made
+    made.add("fit")
+    assert "fit" in made
+    assert "profile" not in made
+    assert "fit" not in Made(tmp_path, "zen2")
+    Made(tmp_path, "zen2").clear()
+    assert "fit" not in made
 
 
 @pytest.mark.slow

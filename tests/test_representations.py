@@ -397,6 +397,15 @@ def test_what_moves_the_cursor_is_shown() -> None:
     assert shortened("a\tb", 10) == r"a\tb"
 
 
+def test_names_that_differ_at_their_ends_stay_different() -> None:
+    rows = [("continuum.a0", "1.0"), ("continuum.a1", "2.0"), ("日本語の連続体.a1", "3.0")]
+    lines = text_table(("name", "value"), rows, width=16).splitlines()
+    assert [line.split()[0] for line in lines[2:4]] == ["cont…m.a0", "cont…m.a1"]
+    assert all(sum(1 + (unicodedata.east_asian_width(c) in "WF") for c in line) <= 16 for line in lines)
+    # Where the beginnings tell them apart, they are what is kept.
+    assert "oxygen k…" in text_table(("name", "value"), [("oxygen k edge", "1.0"), ("nitrogen", "2.0")], width=16)
+
+
 def test_shortened_and_wrapped() -> None:
     assert shortened("abcdef", 6) == "abcdef"
     assert shortened("abcdefg", 6) == "abcde…"

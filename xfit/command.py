@@ -1,10 +1,11 @@
-"""The command line: ``xfit info STORE``, ``xfit view FIT DATA`` and ``xfit optimizers``."""
+"""The command line: ``xfit info STORE``, ``xfit view FIT DATA``, ``xfit bench`` and ``xfit optimizers``."""
 
 from __future__ import annotations
 
 import click
 
 from xfit._version import __version__
+from xfit.peers.command import bench
 
 _OPTIONS = click.option(
     "-o",
@@ -83,6 +84,9 @@ def view(fit: str, data: str, variable: str | None, port: int, no_browser: bool,
     except (FileNotFoundError, ValueError, TypeError) as error:
         raise click.ClickException(str(error)) from error
     board.show(port=port, show=not no_browser)
+
+
+main.add_command(bench)
 
 
 @main.command()

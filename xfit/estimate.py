@@ -12,11 +12,12 @@ import numpy as np
 import xarray as xr
 
 from xfit.axes import Axes, axes_of, signal_dims
+from xfit.companions import check_where
 from xfit.compile.program import Program
 from xfit.component import Component
 from xfit.estimate_block import Estimation, Target, estimate_block
 from xfit.execution.spectra import whole_signals
-from xfit.inputs import check_data, check_where
+from xfit.inputs import check_data
 from xfit.model import Model
 from xfit.options import Settings
 from xfit.units import parameter_units

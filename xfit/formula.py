@@ -1,54 +1,33 @@
-"""Formulas: text to sympy by a whitelist walk over Python's syntax tree (never eval), derivatives, joint linearity."""
+"""Formulas: text to sympy by a whitelist walk over Python's syntax tree (never eval), and back."""
 
 from __future__ import annotations
 
 import ast
 import difflib
 import math
-import re
-import unicodedata
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from xfit.formula_syntax import (
+    ALIASES,
+    CONSTANTS,
+    FUNCTIONS,
+    MAX_CALLS,
+    MAX_EXPONENT,
+    MAX_EXTREMA,
+    MAX_INTEGER,
+    MAX_NODES,
+    FormulaError,
+    dotted,
+    refuse,
+    statements,
+)
+
 if TYPE_CHECKING:
     import sympy
 
-MAX_LENGTH = 4000
-MAX_DEPTH = 60
-MAX_NODES = 2000
-MAX_INTEGER = 10**18
-MAX_EXPONENT = 64
-MAX_EXTREMA = 16
-MAX_CALLS = 8
-
-#: Functions that a formula may call, with the number of their arguments.
-FUNCTIONS: dict[str, int] = {
-    **dict.fromkeys(("exp", "log", "log10", "log2", "sqrt", "cbrt", "abs", "sin", "cos", "tan"), 1),
-    **dict.fromkeys(("asin", "acos", "atan", "sinh", "cosh", "tanh", "erf", "erfc", "gamma", "loggamma"), 1),
-    **dict.fromkeys(("digamma", "trigamma", "erfcx", "erfcx_prime", "heaviside", "sign"), 1),
-    **dict.fromkeys(("besselj0", "besselj1", "jinc", "jinc_prime"), 1),
-    **dict.fromkeys(("wofz_real", "wofz_imag", "wofz_prime_real", "wofz_prime_imag"), 2),
-    **dict.fromkeys(("wofz_second_real", "wofz_second_imag", "atan2", "minimum", "maximum"), 2),
-    **dict.fromkeys(("voigt", "where"), 3),
-}
-
-#: Other spellings of the same functions.
-ALIASES = {
-    "Abs": "abs",
-    "arcsin": "asin",
-    "arccos": "acos",
-    "arctan": "atan",
-    "arctan2": "atan2",
-    "lgamma": "loggamma",
-    "Heaviside": "heaviside",
-    "Min": "minimum",
-    "Max": "maximum",
-    "min": "minimum",
-    "max": "maximum",
-}
-
-CONSTANTS = ("pi", "E")
+__all__ = ["ALIASES", "CONSTANTS", "FUNCTIONS", "FormulaError", "names", "parse", "substitute", "symbol", "to_text"]
 
 #: Functions that overflow, or take sympy long, for large constants.
 _STEEP = {
@@ -78,15 +57,6 @@ _COMPARISONS: dict[type[ast.cmpop], str] = {
 }
 
 
-class FormulaError(ValueError):
-    """A formula that can't be used; the message quotes it and says what is wrong."""
-
-
-def _refuse(text: str, reason: str) -> FormulaError:
-    shown = text if len(text) <= 80 else text[:77] + "..."
-    return FormulaError(f"formula {shown!r}: {reason}")
-
-
 def symbol(name: str) -> sympy.Symbol:
     """Return the symbol of a name; equal names give equal symbols.
 
@@ -98,102 +68,6 @@ def symbol(name: str) -> sympy.Symbol:
     import sympy
 
     return sympy.Symbol(name, real=True)
-
-
-# --- text to syntax tree ------------------------------------------------------------------------------------------
-
-
-def _quote_names(text: str) -> tuple[str, dict[str, str]]:
-    """Replace component names in backticks by identifiers; return the text and what they stand for."""
-    quoted: dict[str, str] = {}
-
-    def replace(match: re.Match[str]) -> str:
-        key = f"quoted{len(quoted)}_"
-        while key in text:
-            key += "_"
-        quoted[key] = match.group(1)
-        return key
-
-    replaced = re.sub(r"`([^`]+)`(?=\s*\.)", replace, text)
-    if "`" in replaced:
-        raise _refuse(text, "backticks quote a component's name before a dot, as in `line with offset`.a")
-    return replaced, quoted
-
-
-def _syntax(text: str, part: str) -> ast.expr:
-    """Parse one expression, refusing whatever Python's parser can't stomach."""
-    try:
-        tree = ast.parse(part.strip(), mode="eval")
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise _refuse(text, f"not a valid expression ({type(error).__name__}: {error})") from None
-    return tree.body
-
-
-def _check_text(text: str) -> None:
-    if not isinstance(text, str):
-        raise FormulaError(f"a formula must be text, not {type(text).__name__}")
-    if not text.strip():
-        raise FormulaError("a formula must not be empty")
-    if len(text) > MAX_LENGTH:
-        raise _refuse(text, f"longer than {MAX_LENGTH} characters")
-    if any(ch < " " and ch not in "\t\n\r" for ch in text):
-        raise _refuse(text, "control characters are not allowed")
-
-
-def _check_code(text: str, replaced: str) -> None:
-    """Check a text in which component names in backticks have been replaced: they may contain anything."""
-    if "^" in replaced:
-        raise _refuse(text, "'^' is not a power; write **")
-    for name in re.findall(r"[^\W\d]\w*", replaced):
-        # Python's parser would silently take another name, the normal form, for it.
-        if unicodedata.normalize("NFKC", name) != name:
-            raise _refuse(text, f"the name {name!r} is not in normal form")
-    depth = 0
-    for ch in replaced:
-        depth += (ch in "([{") - (ch in ")]}")
-        if depth > MAX_DEPTH:
-            raise _refuse(text, f"nested deeper than {MAX_DEPTH} levels")
-
-
-def _statements(text: str) -> tuple[ast.expr, dict[str, ast.expr], dict[str, str]]:
-    """Split HyperSpy's ``;`` substitutions: the expression, the definitions after it, and quoted names."""
-    _check_text(text)
-    replaced, quoted = _quote_names(text)
-    _check_code(text, replaced)
-    head, *rest = replaced.split(";")
-    if not head.strip():
-        raise _refuse(text, "the expression before the first ';' is empty")
-    definitions: dict[str, ast.expr] = {}
-    for part in rest:
-        if not part.strip():
-            continue
-        name, equals, value = part.partition("=")
-        name = name.strip()
-        if not equals or not name.isidentifier() or value.startswith("="):
-            raise _refuse(text, f"after ';' a definition 'name = expression' is needed, not {part.strip()!r}")
-        if name in definitions:
-            raise _refuse(text, f"{name!r} is defined twice")
-        if name in FUNCTIONS or name in ALIASES or name in CONSTANTS:
-            raise _refuse(text, f"{name!r} is a function or constant and can't be defined")
-        definitions[name] = _syntax(text, value)
-    tree = _syntax(text, head)
-    for expression in (tree, *definitions.values()):
-        _check_size(text, expression)
-    return tree, definitions, quoted
-
-
-def _check_size(text: str, tree: ast.expr) -> None:
-    stack: list[tuple[ast.AST, int]] = [(tree, 1)]
-    nodes = 0
-    while stack:
-        node, depth = stack.pop()
-        nodes += 1
-        if depth > 4 * MAX_DEPTH or nodes > MAX_NODES:
-            raise _refuse(text, f"more than {MAX_NODES} parts, or nested too deeply")
-        stack += [(child, depth + 1) for child in ast.iter_child_nodes(node)]
-
-
-# --- syntax tree to sympy -----------------------------------------------------------------------------------------
 
 
 class _Builder:
@@ -223,7 +97,7 @@ class _Builder:
         }
         handler = handlers.get(type(node))
         if handler is None:
-            raise _refuse(
+            raise refuse(
                 self.text, f"{type(node).__name__} is not allowed; use numbers, names, + - * / ** and functions"
             )
         self._count(1)
@@ -237,26 +111,26 @@ class _Builder:
         """Count parts as if every definition were written out wherever it is used."""
         self.parts += parts
         if self.parts > MAX_NODES:
-            raise _refuse(self.text, f"more than {MAX_NODES} parts when its definitions are written out")
+            raise refuse(self.text, f"more than {MAX_NODES} parts when its definitions are written out")
 
     def _nest(self) -> None:
         """Count a call around what was built last: sympy's time doubles with each of some functions."""
         self.height += 1
         if self.height > MAX_CALLS:
-            raise _refuse(self.text, f"more than {MAX_CALLS} functions or powers within one another")
+            raise refuse(self.text, f"more than {MAX_CALLS} functions or powers within one another")
 
     def _constant(self, node: ast.Constant) -> sympy.Expr:
         import sympy
 
         value = node.value
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise _refuse(self.text, f"{value!r} is not a real number")
+            raise refuse(self.text, f"{value!r} is not a real number")
         if isinstance(value, int):
             if abs(value) > MAX_INTEGER:
-                raise _refuse(self.text, f"integers beyond {MAX_INTEGER:.0e} are not allowed; write a float")
+                raise refuse(self.text, f"integers beyond {MAX_INTEGER:.0e} are not allowed; write a float")
             return sympy.Integer(value)
         if not math.isfinite(value):
-            raise _refuse(self.text, "a number overflows")
+            raise refuse(self.text, "a number overflows")
         return sympy.Float(value, 17)
 
     def _name(self, node: ast.Name) -> sympy.Expr:
@@ -269,12 +143,12 @@ class _Builder:
             return self._defined(name)
         _check_name(self.text, name)
         if name in self.quoted:
-            raise _refuse(self.text, f"`{self.quoted[name]}` names a component; a parameter of it is needed")
+            raise refuse(self.text, f"`{self.quoted[name]}` names a component; a parameter of it is needed")
         return symbol(name)
 
     def _defined(self, name: str) -> sympy.Expr:
         if name in self.open:
-            raise _refuse(self.text, f"the definitions {' -> '.join([*self.open, name])} go in a circle")
+            raise refuse(self.text, f"the definitions {' -> '.join([*self.open, name])} go in a circle")
         if name in self.done:
             self._count(self.sizes[name])
             self.height = max(self.height, self.heights[name])
@@ -288,14 +162,14 @@ class _Builder:
         return self.done[name]
 
     def _attribute(self, node: ast.Attribute) -> sympy.Expr:
-        return symbol(_dotted(self.text, node, self.quoted))
+        return symbol(dotted(self.text, node, self.quoted))
 
     def _unary(self, node: ast.UnaryOp) -> sympy.Expr:
         if isinstance(node.op, ast.USub):
             return -self.build(node.operand)
         if isinstance(node.op, ast.UAdd):
             return self.build(node.operand)
-        raise _refuse(self.text, f"the operator {type(node.op).__name__} is not allowed")
+        raise refuse(self.text, f"the operator {type(node.op).__name__} is not allowed")
 
     def _binary(self, node: ast.BinOp) -> sympy.Expr:
         left, right = self.build(node.left), self.build(node.right)
@@ -307,11 +181,11 @@ class _Builder:
             return left * right
         if isinstance(node.op, ast.Div):
             if right.is_zero:
-                raise _refuse(self.text, "division by zero")
+                raise refuse(self.text, "division by zero")
             return left / right
         if isinstance(node.op, ast.Pow):
             return self._power(left, right)
-        raise _refuse(self.text, f"the operator {type(node.op).__name__} is not allowed; use + - * / **")
+        raise refuse(self.text, f"the operator {type(node.op).__name__} is not allowed; use + - * / **")
 
     def _power(self, base: sympy.Expr, exponent: sympy.Expr) -> sympy.Expr:
         if not exponent.is_Integer:
@@ -319,7 +193,7 @@ class _Builder:
         if exponent.is_number:
             value = _real(self.text, exponent)
             if abs(value) > MAX_EXPONENT:
-                raise _refuse(self.text, f"the exponent {value:g} is beyond {MAX_EXPONENT}")
+                raise refuse(self.text, f"the exponent {value:g} is beyond {MAX_EXPONENT}")
             factor = base if base.is_number else base.as_coeff_Mul()[0]
             if factor != 1:
                 _bounded_number(self.text, factor, value)
@@ -327,16 +201,16 @@ class _Builder:
 
     def _call(self, node: ast.Call) -> sympy.Expr:
         if not isinstance(node.func, ast.Name):
-            raise _refuse(self.text, "only functions can be called, by their plain name")
+            raise refuse(self.text, "only functions can be called, by their plain name")
         name = ALIASES.get(node.func.id, node.func.id)
         if name not in FUNCTIONS:
             close = difflib.get_close_matches(name, [*FUNCTIONS, *ALIASES], 1)
             hint = f"did you mean {close[0]}? " if close else ""
-            raise _refuse(self.text, f"unknown function {node.func.id!r}; {hint}known: {', '.join(FUNCTIONS)}")
+            raise refuse(self.text, f"unknown function {node.func.id!r}; {hint}known: {', '.join(FUNCTIONS)}")
         if node.keywords or any(isinstance(arg, ast.Starred) for arg in node.args):
-            raise _refuse(self.text, f"{name}() takes plain arguments only")
+            raise refuse(self.text, f"{name}() takes plain arguments only")
         if len(node.args) != FUNCTIONS[name]:
-            raise _refuse(self.text, f"{name}() takes {FUNCTIONS[name]} argument(s), not {len(node.args)}")
+            raise refuse(self.text, f"{name}() takes {FUNCTIONS[name]} argument(s), not {len(node.args)}")
         if name == "where":
             return self._where(node)
         args = [self.build(arg) for arg in node.args]
@@ -344,11 +218,11 @@ class _Builder:
         if name in ("minimum", "maximum"):
             self.extrema += 1
             if self.extrema > MAX_EXTREMA:
-                raise _refuse(self.text, f"more than {MAX_EXTREMA} calls of minimum() and maximum()")
+                raise refuse(self.text, f"more than {MAX_EXTREMA} calls of minimum() and maximum()")
         if name in _STEEP and all(arg.is_number for arg in args):
             for arg in args:
                 if abs(_real(self.text, arg)) > 700:
-                    raise _refuse(self.text, f"{name}() of a constant beyond 700")
+                    raise refuse(self.text, f"{name}() of a constant beyond 700")
         expr = _apply(name, args)
         if expr.is_number:
             _real(self.text, expr)
@@ -359,14 +233,14 @@ class _Builder:
 
         condition = node.args[0]
         if not isinstance(condition, ast.Compare) or len(condition.ops) != 1:
-            raise _refuse(self.text, "where() needs one comparison first, as in where(x > a, b, c)")
+            raise refuse(self.text, "where() needs one comparison first, as in where(x > a, b, c)")
         relation = _COMPARISONS.get(type(condition.ops[0]))
         if relation is None:
-            raise _refuse(self.text, "where() compares with < <= > >= == or !=")
+            raise refuse(self.text, "where() compares with < <= > >= == or !=")
         left, right = self.build(condition.left), self.build(condition.comparators[0])
         test = getattr(sympy, relation)(left, right)
         if test.has(sympy.Piecewise):
-            raise _refuse(self.text, "the comparison in where() must not contain another where()")
+            raise refuse(self.text, "the comparison in where() must not contain another where()")
         return sympy.Piecewise((self.build(node.args[1]), test), (self.build(node.args[2]), True))
 
 
@@ -401,7 +275,7 @@ def _in_whitelist(text: str, expr: sympy.Expr) -> sympy.Expr:
     known = {*FUNCTIONS, *ALIASES, "Piecewise", "polygamma"}
     for function in expr.atoms(sympy.Function):
         if type(function).__name__ not in known:
-            raise _refuse(text, f"it contains {function}, which can't be computed")
+            raise refuse(text, f"it contains {function}, which can't be computed")
     return expr
 
 
@@ -411,28 +285,28 @@ def _check_readable(text: str, expr: sympy.Expr) -> None:
 
     for power in expr.atoms(sympy.Pow):
         if power.exp.is_number and abs(_real(text, power.exp)) > MAX_EXPONENT:
-            raise _refuse(text, f"the exponent {power.exp} is beyond {MAX_EXPONENT}")
+            raise refuse(text, f"the exponent {power.exp} is beyond {MAX_EXPONENT}")
     for call in expr.atoms(sympy.exp):
         if call.args[0].is_number and abs(_real(text, call.args[0])) > 700:
-            raise _refuse(text, "exp() of a constant beyond 700")
+            raise refuse(text, "exp() of a constant beyond 700")
 
 
 def _real(text: str, expr: sympy.Expr) -> float:
     try:
         value = float(expr.evalf(17))
     except (TypeError, OverflowError, ValueError):
-        raise _refuse(text, f"{expr} is not a real number") from None
+        raise refuse(text, f"{expr} is not a real number") from None
     if not math.isfinite(value):
-        raise _refuse(text, f"{expr} is not finite")
+        raise refuse(text, f"{expr} is not finite")
     return value
 
 
 def _bounded_number(text: str, base: sympy.Expr, exponent: float) -> None:
     value = _real(text, base)
     if value != 0 and abs(exponent * math.log(abs(value))) > 700:
-        raise _refuse(text, "a power of numbers overflows")
+        raise refuse(text, "a power of numbers overflows")
     if value == 0 and exponent < 0:
-        raise _refuse(text, "division by zero")
+        raise refuse(text, "division by zero")
 
 
 def _check_coefficient(text: str, expr: sympy.Expr) -> None:
@@ -445,20 +319,12 @@ def _check_coefficient(text: str, expr: sympy.Expr) -> None:
     except OverflowError:
         value = math.inf
     if value == 0 or not math.isfinite(value):
-        raise _refuse(text, "a number overflows or underflows")
+        raise refuse(text, "a number overflows or underflows")
 
 
 def _check_name(text: str, name: str) -> None:
     if name.startswith("__"):
-        raise _refuse(text, f"names must not begin with two underscores: {name!r}")
-
-
-def _dotted(text: str, node: ast.Attribute, quoted: Mapping[str, str]) -> str:
-    if not isinstance(node.value, ast.Name):
-        raise _refuse(text, "a dot stands between a component's name and its parameter's name only, as in Fe.A")
-    if node.attr.startswith("__") or node.value.id.startswith("__"):
-        raise _refuse(text, "names must not begin with two underscores")
-    return f"{quoted.get(node.value.id, node.value.id)}.{node.attr}"
+        raise refuse(text, f"names must not begin with two underscores: {name!r}")
 
 
 @lru_cache(maxsize=1024)
@@ -481,7 +347,7 @@ def parse(text: str) -> sympy.Expr:
     FormulaError
         For anything else.
     """
-    tree, definitions, quoted = _statements(text)
+    tree, definitions, quoted = statements(text)
     builder = _Builder(text, definitions, quoted)
     try:
         expr = builder.build(tree)
@@ -491,16 +357,16 @@ def parse(text: str) -> sympy.Expr:
     except FormulaError:
         raise
     except RecursionError:
-        raise _refuse(text, "nested too deeply") from None
+        raise refuse(text, "nested too deeply") from None
     except (TypeError, ValueError, ArithmeticError, NotImplementedError, AttributeError) as error:
         # Comparing what is not real, for instance.
-        raise _refuse(text, f"{error}") from None
+        raise refuse(text, f"{error}") from None
     if unused:
-        raise _refuse(text, f"{', '.join(unused)} defined but not used")
+        raise refuse(text, f"{', '.join(unused)} defined but not used")
     import sympy
 
     if expr.has(sympy.zoo, sympy.nan, sympy.oo, -sympy.oo, sympy.I):
-        raise _refuse(text, "it is not a finite real number")
+        raise refuse(text, "it is not a finite real number")
     return expr
 
 
@@ -513,13 +379,13 @@ def names(text: str) -> tuple[str, ...]:
     text : str
         As for `parse`.
     """
-    tree, definitions, quoted = _statements(text)
+    tree, definitions, quoted = statements(text)
     found: set[str] = set()
     for expression in (tree, *definitions.values()):
         called = {id(node.func) for node in ast.walk(expression) if isinstance(node, ast.Call)}
-        dotted = [node for node in ast.walk(expression) if isinstance(node, ast.Attribute)]
-        bases = {id(node.value) for node in dotted}
-        found |= {_dotted(text, node, quoted) for node in dotted}
+        parameters = [node for node in ast.walk(expression) if isinstance(node, ast.Attribute)]
+        bases = {id(node.value) for node in parameters}
+        found |= {dotted(text, node, quoted) for node in parameters}
         for node in ast.walk(expression):
             if isinstance(node, ast.Name) and id(node) not in called | bases:
                 found.add(node.id)

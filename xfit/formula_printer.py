@@ -8,7 +8,7 @@ from typing import Any
 
 from sympy.printing.str import StrPrinter
 
-from xfit.formula import MAX_INTEGER
+from xfit.formula_syntax import MAX_INTEGER
 
 _NAMES = {"Abs": "abs", "Min": "minimum", "Max": "maximum", "Heaviside": "heaviside"}
 

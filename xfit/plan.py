@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xfit import inputs
+from xfit import companions, inputs
 from xfit.axes import Axes, axes_of, signal_dims
 from xfit.compile.program import Program
 from xfit.derived import pairs_of
@@ -85,7 +85,7 @@ def plan_of(
     inputs.check_model(model)
     check_names(da)
     method = optimizer_of(optimizer)
-    variance, noise, what = inputs.check_noise(variance, reweight, loss_of(loss, loss_scale), da)
+    variance, noise, what = companions.check_noise(variance, reweight, loss_of(loss, loss_scale), da)
     check_pair(method, what)
     inputs.check_options(tolerance, max_nfev)
     inputs.check_method(method, grad, optimizer_options, starts, path)
@@ -94,12 +94,12 @@ def plan_of(
     axes = axes_of(da, signal_dims(da, dim, model.signal_dimension), program.coordinates, binned)
     response, grid = response_of(model, da, axes.dims, da, axes.navigation)
     text = model.to_json()
-    masks = inputs.check_active(active, model, da, axes)
+    masks = companions.check_active(active, model, da, axes)
     on = _somewhere(model, masks)
     settings = inputs.settings_of(model, program, on, bounded=bounded, n_channels=int(np.prod(axes.shape)))
     start, ranges = split_start(start, model)
-    values, maps = inputs.check_start(start, model, program, settings, da, axes)
-    where = inputs.check_where(where, da)
+    values, maps = companions.check_start(start, model, program, settings, da, axes)
+    where = companions.check_where(where, da)
     alpha = 0.0
     if method.engine == "linear":
         settings, alpha = inputs.check_linear(method, model, program, settings, optimizer_options)

@@ -11,7 +11,7 @@ import dask.array
 import numpy as np
 import xarray as xr
 
-from xfit.inputs import broadcastable
+from xfit.companions import broadcastable
 from xfit.intervals import settings_like
 from xfit.kernels.status import BAD_COUNTS, BAD_DATA, BAD_VARIANCE, CONVERGED, MASKED, NOT_FITTED
 from xfit.model import Model

@@ -169,7 +169,7 @@ def _like_the_data(
     response: xr.DataArray, dim: Hashable, like: xr.DataArray, navigation: tuple[Hashable, ...]
 ) -> xr.DataArray:
     """Response over navigation dimensions in the data's order and, last, a dimension of its own for its points."""
-    from xfit.inputs import broadcastable
+    from xfit.companions import broadcastable
 
     own = f"{dim} of the response"
     renamed = response.drop_vars([name for name, c in response.coords.items() if dim in c.dims]).rename({dim: own})

@@ -78,8 +78,27 @@ def _fitted(table: list[list[str]], width: int) -> list[list[str]]:
                 over -= 1
         if over <= 0:
             break
-    limits = [n if k in words else None for k, n in enumerate(widths)]
-    return [[w if n is None else shortened(w, n) for w, n in zip(row, limits, strict=True)] for row in table]
+    columns = [
+        _cut([row[k] for row in table], n) if k in words else [row[k] for row in table] for k, n in enumerate(widths)
+    ]
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _cut(column: list[str], width: int) -> list[str]:
+    """Shorten the words of a column: at their ends, or in the middle where their ends tell them apart."""
+    at_end = [shortened(word, width) for word in column]
+    if len(set(at_end)) == len(set(column)):
+        return at_end
+    return [_without_middle(word, width) for word in column]
+
+
+def _without_middle(text: str, width: int) -> str:
+    """Cut text to a width, with an ellipsis in its middle."""
+    if _fitting(text, width) == len(text):
+        return text
+    ending = text[::-1]
+    tail = ending[: _fitting(ending, (width - 1) // 2)][::-1]
+    return text[: _fitting(text, width - 1 - _columns(tail))] + "…" + tail
 
 
 def _rounded(word: str, digits: int) -> str:

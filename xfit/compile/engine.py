@@ -1,4 +1,4 @@
-"""The engine compiled, or loaded from the disk: once per process, by one process at a time, never from stale code.
+"""The engine loaded from the disk, where a process of its own has compiled it: by one process at a time, never from stale code.
 
 It has parts, each compiled when it is first needed.
 """
@@ -6,18 +6,23 @@ It has parts, each compiled when it is first needed.
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import sys
 import threading
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numba.core.registry import cpu_target
 
+from xfit.compile.apart import Made, can_start_python, compile_apart
 from xfit.compile.cache import DAMAGED, compile_lock, source_hash
 from xfit.compile.losses import load_loss
 from xfit.compile.ties import compile_ties
+from xfit.kernels import layout
 from xfit.kernels.clocks import advance
 from xfit.kernels.evaluate import Structure, aligned_rows, evaluate_pixels
 from xfit.kernels.fit import Search, fit_singly
@@ -67,6 +72,7 @@ def prepare_engine(part: str = "fit") -> None:
             return
         with compile_lock("engine"):
             _forget_stale_code()
+            _have_compiled(part)
             try:
                 _PARTS[part]()
             except DAMAGED as error:
@@ -75,9 +81,45 @@ def prepare_engine(part: str = "fit") -> None:
                     f"the engine's machine code is damaged ({error!r}); compiling anew", RuntimeWarning, stacklevel=2
                 )
                 _delete_code()
+                _have_compiled(part)
                 _PARTS[part]()
             _let_go()
         _is_ready.add(part)
+
+
+def compile_part(part: str) -> None:
+    """Compile a part of the engine in this process, by calling it; what is on the disk is loaded."""
+    _PARTS[part]()
+
+
+def _folder() -> Path:
+    """Folder of the engine's machine code."""
+    dispatcher: Any = fit_side_by_side
+    return Path(dispatcher.stats.cache_path)
+
+
+def _made() -> Made:
+    """What is on the disk for this processor and these sources."""
+    # What numba tells machine code apart by: the processor, and size and time of the sources.
+    sources = [path.stat() for path in sorted(Path(layout.__file__).parent.glob("*.py"))]
+    kind = (cpu_target.target_context.codegen().magic_tuple(), [(each.st_mtime, each.st_size) for each in sources])
+    return Made(_folder(), hashlib.sha256(repr(kind).encode()).hexdigest()[:16])
+
+
+def _have_compiled(part: str) -> None:
+    """Have a part compiled by another process, if it is not on the disk and if that can be; else what loads it compiles it."""
+    made = _made()
+    if part in made or not made.can_be_written() or not can_start_python():
+        return
+    why = compile_apart(part)
+    if why:
+        warnings.warn(
+            f"the engine is compiled in this process, which will keep about 1 GiB: {why}", RuntimeWarning, stacklevel=3
+        )
+        return
+    with suppress(OSError):
+        # A disk that has just become full: the next process will look for the machine code in vain, and have it made again.
+        made.add(part)
 
 
 def _forget_stale_code() -> None:
@@ -85,8 +127,7 @@ def _forget_stale_code() -> None:
 
     numba looks at the file of the function that Python calls alone; what that calls from other files may have changed.
     """
-    dispatcher: Any = fit_side_by_side
-    folder = Path(dispatcher.stats.cache_path)
+    folder = _folder()
     stamp = folder / "xfit-engine.sha256"
     current = source_hash()
     try:
@@ -101,8 +142,8 @@ def _forget_stale_code() -> None:
 
 def _delete_code() -> None:
     """Delete the engine's machine code from the disk."""
-    dispatcher: Any = fit_side_by_side
-    for path in Path(dispatcher.stats.cache_path).glob("*.nb?"):
+    _made().clear()
+    for path in _folder().glob("*.nb?"):
         path.unlink(missing_ok=True)
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from xfit.kernels.errors import finish
 from xfit.kernels.evaluate import Spectrum, Structure
 from xfit.kernels.jit import entry, inlined, inner
 from xfit.kernels.lane_fit import LaneFit, fit_side_by_side, lanes_of
@@ -21,7 +22,6 @@ from xfit.kernels.pixel import (
     Limits,
     buffer_of,
     evaluate_solution,
-    finish,
     prepare,
     row_of,
     spectrum_of,

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from xfit.kernels.errors import finish
 from xfit.kernels.evaluate import Structure, sum_of_squares
 from xfit.kernels.jit import entry_sums, inlined, inlined_sums
 from xfit.kernels.lane_evaluate import Spectra, at, vectors
@@ -32,7 +33,6 @@ from xfit.kernels.pixel import (
     Buffer,
     Limits,
     evaluate_solution,
-    finish,
     prepare,
     spectrum_of,
     write,

@@ -8,6 +8,7 @@ import numpy as np
 
 from xfit.compile.special import square
 from xfit.kernels.bounded import solve_bounded
+from xfit.kernels.errors import finish
 from xfit.kernels.evaluate import Spectrum, Structure, gram_at
 from xfit.kernels.jit import entry, entry_sums, inlined_sums, inner
 from xfit.kernels.lane_evaluate import at
@@ -24,7 +25,7 @@ from xfit.kernels.linear_groups import (
 from xfit.kernels.linear_lanes import Problems, roots_of_lanes, solve_lanes
 from xfit.kernels.linear_rows import SCALAR_COUNT, Affine, Rows, fill_errors, fill_values, write_scalars
 from xfit.kernels.lm import damped_or_not, move_to
-from xfit.kernels.pixel import STATUS, Block, Buffer, Limits, finish, prepare, row_of, spectrum_of, write
+from xfit.kernels.pixel import STATUS, Block, Buffer, Limits, prepare, row_of, spectrum_of, write
 from xfit.kernels.prefetch import fetch_row
 from xfit.kernels.status import BAD_RESPONSE, CONVERGED, NONFINITE_MODEL, SINGULAR
 from xfit.kernels.steps import FREE, scale_of

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from xfit.kernels.errors import finish
 from xfit.kernels.evaluate import Spectrum, Structure, gram_at, jacobian_at, sum_of_squares
 from xfit.kernels.jit import entry
 from xfit.kernels.lm import damped_or_not, move_to
@@ -16,7 +17,6 @@ from xfit.kernels.pixel import (
     Buffer,
     Limits,
     evaluate_solution,
-    finish,
     prepare,
     row_of,
     write,

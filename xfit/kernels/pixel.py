@@ -1,4 +1,4 @@
-"""One pixel's row in and out of the engine: its data and start prepared, its packed row of results written."""
+"""One pixel's row in and out of the engine: its data and start prepared, values and criteria written."""
 
 from __future__ import annotations
 
@@ -7,19 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xfit.compile.special import square
-from xfit.kernels.covariance import covariance_root, fill_sandwich
 from xfit.kernels.evaluate import Spectrum, Structure, gram_at, weigh
 from xfit.kernels.jit import inlined, inner
 from xfit.kernels.layout import PITCH
 from xfit.kernels.likelihood import constant_of_counts, log_of_product
 from xfit.kernels.losses import (
     CUSTOM,
-    GRADIENTS,
     LEAST_SQUARES,
     POISSON,
-    SLOPES,
-    SLOPES_SQUARED,
     SMALLEST_MEAN,
     SQUARES,
     SUMS,
@@ -27,9 +22,9 @@ from xfit.kernels.losses import (
     Loss,
 )
 from xfit.kernels.status import BAD_COUNTS, BAD_DATA, BAD_START, BAD_VARIANCE, MASKED, NONFINITE_MODEL
-from xfit.kernels.steps import AT_LOWER, AT_UPPER, FREE, SMALLEST_PIVOT, scale_of, solve_cholesky
-from xfit.kernels.ties import Ties, apply_ties, tie_derivatives
-from xfit.kernels.workspace import Outcome, Workspace, factorise
+from xfit.kernels.steps import scale_of
+from xfit.kernels.ties import Ties, apply_ties
+from xfit.kernels.workspace import Outcome, Workspace
 
 LOG_2PI = 1.8378770664093453
 
@@ -255,94 +250,6 @@ def spectrum_of(block: Block, plain: bool, used: int, smallest: float, loss: Los
 
 
 @inner
-def _add_penalty(alpha: float, count: int, ws: Workspace) -> None:
-    """Add a penalty to the Gram matrix, keeping what it was in ``ws.gram_trial``."""
-    for i in range(count):
-        for j in range(i + 1):
-            ws.gram_trial[i, j] = ws.gram[i, j]
-        ws.gram[i, i] += alpha
-    scale_of(ws.gram, count, ws.norm)
-
-
-@inner
-def _write_bias(alpha: float, ties: Ties, count: int, ws: Workspace, out: np.ndarray) -> None:
-    """Write how far the solution is from the one without the penalty, which has no bias: ``-alpha inv(J'J) p``."""
-    n = ws.q.size
-    at = out.size - n
-    for a in range(n):
-        out[at + a] = 0.0
-    for j in range(count):
-        ws.gram_trial[count, j] = -alpha * ws.q[ws.rows[j]]
-        ws.norm_trial[j] = math.sqrt(ws.gram_trial[j, j])
-        ws.step[j] = 0.0
-    quality = solve_cholesky(
-        ws.gram_trial, count, ws.norm_trial, 0.0, ws.norm_trial, ws.state, ws.chosen, ws.work, ws.step
-    )  # fmt: skip
-    for j in range(count):
-        out[at + ws.rows[j]] = ws.step[j] if quality > SMALLEST_PIVOT else math.nan
-    for d in range(ties.row.size):
-        out[at + ties.tied[ties.row[d]]] += ws.derivative[d] * out[at + ties.column[d]]
-
-
-@inner
-def _write_errors(
-    structure: Structure,
-    ties: Ties,
-    x: np.ndarray,
-    spectrum: Spectrum,
-    outcome: Outcome,
-    count: int,
-    scale: float,
-    pairs: np.ndarray,
-    limits: Limits,
-    ws: Workspace,
-    spread: np.ndarray,
-    out: np.ndarray,
-) -> None:
-    """Write standard errors and covariances of a converged pixel."""
-    n = ws.q.size
-    if limits.alpha > 0.0:
-        _add_penalty(limits.alpha, count, ws)
-    tie_derivatives(ties, ws.q, ws.derivative, ws.stack)
-    used = covariance_root(
-        ties, ws.derivative, ws.gram, ws.jacobian, outcome.by_qr, count, ws.norm, ws.state, ws.rows, ws.work, spread
-    )
-    if used < 0 and not outcome.by_qr:
-        factorise(structure, ties, x, spectrum, count, ws)
-        used = covariance_root(
-            ties, ws.derivative, ws.gram, ws.jacobian, True, count, ws.norm, ws.state, ws.rows, ws.work, spread
-        )
-    if used <= 0:
-        return
-    if limits.loss.kind == CUSTOM:
-        middle = _with(spectrum, limits.loss, True)
-        gram_at(structure, ties, x, middle, ws.q, ws.rows, count, ws.derivative, ws.stack, ws.tile, ws.gram_trial)
-        fill_sandwich(ws.gram_trial, count, ws.rows, ws.state, used, ws.work, spread)
-    if limits.alpha > 0.0:
-        _write_bias(limits.alpha, ties, count, ws, out)
-        fill_sandwich(ws.gram_trial, count, ws.rows, ws.state, used, ws.work, spread)
-    for a in range(n):
-        total = 0.0
-        for k in range(used):
-            total += square(spread[a, k])
-        out[n + a] = math.sqrt(total * scale)
-    at = 3 * n + len(SCALARS)
-    for pair in range(pairs.shape[0]):
-        total = 0.0
-        for k in range(used):
-            total += spread[pairs[pair, 0], k] * spread[pairs[pair, 1], k]
-        out[at + pair] = total * scale
-    at += pairs.shape[0]
-    if limits.with_covariance:
-        for a in range(n):
-            for b in range(n):
-                total = 0.0
-                for k in range(used):
-                    total += spread[a, k] * spread[b, k]
-                out[at + a * n + b] = total * scale
-
-
-@inner
 def write_criteria(loss: float, used: int, count: int, limits: Limits, scalars: np.ndarray) -> None:
     """Akaike's and Bayes' criteria, from the constant of the likelihood that stands in their place.
 
@@ -389,75 +296,6 @@ def write(
     scalars[RED_CHISQ] = chisq / dof if dof > 0 else math.nan
     scalars[LOSS_VALUE] = outcome.loss
     write_criteria(outcome.loss, int(dof) + count, count, limits, scalars)
-
-
-@inner
-def _hold_for_errors(count: int, ws: Workspace) -> None:
-    """State of each parameter for the covariance: what lies on a bound has no error, everything else has."""
-    for j in range(count):
-        value = ws.q[ws.rows[j]]
-        if value <= ws.lower[j]:
-            ws.state[j] = AT_LOWER
-        elif value >= ws.upper[j]:
-            ws.state[j] = AT_UPPER
-        else:
-            ws.state[j] = FREE
-
-
-@inlined
-def finish(
-    structure: Structure,
-    ties: Ties,
-    x: np.ndarray,
-    spectrum: Spectrum,
-    outcome: Outcome,
-    count: int,
-    pairs: np.ndarray,
-    limits: Limits,
-    ws: Workspace,
-    spread: np.ndarray,
-    out: np.ndarray,
-) -> None:
-    """Write the errors of a pixel that converged, whose row is written otherwise.
-
-    For likelihoods and least squares they are from the inverse of Fisher's information. Those of robust losses are Huber's
-    (Robust Statistics, Wiley 1981, section 7.6, doi:10.1002/0471725250): the sandwich of an estimate whose deviations have one
-    distribution in all channels, so that few channels far out decide as little on the errors as on the values. Those of a
-    custom loss are the sandwich as it stands, with a factor for the parameters that were fitted.
-    """
-    _hold_for_errors(count, ws)
-    scalars = out[3 * ws.q.size :]
-    kind = limits.loss.kind
-    scale = scalars[RED_CHISQ] if limits.scale_covariance else 1.0
-    dof = scalars[DOF]
-    if kind == CUSTOM:
-        scale = spectrum.used / dof if dof > 0 else math.nan
-    elif kind != LEAST_SQUARES and kind != POISSON:
-        scale = _huber_scale(spectrum.deviations.work[SUMS], spectrum.used, count)
-        spectrum = _with(spectrum, Loss(LEAST_SQUARES, 1.0, 1.0, 0.0, 1.0, False, 0), False)
-        gram_at(structure, ties, x, spectrum, ws.q, ws.rows, count, ws.derivative, ws.stack, ws.tile, ws.gram)
-        scale_of(ws.gram, count, ws.norm)
-        outcome = Outcome(outcome.status, outcome.loss, outcome.nfev, False)
-    _write_errors(structure, ties, x, spectrum, outcome, count, scale, pairs, limits, ws, spread, out)
-
-
-@inlined
-def _with(spectrum: Spectrum, loss: Loss, squares: bool) -> Spectrum:
-    """Make the same data with another loss."""
-    d = spectrum.deviations
-    deviations = Deviations(loss, d.smallest, d.weight, d.work, squares)
-    return Spectrum(spectrum.y, spectrum.m, spectrum.plain, spectrum.used, spectrum.channels, deviations)
-
-
-@inner
-def _huber_scale(sums: np.ndarray, used: int, count: int) -> float:
-    """Variance of the deviations as a robust loss sees it, with Huber's correction for the parameters that were fitted."""
-    mean = sums[SLOPES] / used
-    if used <= count or not mean > 0.0:
-        return math.nan
-    spread = max(sums[SLOPES_SQUARED] / used - mean * mean, 0.0)
-    factor = 1.0 + count / used * spread / (mean * mean)
-    return factor * factor * sums[GRADIENTS] / (used - count) / (mean * mean)
 
 
 @inlined

@@ -1,0 +1,252 @@
+"""A formula's value and gradients as straight-line code: what is shared named once, what does not vary taken out of the loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from xfit import calculus, formula
+
+if TYPE_CHECKING:
+    import sympy
+
+#: Operations of an expression beyond which looking for common factors takes too long.
+_MOST_FACTORED = 500
+
+
+@dataclass(frozen=True)
+class StraightLine:
+    """A formula's value and gradients as straight-line code.
+
+    Attributes
+    ----------
+    invariant : list of (str, str)
+        What depends on parameters only.
+    constant : list of (str, str)
+        What of that depends on constants only: parameters that are seldom fitted.
+    common : list of (str, str)
+        What depends on coordinates and constants only.
+    costly : list of str
+        Names among these that take longer to compute than to load.
+    by_constants : bool
+        Whether a constant enters what is costly.
+    varying : list of (str, str)
+        The rest.
+    outputs : list of str
+        Value and gradients.
+    """
+
+    invariant: list[tuple[str, str]]
+    constant: list[tuple[str, str]]
+    common: list[tuple[str, str]]
+    costly: list[str]
+    by_constants: bool
+    varying: list[tuple[str, str]]
+    outputs: list[str]
+
+
+def straight_line(
+    expr: sympy.Expr, coordinates: tuple[str, ...], parameters: tuple[str, ...], constants: tuple[str, ...]
+) -> StraightLine:
+    """Value and gradients with common subexpressions shared and what no coordinate enters taken out of the loop."""
+    import sympy
+
+    from xfit.formula_functions import written_out
+
+    names = {formula.symbol(name): sympy.Symbol(f"x{d}", real=True) for d, name in enumerate(coordinates)}
+    names |= {formula.symbol(name): sympy.Symbol(f"p{k}", real=True) for k, name in enumerate(parameters)}
+    outputs = [expr, *(calculus.derivative(expr, name) for name in parameters)]
+    outputs = [_factored(written_out(out.xreplace(names))) for out in outputs]
+    named, outputs = _powers_by_logarithms(outputs)
+    differences, outputs = _differences_of_one_sign(outputs)
+    named = {symbol: _at_once(term) for symbol, term in (named | differences).items()}
+    outputs = [_at_once(out) for out in outputs]
+    symbols = sympy.numbered_symbols("t", real=True)
+    replacements, reduced = sympy.cse([*named.values(), *outputs], symbols=symbols, order="none")
+    assignments = [*replacements, *zip(named, reduced, strict=False)]
+    reduced = reduced[len(named) :]
+    hoister = _Hoister(
+        {sympy.Symbol(f"x{d}", real=True) for d in range(len(coordinates))},
+        {sympy.Symbol(f"p{parameters.index(name)}", real=True) for name in constants},
+    )
+    for symbol, sub in _in_order(assignments):
+        hoister.assign(symbol, sub)
+    codes = [hoister.code(out) for out in reduced]
+    return StraightLine(
+        hoister.invariant,
+        [(name, code) for name, code in hoister.invariant if name in hoister.constant],
+        hoister.common,
+        hoister.costly,
+        hoister.by_constants,
+        hoister.varying,
+        codes,
+    )
+
+
+def _powers_by_logarithms(outputs: list[sympy.Expr]) -> tuple[dict[sympy.Symbol, sympy.Expr], list[sympy.Expr]]:
+    """Write powers whose base's logarithm is needed anyway as exponentials of it: one logarithm serves both.
+
+    Such a logarithm stands in the derivative with respect to an exponent, which is NaN for a negative base; then so is the
+    power, even where the exponent happens to be an integer.
+    """
+    import sympy
+
+    found: dict[sympy.Expr, sympy.Symbol] = {}
+    for out in outputs:
+        for term in out.atoms(sympy.log):
+            if not term.args[0].is_number:
+                found.setdefault(term, sympy.Symbol(f"l{len(found)}", real=True))
+    powers = {p for out in outputs for p in out.atoms(sympy.Pow) if sympy.log(p.base) in found and not p.exp.is_number}
+    bases = {p.base for p in powers}
+    logarithms = {symbol: term for term, symbol in found.items() if term.args[0] in bases}
+    rules = {p: sympy.exp(p.exp * found[sympy.log(p.base)]) for p in powers}
+    rules |= {term: symbol for symbol, term in logarithms.items()}
+    return logarithms, [out.xreplace(rules) for out in outputs]
+
+
+def _factored(expr: sympy.Expr) -> sympy.Expr:
+    """Take common factors out of sums: derivatives of products have many."""
+    import sympy
+
+    return sympy.factor_terms(expr) if sympy.count_ops(expr) <= _MOST_FACTORED else expr
+
+
+def _differences_of_one_sign(outputs: list[sympy.Expr]) -> tuple[dict[sympy.Symbol, sympy.Expr], list[sympy.Expr]]:
+    """Name the sums of plain terms, such as ``x - centre``, that occur with both signs: one subtraction serves both."""
+    import sympy
+
+    plain = {
+        add
+        for out in outputs
+        for add in out.atoms(sympy.Add)
+        if all(term.is_Symbol or (term.is_Mul and len(term.args) == 2 and term.args[0].is_number) for term in add.args)
+    }
+    pairs = sorted((add for add in plain if -add in plain and not add.could_extract_minus_sign()), key=str)
+    named = {sympy.Symbol(f"d{k}", real=True): add for k, add in enumerate(pairs)}
+    rules = {add: symbol for symbol, add in named.items()} | {-add: -symbol for symbol, add in named.items()}
+    return named, [out.xreplace(rules) for out in outputs]
+
+
+def _at_once(expr: sympy.Expr) -> sympy.Expr:
+    """Write what one call computes together as entries of its tuple: w(z) and derivatives, a spline and its slopes."""
+    from xfit.compile.printer import PARTS, Entry, Faddeeva, Found
+    from xfit.formula_functions import Interpolated
+
+    parts = {function: position for position, function in enumerate(PARTS)}
+
+    def found(number: sympy.Expr, *rest: sympy.Expr) -> sympy.Expr:
+        orders, arguments = rest[: len(rest) // 2], rest[len(rest) // 2 :]
+        return Entry(Found(number, *arguments), sum((k + 1) * int(order) for k, order in enumerate(orders)))
+
+    return expr.replace(Interpolated, found).replace(
+        lambda e: type(e).__name__ in parts, lambda e: Entry(Faddeeva(*e.args), parts[type(e).__name__])
+    )
+
+
+def _in_order(assignments: list[tuple[sympy.Symbol, sympy.Expr]]) -> list[tuple[sympy.Symbol, sympy.Expr]]:
+    """Order assignments so that each symbol is set before it is used."""
+    waiting = dict(assignments)
+    ordered = []
+    while waiting:
+        ready = [symbol for symbol, expr in waiting.items() if not expr.free_symbols & set(waiting)]
+        ordered += [(symbol, waiting.pop(symbol)) for symbol in ready]
+    return ordered
+
+
+class _Hoister:
+    """Prints expressions in order, moving what does not vary with the channel before the loop."""
+
+    def __init__(self, coordinates: set[sympy.Symbol], constants: set[sympy.Symbol]) -> None:
+        self.varies: set[sympy.Symbol] = set(coordinates)
+        self.with_constants: set[sympy.Symbol] = set(constants)
+        self.is_common: set[sympy.Symbol] = coordinates | constants
+        self.invariant: list[tuple[str, str]] = []
+        self.constant: set[str] = set()
+        self.common: list[tuple[str, str]] = []
+        self.costly: list[str] = []
+        self.by_constants = False
+        self.varying: list[tuple[str, str]] = []
+        self._hoisted: dict[sympy.Expr, sympy.Symbol] = {}
+
+    def assign(self, symbol: sympy.Symbol, expr: sympy.Expr) -> None:
+        """Emit ``symbol = expr`` in the loop, or before it if nothing in it varies."""
+        if not expr.free_symbols & self.varies:
+            self._emit_invariant(symbol, expr)
+            return
+        code = self.code(expr)
+        self.varies.add(symbol)
+        if not expr.free_symbols <= self.is_common:
+            self.varying.append((symbol.name, code))
+            return
+        self._note_common(symbol, expr)
+        self.common.append((symbol.name, code))
+        if _is_costly(expr):
+            self.costly.append(symbol.name)
+            self.by_constants |= symbol in self.with_constants
+
+    def _emit_invariant(self, symbol: sympy.Symbol, expr: sympy.Expr) -> None:
+        self.invariant.append((symbol.name, print_code(expr)))
+        if expr.free_symbols <= self.is_common:
+            self._note_common(symbol, expr)
+            self.constant.add(symbol.name)
+
+    def _note_common(self, symbol: sympy.Symbol, expr: sympy.Expr) -> None:
+        self.is_common.add(symbol)
+        if expr.free_symbols & self.with_constants:
+            self.with_constants.add(symbol)
+
+    def code(self, expr: sympy.Expr) -> str:
+        """Source of an expression in the loop, its invariant parts replaced by hoisted names."""
+        return print_code(self._hoist(expr))
+
+    def _hoist(self, expr: sympy.Expr) -> sympy.Expr:
+        import sympy
+
+        pair = sympy.functions.elementary.piecewise.ExprCondPair
+        if isinstance(expr, pair):
+            # A branch with its condition is no number that could be named, even if neither of them varies.
+            return pair(*(self._hoist(arg) for arg in expr.args))
+        if expr.is_Atom:
+            return expr
+        if not expr.free_symbols & self.varies:
+            return self._name(expr) if expr.free_symbols else expr
+        if isinstance(expr, sympy.Add | sympy.Mul):
+            fixed = [arg for arg in expr.args if not arg.free_symbols & self.varies]
+            rest = [self._hoist(arg) for arg in expr.args if arg.free_symbols & self.varies]
+            if any(arg.free_symbols for arg in fixed):
+                fixed = [self._name(expr.func(*fixed))]
+            return expr.func(*fixed, *rest, evaluate=False)
+        return expr.func(*(self._hoist(arg) for arg in expr.args), evaluate=False)
+
+    def _name(self, expr: sympy.Expr) -> sympy.Expr:
+        import sympy
+
+        if expr.is_Atom:
+            return expr
+        if expr not in self._hoisted:
+            symbol = sympy.Symbol(f"h{len(self._hoisted)}", real=True)
+            self._hoisted[expr] = symbol
+            self._emit_invariant(symbol, expr)
+        return self._hoisted[expr]
+
+
+def _is_costly(expr: sympy.Expr) -> bool:
+    """Whether an expression takes longer to compute than to load, and is one number."""
+    import sympy
+
+    from xfit.compile.printer import Faddeeva, Found
+
+    if isinstance(expr, Faddeeva | Found):
+        return False
+    return expr.has(sympy.Function) or any(not power.exp.is_Integer for power in expr.atoms(sympy.Pow))
+
+
+def print_code(expr: sympy.Expr) -> str:
+    """Print an expression as Python source in terms of `math` and `xfit.compile.special`.
+
+    Integer powers become products and reciprocals, so that no call hides in them; conditions become
+    selects, which vectorise.
+    """
+    from xfit.compile.printer import KernelPrinter
+
+    return str(KernelPrinter().doprint(expr))
