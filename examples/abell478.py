@@ -1,4 +1,5 @@
-"""H-alpha and [N II] of the galaxy at the centre of Abell 478: from a chunked cube to maps of flux, velocity and width.
+"""H-alpha and [N II] of a galaxy: a chunked cube to maps of flux, velocity and width
+===================================================================================
 
 The data are 40 x 40 spectra seen by VLT/MUSE with their variance (see examples/data/README.md). The model is three Gaussian
 lines over a linear continuum. The lines share one redshift and one velocity width through ties, and the flux of [N II] 6549 is
@@ -23,6 +24,10 @@ import xfit
 from xfit.components import Expression
 
 DATA = Path(__file__).parent / "data" / "abell478_halpha.zarr"
+
+# %%
+# Three lines that share their kinematics
+# ---------------------------------------
 
 C = 299792.458  # km/s
 H_ALPHA, NII_BLUE, NII_RED = 6564.61, 6549.85, 6585.27  # Angstrom, in vacuum
@@ -72,6 +77,12 @@ def make_model() -> xfit.Model:
     return model
 
 
+# %%
+# From the cube to a stored result
+# --------------------------------
+# The cube is read chunk by chunk; its variance is that of the data reduction, and trusted, so that errors are absolute.
+
+
 def main() -> None:
     """Fit the map, write the result, print its statistics, draw it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -105,6 +116,12 @@ def main() -> None:
     draw_pixel(cube.flux, cube.variance, fit, output / "pixel.png")
     for name in ("fit.zarr", "maps.png", "pixel.png"):
         print(f"wrote {output / name}")
+
+
+# %%
+# Maps and figures
+# ----------------
+# What is no line, or poorly fitted, is left out of the maps.
 
 
 def science_maps(fit: xr.Dataset) -> xr.Dataset:
@@ -175,6 +192,10 @@ def draw_pixel(flux: xr.DataArray, variance: xr.DataArray, fit: xr.Dataset, path
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
+
+# %%
+# The run
+# -------
 
 if __name__ == "__main__":
     main()

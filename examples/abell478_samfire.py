@@ -1,4 +1,7 @@
-"""The gas of Abell 478 from one seed: SAMFire carries the fit from pixel to pixel and switches lines off where there are none.
+"""SAMFire: the gas of a galaxy from one seed
+==========================================
+
+SAMFire carries the fit from pixel to pixel over Abell 478 and switches lines off where there are none.
 
 Data and model are those of examples/abell478.py. A fit of every pixel from the same start finds lines everywhere, of noise where there
 is no gas, and there velocities that mean nothing; SAMFire begins in the pixel with the best fit and gives each pixel those of its
@@ -22,6 +25,10 @@ from abell478 import DATA, air_to_vacuum, make_model
 from matplotlib.colors import ListedColormap
 
 import xfit
+
+# %%
+# Data, the seed, and what an outlier is
+# --------------------------------------
 
 LINES = ["Ha", "NII_6550", "NII_6585"]
 
@@ -47,6 +54,11 @@ def outliers(velocity: xr.DataArray, error: xr.DataArray) -> xr.DataArray:
     """Where a velocity is far from the median of the 5 x 5 pixels around it."""
     around = velocity.rolling(y=5, x=5, center=True, min_periods=4).construct(y="dy", x="dx").median(("dy", "dx"))
     return abs(velocity - around) > np.maximum(FAR, 5 * error)
+
+
+# %%
+# Both ways
+# ---------
 
 
 def main() -> None:
@@ -76,6 +88,11 @@ def main() -> None:
         print(f"{words:72s} {number}")
     draw(every, spread, output / "samfire.png")
     print(f"wrote {output / 'samfire.png'}")
+
+
+# %%
+# What differs
+# ------------
 
 
 def compare(every: xr.Dataset, spread: xr.Dataset) -> dict[str, str]:
@@ -113,6 +130,10 @@ def draw(every: xr.Dataset, spread: xr.Dataset, path: Path) -> None:
     fig.savefig(path, dpi=110)
     plt.close(fig)
 
+
+# %%
+# The run
+# -------
 
 if __name__ == "__main__":
     main()

@@ -117,6 +117,13 @@ def test_units_of_binned_data_and_of_unknown_ones(da):
     assert bare.fit.multifit(model).fit["left.centre"].attrs["units"] == "keV"
 
 
+def test_a_power_is_one_of_the_whole_unit():
+    da = peak_map()
+    da["energy"].attrs["units"] = "1/cm"
+    units = da.fit.multifit(two_peaks(), binned=True)["units"]
+    assert list(units.values) == ["counts", "1/cm", "1/cm"] * 2 + ["counts (1/cm)^-1"]
+
+
 def test_coordinates_of_the_data_come_along(da):
     more = da.assign_coords(
         thickness=(("y", "x"), np.ones((3, 4))),

@@ -61,6 +61,16 @@ class Result(FitResult):
         ------
         TypeError, ValueError
             For unknown parameters, levels that are no probabilities, or a loss without profile.
+
+        Examples
+        --------
+        >>> import numpy as np, xarray as xr, xfit
+        >>> from xfit.components import Offset
+        >>> da = xr.DataArray([4.0, 1.0, 2.0, 1.0], dims="x")
+        >>> fit = da.fit(xfit.Model([Offset(name="level", offset=1)]), loss="poisson")
+        >>> ends = fit.fit.conf_interval(da, "level.offset")  # where 2 (4 m - 8 + 8 ln(2/m)) is one
+        >>> round(float(ends.lower[0]), 3), round(float(fit.fit["level.offset"]), 3), round(float(ends.upper[0]), 3)
+        (1.374, 2.0, 2.793)
         """
         ds = self._require()
         return conf_interval(
@@ -101,6 +111,18 @@ class Result(FitResult):
         -------
         Dataset
             A whole result, with ``refitted`` where new values are taken; ``nfev`` counts all evaluations.
+
+        Examples
+        --------
+        >>> import numpy as np, xarray as xr, xfit
+        >>> from xfit.components import Gaussian
+        >>> x = np.linspace(-5, 5, 50)
+        >>> da = xr.DataArray(np.exp(-(x**2) / 2)[None] * [[1], [2]], dims=("pixel", "x"), coords={"x": x})
+        >>> model = xfit.Model([Gaussian(name="g", centre=0.5)])
+        >>> fit = da.fit.multifit(model, max_nfev=2)  # too few
+        >>> mended = fit.fit.refit(da, start="estimate")
+        >>> mended.refitted.values.tolist(), mended.status.values.tolist()
+        ([True, True], [1, 1])
         """
         return refit(
             self._require(), self.model, self.signal_dims, da, where=where, start=start, channels=channels, options=options
@@ -194,6 +216,16 @@ class Result(FitResult):
             For unknown names and dimensions.
         ImportError
             Without matplotlib.
+
+        Examples
+        --------
+        >>> import numpy as np, xarray as xr, xfit
+        >>> from xfit.components import Gaussian
+        >>> x = np.linspace(-5, 5, 50)
+        >>> da = xr.DataArray(np.exp(-(x**2) / 2)[None] * [[1], [2]], dims=("pixel", "x"), coords={"x": x})
+        >>> fit = da.fit.multifit(xfit.Model([Gaussian(name="g", centre=0.5)]))
+        >>> figure = fit.fit.maps(["g.centre", "g.fwhm"])
+        >>> figure.savefig("maps.png")  # doctest: +SKIP
         """
         from xfit.plot.maps import draw_maps
 
@@ -305,6 +337,16 @@ class Fit:
         ------
         ValueError
             If the array has navigation dimensions.
+
+        Examples
+        --------
+        >>> import numpy as np, xarray as xr, xfit
+        >>> from xfit.components import Gaussian
+        >>> x = np.linspace(-5, 5, 50)
+        >>> da = xr.DataArray(np.exp(-(x**2) / 2)[None] * [[1], [2]], dims=("pixel", "x"), coords={"x": x})
+        >>> fit = da[1].fit(xfit.Model([Gaussian(name="g", centre=0.5)]))
+        >>> round(float(fit.fit["g.height"]), 6)
+        2.0
         """
         if dim is None and self._da.ndim != getattr(model, "signal_dimension", self._da.ndim):
             raise ValueError(
@@ -314,7 +356,18 @@ class Fit:
         return multifit(self._da, model, dim, **options)
 
     def multifit(self, model: Model, dim: Any = None, **options: Any) -> xr.Dataset:
-        """Fit a model to every spectrum or image of the array; see `xfit.multifit` for the options."""
+        """Fit a model to every spectrum or image of the array; see `xfit.multifit` for the options.
+
+        Examples
+        --------
+        >>> import numpy as np, xarray as xr, xfit
+        >>> from xfit.components import Gaussian
+        >>> x = np.linspace(-5, 5, 50)
+        >>> da = xr.DataArray(np.exp(-(x**2) / 2)[None] * [[1], [2]], dims=("pixel", "x"), coords={"x": x})
+        >>> fit = da.chunk(pixel=1).fit.multifit(xfit.Model([Gaussian(name="g", centre=0.5)]))  # lazy
+        >>> fit.compute().fit["g.height"].values.round(6)
+        array([1., 2.])
+        """
         return multifit(self._da, model, dim, **options)
 
     def preview(self, model: Model, dim: Any = None, **options: Any) -> Preview:

@@ -227,7 +227,7 @@ class Model:
         return self._component(component)[parameter]
 
     def resolve_ties(self) -> dict[str, str]:
-        """Return every tie in terms of parameters that are not tied themselves; see `xfit.ties.resolve`."""
+        """Return every tie in terms of parameters that are not tied themselves."""
         return ties.resolve(self)
 
     @property
@@ -441,7 +441,7 @@ class Model:
     # --- storage
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the model as plain data; see `xfit.model_format`."""
+        """Return the model as plain data; `from_dict` reads them."""
         from xfit import model_format
 
         return model_format.model_to_dict(self)

@@ -32,6 +32,13 @@ class Poisson:
     ------
     TypeError, ValueError
         For numbers that no detector has.
+
+    Examples
+    --------
+    >>> import xarray as xr, xfit
+    >>> detector = xfit.noise.Poisson(gain=2.0, offset=9.0)
+    >>> detector.variance(xr.DataArray([0.0, 50.0], dims="x")).values
+    array([  9., 109.])
     """
 
     gain: float = 1.0

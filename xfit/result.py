@@ -299,11 +299,33 @@ class FitResult:
         ------
         KeyError
             Where there is no such parameter or quantity; lists those that there are.
+
+        Examples
+        --------
+        >>> import numpy as np, xarray as xr, xfit
+        >>> from xfit.components import Gaussian
+        >>> x = np.linspace(-5, 5, 50)
+        >>> da = xr.DataArray(np.exp(-(x**2) / 2)[None] * [[1], [2]], dims=("pixel", "x"), coords={"x": x})
+        >>> fit = da.fit.multifit(xfit.Model([Gaussian(name="g", centre=0.5)]))
+        >>> fit.fit["g.fwhm"].values.round(4)  # twice the square root of 2 ln 2
+        array([2.3548, 2.3548])
         """
         return self._map("value", name, "{component} {parameter}")
 
     def stderr(self, name: str) -> xr.DataArray:
-        """Map of the standard error of one parameter or derived quantity."""
+        """Map of the standard error of one parameter or derived quantity.
+
+        Examples
+        --------
+        >>> import numpy as np, xarray as xr, xfit
+        >>> from xfit.components import Gaussian
+        >>> x = np.linspace(-5, 5, 50)
+        >>> da = xr.DataArray(np.exp(-(x**2) / 2)[None] * [[1], [2]], dims=("pixel", "x"), coords={"x": x})
+        >>> noisy = da + 0.01 * np.random.default_rng(0).normal(size=da.shape)
+        >>> fit = noisy.fit.multifit(xfit.Model([Gaussian(name="g", centre=0.5)]))
+        >>> fit.fit.stderr("g.centre").dims
+        ('pixel',)
+        """
         return self._map("stderr", name, "standard error of {component} {parameter}")
 
     def _map(self, variable: str, name: str, long_name: str) -> xr.DataArray:
@@ -340,6 +362,16 @@ class FitResult:
         -------
         DataArray
             Over navigation and signal dimensions; lazy if the result is. NaN where nothing was fitted.
+
+        Examples
+        --------
+        >>> import numpy as np, xarray as xr, xfit
+        >>> from xfit.components import Gaussian
+        >>> x = np.linspace(-5, 5, 50)
+        >>> da = xr.DataArray(np.exp(-(x**2) / 2)[None] * [[1], [2]], dims=("pixel", "x"), coords={"x": x})
+        >>> fit = da.fit.multifit(xfit.Model([Gaussian(name="g", centre=0.5)]))
+        >>> bool(np.allclose(fit.fit.evaluate(), da))
+        True
         """
         model = self.model
         if response is not None:
@@ -355,7 +387,18 @@ class FitResult:
         return xr.Dataset({name: self.evaluate([name], response=response) for name in names})
 
     def residual(self, da: xr.DataArray, *, response: xr.DataArray | None = None) -> xr.DataArray:
-        """Data minus model; see `evaluate`."""
+        """Data minus model; see `evaluate`.
+
+        Examples
+        --------
+        >>> import numpy as np, xarray as xr, xfit
+        >>> from xfit.components import Gaussian
+        >>> x = np.linspace(-5, 5, 50)
+        >>> da = xr.DataArray(np.exp(-(x**2) / 2)[None] * [[1], [2]], dims=("pixel", "x"), coords={"x": x})
+        >>> fit = da.fit.multifit(xfit.Model([Gaussian(name="g", centre=0.5)]))
+        >>> float(abs(fit.fit.residual(da)).max()) < 1e-9
+        True
+        """
         curve = self.evaluate(response=response)
         missing = [d for d in curve.dims if d not in da.dims]
         if missing:

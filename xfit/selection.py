@@ -46,6 +46,18 @@ def select(da: xr.DataArray, models: Any, dim: Any = None, *, criterion: str = "
     ------
     TypeError, ValueError
         For what can't be compared, before any work starts.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr, xfit
+    >>> from xfit.components import Gaussian, Offset
+    >>> x = np.linspace(-5, 5, 60)
+    >>> counts = np.random.default_rng(0).poisson(5 + np.array([[0], [30]]) * np.exp(-(x**2) / 2))
+    >>> da = xr.DataArray(counts, dims=("pixel", "x"), coords={"x": x})
+    >>> plain = xfit.Model([Offset(name="level", offset=5)])
+    >>> peaked = xfit.Model([Offset(name="level", offset=5), Gaussian(name="g", A=50)])
+    >>> da.fit.select([plain, peaked], criterion="bic", loss="poisson").selected.values.tolist()
+    [0, 1]
     """
     named = _named(models)
     if criterion not in CRITERIA:
@@ -199,6 +211,16 @@ def compare_nested(simple: xr.Dataset, full: xr.Dataset) -> xr.Dataset:
     ------
     ValueError
         For results that were made in different ways, or that are no pair of a simpler and a fuller model.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr, xfit
+    >>> from xfit.components import Offset, Polynomial
+    >>> x = np.arange(20.0)
+    >>> da = xr.DataArray(2 + 0.5 * x + np.random.default_rng(0).normal(size=20), dims="x", coords={"x": x})
+    >>> constant, line = (da.fit(xfit.Model([c])) for c in (Offset(), Polynomial(1)))
+    >>> float(xfit.compare_nested(constant, line).p_value) < 1e-6
+    True
     """
     for key in ("xfit_loss", "xfit_scale_covariance", "xfit_binned"):
         if simple.attrs.get(key) != full.attrs.get(key):

@@ -76,6 +76,8 @@ def _compose(exponents: Mapping[str, float], known: Mapping[str, str]) -> str:
     for unit, exponent in parts.items():
         if exponent == 0:
             continue
-        text = f"({unit})" if " " in unit and (exponent != 1 or len(parts) > 1) else unit
+        # A power is one of the whole unit: that of "1/cm" is "(1/cm)^2".
+        whole = exponent != 1 and any(sign in unit for sign in "/*^")
+        text = f"({unit})" if whole or (" " in unit and (exponent != 1 or len(parts) > 1)) else unit
         words.append(text if exponent == 1 else f"{text}^{exponent:g}")
     return " ".join(words)

@@ -96,7 +96,7 @@ class Polynomial(Component):
 class PowerLaw(Component):
     r"""Power law.
 
-    .. math:: f(x) = A (x - \mathrm{origin})^{-r} \quad\text{for } x > \mathrm{left\_cutoff, else } 0
+    .. math:: f(x) = A (x - \mathrm{origin})^{-r} \quad\text{for } x > \mathrm{left\_cutoff}\text{, else } 0
 
     Parameters
     ----------

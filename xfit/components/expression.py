@@ -23,7 +23,7 @@ class Expression(Component):
     Parameters
     ----------
     expression : str
-        Formula of coordinates and parameters, as `xfit.formula.parse` reads it; after ``;`` follow definitions, as in
+        Formula of coordinates and parameters; after ``;`` follow definitions, as in
         ``"a*exp(-u**2); u = (x-c)/w"``. Every name that is no coordinate is a parameter.
     name : str, optional
         Name of the component.

@@ -90,7 +90,7 @@ class Dashboard:
     da : DataArray
         The data that were fitted.
     variance, response : optional
-        As for `xfit.accessor.Result.plot`.
+        As for `xarray.Dataset.fit.plot`.
     refresh : callable, optional
         Called every few seconds while the page is open; returns the result as it is now, or None where nothing has changed.
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def draw_pixel(view: PixelView, *, components: bool, residual: bool, table: bool, figure: Any) -> Figure:
-    """Draw a spectrum, or an image; see `xfit.accessor.Result.plot`."""
+    """Draw a spectrum, or an image; see `xarray.Dataset.fit.plot`."""
     if view.data.ndim == 2:
         return _draw_image_fit(view, residual=residual, table=table, figure=figure)
     figure = new_figure(figure, (9.0 if table else 7.0, 5.0 if residual else 4.0))

@@ -122,7 +122,7 @@ class Views:
         source : holoviews element, optional
             A map, for instance of `map`, on which pixels are clicked; without it there is a slider for each navigation dimension.
         variance, response : optional
-            As for `xfit.accessor.Result.plot`.
+            As for `xarray.Dataset.fit.plot`.
 
         Raises
         ------
