@@ -15,7 +15,7 @@ from tests.builders import assert_same_bits, param_values, peak_map, statuses, t
 from xfit import Model
 from xfit.compile import besselfunctions, errorfunctions, gammafunctions, special
 from xfit.compile.program import LoadedProgram, compiled_kernel
-from xfit.components import Expression, Gaussian, PowerLaw
+from xfit.components import Expression, Gaussian, Offset, PowerLaw
 from xfit.kernel_description import FormulaKernel
 from xfit.kernels.call import call_kernel
 from xfit.kernels.evaluate import Structure
@@ -244,6 +244,18 @@ def test_a_pixel_does_not_depend_on_who_is_beside_it() -> None:
     assert_same_bits(da.isel(x=order).fit.multifit(model), whole.isel(x=order))
     for k in (0, 11, 12, 20):
         assert_same_bits(da.isel(x=[k]).fit.multifit(model), whole.isel(x=[k]))
+
+
+@pytest.mark.parametrize("loss", ["poisson", "huber", "cauchy"])
+def test_extrapolated_steps_do_not_depend_on_who_is_beside(loss: str) -> None:
+    """To the bit: pixels whose steps are extrapolated beside such whose steps have to be damped."""
+    x = np.linspace(0, 10, 100)
+    counts = np.random.default_rng(0).poisson(5 + 60 * np.exp(-((x - 4) ** 2) / 2), (42, 100))
+    da = xr.DataArray(counts, dims=("p", "x"), coords={"x": x})
+    model = Model([Gaussian(name="g", A=100, centre=4.5, sigma=1), Offset(name="o", offset=4)])
+    whole = da.fit.multifit(model, loss=loss)
+    for k in (8, 37, 41):
+        assert_same_bits(da.isel(p=[k]).fit.multifit(model, loss=loss), whole.isel(p=[k]))
 
 
 def test_few_evaluations_allowed(one_by_one: Callable[[], None]) -> None:

@@ -259,7 +259,7 @@ def _finish(last: Any, ties: Ties, count: int, lanes: Lanes, ls: LaneSteps) -> N
 
 
 @inlined_sums
-def _go_on(go: Any, ties: Ties, count: int, lanes: Lanes, ls: LaneSteps) -> Any:
+def _go_on(go: Any, ties: Ties, count: int, approximate: bool, lanes: Lanes, ls: LaneSteps) -> Any:
     """Set the next trial points, by steps no longer than the radii; return where that fails."""
     known = lanes.known
     length, radius = load(known, LENGTH), load(known, RADIUS)
@@ -268,6 +268,10 @@ def _go_on(go: Any, ties: Ties, count: int, lanes: Lanes, ls: LaneSteps) -> Any:
     damping = reals(0.0)
     if any_lane(need):
         damping, ok = _search_damping(need, count, lanes, ls)
+        if approximate:
+            # The search has solved for all eight: where there is no need of it, the step is still the extrapolated one.
+            for i in range(count):
+                store(ls.step, i, select(need, load(ls.step, i), load(ls.taken, i)))
         length = length_of_lanes(count, ls.step, lanes.all_, ls.weight)
         slope, decrease = promise_of_lanes(count, ls)
         store(known, SLOPE, select(need, slope, load(known, SLOPE)))
@@ -336,7 +340,7 @@ def round_of_lanes(
         _finish(last, ties, count, lanes, ls)
     go = may & negation(last | lost)
     if any_lane(go):
-        lost = lost | _go_on(go, ties, count, lanes, ls)
+        lost = lost | _go_on(go, ties, count, approximate, lanes, ls)
     store(known, DONE, select(settled | last, 1.0, 0.0))
     store(known, LOST, select(lost, 1.0, 0.0))
     return any_lane(settled | last | lost)
