@@ -101,3 +101,19 @@ def test_image_and_table(tmp_path: Path) -> None:
     fits.HDUList([fits.PrimaryHDU(), table]).writeto(tmp_path / "table.fits")
     with pytest.raises(ValueError, match=r"no image with data.*Tables are not read"):
         xfit.open(tmp_path / "table.fits")
+
+
+def test_chunks_hold_whole_spectra_and_lines(tmp_path: Path) -> None:
+    """A cube of 200 MB is not read to be opened."""
+    made = header()
+    made.update(SIMPLE=True, BITPIX=-32, NAXIS=3, NAXIS1=300, NAXIS2=300, NAXIS3=600)
+    path = tmp_path / "large.fits"
+    order = ["SIMPLE", "BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "NAXIS3"]
+    fits.Header([(k, made[k]) for k in order] + [(k, v) for k, v in made.items() if k not in order]).tofile(path)
+    with path.open("ab") as file:
+        file.truncate(path.stat().st_size + -(-600 * 300 * 300 * 4 // 2880) * 2880)
+    da = xfit.open(path)
+    assert da.dims == ("y", "x", "wavelength")
+    assert da.chunks[1:] == ((300,), (600,))
+    assert len(da.chunks[0]) > 3
+    assert float(da[5, 5].sum()) == 0

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xfit.files.codecs import check_codecs
 from xfit.files.hdf5 import close, reopening
-from xfit.files.hyperspy_files import check_codecs
 from xfit.files.signal_axes import spectral_axis
 from xfit.files.signals import signal_to_array
 
@@ -127,7 +127,7 @@ def _whole_spectra(signal: Mapping[str, Any], name: str) -> tuple[Any, ...] | No
         return None
     import dask.array
 
-    axis = spectral_axis(signal["axes"], str(signal["metadata"].get("Signal", {}).get("signal_type") or ""))
+    axis = spectral_axis(signal["axes"], str((signal.get("metadata") or {}).get("Signal", {}).get("signal_type") or ""))
     if axis is None:
         return None
     sizes = {k: -1 if k == axis else "auto" for k in range(data.ndim)}
