@@ -73,6 +73,26 @@ def test_noise_of_other_kinds(tmp_path: Path, name: str, made) -> None:
     np.testing.assert_allclose(da.variance, expected, rtol=1e-14)
 
 
+def test_noise_beside_several_images(tmp_path: Path) -> None:
+    """As of JWST: weights of the same shape beside data, errors and flags."""
+    parts = [
+        fits.ImageHDU(np.full((6, 4, 5), n, np.float32), header(), name)
+        for n, name in ((1, "SCI"), (2, "ERR"), (3, "DQ"), (4, "WMAP"))
+    ]
+    fits.HDUList([fits.PrimaryHDU(), *parts]).writeto(tmp_path / "cube.fits")
+    found = xfit.open(tmp_path / "cube.fits")
+    assert list(found) == ["A478", "WMAP"]
+    assert (found["A478"].variance == 4).all()
+    assert (found["A478"].dq == 3).all()
+    assert "variance" not in found["WMAP"].coords
+
+
+def test_compressed_images(tmp_path: Path) -> None:
+    cube = NOISE.integers(0, 1000, (6, 4, 5)).astype(np.int32)
+    fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(cube, header(), "DATA")]).writeto(tmp_path / "cube.fits.fz")
+    np.testing.assert_array_equal(xfit.open(tmp_path / "cube.fits.fz"), cube.transpose(1, 2, 0))
+
+
 def test_scaled_integers_spectrum_and_degenerate_axes(tmp_path: Path) -> None:
     counts = NOISE.integers(0, 60000, (1, 20)).astype(np.uint16)
     # uint16 is stored as int16 with an offset.

@@ -79,7 +79,7 @@ def open_fits(path: Path, original_metadata: bool) -> list[xr.DataArray]:
         array = _array(path, number, name, header, shape, dtype, first, compressed)
         for other, label, about, other_shape, other_dtype in images:
             role = _role(label, about)
-            if role == "science" or other_shape != shape or not _belongs(label, name, len(science)):
+            if role == "science" or _owner(label, other_shape, science) != number:
                 continue
             data = _data(path, other, about, other_shape, other_dtype, compressed)
             beside = array.copy(data=_arranged(data, header))
@@ -118,9 +118,11 @@ def _role(name: str, header: Any) -> str:
     return "science"
 
 
-def _belongs(label: str, name: str, count: int) -> bool:
-    """Whether noise or flags are those of a science image: where there are several, its name is part of theirs."""
-    return count == 1 or name in label
+def _owner(label: str, shape: tuple[int, ...], science: list[Any]) -> int | None:
+    """Number of the image that noise or flags are of: one of their shape whose name is part of theirs, else the first of their shape."""
+    alike = [image for image in science if image[3] == shape]
+    named = [image for image in alike if image[1] in label.replace("-", "_").split("_")]
+    return (named or alike)[0][0] if alike else None
 
 
 def _variance(data: Any, role: str) -> Any:

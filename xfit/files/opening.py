@@ -78,7 +78,7 @@ def open(
     if storage_options and not url:
         raise TypeError(f"storage_options go with a URL such as s3://bucket/map.zarr; {text!r} is a path")
     if not url:
-        text = text.removeprefix("file://")
+        text = os.path.expanduser(text.removeprefix("file://"))
         if not Path(text).exists():
             raise FileNotFoundError(f"there is no file {text!r}")
     found = _read(text, url, reader, original_metadata, storage_options)
