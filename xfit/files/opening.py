@@ -115,8 +115,9 @@ def _read(text: str, url: bool, reader: str | None, original_metadata: bool, opt
 
     readers = readers_for(Path(text), reader)
     if not readers:
-        known = sorted({e.lower() for plugin in plugins() for e in plugin["file_extensions"]} | {"zarr", "nc", "fits"})
-        raise ValueError(f"nobody reads {Path(text).suffix or 'files without extension'} ({text!r}); there are {', '.join(known)}. Where the extension is wrong, name a reader=")  # fmt: skip
+        known = [(plugin["name"], sorted({e.lower() for e in plugin["file_extensions"]})) for plugin in plugins()]
+        known += [("zarr", ["zarr"]), ("netCDF", ["nc", "nc4"]), ("FITS", ["fits"])]
+        raise ValueError(f"nobody reads {Path(text).suffix or 'files without extension'} ({text!r}); there are {', '.join(f'{name} ({" ".join(endings)})' for name, endings in known)}. Where the extension is wrong, name a reader=")  # fmt: skip
     try:
         return read_signals(Path(text), readers, original_metadata)
     except ValueError as error:
