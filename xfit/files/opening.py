@@ -117,7 +117,11 @@ def _read(text: str, url: bool, reader: str | None, original_metadata: bool, opt
     if not readers:
         known = [(plugin["name"], sorted({e.lower() for e in plugin["file_extensions"]})) for plugin in plugins()]
         known += [("zarr", ["zarr"]), ("netCDF", ["nc", "nc4"]), ("FITS", ["fits"])]
-        raise ValueError(f"nobody reads {Path(text).suffix or 'files without extension'} ({text!r}); there are {', '.join(f'{name} ({" ".join(endings)})' for name, endings in known)}. Where the extension is wrong, name a reader=")  # fmt: skip
+        formats = ", ".join(f"{name} ({' '.join(endings)})" for name, endings in known)
+        what = Path(text).suffix or "files without extension"
+        raise ValueError(
+            f"nobody reads {what} ({text!r}); there are {formats}. Where the extension is wrong, name a reader="
+        )
     try:
         return read_signals(Path(text), readers, original_metadata)
     except ValueError as error:
