@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import xarray as xr
 
+from xfit.curvefit import curvefit
 from xfit.intervals import ONE_SIGMA, conf_interval
 from xfit.model import Model
 from xfit.multifit import multifit
@@ -348,6 +349,21 @@ class Fit:
             raise ImportError(f"explore() needs Panel ({error}); install it with: pip install 'xfit[view]'") from error
 
         return Explorer(self._da, model, dim, **options)
+
+    def curvefit(
+        self,
+        coords: Any,
+        func: Callable[..., Any],
+        reduce_dims: Any = None,
+        skipna: bool = True,
+        p0: Mapping[str, Any] | None = None,
+        bounds: Mapping[str, Any] | None = None,
+        param_names: Sequence[str] | None = None,
+        errors: str = "raise",
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> xr.Dataset:
+        """Fit a Python function as ``da.curvefit`` does, in compiled code; see `xfit.curvefit.curvefit`."""
+        return curvefit(self._da, coords, func, reduce_dims, skipna, p0, bounds, param_names, errors, kwargs)
 
     def samfire(self, model: Model, dim: Any = None, **options: Any) -> xr.Dataset:
         """Fit a map from seeds, every pixel from its good neighbours; see `xfit.samfire.Samfire` for the options."""

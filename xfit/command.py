@@ -1,4 +1,4 @@
-"""The command line: ``xfit info STORE``, ``xfit view FIT DATA`` and ``xfit optimizers``."""
+"""The command line: ``xfit info STORE``, ``xfit view FIT DATA``, ``xfit bench`` and ``xfit optimizers``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import click
 import xarray as xr
 
 from xfit._version import __version__
+from xfit.peers.command import bench
 
 _OPTIONS = click.option(
     "-o",
@@ -106,6 +107,9 @@ def _data(path: str, fit: xr.Dataset, variable: str | None, options: dict[str, s
     if isinstance(found, xr.Dataset):
         raise ValueError(f"{path} holds the result of a fit, not data")
     return found
+
+
+main.add_command(bench)
 
 
 @main.command()

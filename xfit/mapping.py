@@ -124,8 +124,7 @@ def _fit_in_memory(data: xr.DataArray, axes: Axes, recipe: Recipe, extra: list[x
             packed[block] = rows
 
     blocks = list(itertools.product(*ranges))
-    synchronous = dask.config.get("scheduler", None) in ("sync", "synchronous", "single-threaded")
-    workers = 1 if synchronous else min(CPU_COUNT, len(blocks))
+    workers = threads_for(len(blocks))
     if workers <= 1:
         for block in blocks:
             fit_one(block)
@@ -134,6 +133,12 @@ def _fit_in_memory(data: xr.DataArray, axes: Axes, recipe: Recipe, extra: list[x
             for _ in pool.map(fit_one, blocks):
                 pass
     return packed
+
+
+def threads_for(blocks: int) -> int:
+    """How many threads fit so many blocks of data in memory: one for each core, or one where dask is set to be synchronous."""
+    synchronous = dask.config.get("scheduler", None) in ("sync", "synchronous", "single-threaded")
+    return 1 if synchronous else min(CPU_COUNT, blocks)
 
 
 def table_of(axes: Axes) -> np.ndarray:

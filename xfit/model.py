@@ -470,6 +470,44 @@ class Model:
 
         return cls.from_dict(model_format.read_json(text))
 
+    @classmethod
+    def from_lmfit(cls, model: Any, params: Any = None) -> Model:
+        """Make a model from one of lmfit's.
+
+        Parameters
+        ----------
+        model : lmfit.Model or lmfit.model.ModelResult
+            A built-in model, an ``ExpressionModel``, a function of your own that is a formula, or a sum of these. Each part becomes a component
+            that is called as its prefix (without the underscore at the end), or its function, with lmfit's parameters.
+        params : lmfit.Parameters, optional
+            Values, bounds, what varies, and expressions, which become ties; by default those of the result, or ``model.make_params()``.
+            What lmfit derives, such as fwhm and height, is in no component and left out.
+
+        Returns
+        -------
+        Model
+
+        Raises
+        ------
+        ImportError
+            Without lmfit.
+        TypeError, ValueError
+            For what has no counterpart, naming it and what to do.
+
+        Examples
+        --------
+        >>> import xfit
+        >>> from lmfit.models import GaussianModel, LinearModel
+        >>> theirs = GaussianModel(prefix="g_") + LinearModel()
+        >>> model = xfit.Model.from_lmfit(theirs, theirs.make_params(g_center=3))
+        >>> [p.full_name for p in model.parameters]
+        ['g.amplitude', 'g.center', 'g.sigma', 'linear.intercept', 'linear.slope']
+        """
+        # Not at the top: models know nothing of lmfit until they are asked to.
+        from xfit.lmfit_models import from_lmfit
+
+        return from_lmfit(model, params)
+
     # --- display
 
     def table(self, *, only_free: bool = False, only_active: bool = False) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import time
@@ -18,6 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from xfit.peers.rounds import speeds_of
 
 #: A case that takes longer is given up; the slowest peer takes about a tenth.
 PATIENCE = 900
@@ -210,6 +211,11 @@ def table(groups: Sequence[Group], records: Records, clock: str) -> str:
     return "\n".join(lines[1:])
 
 
+def _speeds(records: Sequence[dict[str, Any] | None], clock: str) -> list[float | None]:
+    """Speeds round by round."""
+    return [None if record is None else speed_of(record, clock) for record in records]
+
+
 def _row(
     tool: str,
     variant: str,
@@ -218,17 +224,12 @@ def _row(
     clock: str,
 ) -> str:
     done = [record for record in records if record is not None]
-    if not done:
+    speeds = speeds_of(_speeds(records, clock), _speeds(reference, clock))
+    if speeds is None:
         return f"{tool:9s} {variant:24s} failed"
-    speeds = [speed_of(record, clock) for record in done]
-    ratios = [
-        speed_of(mine, clock) / speed_of(theirs, clock)
-        for mine, theirs in zip(reference, records, strict=False)
-        if mine is not None and theirs is not None
-    ]
-    lead = f"{statistics.median(ratios):.2f}x" if ratios else ""
-    speed = statistics.median(speeds)
-    spread = f"{min(speeds):.0f} - {max(speeds):.0f}"
+    lead = "" if speeds.lead is None else f"{speeds.lead:.2f}x"
+    speed = speeds.median
+    spread = f"{speeds.low:.0f} - {speeds.high:.0f}"
     quality = f"{done[-1]['at_opt']:10.4f} {done[-1]['lost']:7.4f}"
     return f"{tool:9s} {variant:24s} {speed:9.0f} {spread:>19s} {1e6 / speed:9.1f} {lead:>9s} {quality}"
 

@@ -236,7 +236,8 @@ def _is_costly(expr: sympy.Expr) -> bool:
 
     from xfit.compile.printer import Faddeeva, Found
 
-    if isinstance(expr, Faddeeva | Found):
+    # A condition is no number either, and what it compares is named by itself where it is costly and occurs elsewhere.
+    if isinstance(expr, Faddeeva | Found) or expr.is_Boolean or expr.is_Relational:
         return False
     return expr.has(sympy.Function) or any(not power.exp.is_Integer for power in expr.atoms(sympy.Pow))
 
