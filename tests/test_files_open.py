@@ -162,7 +162,7 @@ def test_several_signals(tmp_path: Path) -> None:
 
 def test_chunks(tmp_path: Path) -> None:
     data = dask.array.zeros((40, 40, 64), chunks=(10, 40, 16))
-    xr.DataArray(data, dims=("y", "x", "e"), name="d").to_zarr(tmp_path / "map.zarr")
+    xr.DataArray(data, dims=("y", "x", "e"), name="d").to_zarr(tmp_path / "map.zarr", consolidated=False)
     whole = xfit.open(tmp_path / "map.zarr")
     assert whole.chunks == ((40,), (40,), (64,))
     assert xfit.open(tmp_path / "map.zarr", chunks={}).chunks == data.chunks
