@@ -21,8 +21,10 @@ from xfit.selection import compare_nested
 if TYPE_CHECKING:
     from xfit.files.opening import open as open
     from xfit.files.saving import save as save
+    from xfit.hyperspy.signals import from_hyperspy as from_hyperspy
+    from xfit.hyperspy.signals import to_hyperspy as to_hyperspy
 
-# Without `open`, which `from xfit import *` would put in the place of Python's.
+# Without `open` and `hyperspy`, which `from xfit import *` would put in the place of others of these names.
 __all__ = [
     "Component",
     "Derived",
@@ -36,26 +38,34 @@ __all__ = [
     "compare_nested",
     "component",
     "components",
+    "from_hyperspy",
     "multifit",
     "noise",
     "optimizers",
     "samfire",
     "save",
     "signal_range",
+    "to_hyperspy",
 ]
 
 #: Imported when they are first asked for.
-_FILES = {"open": "xfit.files.opening", "save": "xfit.files.saving"}
+_LATER = {
+    "open": "xfit.files.opening",
+    "save": "xfit.files.saving",
+    "from_hyperspy": "xfit.hyperspy.signals",
+    "to_hyperspy": "xfit.hyperspy.signals",
+}
+_PACKAGES = ("hyperspy", "samfire")
 
 
 def __getattr__(name: str) -> Any:
-    """Import what schedules work when it is first asked for: `import xfit` does not wait for it."""
-    if name == "samfire":
-        return import_module("xfit.samfire")
-    if name in _FILES:
-        return getattr(import_module(_FILES[name]), name)
+    """Import what schedules work, reads files or converts when it is first asked for: `import xfit` does not wait for it."""
+    if name in _PACKAGES:
+        return import_module(f"xfit.{name}")
+    if name in _LATER:
+        return getattr(import_module(_LATER[name]), name)
     raise AttributeError(f"module 'xfit' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_FILES, "samfire"})
+    return sorted({*globals(), *_LATER, *_PACKAGES})

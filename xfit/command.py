@@ -90,6 +90,9 @@ def view(fit: str, data: str, variable: str | None, port: int, no_browser: bool,
     board.show(port=port, show=not no_browser)
 
 
+main.add_command(bench)
+
+
 def _data(path: str, fit: xr.Dataset, variable: str | None, options: dict[str, str]) -> xr.DataArray:
     """Data that were fitted, from a file of any kind."""
     from xfit.files.collection import Signals
@@ -107,9 +110,6 @@ def _data(path: str, fit: xr.Dataset, variable: str | None, options: dict[str, s
     if isinstance(found, xr.Dataset):
         raise ValueError(f"{path} holds the result of a fit, not data")
     return found
-
-
-main.add_command(bench)
 
 
 @main.command()

@@ -508,6 +508,25 @@ class Model:
 
         return from_lmfit(model, params)
 
+    @classmethod
+    def from_hyperspy(cls, m: Any) -> Model:
+        """Make a model out of one of HyperSpy or eXSpy.
+
+        Parameters
+        ----------
+        m : hyperspy model
+            As ``s.create_model()`` makes it. Values are those at its current position; what belongs to a fit and not to a model (maps of
+            values, of active components, channels that are switched off, weights) is in `xfit.hyperspy.convert`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For what is no model, and for components and ties that xfit has not, by name.
+        """
+        from xfit.hyperspy.models import convert
+
+        return convert(m).model
+
     # --- display
 
     def table(self, *, only_free: bool = False, only_active: bool = False) -> str:
