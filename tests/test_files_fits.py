@@ -73,6 +73,26 @@ def test_noise_of_other_kinds(tmp_path: Path, name: str, made) -> None:
     np.testing.assert_allclose(da.variance, expected, rtol=1e-14)
 
 
+def test_noise_beside_several_images(tmp_path: Path) -> None:
+    """As of JWST: weights of the same shape beside data, errors and flags."""
+    parts = [
+        fits.ImageHDU(np.full((6, 4, 5), n, np.float32), header(), name)
+        for n, name in ((1, "SCI"), (2, "ERR"), (3, "DQ"), (4, "WMAP"))
+    ]
+    fits.HDUList([fits.PrimaryHDU(), *parts]).writeto(tmp_path / "cube.fits")
+    found = xfit.open(tmp_path / "cube.fits")
+    assert list(found) == ["A478", "WMAP"]
+    assert (found["A478"].variance == 4).all()
+    assert (found["A478"].dq == 3).all()
+    assert "variance" not in found["WMAP"].coords
+
+
+def test_compressed_images(tmp_path: Path) -> None:
+    cube = NOISE.integers(0, 1000, (6, 4, 5)).astype(np.int32)
+    fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(cube, header(), "DATA")]).writeto(tmp_path / "cube.fits.fz")
+    np.testing.assert_array_equal(xfit.open(tmp_path / "cube.fits.fz"), cube.transpose(1, 2, 0))
+
+
 def test_scaled_integers_spectrum_and_degenerate_axes(tmp_path: Path) -> None:
     counts = NOISE.integers(0, 60000, (1, 20)).astype(np.uint16)
     # uint16 is stored as int16 with an offset.
@@ -101,3 +121,19 @@ def test_image_and_table(tmp_path: Path) -> None:
     fits.HDUList([fits.PrimaryHDU(), table]).writeto(tmp_path / "table.fits")
     with pytest.raises(ValueError, match=r"no image with data.*Tables are not read"):
         xfit.open(tmp_path / "table.fits")
+
+
+def test_chunks_hold_whole_spectra_and_lines(tmp_path: Path) -> None:
+    """A cube of 200 MB is not read to be opened."""
+    made = header()
+    made.update(SIMPLE=True, BITPIX=-32, NAXIS=3, NAXIS1=300, NAXIS2=300, NAXIS3=600)
+    path = tmp_path / "large.fits"
+    order = ["SIMPLE", "BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "NAXIS3"]
+    fits.Header([(k, made[k]) for k in order] + [(k, v) for k, v in made.items() if k not in order]).tofile(path)
+    with path.open("ab") as file:
+        file.truncate(path.stat().st_size + -(-600 * 300 * 300 * 4 // 2880) * 2880)
+    da = xfit.open(path)
+    assert da.dims == ("y", "x", "wavelength")
+    assert da.chunks[1:] == ((300,), (600,))
+    assert len(da.chunks[0]) > 3
+    assert float(da[5, 5].sum()) == 0

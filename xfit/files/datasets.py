@@ -8,6 +8,7 @@ from typing import Any
 
 import xarray as xr
 
+from xfit.files.codecs import check_group
 from xfit.files.signals import signal_to_array
 
 #: Extensions that are read here.
@@ -50,6 +51,7 @@ def open_zarr(path: str, options: Mapping[str, Any] | None = None) -> xr.Dataset
         node = zarr.open(store=store, mode="r")
     except (FileNotFoundError, KeyError, ValueError) as error:
         raise ValueError(f"{path} holds neither an array nor a group of zarr ({error})") from error
+    check_group(node, path)
     if isinstance(node, zarr.Array):
         import dask.array
 

@@ -11,6 +11,9 @@ import xarray as xr
 
 EXTENSIONS = (".fits", ".fit", ".fts", ".fits.gz", ".fit.gz", ".fz")
 
+#: Size of a chunk in bytes: spectra lie scattered through the file, and larger pieces of lines are read faster.
+_CHUNK = 64 << 20
+
 #: Extensions that hold noise: how the variance follows from them.
 _NOISE = {
     **dict.fromkeys(("STAT", "VAR", "VARIANCE", "MSE"), "variance"),
@@ -76,7 +79,7 @@ def open_fits(path: Path, original_metadata: bool) -> list[xr.DataArray]:
         array = _array(path, number, name, header, shape, dtype, first, compressed)
         for other, label, about, other_shape, other_dtype in images:
             role = _role(label, about)
-            if role == "science" or other_shape != shape or not _belongs(label, name, len(science)):
+            if role == "science" or _owner(label, other_shape, science) != number:
                 continue
             data = _data(path, other, about, other_shape, other_dtype, compressed)
             beside = array.copy(data=_arranged(data, header))
@@ -115,9 +118,11 @@ def _role(name: str, header: Any) -> str:
     return "science"
 
 
-def _belongs(label: str, name: str, count: int) -> bool:
-    """Whether noise or flags are those of a science image: where there are several, its name is part of theirs."""
-    return count == 1 or name in label
+def _owner(label: str, shape: tuple[int, ...], science: list[Any]) -> int | None:
+    """Number of the image that noise or flags are of: one of their shape whose name is part of theirs, else the first of their shape."""
+    alike = [image for image in science if image[3] == shape]
+    named = [image for image in alike if image[1] in label.replace("-", "_").split("_")]
+    return (named or alike)[0][0] if alike else None
 
 
 def _variance(data: Any, role: str) -> Any:
@@ -126,8 +131,9 @@ def _variance(data: Any, role: str) -> Any:
         return data
     if role == "deviation":
         return data * data
-    where = np.where if isinstance(data, np.ndarray) else __import__("dask.array").array.where
-    return where(data > 0, 1 / where(data > 0, data, 1), np.nan)
+    if isinstance(data, np.ndarray):
+        return np.where(data > 0, 1 / np.where(data > 0, data, 1), np.nan)
+    return data.map_blocks(_variance, role, dtype=np.result_type(data.dtype, np.float32))
 
 
 def _data(path: Path, number: int, header: Any, shape: tuple[int, ...], dtype: np.dtype, compressed: bool) -> Any:
@@ -138,14 +144,20 @@ def _data(path: Path, number: int, header: Any, shape: tuple[int, ...], dtype: n
         return image[tuple(slice(None) for _ in shape)]
     import dask.array
 
-    return dask.array.from_array(image, chunks=_chunks(shape, dtype), name=f"fits-{path.name}-{number}-{dask.base.tokenize(str(path), path.stat().st_mtime_ns)}", asarray=False)  # fmt: skip
+    return dask.array.from_array(image, chunks=_chunks(shape, dtype, _spectral(header)), name=f"fits-{path.name}-{number}-{dask.base.tokenize(str(path), path.stat().st_mtime_ns)}", asarray=False)  # fmt: skip
 
 
-def _chunks(shape: tuple[int, ...], dtype: np.dtype) -> Any:
-    """Chunks with whole spectra, which lie along the first axis of nearly all cubes."""
-    if len(shape) < 3:
+def _chunks(shape: tuple[int, ...], dtype: np.dtype, at: int | None) -> Any:
+    """Chunks with whole spectra and whole lines of the image, which lie together in the file, and otherwise as large as `_CHUNK`."""
+    if len(shape) < 3 or at is None:
         return shape
-    return (-1, *("auto" for _ in shape[1:]))
+    import dask.array
+
+    whole = {at, len(shape) - 1}
+    if np.prod([float(shape[k]) for k in whole]) * dtype.itemsize > _CHUNK:
+        whole = {at}
+    wanted: tuple[Any, ...] = tuple(-1 if k in whole else "auto" for k in range(len(shape)))
+    return dask.array.core.normalize_chunks(wanted, shape, limit=_CHUNK, dtype=dtype)
 
 
 def _spectral(header: Any) -> int | None:

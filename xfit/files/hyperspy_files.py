@@ -1,10 +1,8 @@
-"""The layout of HyperSpy's files (.hspy in HDF5, .zspy in zarr), written; and what must be known of a .zspy before it is read."""
+"""The layout of HyperSpy's files, written: .hspy in HDF5, .zspy in zarr."""
 
 from __future__ import annotations
 
-import json
-import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +10,6 @@ import numpy as np
 
 #: Version of the layout, that of RosettaSciIO 0.15.
 _VERSION = "3.3"
-
-#: Codecs that turn bytes into numbers or text and do nothing else.
-_SAFE = {"vlen-utf8", "vlen-bytes", "vlen-array", "json2", "msgpack2", "delta", "shuffle", "fixedscaleoffset", "astype", "packbits", "quantize", "bitround"}  # fmt: skip
-_SAFE |= {"blosc", "zstd", "lz4", "zlib", "gzip", "bz2", "lzma", "zfpy", "crc32", "crc32c", "adler32", "fletcher32"}
 
 #: Size of a piece of an array in the file, in bytes.
 _PIECE = 1 << 20
@@ -146,41 +140,3 @@ def _write_list(arrays: Any, group: Any, key: str, values: list[Any]) -> None:
     else:
         branch = group.create_group(f"_list_{len(values)}_{key}")
         _write_tree(arrays, branch, {str(k): v for k, v in enumerate(values)})
-
-
-def check_codecs(path: Path) -> None:
-    """Refuse a .zspy with arrays that are stored in a way that runs code when it is read, such as pickles.
-
-    Raises
-    ------
-    ValueError
-        Naming the array and its codec.
-    """
-    for name, text in _descriptions(path):
-        about = json.loads(text)
-        codecs = [*(about.get("filters") or ()), about.get("compressor") or {"id": "blosc"}]
-        for codec in codecs:
-            kind = codec.get("id") if isinstance(codec, Mapping) else codec
-            if kind not in _SAFE:
-                raise ValueError(f"{path}: the array {name!r} is stored with the codec {kind!r}, which is not among those that only hold data; it is not read")  # fmt: skip
-
-
-def _descriptions(path: Path) -> Iterator[tuple[str, str]]:
-    """Descriptions of the arrays in a folder or in a zip file."""
-    if path.is_dir():
-        texts = {
-            str(file.relative_to(path)): file.read_text(encoding="utf-8")
-            for name in (".zarray", ".zmetadata")
-            for file in path.rglob(name)
-        }
-    else:
-        with zipfile.ZipFile(path) as packed:
-            wanted = [name for name in packed.namelist() if name.endswith((".zarray", ".zmetadata"))]
-            texts = {name: packed.read(name).decode() for name in wanted}
-    for name, text in texts.items():
-        if name.endswith(".zarray"):
-            yield name.removesuffix(".zarray"), text
-            continue
-        for inner, about in json.loads(text)["metadata"].items():
-            if inner.endswith(".zarray"):
-                yield inner.removesuffix(".zarray"), json.dumps(about)

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xfit.files.codecs import check_codecs
 from xfit.files.hdf5 import close, reopening
-from xfit.files.hyperspy_files import check_codecs
 from xfit.files.signal_axes import spectral_axis
 from xfit.files.signals import signal_to_array
 
@@ -127,7 +127,7 @@ def _whole_spectra(signal: Mapping[str, Any], name: str) -> tuple[Any, ...] | No
         return None
     import dask.array
 
-    axis = spectral_axis(signal["axes"], str(signal["metadata"].get("Signal", {}).get("signal_type") or ""))
+    axis = spectral_axis(signal["axes"], str((signal.get("metadata") or {}).get("Signal", {}).get("signal_type") or ""))
     if axis is None:
         return None
     sizes = {k: -1 if k == axis else "auto" for k in range(data.ndim)}
@@ -148,7 +148,9 @@ def _arrays(path: Path, name: str, found: Sequence[dict[str, Any]], original_met
             arrays.append(array.copy(data=reopening(array.data, files)))
         except (TypeError, ValueError) as error:
             reasons.append(f"signal {k}: {error}")
-    close(files.values())
+    if name == "HSPY":
+        # Readers of other formats may read from the open file in other ways, too.
+        close(files.values())
     if not arrays:
         raise ValueError(f"{path} holds no signal that xfit can use ({'; '.join(reasons) or 'it is empty'})")
     if reasons:
@@ -192,9 +194,6 @@ class _Processed:
     def to_signal1D(self, optimize: bool = True) -> _Processed:
         """Take the first axis of the array for that of the spectra."""
         self.axes = [{**axis, "navigate": k > 0} for k, axis in enumerate(self.axes)]
-        for axis in self.axes[1:]:
-            axis["navigate"] = True
-        self.axes[0]["navigate"] = False
         return self
 
     def transpose(self) -> _Processed:

@@ -78,7 +78,7 @@ def open(
     if storage_options and not url:
         raise TypeError(f"storage_options go with a URL such as s3://bucket/map.zarr; {text!r} is a path")
     if not url:
-        text = text.removeprefix("file://")
+        text = os.path.expanduser(text.removeprefix("file://"))
         if not Path(text).exists():
             raise FileNotFoundError(f"there is no file {text!r}")
     found = _read(text, url, reader, original_metadata, storage_options)
@@ -115,8 +115,13 @@ def _read(text: str, url: bool, reader: str | None, original_metadata: bool, opt
 
     readers = readers_for(Path(text), reader)
     if not readers:
-        known = sorted({e.lower() for plugin in plugins() for e in plugin["file_extensions"]} | {"zarr", "nc", "fits"})
-        raise ValueError(f"nobody reads {Path(text).suffix or 'files without extension'} ({text!r}); there are {', '.join(known)}. Where the extension is wrong, name a reader=")  # fmt: skip
+        known = [(plugin["name"], sorted({e.lower() for e in plugin["file_extensions"]})) for plugin in plugins()]
+        known += [("zarr", ["zarr"]), ("netCDF", ["nc", "nc4"]), ("FITS", ["fits"])]
+        formats = ", ".join(f"{name} ({' '.join(endings)})" for name, endings in known)
+        what = Path(text).suffix or "files without extension"
+        raise ValueError(
+            f"nobody reads {what} ({text!r}); there are {formats}. Where the extension is wrong, name a reader="
+        )
     try:
         return read_signals(Path(text), readers, original_metadata)
     except ValueError as error:

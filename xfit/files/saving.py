@@ -88,7 +88,7 @@ def save(
         return
     if storage_options:
         raise TypeError(f"storage_options go with a URL such as s3://bucket/fit.zarr; {text!r} is a path")
-    target = Path(text.removeprefix("file://"))
+    target = Path(text.removeprefix("file://")).expanduser()
     if not target.absolute().parent.is_dir():
         raise FileNotFoundError(f"there is no folder {str(target.absolute().parent)!r}")
     if target.exists() and not overwrite:
@@ -202,7 +202,8 @@ def _to_zspy(data: Any, path: Path) -> None:
 
 def _to_csv(data: Any, path: Path) -> None:
     if isinstance(data, xr.DataArray):
-        columns = {str(data.name or "value"): data}
+        taken = {None, *data.dims, *data.coords}
+        columns = {"value" if data.name in taken else str(data.name): data}
     else:
         columns = maps_of(data)
     with path.open("x", encoding="utf-8", newline="") as file:
