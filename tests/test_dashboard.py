@@ -21,6 +21,7 @@ from tests.test_plots import make, peak_model
 from xfit.command import main
 from xfit.plot.blocks import Blocks
 from xfit.plot.dashboard import Dashboard
+from xfit.plot.export import heading_of
 from xfit.plot.opening import open_data, open_fit
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -107,7 +108,7 @@ def test_three_dimensions_and_one(tmp_path):
 def test_names_from_files_are_text(da):
     named = da.rename("<img src=x onerror=alert(1)>")
     board = named.fit.multifit(peak_model()).fit.dashboard(named)
-    assert "<img" not in board._heading().object
+    assert "<img" not in heading_of(board)
     assert b"<img src=x" not in board.page()
 
 

@@ -47,9 +47,17 @@ class Blocks(Generic[Array]):
         known = {d: place[d] for d in self._dims if d in self._array.dims}
         if not self._edges:
             return self._array.isel(known).compute()
-        chunk = {d: int(np.searchsorted(edges, known[d], side="right")) - 1 for d, edges in self._edges.items()}
+        chunk = self._chunk(known)
         block = self._block(tuple(chunk.values()), chunk)
         return block.isel({d: n - int(self._edges[d][chunk[d]]) if d in chunk else n for d, n in known.items()})
+
+    def waits(self, place: Mapping[Hashable, int]) -> bool:
+        """Whether a pixel's chunk has to be read first."""
+        return bool(self._edges) and tuple(self._chunk(place).values()) not in self._kept
+
+    def _chunk(self, place: Mapping[Hashable, int]) -> dict[Hashable, int]:
+        """Number of the chunk that a pixel lies in, along the dimensions that have chunks."""
+        return {d: int(np.searchsorted(edges, place[d], side="right")) - 1 for d, edges in self._edges.items()}
 
     def _block(self, key: tuple[int, ...], chunk: Mapping[Hashable, int]) -> Array:
         with self._lock:

@@ -21,6 +21,7 @@ from xfit.parameters import Parameter
 from xfit.plan import plan_of
 from xfit.plot.blocks import Blocks
 from xfit.plot.looks import COMPONENTS, DATA, MODEL, coordinate, label
+from xfit.plot.page import named
 from xfit.units import parameter_units
 
 #: Parameters that say where a component is, and how wide, by which it is dragged.
@@ -271,7 +272,7 @@ class Explorer:
                 self.message = str(error)
                 self._version.number += 1
 
-        button = pn.widgets.Button(name=words, button_type=kind, width=140)
+        button = pn.widgets.Button(**named(words), button_type=kind, width=140)
         button.on_click(press)
         return button
 
@@ -279,14 +280,16 @@ class Explorer:
         """A box for the mean, and a slider along each navigation dimension."""
         if not self._navigation:
             return []
-        mean = pn.widgets.Checkbox(name="mean spectrum", value=self.place is None)
+        mean = pn.widgets.Checkbox(**named("mean spectrum"), value=self.place is None)
         sliders = []
         for d in self._navigation:
             places, words = coordinate(self._da, d)
             options = {
                 f"{value:.6g}" if isinstance(value, float) else str(value): n for n, value in enumerate(places.tolist())
             }
-            sliders.append(pn.widgets.DiscreteSlider(name=words, options=options, value=len(places) // 2, width=220))
+            sliders.append(
+                pn.widgets.DiscreteSlider(**named(words), options=options, value=len(places) // 2, width=220)
+            )
 
         def choose(event: Any) -> None:
             if event.obj is not mean and mean.value:
@@ -303,10 +306,10 @@ class Explorer:
         """Slider with number, bounds and box of a parameter; and what makes them follow the model."""
         name = parameter.full_name
         low, high = self._range(parameter)
-        slider = pn.widgets.EditableFloatSlider(name=f"{name} ({self._units[name]})" if self._units[name] else name, start=low, end=high, step=(high - low) / 500, value=float(parameter.value), width=300)  # fmt: skip
-        free = pn.widgets.Checkbox(name="free", value=parameter.free, width=50, align="end")
-        least = pn.widgets.FloatInput(name="min", value=_bounds(parameter)[0], width=90)
-        most = pn.widgets.FloatInput(name="max", value=_bounds(parameter)[1], width=90)
+        slider = pn.widgets.EditableFloatSlider(**named(f"{name} ({self._units[name]})" if self._units[name] else name), start=low, end=high, step=(high - low) / 500, value=float(parameter.value), width=300)  # fmt: skip
+        free = pn.widgets.Checkbox(**named("free"), value=parameter.free, width=50, align="end")
+        least = pn.widgets.FloatInput(**named("min"), value=_bounds(parameter)[0], width=90)
+        most = pn.widgets.FloatInput(**named("max"), value=_bounds(parameter)[1], width=90)
         following = [False]
 
         def change(event: Any, key: str) -> None:

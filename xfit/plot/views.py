@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from xfit.plot.looks import BAND, COMPONENTS, DATA, MISSING, MODEL, STATUSES, Scale, coordinate, label
+from xfit.plot.looks import BAND, COMPONENTS, DATA, MISSING, MODEL, STATUSES, colours_of, coordinate, label
 from xfit.plot.maps import Quantity, names_of, quantity_of
 from xfit.plot.pixel import PixelView, check_data_of, view_of
 from xfit.result import FitResult
@@ -177,7 +177,7 @@ def map_options(quantity: Quantity) -> dict[str, Any]:
     name, values, _, scale = quantity
     units = str(values.attrs.get("units", ""))
     return {
-        "cmap": list(STATUSES) if name == "status" else _colours(scale),
+        "cmap": list(STATUSES) if name == "status" else colours_of(scale),
         "clim": (-0.5, len(STATUSES) - 0.5) if name == "status" else (scale.low, scale.high),
         "clipping_colors": {"NaN": MISSING},
         "colorbar": name != "status",
@@ -189,14 +189,6 @@ def map_options(quantity: Quantity) -> dict[str, Any]:
         "frame_width": 320,
         "backend_opts": CANVAS,
     }
-
-
-def _colours(scale: Scale) -> list[str]:
-    """The colours of a scale, as they are written in pages."""
-    import colorcet
-    from bokeh.palettes import Viridis256
-
-    return list(colorcet.palette[scale.name]) if scale.name in colorcet.palette else list(Viridis256)
 
 
 def rasterized(element: Any, quantity: Callable[[], Quantity]) -> Any:

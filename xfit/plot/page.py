@@ -1,0 +1,43 @@
+"""What pages have in common: changes of their figures, wherever they come from, and names of widgets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import panel as pn
+
+
+def on_page(*panes: Any) -> Callable[[Callable[[], None]], Callable[..., None]]:
+    """Make a function that changes the numbers of bokeh figures one that Panel's watchers can call at any time.
+
+    Parameters
+    ----------
+    *panes
+        Those that have the figures: a notebook has to be told of them.
+    """
+    document = pn.state.curdoc
+    served = document is not None and document.session_context is not None
+
+    def decorate(act: Callable[[], None]) -> Callable[..., None]:
+        def here() -> None:
+            with pn.io.unlocked():
+                act()
+
+        def changed(*_: Any) -> None:
+            if not served:
+                act()
+                pn.io.push_notebook(*panes)
+            elif pn.state.curdoc is document:
+                here()
+            else:
+                document.add_next_tick_callback(here)
+
+        return changed
+
+    return decorate
+
+
+def named(words: str) -> dict[str, str]:
+    """The argument that names a widget: from Panel 1.9 on its label, which was its name before."""
+    return {"label" if "label" in pn.widgets.Widget.param else "name": words}
