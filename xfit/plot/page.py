@@ -16,8 +16,8 @@ def on_page(*panes: Any) -> Callable[[Callable[[], None]], Callable[..., None]]:
     *panes
         Those that have the figures: a notebook has to be told of them.
     """
-    document = pn.state.curdoc
-    served = document is not None and document.session_context is not None
+    current = pn.state.curdoc
+    document = current if current is not None and current.session_context is not None else None
 
     def decorate(act: Callable[[], None]) -> Callable[..., None]:
         def here() -> None:
@@ -25,7 +25,7 @@ def on_page(*panes: Any) -> Callable[[Callable[[], None]], Callable[..., None]]:
                 act()
 
         def changed(*_: Any) -> None:
-            if not served:
+            if document is None:
                 act()
                 pn.io.push_notebook(*panes)
             elif pn.state.curdoc is document:
@@ -41,3 +41,8 @@ def on_page(*panes: Any) -> Callable[[Callable[[], None]], Callable[..., None]]:
 def named(words: str) -> dict[str, str]:
     """The argument that names a widget: from Panel 1.9 on its label, which was its name before."""
     return {"label" if "label" in pn.widgets.Widget.param else "name": words}
+
+
+def coloured(kind: str) -> dict[str, str]:
+    """The argument that gives a button its colour: from Panel 1.9 on ``color``, which was its type before."""
+    return {"color" if "color" in pn.widgets.Button.param else "button_type": kind}

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from bokeh.layouts import column, row
-from bokeh.models import ColorBar, ColumnDataSource, HoverTool, Legend, LegendItem, LinearColorMapper, Range1d
+from bokeh.models import ColumnDataSource, HoverTool, LinearColorMapper, Range1d
+from bokeh.models.annotations import ColorBar, Legend, LegendItem
 from bokeh.plotting import figure
 
 from xfit.plot.looks import (  # fmt: skip
@@ -57,10 +58,10 @@ class Curves:
         self._names = [str(name) for name in view.components] if len(view.components) > 1 else []
         self.source = ColumnDataSource(self._numbers(view))
         few = self._x.size <= _FEW
-        look = {"width": _WIDTH, "min_border_left": 75, "x_range": _range(*_span([self._x], 0.0)), **_LOOK}
-        above = figure(height=330, y_axis_label=label(view.data, "data"), tools="pan,box_zoom,wheel_zoom,reset,save", y_range=_range(0, 1), **look)  # fmt: skip
+        look = {"width": _WIDTH, "min_border_left": 75, "x_range": range_of(*_span([self._x], 0.0)), **_LOOK}
+        above = figure(height=330, y_axis_label=label(view.data, "data"), tools="pan,box_zoom,wheel_zoom,reset,save", y_range=range_of(0, 1), **look)  # fmt: skip
         look["x_range"] = above.x_range
-        below = figure(height=190, x_axis_label=x_label, y_axis_label=label(view.residual), tools="pan,box_zoom,wheel_zoom,reset", y_range=_range(0, 1), **look)  # fmt: skip
+        below = figure(height=190, x_axis_label=x_label, y_axis_label=label(view.residual), tools="pan,box_zoom,wheel_zoom,reset", y_range=range_of(0, 1), **look)  # fmt: skip
         above.xaxis.major_label_text_font_size = "0pt"
         drawn = {"data": _points(above, self.source, "data", few)}
         for k, name in enumerate(self._names):
@@ -107,7 +108,7 @@ class Images:
 
     def __init__(self, view: PixelView) -> None:
         up, across = view.data.dims
-        self._corner, words = _corner(view.data)
+        self._corner, words = corner_of(view.data)
         same = LinearColorMapper(palette=colours_of(Scale(0, 1, False)), nan_color=MISSING)
         middle = LinearColorMapper(palette=colours_of(Scale(0, 1, True)), nan_color=MISSING)
         self._mappers = same, middle
@@ -118,7 +119,7 @@ class Images:
         panels = ((label(view.data, "data"), "data", same), ("fit", "fit", same), (label(view.residual), "residual", middle))  # fmt: skip
         for title, name, mapper in panels:
             # One axis for all: what is zoomed in one is zoomed in the others.
-            ranges = {"x_range": shown[0].x_range, "y_range": shown[0].y_range} if shown else {"x_range": _range(x0, x0 + width), "y_range": _range(y0, y0 + height)}  # fmt: skip
+            ranges = {"x_range": shown[0].x_range, "y_range": shown[0].y_range} if shown else {"x_range": range_of(x0, x0 + width), "y_range": range_of(y0, y0 + height)}  # fmt: skip
             plot = figure(frame_width=_IMAGE, frame_height=round(_IMAGE * ratio), title=title, x_axis_label=words[1], y_axis_label=words[0] if not shown else None, tools="pan,box_zoom,wheel_zoom,reset,save", **ranges, **_LOOK | {"toolbar_location": None if shown else "left"})  # fmt: skip
             plot.grid.visible = False
             plot.image(name, "x", "y", "width", "height", source=self.source, color_mapper=mapper)  # type: ignore[call-arg]
@@ -171,7 +172,7 @@ def _legend(drawn: dict[str, Any]) -> Legend:
     widest = max(map(len, drawn))
     columns = max(1, min(len(drawn), (_WIDTH - 100) // (45 + 7 * widest)))
     items = [LegendItem(label=name, renderers=[each]) for name, each in drawn.items()]
-    return Legend(items=items, orientation="horizontal", ncols=columns, click_policy="hide", border_line_color=None, padding=0, margin=2, label_text_font_size="9pt")  # fmt: skip
+    return Legend(items=items, orientation="horizontal", ncols=columns, click_policy="hide", border_line_color=None, margin=2, label_text_font_size="9pt")  # fmt: skip
 
 
 def _span(parts: list[np.ndarray], margin: float) -> tuple[float, float]:
@@ -184,7 +185,8 @@ def _span(parts: list[np.ndarray], margin: float) -> tuple[float, float]:
     return low - margin * wide, (high if high > low else low + wide) + margin * wide
 
 
-def _range(low: float, high: float) -> Range1d:
+def range_of(low: float, high: float) -> Range1d:
+    """A range that a page's reset button comes back to."""
     return Range1d(start=low, end=high, reset_start=low, reset_end=high)
 
 
@@ -192,7 +194,7 @@ def _set(span: Any, low: float, high: float) -> None:
     span.update(start=low, end=high, reset_start=low, reset_end=high)
 
 
-def _corner(image: xr.DataArray) -> tuple[tuple[float, float, float, float], tuple[str, str]]:
+def corner_of(image: xr.DataArray) -> tuple[tuple[float, float, float, float], tuple[str, str]]:
     """Where an image begins and how far it reaches, and the labels of its axes; in numbers where steps are uneven."""
     sides, words = [], []
     for d in image.dims:

@@ -164,7 +164,7 @@ def element_of(quantity: Quantity) -> Any:
     (y, y_label), (x, x_label) = coordinate(values, up), coordinate(values, across)
     axes = [hv.Dimension(str(across), label=x_label), hv.Dimension(str(up), label=y_label)]
     columns, dims = [values.values], [value_dim]
-    if errors is not None and max(values.shape) <= LARGE:
+    if errors is not None:
         columns.append(errors.values)
         dims.append(hv.Dimension("error", label="standard error"))
     even = all(p.size > 1 and np.allclose(np.diff(p), p[1] - p[0], rtol=1e-3) for p in (x, y))
