@@ -94,7 +94,8 @@ def main() -> None:
     with opened(board) as page:
         print(f"  click to spectrum, ms: {clicks(page, board, small, [(30, 40), (200, 90), (120, 220), (70, 70)])}", flush=True)  # fmt: skip
     print(f"zarr, {lazy.nbytes / 1e9:.1f} GB in chunks of {SIDE * SIDE * X.size * 4 / 2**20:.0f} MiB", flush=True)
-    fit = lazy.fit.multifit(model(), store=folder / "look-fit.zarr", overwrite=True, progress=False)
+    store = folder / f"look-fit-{gib:g}.zarr"
+    fit = lazy.fit.multifit(model(), store=store, resume=store.exists(), progress=False)
     board = fit.fit.dashboard(lazy)
     with opened(board) as page:
         height = lazy.sizes["y"]

@@ -10,14 +10,14 @@ import numpy as np
 import panel as pn
 import xarray as xr
 from bokeh.events import Tap
-from bokeh.models import ColumnDataSource, LinearColorMapper, PointDrawTool
+from bokeh.models import ColumnDataSource, LinearColorMapper, PointDrawTool, PrintfTickFormatter
 from bokeh.plotting import figure
 
 from xfit.parameters import Parameter
 from xfit.plot.looking import nearest
 from xfit.plot.looks import COMPONENTS, DATA, MISSING, MODEL, colours_of, coordinate, label, same_units, scale_of
 from xfit.plot.page import coloured, named, on_page
-from xfit.plot.pixel_page import corner_of, range_of
+from xfit.plot.pixel_page import corner_of, legend_of, range_of
 
 if TYPE_CHECKING:
     from xfit.plot.explore import Explorer
@@ -158,8 +158,9 @@ def _overview(explorer: Explorer) -> tuple[list[Any], Callable[[], None], list[A
 def _signal_map(signal: xr.DataArray, cross: ColumnDataSource) -> tuple[Any, Callable[[xr.DataArray], None]]:
     (x0, y0, width, height), (up, across) = corner_of(signal)
     ratio = float(np.clip(height / width, 0.25, 1.0)) if same_units(signal, signal.dims) else 0.6
-    plot = figure(frame_width=340, frame_height=round(340 * ratio), title=f"{label(signal)}: click a pixel", x_axis_label=across, y_axis_label=up, tools="wheel_zoom,pan,reset", x_range=range_of(x0, x0 + width), y_range=range_of(y0, y0 + height), output_backend="canvas")  # fmt: skip
+    plot = figure(frame_width=300, frame_height=round(300 * ratio), title=f"{label(signal)}: click a pixel", x_axis_label=across, y_axis_label=up, tools="wheel_zoom,pan,reset", x_range=range_of(x0, x0 + width), y_range=range_of(y0, y0 + height), output_backend="canvas")  # fmt: skip
     plot.grid.visible = False
+    plot.toolbar.logo = None
     mapper = LinearColorMapper(nan_color=MISSING)
     source = ColumnDataSource({"image": [signal.values]})
     plot.image("image", x0, y0, width, height, source=source, color_mapper=mapper)  # type: ignore[call-arg]
@@ -192,7 +193,7 @@ def _row(explorer: Explorer, parameter: Parameter) -> tuple[Any, Callable[[], No
     name = parameter.full_name
     low, high = _range(explorer, parameter)
     units = explorer.units[name]
-    slider = pn.widgets.EditableFloatSlider(**named(f"{name} ({units})" if units else name), start=low, end=high, step=(high - low) / 500, value=float(parameter.value), width=300)  # fmt: skip
+    slider = pn.widgets.EditableFloatSlider(**named(f"{name} ({units})" if units else name), start=low, end=high, step=(high - low) / 500, value=float(parameter.value), width=300, format=PrintfTickFormatter(format="%.6g"))  # fmt: skip
     free = pn.widgets.Checkbox(**named("free"), value=parameter.free, width=50, align="end")
     least = pn.widgets.FloatInput(**named("min"), value=bounds_of(parameter)[0], width=90)
     most = pn.widgets.FloatInput(**named("max"), value=bounds_of(parameter)[1], width=90)
@@ -253,17 +254,18 @@ def _plot(explorer: Explorer) -> tuple[Any, Callable[[], None]]:
     names = [each.name for each in explorer.model]
     lines, points = ColumnDataSource(), ColumnDataSource()
     plot = figure(width=_WIDTH, height=_HEIGHT, x_axis_label=x_label, y_axis_label=label(explorer.spectrum, "data"), output_backend="canvas")  # fmt: skip
-    plot.scatter("x", "data", source=lines, color=DATA, size=4, legend_label="data")
+    drawn: dict[str, Any] = {"data": plot.scatter("x", "data", source=lines, color=DATA, size=4)}
     for k, name in enumerate(names):
-        plot.line("x", f"component {name}", source=lines, color=COMPONENTS[k % len(COMPONENTS)], legend_label=name)
-    plot.line("x", "model", source=lines, color=MODEL, line_width=2, legend_label="model")
+        drawn[name] = plot.line("x", f"component {name}", source=lines, color=COMPONENTS[k % len(COMPONENTS)])
+    drawn["model"] = plot.line("x", "model", source=lines, color=MODEL, line_width=2)
+    plot.add_layout(legend_of(drawn), "above")
+    plot.toolbar.logo = None
     dots: Any = plot.scatter("x", "y", source=points, size=13, marker="marker", fill_color="white", line_color=_CHOSEN, line_width=2.5)  # fmt: skip
     tool = PointDrawTool(
         renderers=[dots], add=False, description="Drag circles to move components, squares to make them wider"
     )
     plot.add_tools(tool)
     plot.toolbar.active_tap = tool
-    plot.legend.background_fill_alpha = 0.7
     shown: list[tuple[str, str, float, float]] = []
 
     def draw() -> None:

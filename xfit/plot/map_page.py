@@ -9,7 +9,7 @@ import holoviews as hv
 import numpy as np
 import panel as pn
 from bokeh.events import Tap
-from bokeh.models import ColumnDataSource
+from bokeh.models import BasicTicker, ColumnDataSource
 from holoviews.streams import BoundsX, Params
 
 from xfit.kernels.status import MEANINGS
@@ -107,10 +107,16 @@ class MarkedMaps:
             if figure.id in self._known:
                 return
             self._known.add(figure.id)
+            figure.toolbar.logo = None
             if chosen:
-                figure.scatter("x", "y", source=self._marked, color=_CHOSEN, size=3, alpha=0.8)
+                # Black with a white rim is seen on every colour.
+                figure.scatter("x", "y", source=self._marked, fill_color="black", line_color="white", line_width=0.7, size=5)  # fmt: skip
+            else:
+                for axis in figure.axis:
+                    axis.update(ticker=BasicTicker(desired_num_ticks=3, num_minor_ticks=0))
             if self._flat:
-                figure.scatter("x", "y", source=self._cross, marker="square", size=11, fill_alpha=0.0, line_color=_CHOSEN, line_width=2.5)  # fmt: skip
+                for colour, width in (("white", 5.0), (_CHOSEN, 2.5)):
+                    figure.scatter("x", "y", source=self._cross, marker="square", size=11, fill_alpha=0.0, line_color=colour, line_width=width)  # fmt: skip
             else:
                 figure.vspan("x", source=self._cross, line_color=_CHOSEN, line_width=2)
             if heard:
@@ -132,7 +138,11 @@ def histogram(looking: Looking, width: int) -> pn.pane.HoloViews:
         units = str(values.attrs.get("units", ""))
         axis = hv.Dimension("brushed", label=f"{quantity} ({units})" if units else quantity)
         look = {"color": COMPONENTS[4], "line_alpha": 0, "width": width, "height": 200, "framewise": True}
-        brushes = {"tools": ["xbox_select"], "active_tools": ["xbox_select"], "backend_opts": CANVAS}
+        brushes = {
+            "tools": ["xbox_select"],
+            "active_tools": ["xbox_select"],
+            "backend_opts": CANVAS | {"plot.toolbar.logo": None},
+        }
         return hv.Histogram((edges, counts), kdims=[axis], vdims=[hv.Dimension("pixels")]).opts(**look, **brushes)
 
     moving = hv.DynamicMap(draw, streams=[Params(place, ["quantity", "version", "slice"])])

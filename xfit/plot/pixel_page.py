@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from bokeh.layouts import column, row
-from bokeh.models import ColumnDataSource, HoverTool, LinearColorMapper, Range1d
-from bokeh.models.annotations import ColorBar, Legend, LegendItem
+from bokeh.models import BasicTicker, ColumnDataSource, HoverTool, LinearColorMapper, Range1d
+from bokeh.models.annotations import ColorBar, Legend, LegendItem, Title
 from bokeh.plotting import figure
 
 from xfit.plot.looks import (  # fmt: skip
@@ -30,7 +30,7 @@ from xfit.plot.pixel import PixelView
 _FEW = 400
 
 #: Width of the curves and of an image, in pixels of the screen.
-_WIDTH, _IMAGE = 640, 250
+_WIDTH, _IMAGE = 600, 180
 
 #: What all figures here have in common: drawn on canvas, which is as fast as WebGL for what is shown and much faster without a graphics card.
 _LOOK: dict[str, Any] = {"output_backend": "canvas", "toolbar_location": "right"}
@@ -61,17 +61,22 @@ class Curves:
         look = {"width": _WIDTH, "min_border_left": 75, "x_range": range_of(*_span([self._x], 0.0)), **_LOOK}
         above = figure(height=330, y_axis_label=label(view.data, "data"), tools="pan,box_zoom,wheel_zoom,reset,save", y_range=range_of(0, 1), **look)  # fmt: skip
         look["x_range"] = above.x_range
-        below = figure(height=190, x_axis_label=x_label, y_axis_label=label(view.residual), tools="pan,box_zoom,wheel_zoom,reset", y_range=range_of(0, 1), **look)  # fmt: skip
+        below = figure(height=205, x_axis_label=x_label, y_axis_label=label(view.residual), tools="pan,box_zoom,wheel_zoom,reset", y_range=range_of(0, 1), **look)  # fmt: skip
         above.xaxis.major_label_text_font_size = "0pt"
         drawn = {"data": _points(above, self.source, "data", few)}
         for k, name in enumerate(self._names):
             drawn[name] = above.line("x", f"component {name}", source=self.source, color=COMPONENTS[k % len(COMPONENTS)], line_dash=_DASHES[k // len(COMPONENTS) % 3], line_width=1.5)  # fmt: skip
         drawn["fit"] = above.line("x", "fit", source=self.source, color=MODEL, line_width=1.5)
-        above.add_layout(_legend(drawn), "above")
+        above.add_layout(legend_of(drawn), "above")
         above.add_tools(HoverTool(renderers=[drawn["data"]], mode="vline", tooltips=[(x_label, "@x"), ("data", "@data"), ("fit", "@fit"), ("residual", "@residual")]))  # fmt: skip
         below.varea("x", "below", "over", source=self.source, fill_color=BAND, fill_alpha=0.6)
         below.line([self._x.min(), self._x.max()], [0, 0], color=MODEL)
         _points(below, self.source, "residual", few)
+        words = f"data minus fit; grey: ±1σ of {view.noise}"
+        below.title = Title(text=words, text_font_size="9pt", text_font_style="normal")
+        below.yaxis.update(ticker=BasicTicker(desired_num_ticks=4))
+        for plot in (above, below):
+            plot.toolbar.logo = None
         self._above, self._below = above, below
         self._frame(view)
         self.figures = column(above, below)
@@ -122,9 +127,16 @@ class Images:
             ranges = {"x_range": shown[0].x_range, "y_range": shown[0].y_range} if shown else {"x_range": range_of(x0, x0 + width), "y_range": range_of(y0, y0 + height)}  # fmt: skip
             plot = figure(frame_width=_IMAGE, frame_height=round(_IMAGE * ratio), title=title, x_axis_label=words[1], y_axis_label=words[0] if not shown else None, tools="pan,box_zoom,wheel_zoom,reset,save", **ranges, **_LOOK | {"toolbar_location": None if shown else "left"})  # fmt: skip
             plot.grid.visible = False
+            plot.toolbar.logo = None
+            plot.yaxis.major_label_text_font_size = "0pt" if shown else "11px"
+            for axis in plot.axis:
+                axis.update(ticker=BasicTicker(desired_num_ticks=4, num_minor_ticks=0))
             plot.image(name, "x", "y", "width", "height", source=self.source, color_mapper=mapper)  # type: ignore[call-arg]
             plot.add_tools(HoverTool(tooltips=[(words[1], "$x"), (words[0], "$y"), (name, f"@{name}")]))
-            plot.add_layout(ColorBar(color_mapper=mapper, height=8, margin=0, padding=4), "below")
+            plot.add_layout(
+                ColorBar(color_mapper=mapper, height=8, margin=0, padding=4, ticker=BasicTicker(desired_num_ticks=3)),
+                "below",
+            )
             shown.append(plot)
         self._frame(view)
         self.figures = row(*shown)
@@ -167,12 +179,12 @@ def _drawn(curve: np.ndarray) -> np.ndarray:
     return curve if np.nan_to_num(curve).any() else np.full(curve.shape, np.nan)
 
 
-def _legend(drawn: dict[str, Any]) -> Legend:
+def legend_of(drawn: dict[str, Any]) -> Legend:
     """Names of the curves above them, where they hide nothing; a click on a name hides its curve."""
     widest = max(map(len, drawn))
     columns = max(1, min(len(drawn), (_WIDTH - 100) // (45 + 7 * widest)))
     items = [LegendItem(label=name, renderers=[each]) for name, each in drawn.items()]
-    return Legend(items=items, orientation="horizontal", ncols=columns, click_policy="hide", border_line_color=None, margin=2, label_text_font_size="9pt")  # fmt: skip
+    return Legend(items=items, orientation="horizontal", location="left", ncols=columns, spacing=14, click_policy="hide", border_line_color=None, margin=2, label_text_font_size="9pt")  # fmt: skip
 
 
 def _span(parts: list[np.ndarray], margin: float) -> tuple[float, float]:
