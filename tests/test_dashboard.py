@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import pickle
 import subprocess
 import sys
 
@@ -216,6 +217,8 @@ def test_a_samfire_run_that_goes_on(da, tmp_path):
     opened, refresh = open_fit(store)
     assert refresh is None
     xr.testing.assert_identical(opened.compute(), fit.drop_vars("order"))
+    # It goes to processes of a cluster.
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(opened)).status, fit.status)
 
 
 def test_a_samfire_run_of_optional_components(tmp_path):

@@ -119,9 +119,9 @@ class Dashboard(Looking):
         """The chosen pixel: its figures, which are sent first, then its parameters and the mark on the maps."""
         view = self.pixel()
         figures = figures_of(view)
-        title = pn.pane.HTML(_title(view.title), width=640)
+        title = pn.pane.HTML(_title(view.title), width=600)
         pane = pn.pane.Bokeh(figures.figures)
-        table = pn.pane.HTML(parameters_of(self), width=420)
+        table = pn.pane.HTML(parameters_of(self), width=410)
 
         @on_page(pane)
         def first() -> None:

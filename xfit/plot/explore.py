@@ -222,6 +222,7 @@ class Explorer:
     def look_at(self, place: Mapping[Hashable, int] | None) -> None:
         """Choose a pixel by its numbers along the navigation dimensions, or the mean."""
         self.place = None if place is None else dict(place)
+        self.message = ""
         self.version.number += 1
 
     def fit_this(self) -> None:

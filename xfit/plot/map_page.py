@@ -134,7 +134,8 @@ def histogram(looking: Looking, width: int) -> pn.pane.HoloViews:
         values, scale = shown.values, shown.scale
         finite = values.values[np.isfinite(values.values)].astype(float)
         inside = finite[(finite >= scale.low) & (finite <= scale.high)]
-        counts, edges = np.histogram(inside, bins=60, range=(scale.low, scale.high))
+        bins = int(np.clip(2 * np.sqrt(inside.size), 8, 60))
+        counts, edges = np.histogram(inside, bins=bins, range=(scale.low, scale.high))
         units = str(values.attrs.get("units", ""))
         axis = hv.Dimension("brushed", label=f"{quantity} ({units})" if units else quantity)
         look = {"color": COMPONENTS[4], "line_alpha": 0, "width": width, "height": 200, "framewise": True}

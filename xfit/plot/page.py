@@ -30,7 +30,7 @@ def on_page(*panes: Any) -> Callable[[Callable[[], None]], Callable[..., None]]:
                 pn.io.push_notebook(*panes)
             elif pn.state.curdoc is document:
                 here()
-            else:
+            elif document.session_context is not None and not document.session_context.destroyed:
                 document.add_next_tick_callback(here)
 
         return changed

@@ -90,9 +90,14 @@ class StoredRun:
     """
 
     def __init__(self, url: str, storage_options: Mapping[str, Any] | None = None) -> None:
+        self._given = url, storage_options
         self._store = Checkpoints(url, storage_options)
         self._kept: OrderedDict[Visit, np.ndarray] = OrderedDict()
         self._lock = threading.Lock()
+
+    def __reduce__(self) -> Any:
+        # To workers of a cluster, without what is kept here.
+        return StoredRun, self._given
 
     @property
     def exists(self) -> bool:
