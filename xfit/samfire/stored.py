@@ -14,6 +14,7 @@ import xarray as xr
 import zarr
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
+from xarray.core.indexes import PandasMultiIndex
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import MemoryStore
@@ -55,11 +56,13 @@ def lay_out(store: Checkpoints, template: xr.Dataset, grid: Grid, columns: Colum
         Names of the components, if a pixel may do without some; else empty.
     """
     bare = template.drop_vars(list(template.data_vars)).load()
-    files = MemoryStore()
-    bare.to_zarr(files, consolidated=False, zarr_format=3)
-    names: list[str] = sorted(files._store_dict)
+    # Indices of several levels have no place in zarr; their pixels are numbered.
+    bare = bare.drop_vars([name for name, index in bare.xindexes.items() if isinstance(index, PandasMultiIndex)])
+    files: dict[str, Any] = {}
+    bare.to_zarr(MemoryStore(files), consolidated=False, zarr_format=3)
+    names = sorted(files)
     for name in names:
-        store.put(f"layout/{name}", files._store_dict[name].to_bytes())
+        store.put(f"layout/{name}", files[name].to_bytes())
     words = {
         "files": names,
         "variables": [name for name in template.data_vars if name in columns.slices],
