@@ -16,7 +16,7 @@ from xfit.kernels.status import MEANINGS
 from xfit.plot.looking import Looking, marked_of, shares_of
 from xfit.plot.looks import COMPONENTS, STATUSES, coordinate
 from xfit.plot.maps import Quantity
-from xfit.plot.views import CANVAS, LARGE, element_of, rasterized
+from xfit.plot.views import CANVAS, LARGE, element_of, frame_of, rasterized
 
 #: Colour of what is chosen.
 _CHOSEN = "#D55E00"
@@ -92,11 +92,12 @@ class MarkedMaps:
         return element_of(quantity).opts(framewise=True)
 
     def _drawn(self, shown: Any, width: int, *, chosen: bool, heard: bool = True) -> Any:
-        look: dict[str, Any] = {"frame_width": width, "hooks": [self._hook(chosen, heard)]}
+        look: dict[str, Any] = {"hooks": [self._hook(chosen, heard)]}
         if not chosen:
             look["toolbar"] = None
         if not self._flat:
-            return shown.opts(hv.opts.Curve(frame_height=width // 2, **look))
+            return shown.opts(hv.opts.Curve(frame_width=width, frame_height=width // 2, **look))
+        look |= frame_of(self._looking.quantity("status").values, width)
         return shown.opts(hv.opts.Image(**look), hv.opts.QuadMesh(**look))
 
     def _hook(self, chosen: bool, heard: bool) -> Callable[[Any, Any], None]:

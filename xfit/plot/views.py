@@ -22,6 +22,9 @@ LARGE = 500
 #: Drawing by the browser itself: as fast as WebGL for what is shown here, and much faster where there is no graphics card.
 CANVAS = {"plot.output_backend": "canvas"}
 
+#: How much higher than wide a map may be before it becomes narrower instead.
+_TALL = 1.4
+
 #: Fewer points than this are drawn as points.
 _FEW = 400
 
@@ -185,10 +188,21 @@ def map_options(quantity: Quantity) -> dict[str, Any]:
         "clabel": " ",
         "title": f"{name} ({units})" if units else name,
         "tools": ["hover"],
-        "aspect": "equal",
-        "frame_width": 320,
         "backend_opts": CANVAS,
+        **frame_of(values, 320),
     }
+
+
+def frame_of(values: xr.DataArray, width: int) -> dict[str, Any]:
+    """Size of a map's frame: of a given width and as high as its coordinates say, unless it would leave the screen."""
+    spans = []
+    for d in values.dims:
+        places = coordinate(values, d)[0].astype(float)
+        spans.append((abs(places[-1] - places[0]) or 1.0) * (1 + 1 / max(places.size - 1, 1)))
+    ratio = spans[0] / spans[1]
+    if ratio <= _TALL:
+        return {"aspect": "equal", "frame_width": width, "frame_height": None}
+    return {"aspect": None, "frame_height": round(_TALL * width), "frame_width": max(round(_TALL * width / ratio), 40)}
 
 
 def rasterized(element: Any, quantity: Callable[[], Quantity]) -> Any:
