@@ -123,6 +123,16 @@ def test_a_chunk_is_read_once(da):
     assert reads == [(0, 0, 0), (1, 2, 0)]
 
 
+def test_the_first_pixel_of_a_file_is_read_alone(da, tmp_path):
+    da.rename("counts").to_dataset().to_zarr(tmp_path / "map.zarr", encoding={"counts": {"chunks": (10, 10, 80)}}, consolidated=False)  # fmt: skip
+    blocks = Blocks(xr.open_zarr(tmp_path / "map.zarr", consolidated=False).counts, ("y", "x"))
+    np.testing.assert_array_equal(blocks.at({"y": 11, "x": 5}), da[11, 5])
+    assert not blocks._kept
+    np.testing.assert_array_equal(blocks.at({"y": 12, "x": 6}), da[12, 6])
+    assert list(blocks._kept) == [(1, 0)]
+    np.testing.assert_array_equal(blocks.at({"y": 19, "x": 9}), da[19, 9])
+
+
 def test_a_result_that_is_being_made(fit, da):
     newer = fit.copy(deep=True)
     newer["value"] = newer.value + 1.0

@@ -142,18 +142,15 @@ class Looking:
         key = self.place.pixel
         if self._seen is None or self._seen[0] != key:
             place = dict(zip(self.dims, key, strict=True))
-            owners: list[Blocks[Any]] = [
-                self._pixels,
-                self._data,
-                *(b for b in (self._variance, self._response) if b is not None),
-            ]
-            if any(owner.waits(place) for owner in owners):
+            owners: list[Blocks[Any] | None] = [self._pixels, self._data, self._variance, self._response]
+            if any(owner is not None and owner.waits(place) for owner in owners):
                 # Result and data come from different files: they are read at the same time.
                 with ThreadPoolExecutor(len(owners)) as pool:
-                    list(pool.map(lambda owner: owner.at(place), owners))
-            variance = self._constant if self._variance is None else self._variance.at(place)
-            response = None if self._response is None else self._response.at(place)
-            view = look_at(self._pixels.at(place), self._data.at(place), self.words, variance, response)
+                    found = list(pool.map(lambda owner: owner and owner.at(place), owners))
+            else:
+                found = [owner and owner.at(place) for owner in owners]
+            fit, data, variance, response = found
+            view = look_at(fit, data, self.words, self._constant if variance is None else variance, response)
             self._seen = key, view
         return self._seen[1]
 
