@@ -87,6 +87,34 @@ def spot() -> Model:
     return Model([Gaussian2D(name="spot", A=30.0, centre_x=0.2, centre_y=6.5, sigma_x=1.0, sigma_y=1.5)])
 
 
+#: Channels of `drifting_peak`.
+ENERGY = np.linspace(0, 10, 80)
+
+
+def drifting_peak(shape: tuple[int, ...], dims: tuple[str, ...]) -> xr.DataArray:
+    """Counts of a peak on a constant, whose centre drifts along the last dimension of the map."""
+    random = np.random.default_rng(0)
+    drift = np.broadcast_to(np.linspace(-0.5, 0.5, shape[-1]), shape)[..., None]
+    counts = random.poisson(15 + 200 * np.exp(-((ENERGY - 5 - drift) ** 2) / 2 / 0.49)).astype(float)
+    coords: dict[str, Any] = {d: (d, 0.5 * np.arange(n), {"units": "nm"}) for d, n in zip(dims, shape, strict=True)}
+    coords["energy"] = ("energy", ENERGY, {"units": "eV", "long_name": "energy loss"})
+    return xr.DataArray(counts, dims=(*dims, "energy"), coords=coords, attrs={"units": "counts"}, name="spectra")
+
+
+def drifting_model() -> Model:
+    """Model of `drifting_peak`."""
+    return Model([Gaussian(name="Fe", A=300, centre=5, sigma=0.8), Offset(name="bg", offset=15)])
+
+
+def fit_with_failures(shape: tuple[int, int], missing: Any, failed: Any) -> tuple[xr.DataArray, xr.Dataset]:
+    """Map of `drifting_peak` with missing pixels, and its fit, of which some pixels count as failed."""
+    da = drifting_peak(shape, ("y", "x"))
+    da[missing] = np.nan
+    fit = da.fit.multifit(drifting_model(), loss="poisson")
+    fit.status.values[failed] = 2
+    return da, fit
+
+
 class Source:
     """Array that dask reads block by block, and that remembers every read."""
 

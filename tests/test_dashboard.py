@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
-import socket
+import pickle
 import subprocess
 import sys
-from pathlib import Path
 
 import dask
 import numpy as np
@@ -17,34 +15,31 @@ import pytest
 import xarray as xr
 from click.testing import CliRunner
 
-from tests.test_plots import make, peak_model
+from tests.builders import drifting_model, drifting_peak, fit_with_failures, image_map, spot
+from tests.pages import Page, browser, free_port
 from xfit.command import main
 from xfit.plot.blocks import Blocks
 from xfit.plot.dashboard import Dashboard
+from xfit.plot.export import heading_of
+from xfit.plot.looking import Looking
+from xfit.plot.map_page import MarkedMaps
 from xfit.plot.opening import open_data, open_fit
-
-playwright = pytest.importorskip("playwright.sync_api")
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-
-browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
-
-#: Where screenshots are kept.
-PICTURES = Path(os.environ.get("XFIT_TEST_OUTPUT", "output/screenshots"))
+from xfit.plot.pixel_page import Images, figures_of
 
 
 @pytest.fixture(scope="module")
-def da() -> xr.DataArray:
-    da = make((20, 30), ("y", "x"))
-    da[2:4, 3:5] = np.nan
-    return da
+def both() -> tuple[xr.DataArray, xr.Dataset]:
+    return fit_with_failures((20, 30), np.s_[2:4, 3:5], np.s_[15, 10:13])
 
 
 @pytest.fixture(scope="module")
-def fit(da) -> xr.Dataset:
-    fit = da.fit.multifit(peak_model(), loss="poisson")
-    fit.status.values[15, 10:13] = 2
-    return fit
+def da(both) -> xr.DataArray:
+    return both[0]
+
+
+@pytest.fixture(scope="module")
+def fit(both) -> xr.Dataset:
+    return both[1]
 
 
 # --- without a browser -------------------------------------------------------------------------
@@ -90,15 +85,15 @@ def test_tables_and_figures_of_what_is_seen(fit, da, tmp_path):
 
 
 def test_three_dimensions_and_one(tmp_path):
-    three = make((3, 4, 5), ("t", "y", "x")).chunk({"t": 1})
-    board = three.fit.multifit(peak_model()).compute().fit.dashboard(three)
+    three = drifting_peak((3, 4, 5), ("t", "y", "x")).chunk({"t": 1})
+    board = three.fit.multifit(drifting_model()).compute().fit.dashboard(three)
     assert board.quantity("Fe.A").values.dims == ("y", "x")
     board.place.pixel = (2, 1, 1)
     np.testing.assert_array_equal(board.quantity("Fe.A").values.t, 1.0)
     np.testing.assert_array_equal(board.pixel().data, three[2, 1, 1])
     board.view()
-    line = make((6,), ("x",))
-    board = line.fit.multifit(peak_model()).fit.dashboard(line)
+    line = drifting_peak((6,), ("x",))
+    board = line.fit.multifit(drifting_model()).fit.dashboard(line)
     board.step(1, 0)
     assert board.place.pixel == (4,)
     board.view()
@@ -106,8 +101,8 @@ def test_three_dimensions_and_one(tmp_path):
 
 def test_names_from_files_are_text(da):
     named = da.rename("<img src=x onerror=alert(1)>")
-    board = named.fit.multifit(peak_model()).fit.dashboard(named)
-    assert "<img" not in board._heading().object
+    board = named.fit.multifit(drifting_model()).fit.dashboard(named)
+    assert "<img" not in heading_of(board)
     assert b"<img src=x" not in board.page()
 
 
@@ -126,6 +121,16 @@ def test_a_chunk_is_read_once(da):
     assert reads == [(0, 0, 0)]
     np.testing.assert_array_equal(blocks.at({"y": 19, "x": 29}), da[19, 29])
     assert reads == [(0, 0, 0), (1, 2, 0)]
+
+
+def test_the_first_pixel_of_a_file_is_read_alone(da, tmp_path):
+    da.rename("counts").to_dataset().to_zarr(tmp_path / "map.zarr", encoding={"counts": {"chunks": (10, 10, 80)}}, consolidated=False)  # fmt: skip
+    blocks = Blocks(xr.open_zarr(tmp_path / "map.zarr", consolidated=False).counts, ("y", "x"))
+    np.testing.assert_array_equal(blocks.at({"y": 11, "x": 5}), da[11, 5])
+    assert not blocks._kept
+    np.testing.assert_array_equal(blocks.at({"y": 12, "x": 6}), da[12, 6])
+    assert list(blocks._kept) == [(1, 0)]
+    np.testing.assert_array_equal(blocks.at({"y": 19, "x": 9}), da[19, 9])
 
 
 def test_a_result_that_is_being_made(fit, da):
@@ -148,75 +153,101 @@ def test_what_a_dashboard_refuses(fit, da):
         fit.fit.dashboard(fit)
     one = da.isel(y=0, x=0, drop=True)
     with pytest.raises(ValueError, match="single spectrum"):
-        one.fit(peak_model()).fit.dashboard(one)
+        one.fit(drifting_model()).fit.dashboard(one)
+
+
+def test_images(tmp_path):
+    """The figures of a pixel have its image, the model on it, and what is left."""
+    da = image_map(("row", "column"), 4, noise=0.05)
+    fit = da.fit.multifit(spot())
+    board = fit.fit.dashboard(da)
+    figures = figures_of(board.pixel())
+    assert isinstance(figures, Images)
+    board.step(-1, 0)
+    assert board.place.pixel == (1,)
+    figures.show(board.pixel())
+    shown = figures.source.data
+    np.testing.assert_array_equal(shown["data"][0], da[1])
+    np.testing.assert_allclose(shown["fit"][0], fit.fit.evaluate()[1], rtol=1e-12)
+    np.testing.assert_allclose(shown["residual"][0], da[1] - fit.fit.evaluate()[1], atol=1e-12)
+    # Rows are the first dimension, numbered from 0 with steps of 1; columns go from -4 to 4 in 16 steps of 0.5.
+    assert (shown["x"][0], shown["y"][0], shown["width"][0], shown["height"][0]) == (-4.25, -0.5, 8.5, 14.0)
+    assert board.picture().startswith(b"\x89PNG")
+    assert b"spot" in board.page()
+    board.view()
+
+
+def test_many_marked_pixels_are_thinned(fit, da):
+    board = fit.fit.dashboard(da)
+    maps = MarkedMaps(board)
+    assert "Drag" in maps.mark()
+    board.place.chosen = (4.9, 5.1)
+    board.place.quantity = "Fe.centre"
+    values = fit.fit["Fe.centre"].values
+    inside = np.argwhere((values >= 4.9) & (values <= 5.1))
+    assert maps.mark().startswith(f"{len(inside)} pixels between 4.9 and 5.1")
+    np.testing.assert_allclose(maps._marked.data["x"], 0.5 * inside[:, 1])
+    np.testing.assert_allclose(maps._marked.data["y"], 0.5 * inside[:, 0])
+    everything = MarkedMaps(Looking(xr.concat([fit] * 10, "x", coords="minimal", compat="override", join="override").drop_vars("x").fit, xr.concat([da] * 10, "x").drop_vars("x")))  # fmt: skip
+    everything._looking.place.chosen = (-1e9, 1e9)
+    assert "5,000 of them are drawn" in everything.mark()
+    assert len(everything._marked.data["x"]) == 5000
+
+
+def begun_run(da: xr.DataArray, store: str) -> xr.DataArray:
+    """Begin a SAMFire run of a map and stop it, as if it went on elsewhere; the data that it is of."""
+    lazy = da.chunk({"y": 5, "x": 5})
+
+    def stop(snapshot):
+        if snapshot.visits == 3:
+            snapshot.stop()
+
+    lazy.fit.samfire(drifting_model(), seeds=[(10, 15)], loss="poisson", store=store, progress=stop)
+    return lazy
+
+
+def test_a_samfire_run_that_goes_on(da, tmp_path):
+    store = str(tmp_path / "run.zarr")
+    lazy = begun_run(da, store)
+    board = lazy.fit.view(store)
+    before = board.quantity("status").values
+    left = int((before == 0).sum())
+    # Some chunks have landed, others not.
+    assert 0 < left < 600
+    board._look_again()
+    assert board.place.version == 0
+    fit = lazy.fit.samfire(drifting_model(), seeds=[(10, 15)], loss="poisson", store=store, progress=False).compute()
+    landed = before.values == 1
+    board._look_again()
+    assert board.place.version == 1
+    xr.testing.assert_identical(board.result.dataset.compute(), fit.drop_vars("order"))
+    np.testing.assert_array_equal(board.quantity("status").values, fit.status)
+    # What is whole stays as it was, and was what the end has: the same data and starts.
+    assert (fit.status.values[landed] == 1).all()
+    opened, refresh = open_fit(store)
+    assert refresh is None
+    xr.testing.assert_identical(opened.compute(), fit.drop_vars("order"))
+    # It goes to processes of a cluster.
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(opened)).status, fit.status)
+
+
+def test_a_samfire_run_of_optional_components(tmp_path):
+    da = drifting_peak((6, 6), ("y", "x"))
+    run = {"seeds": [(3, 3)], "loss": "poisson", "optional": ["bg"], "progress": False}
+    fit = da.fit.samfire(drifting_model(), store=str(tmp_path / "run"), **run)
+    opened, _ = open_fit(str(tmp_path / "run"))
+    xr.testing.assert_identical(opened.compute(), fit.drop_vars("order"))
+
+
+def test_a_folder_of_a_run_without_layout(da, tmp_path):
+    store = tmp_path / "run"
+    begun_run(da, str(store))
+    (store / "layout.json").unlink()
+    with pytest.raises(ValueError, match="has not said yet what its result will be like"):
+        da.fit.view(str(store))
 
 
 # --- in a browser ------------------------------------------------------------------------------
-
-
-class Page:
-    """A page of a dashboard in a browser that has no network, and all that went wrong in it."""
-
-    def __init__(self, page, board: Dashboard) -> None:
-        self.page, self.board, self.errors = page, board, []
-        page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
-        page.on("requestfailed", lambda request: self.errors.append(request.url))
-
-    def until(self, condition) -> None:
-        """Wait until something holds in the page or behind it."""
-        for _ in range(200):
-            if condition():
-                return
-            self.page.wait_for_timeout(50)
-        raise AssertionError("this did not come to hold")
-
-    def text(self) -> str:
-        """All words on the page, also those in its shadow roots."""
-        return self.page.evaluate(
-            """() => { const found = []; const walk = (node) => { for (const each of node.childNodes) {
-            if (each.nodeType === 3) found.push(each.textContent); else if (!["STYLE", "SCRIPT"].includes(each.tagName)) walk(each) }
-            if (node.shadowRoot) walk(node.shadowRoot) }; walk(document.body); return found.join(" ") }"""
-        )
-
-    def plot(self, k: int) -> dict[str, float]:
-        """Place of the k-th plot's frame on the screen, and its ranges."""
-        return self.page.evaluate(
-            """(k) => { const found = []; const walk = (view) => { if (view.model.type === "Figure") found.push(view); for (const child of view.child_views ?? []) walk(child) };
-            const views = Object.values(Bokeh.index); const roots = Array.isArray(views) ? views : [...views]; for (const root of Bokeh.index) walk(root);
-            const view = found[k]; const box = view.el.getBoundingClientRect(); const frame = view.frame.bbox;
-            return {left: box.left + frame.left, top: box.top + frame.top, width: frame.width, height: frame.height,
-                    x0: view.model.x_range.start, x1: view.model.x_range.end, y0: view.model.y_range.start, y1: view.model.y_range.end} }""",
-            k,
-        )
-
-    def place(self, k: int, x: float, y: float) -> tuple[float, float]:
-        """Where on the screen a place in the k-th plot is."""
-        p = self.plot(k)
-        return (
-            p["left"] + p["width"] * (x - p["x0"]) / (p["x1"] - p["x0"]),
-            p["top"] + p["height"] * (1 - (y - p["y0"]) / (p["y1"] - p["y0"])),
-        )
-
-    def picture(self, name: str) -> None:
-        """Keep a screenshot."""
-        PICTURES.mkdir(parents=True, exist_ok=True)
-        self.page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with playwright.sync_playwright() as started:
-        running = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield running
-        running.close()
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 @pytest.fixture
@@ -324,7 +355,7 @@ def test_the_command_on_a_run_that_goes_on(chromium, da, tmp_path):
             raise Ended
 
     with dask.config.set(scheduler="synchronous"), pytest.raises(Ended):
-        lazy.fit.multifit(peak_model(), loss="poisson", store=store, progress=end)
+        lazy.fit.multifit(drifting_model(), loss="poisson", store=store, progress=end)
     port = free_port()
     words = [sys.executable, "-m", "xfit.command", "view", str(store), str(tmp_path / "map.zarr"), "--no-browser", "--port", str(port)]  # fmt: skip
     # Unbuffered, or what it says would stay in its buffer.
@@ -338,7 +369,7 @@ def test_the_command_on_a_run_that_goes_on(chromium, da, tmp_path):
             shown = Page(page, None)
             page.goto(f"http://localhost:{port}")
             shown.until(lambda: "not fitted" in shown.text() or "nothing to fit" in shown.text())
-            lazy.fit.multifit(peak_model(), loss="poisson", store=store, resume=True, progress=False)
+            lazy.fit.multifit(drifting_model(), loss="poisson", store=store, resume=True, progress=False)
             shown.until(lambda: "99.3% converged" in shown.text())
             shown.until(lambda: "bad data 0.7%" in shown.text())
             shown.until(lambda: shown.plot(5)["y1"] > 5)
@@ -347,6 +378,58 @@ def test_the_command_on_a_run_that_goes_on(chromium, da, tmp_path):
             assert shown.errors == []
         finally:
             server.terminate()
+
+
+@pytest.mark.slow
+@browser
+def test_a_page_of_a_samfire_run_that_goes_on(chromium, da, tmp_path):
+    """The maps fill in while the run goes on in the same or another process."""
+    store = str(tmp_path / "run.zarr")
+    lazy = begun_run(da, store)
+    port = free_port()
+    board = lazy.fit.view(store)
+    server = board.show(show=False, threaded=True, port=port)
+    page = chromium.new_page(viewport={"width": 1300, "height": 1050})
+    shown = Page(page, board)
+    try:
+        page.goto(f"http://localhost:{port}")
+        shown.until(lambda: "% not fitted" in shown.text())
+        page.wait_for_timeout(500)
+        shown.picture("dashboard-of-a-samfire-run-half-way")
+        lazy.fit.samfire(drifting_model(), seeds=[(10, 15)], loss="poisson", store=store, progress=False)
+        shown.until(lambda: "99.3% converged" in shown.text())
+        page.wait_for_timeout(500)
+        shown.picture("dashboard-of-a-samfire-run")
+        assert shown.errors == []
+    finally:
+        page.close()
+        server.stop()
+
+
+@pytest.mark.slow
+@browser
+def test_a_page_of_images(chromium):
+    da = image_map(("row", "column"), 9, noise=0.05).rename("spots").assign_attrs(units="counts")
+    fit = da.fit.multifit(spot())
+    board = fit.fit.dashboard(da)
+    port = free_port()
+    server = board.show(show=False, threaded=True, port=port)
+    page = chromium.new_page(viewport={"width": 1300, "height": 1050})
+    shown = Page(page, board)
+    try:
+        page.goto(f"http://localhost:{port}")
+        shown.until(lambda: "frame=4: converged" in shown.text() and "move the pixel" in shown.text())
+        page.wait_for_timeout(500)
+        page.mouse.click(*shown.place(0, 6.0, float(fit.fit["spot.A"].mean())))
+        shown.until(lambda: "frame=6: converged" in shown.text())
+        value = str(fit.fit.table(frame=6)).split("spot.A", 1)[1].split()[0]
+        assert value in shown.text()
+        page.wait_for_timeout(500)
+        shown.picture("dashboard-of-images")
+        assert shown.errors == []
+    finally:
+        page.close()
+        server.stop()
 
 
 def test_files_that_are_opened(fit, da, tmp_path):

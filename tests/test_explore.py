@@ -7,15 +7,14 @@ import pytest
 import xarray as xr
 
 import xfit
-from tests.builders import image_map, spot
-from tests.test_dashboard import Page, browser, chromium, free_port  # noqa: F401  a fixture
-from tests.test_plots import E, make, peak_model
+from tests.builders import ENERGY, drifting_model, drifting_peak, image_map, spot
+from tests.pages import Page, browser, free_port
 from xfit.components import Gaussian, Offset
 
 
 @pytest.fixture(scope="module")
 def da() -> xr.DataArray:
-    return make((6, 8), ("y", "x"))
+    return drifting_peak((6, 8), ("y", "x"))
 
 
 def off_model() -> xfit.Model:
@@ -44,7 +43,7 @@ def test_the_spectrum_and_the_curves(da):
     np.testing.assert_allclose(explorer.spectrum, da.mean(("y", "x")), rtol=1e-12)
     explorer.look_at({"y": 2, "x": 3})
     np.testing.assert_array_equal(explorer.spectrum, da[2, 3])
-    peak = 200 / (1.5 * np.sqrt(2 * np.pi)) * np.exp(-((E - 3) ** 2) / 2 / 1.5**2)
+    peak = 200 / (1.5 * np.sqrt(2 * np.pi)) * np.exp(-((ENERGY - 3) ** 2) / 2 / 1.5**2)
     np.testing.assert_allclose(explorer.curve("Fe"), peak, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(explorer.curve(), peak + 5, rtol=1e-9)
     lazy = da.chunk({"y": 2, "x": 8}).fit.explore(off_model())
@@ -90,6 +89,25 @@ def test_options_that_are_maps(da):
     assert float(after["value"].sel(param="Fe.centre")) == pytest.approx(explorer.model["Fe"].centre.value, rel=1e-6)
 
 
+def test_the_map_to_click_on(da):
+    explorer = da.fit.explore(off_model())
+    np.testing.assert_allclose(explorer.overview(), da.sum("energy"), rtol=1e-12)
+    lazy = da.chunk({"y": 2, "x": 8}).fit.explore(off_model())
+    np.testing.assert_allclose(lazy.overview(), da.sum("energy"), rtol=1e-12)
+    lazy.CHEAP = 1000
+    assert lazy.overview() is None
+    lazy.view()
+    line = da[2].drop_vars("y").fit.explore(off_model())
+    np.testing.assert_allclose(line.overview(), da[2].sum("energy"), rtol=1e-12)
+    line.view()
+    line.look_at({"x": 3})
+    three = drifting_peak((3, 4, 5), ("t", "y", "x"))
+    explorer = three.fit.explore(off_model())
+    explorer.view()
+    explorer.look_at({"t": 2, "y": 0, "x": 1})
+    np.testing.assert_allclose(explorer.overview(), three[2].sum("energy"), rtol=1e-12)
+
+
 def test_what_is_refused(da):
     with pytest.raises(ValueError, match="explore\\(\\) shows spectra"):
         image_map(("row", "column")).fit.explore(spot())
@@ -103,7 +121,7 @@ def test_what_is_refused(da):
 
 @pytest.mark.slow
 @browser
-def test_a_page(chromium, da):  # noqa: F811
+def test_a_page(chromium, da):
     explorer = da.fit.explore(off_model(), loss="poisson")
     port = free_port()
     server = explorer.show(show=False, threaded=True, port=port)
@@ -126,11 +144,18 @@ def test_a_page(chromium, da):  # noqa: F811
 
         page.get_by_text("Fit this spectrum").click()
         shown.until(lambda: "converged" in shown.text())
-        expected = da.mean(("y", "x")).fit(peak_model(), loss="poisson")
+        expected = da.mean(("y", "x")).fit(drifting_model(), loss="poisson")
         centre = float(expected["value"].sel(param="Fe.centre"))
         assert explorer.model["Fe"].centre.value == pytest.approx(centre, abs=1e-3)
         page.wait_for_timeout(500)
         shown.picture("explore-fitted")
+
+        page.mouse.click(*shown.place(1, 2.0, 1.5))
+        shown.until(lambda: explorer.place == {"y": 3, "x": 4})
+        np.testing.assert_array_equal(explorer.spectrum, da[3, 4])
+        shown.until(lambda: not page.locator("input[type=checkbox]").first.is_checked())
+        page.wait_for_timeout(500)
+        shown.picture("explore-a-pixel")
 
         page.get_by_text("Fit all").click()
         shown.until(lambda: "100.0% of 48 pixels converged" in shown.text())

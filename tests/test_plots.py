@@ -12,41 +12,24 @@ import pytest
 import xarray as xr
 from matplotlib import pyplot as plt
 
-import xfit
-from tests.builders import from_source, image_map, spot
-from xfit.components import Gaussian, Offset
+from tests.builders import ENERGY, drifting_model, drifting_peak, fit_with_failures, from_source, image_map, spot
 from xfit.plot.looks import scale_of
 from xfit.plot.pixel import view_of
 
-E = np.linspace(0, 10, 80)
 
-
-def peak_model() -> xfit.Model:
-    return xfit.Model([Gaussian(name="Fe", A=300, centre=5, sigma=0.8), Offset(name="bg", offset=15)])
-
-
-def make(shape: tuple[int, ...], dims: tuple[str, ...]) -> xr.DataArray:
-    """Counts of a peak on a constant, whose centre drifts along the last dimension of the map."""
-    random = np.random.default_rng(0)
-    drift = np.broadcast_to(np.linspace(-0.5, 0.5, shape[-1]), shape)[..., None]
-    counts = random.poisson(15 + 200 * np.exp(-((E - 5 - drift) ** 2) / 2 / 0.49)).astype(float)
-    coords = {d: (d, 0.5 * np.arange(n), {"units": "nm"}) for d, n in zip(dims, shape, strict=True)}
-    coords["energy"] = ("energy", E, {"units": "eV", "long_name": "energy loss"})
-    return xr.DataArray(counts, dims=(*dims, "energy"), coords=coords, attrs={"units": "counts"}, name="spectra")
+@pytest.fixture(scope="module")
+def both() -> tuple[xr.DataArray, xr.Dataset]:
+    return fit_with_failures((8, 12), np.s_[2, 3], np.s_[5, 4:6])
 
 
 @pytest.fixture(scope="module")
-def da() -> xr.DataArray:
-    da = make((8, 12), ("y", "x"))
-    da[2, 3] = np.nan
-    return da
+def da(both) -> xr.DataArray:
+    return both[0]
 
 
 @pytest.fixture(scope="module")
-def fit(da) -> xr.Dataset:
-    fit = da.fit.multifit(peak_model(), loss="poisson")
-    fit.status.values[5, 4:6] = 2
-    return fit
+def fit(both) -> xr.Dataset:
+    return both[1]
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +48,7 @@ def test_a_pixel(fit, da):
     assert list(lines) == ["data", "Fe", "bg", "fit"]
     place = {"y": 2, "x": 5}
     np.testing.assert_array_equal(lines["data"].get_ydata(), da.isel(place))
-    np.testing.assert_array_equal(lines["data"].get_xdata(), E)
+    np.testing.assert_array_equal(lines["data"].get_xdata(), ENERGY)
     np.testing.assert_allclose(lines["fit"].get_ydata(), fit.fit.evaluate().isel(place), rtol=1e-12)
     np.testing.assert_allclose(lines["Fe"].get_ydata() + lines["bg"].get_ydata(), lines["fit"].get_ydata(), rtol=1e-12)
     assert above.get_ylabel() == "Data (counts)"
@@ -81,7 +64,7 @@ def test_a_pixel(fit, da):
 
 
 def test_the_band_of_a_variance_and_of_residuals(da):
-    fit = da.fit.multifit(peak_model(), variance=9.0)
+    fit = da.fit.multifit(drifting_model(), variance=9.0)
     given = fit.fit.plot(da, y=0, x=0, variance=9.0).axes[1].collections[0].get_paths()[0].vertices
     assert given[:, 1].max() == 3.0
     view = view_of(fit.fit, da, {"y": 0, "x": 0})
@@ -105,7 +88,7 @@ def test_a_pixel_that_was_not_fitted(fit, da):
 def test_a_single_spectrum_and_an_own_figure(da):
     one = da.isel(y=0, x=0, drop=True)
     figure = plt.figure()
-    assert one.fit(peak_model()).fit.plot(one, figure=figure) is figure
+    assert one.fit(drifting_model()).fit.plot(one, figure=figure) is figure
     assert figure.axes[0].get_title(loc="left").startswith("converged")
 
 
@@ -192,7 +175,7 @@ def test_maps_of_one_and_three_dimensions(fit):
     line = images(fit.isel(y=0).fit.maps("Fe.A"))["Fe.A"]
     np.testing.assert_array_equal(line.lines[0].get_ydata(), fit.fit["Fe.A"].isel(y=0))
     assert line.get_ylabel() == "Fe A (counts eV)"
-    three = make((5, 3, 4), ("t", "y", "x")).fit.multifit(peak_model())
+    three = drifting_peak((5, 3, 4), ("t", "y", "x")).fit.multifit(drifting_model())
     shown = images(three.fit.maps("Fe.A"))
     assert list(shown) == [f"Fe.A, t (nm) = {0.5 * k:.6g}" for k in (0, 1, 3, 4)]
     assert len({axes.collections[0].get_clim() for axes in shown.values()}) == 1
@@ -252,7 +235,7 @@ def test_what_distributions_refuse(fit, da):
         fit.fit.corner(bins=1)
     with pytest.raises(ValueError, match="no pixel has converged"):
         fit.assign(status=fit.status * 0 + 2).fit.corner()
-    one = da.isel(y=0, x=0, drop=True).fit(peak_model())
+    one = da.isel(y=0, x=0, drop=True).fit(drifting_model())
     with pytest.raises(ValueError, match="single spectrum"):
         one.fit.corner()
 
@@ -277,7 +260,7 @@ def test_a_map_as_an_object(fit):
 def test_maps_of_one_and_three_dimensions_as_objects(fit):
     line = fit.isel(y=0).fit.hv.map("Fe.A")
     np.testing.assert_array_equal(line.Curve.I.dimension_values(1), fit.fit["Fe.A"].isel(y=0))
-    three = make((2, 3, 4), ("t", "y", "x")).chunk({"t": 1}).fit.multifit(peak_model())
+    three = drifting_peak((2, 3, 4), ("t", "y", "x")).chunk({"t": 1}).fit.multifit(drifting_model())
     moving = three.fit.hv.map("Fe.A")
     np.testing.assert_array_equal(
         moving[0.5].dimension_values("Fe.A", flat=False), three.fit["Fe.A"].sel(t=0.5).compute()
@@ -312,7 +295,20 @@ def test_what_objects_refuse(fit, da):
     with pytest.raises(KeyError, match="no parameter 'nothing'"):
         fit.fit.hv.map("nothing")
     with pytest.raises(ValueError, match="single spectrum"):
-        da.isel(y=0, x=0, drop=True).fit(peak_model()).fit.hv
+        da.isel(y=0, x=0, drop=True).fit(drifting_model()).fit.hv
     images = image_map(("row", "column"))
     with pytest.raises(ValueError, match="spectrum\\(\\) shows spectra"):
         images.fit.multifit(spot()).fit.hv.spectrum(images)
+
+
+def test_large_maps_have_errors_under_the_pointer():
+    """What datashader makes of a map keeps its errors: pixel by pixel where the picture is as fine as the map."""
+    da = drifting_peak((2, 3), ("y", "x"))
+    small = da.fit.multifit(drifting_model(), loss="poisson")
+    fit = small.isel(y=np.arange(600) % 2, x=np.arange(510) % 3).drop_vars(["y", "x"])
+    shown = fit.fit.hv.map("Fe.A")[()]
+    assert [str(d) for d in shown.vdims] == ["Fe.A", "error"]
+    # A mean of the same values in each block is one of them, or lies between them.
+    errors = shown.dimension_values("error")
+    known = small.fit.stderr("Fe.A").values
+    assert known.min() <= np.nanmin(errors) <= np.nanmax(errors) <= known.max()

@@ -247,7 +247,7 @@ class Result(FitResult):
         variance: xr.DataArray | float | None = None,
         response: xr.DataArray | None = None,
     ) -> Any:
-        """Page with maps, the spectrum of the pixel that is clicked, distributions and the worst pixels.
+        """Page with maps, the spectrum or image of the pixel that is clicked, distributions and the worst pixels.
 
         ``.show()`` opens it in a browser, ``.servable()`` serves it, ``.save(path)`` writes what is seen; a notebook shows it.
 
@@ -265,7 +265,7 @@ class Result(FitResult):
         Raises
         ------
         TypeError, ValueError
-            For data that were not fitted, for images, and for results of a single spectrum.
+            For data that were not fitted, and for results of a single spectrum or image.
         ImportError
             Without Panel.
         """
@@ -373,6 +373,47 @@ class Fit:
     def preview(self, model: Model, dim: Any = None, **options: Any) -> Preview:
         """Fit the mean and a random sample, to know what a fit of the whole map will be like; see `xfit.preview.preview`."""
         return preview(self._da, model, dim, **options)
+
+    def view(
+        self,
+        store: str,
+        *,
+        storage_options: dict[str, Any] | None = None,
+        variance: xr.DataArray | float | None = None,
+        response: xr.DataArray | None = None,
+    ) -> Any:
+        """Dashboard of a stored fit of this array, also of one that goes on: its maps fill in as chunks land.
+
+        Parameters
+        ----------
+        store : str
+            Path or URL of the ``store`` of a run of `multifit` or `samfire`, or a result in a zarr or netCDF file.
+        storage_options : mapping, optional
+            What the file system of a URL needs.
+        variance, response : optional
+            As for `xfit.accessor.Result.plot`.
+
+        Returns
+        -------
+        xfit.plot.dashboard.Dashboard
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            If there is no result, or if it is not one of these data.
+        ImportError
+            Without Panel.
+        """
+        try:
+            from xfit.plot.dashboard import Dashboard
+        except ImportError as error:
+            raise ImportError(
+                f"the dashboard needs Panel ({error}); install it with: pip install 'xfit[view]'"
+            ) from error
+        from xfit.plot.opening import open_fit
+
+        result, refresh = open_fit(str(store), storage_options)
+        return Dashboard(Result(result), self._da, variance=variance, response=response, refresh=refresh)
 
     def explore(self, model: Model, dim: Any = None, **options: Any) -> Any:
         """Page to choose a model's start values by eye: sliders, peaks dragged into place, fits of one spectrum or all.

@@ -64,7 +64,8 @@ def info(store: str, options: tuple[str, ...]) -> None:
 def view(fit: str, data: str, variable: str | None, port: int, no_browser: bool, options: tuple[str, ...]) -> None:
     r"""Look at a result with its data in a browser; a run that is not finished fills in while it goes on.
 
-    FIT is a store of a run, or a result in a zarr or netCDF file; DATA is what was fitted, in one of these or in any file that xfit.open reads.
+    FIT is a store of a run (of multifit or SAMFire), or a result in a zarr or netCDF file; DATA is what was fitted, in one of these or in any
+    file that xfit.open reads.
 
     \b
     Examples:

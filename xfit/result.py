@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -92,10 +92,8 @@ def assemble(
         In the schema of the documentation's page "The result".
     """
     columns = Columns.of(len(settings.start), options)
-    known = {
-        name: part for name, part in columns.slices.items() if options.loss.has_likelihood or name not in _CRITERIA
-    }
-    variables = {name: _variable(packed, name, part, axes, columns) for name, part in known.items()}
+    known = [name for name in columns.slices if options.loss.has_likelihood or name not in _CRITERIA]
+    variables = variables_in(packed, known, axes.navigation, columns)
     coords: dict[Hashable, Any] = {
         name: c for name, c in da.coords.items() if set(c.dims) <= set(axes.navigation) or set(c.dims) <= set(axes.dims)
     }
@@ -123,22 +121,30 @@ def assemble(
     }
     # How the data's file encoded its coordinates is no business of the file that the result goes to.
     result = xr.Dataset(variables, coords=coords, attrs=attrs).drop_encoding()
-    result["chisq"].attrs["units"] = result["loss"].attrs["units"] = ""
     if not axes.navigation and isinstance(packed, np.ndarray):
         result.attrs["message"] = DESCRIPTIONS[int(result["status"])]
     return result
 
 
-def _variable(packed: Any, name: str, part: slice, axes: Axes, columns: Columns) -> xr.Variable:
-    """One variable of the schema out of the packed rows."""
+def variables_in(
+    packed: Any, names: Sequence[str], navigation: Sequence[Hashable], columns: Columns
+) -> dict[str, xr.Variable]:
+    """Variables of the schema out of packed rows, which are NumPy's or dask's."""
+    return {name: _variable(packed, name, columns.slices[name], navigation, columns) for name in names}
+
+
+def _variable(packed: Any, name: str, part: slice, navigation: Sequence[Hashable], columns: Columns) -> xr.Variable:
+    """One variable of the schema."""
     tail = _tail(name, columns)
     attrs: dict[str, Any] = {"long_name": _LONG_NAMES[name]}
     if name == "status":
         attrs |= {"flag_values": np.arange(len(MEANINGS), dtype=np.int8), "flag_meanings": " ".join(MEANINGS)}
     if name == "at_bound":
         attrs |= {"flag_values": np.array([-1, 0, 1], np.int8), "flag_meanings": "lower free upper"}
+    if name in ("chisq", "loss"):
+        attrs["units"] = ""
     data = _take(packed, (part.start, part.stop), tuple(tail.values()), _dtype(name))
-    return xr.Variable((*axes.navigation, *tail), data, attrs)
+    return xr.Variable((*navigation, *tail), data, attrs)
 
 
 def unpacked(packed: np.ndarray, options: FitOptions, columns: Columns) -> dict[str, np.ndarray]:

@@ -84,3 +84,11 @@ def same_units(owner: xr.DataArray | xr.Dataset, dims: tuple[Any, ...]) -> bool:
     """Whether a step along one dimension is as long as one along the others."""
     units = {str(owner[d].attrs.get("units", "")) if d in owner.coords else "" for d in dims}
     return len(units) == 1
+
+
+def colours_of(scale: Scale) -> list[str]:
+    """The colours of a scale, as they are written in pages."""
+    import colorcet
+    from bokeh.palettes import Viridis256
+
+    return list(colorcet.palette[scale.name]) if scale.name in colorcet.palette else list(Viridis256)

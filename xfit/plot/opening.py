@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from xfit.result import FitResult
+from xfit.samfire.stored import StoredRun
 from xfit.stored.archive import Archive
 
 Refresh = Callable[[], "xr.Dataset | None"]
@@ -21,7 +22,7 @@ def open_fit(path: str, options: Mapping[str, Any] | None = None) -> tuple[xr.Da
     Parameters
     ----------
     path : str
-        A store of `xfit.multifit`, finished or not, or a result that was written by ``to_zarr`` or ``to_netcdf``.
+        A store of `xfit.multifit` or of a SAMFire run, finished or not, or a result that was written by ``to_zarr`` or ``to_netcdf``.
     options : mapping, optional
         What the file system of a URL needs.
 
@@ -38,6 +39,9 @@ def open_fit(path: str, options: Mapping[str, Any] | None = None) -> tuple[xr.Da
     if path.endswith((".nc", ".nc4", ".h5")):
         ds = xr.open_dataset(path, chunks={})
     else:
+        run = StoredRun(path, options)
+        if run.exists:
+            return run.open(), None if run.ended else run.watch()
         archive = Archive(path, options)
         if archive.exists and archive.manifest():
             return archive.open(), _watch(archive)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from xfit.plot.looks import BAND, COMPONENTS, DATA, MISSING, MODEL, STATUSES, Scale, coordinate, label
+from xfit.plot.looks import BAND, COMPONENTS, DATA, MISSING, MODEL, STATUSES, colours_of, coordinate, label
 from xfit.plot.maps import Quantity, names_of, quantity_of
 from xfit.plot.pixel import PixelView, check_data_of, view_of
 from xfit.result import FitResult
@@ -21,6 +21,9 @@ LARGE = 500
 
 #: Drawing by the browser itself: as fast as WebGL for what is shown here, and much faster where there is no graphics card.
 CANVAS = {"plot.output_backend": "canvas"}
+
+#: How much higher than wide a map may be before it becomes narrower instead.
+_TALL = 1.4
 
 #: Fewer points than this are drawn as points.
 _FEW = 400
@@ -164,7 +167,7 @@ def element_of(quantity: Quantity) -> Any:
     (y, y_label), (x, x_label) = coordinate(values, up), coordinate(values, across)
     axes = [hv.Dimension(str(across), label=x_label), hv.Dimension(str(up), label=y_label)]
     columns, dims = [values.values], [value_dim]
-    if errors is not None and max(values.shape) <= LARGE:
+    if errors is not None:
         columns.append(errors.values)
         dims.append(hv.Dimension("error", label="standard error"))
     even = all(p.size > 1 and np.allclose(np.diff(p), p[1] - p[0], rtol=1e-3) for p in (x, y))
@@ -177,7 +180,7 @@ def map_options(quantity: Quantity) -> dict[str, Any]:
     name, values, _, scale = quantity
     units = str(values.attrs.get("units", ""))
     return {
-        "cmap": list(STATUSES) if name == "status" else _colours(scale),
+        "cmap": list(STATUSES) if name == "status" else colours_of(scale),
         "clim": (-0.5, len(STATUSES) - 0.5) if name == "status" else (scale.low, scale.high),
         "clipping_colors": {"NaN": MISSING},
         "colorbar": name != "status",
@@ -185,18 +188,21 @@ def map_options(quantity: Quantity) -> dict[str, Any]:
         "clabel": " ",
         "title": f"{name} ({units})" if units else name,
         "tools": ["hover"],
-        "aspect": "equal",
-        "frame_width": 320,
         "backend_opts": CANVAS,
+        **frame_of(values, 320),
     }
 
 
-def _colours(scale: Scale) -> list[str]:
-    """The colours of a scale, as they are written in pages."""
-    import colorcet
-    from bokeh.palettes import Viridis256
-
-    return list(colorcet.palette[scale.name]) if scale.name in colorcet.palette else list(Viridis256)
+def frame_of(values: xr.DataArray, width: int) -> dict[str, Any]:
+    """Size of a map's frame: of a given width and as high as its coordinates say, unless it would leave the screen."""
+    spans = []
+    for d in values.dims:
+        places = coordinate(values, d)[0].astype(float)
+        spans.append((abs(places[-1] - places[0]) or 1.0) * (1 + 1 / max(places.size - 1, 1)))
+    ratio = spans[0] / spans[1]
+    if ratio <= _TALL:
+        return {"aspect": "equal", "frame_width": width, "frame_height": None}
+    return {"aspect": None, "frame_height": round(_TALL * width), "frame_width": max(round(_TALL * width / ratio), 40)}
 
 
 def rasterized(element: Any, quantity: Callable[[], Quantity]) -> Any:

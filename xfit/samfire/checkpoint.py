@@ -80,6 +80,22 @@ class Checkpoints:
         self._fs.makedirs(f"{self._folder}/visits", exist_ok=True)
         self._put(path, json.dumps(wanted, indent=1).encode())
 
+    @property
+    def exists(self) -> bool:
+        """Whether the folder holds a run."""
+        return bool(self._fs.exists(f"{self._folder}/samfire.json"))
+
+    def put(self, name: str, content: bytes) -> None:
+        """Keep a file beside the visits; what is there under its name is replaced."""
+        path = f"{self._folder}/{name}"
+        self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+        self._put(path, content)
+
+    def get(self, name: str) -> bytes | None:
+        """A file beside the visits, or None if it is not there."""
+        path = f"{self._folder}/{name}"
+        return bytes(self._fs.cat_file(path)) if self._fs.exists(path) else None
+
     def known(self) -> set[tuple[int, int, int]]:
         """Visits that are there, by phase, chunk and turn."""
         names = (str(each).rpartition("/")[2] for each in self._fs.ls(f"{self._folder}/visits", detail=False))
@@ -106,6 +122,11 @@ class Checkpoints:
         arrays: dict[str, Any] = _arrays_of(visited)
         np.savez(buffer, **arrays)
         self._put(self._path(visit), buffer.getvalue())
+
+    def rows(self, visit: tuple[int, int, int]) -> dict[str, np.ndarray]:
+        """Packed rows of a visit, with the marks, tries, strategies and components of its pixels."""
+        with np.load(io.BytesIO(self._fs.cat_file(self._path(visit))), allow_pickle=False) as arrays:
+            return {name: arrays[f"state.{name}"] for name in ("rows", "mark", "tries", "strategy", "on")}
 
     def read(self, visit: tuple[int, int, int]) -> Visited:
         """Read it again."""

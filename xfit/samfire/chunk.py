@@ -311,8 +311,13 @@ def record(
 def finished(state: State, spec: Spec) -> State:
     """State with statuses that say why a pixel has no good fit."""
     state = copy_in(state, state.phase, spec.strategies)
-    status = state.rows[:, 3 * spec.columns.n + STATUS]
-    todo = state.mark == LEFT
-    status[todo & (state.tries == 0)] = NOT_REACHED
-    status[todo & (state.tries > 0) & (status == CONVERGED)] = POOR_FIT
+    say_why(state.rows, state.mark, state.tries, spec.columns.n)
     return state
+
+
+def say_why(rows: np.ndarray, mark: np.ndarray, tries: np.ndarray, n: int) -> None:
+    """Change the statuses of pixels of ``n`` parameters that have no good fit, in place."""
+    status = rows[:, 3 * n + STATUS]
+    todo = mark == LEFT
+    status[todo & (tries == 0)] = NOT_REACHED
+    status[todo & (tries > 0) & (status == CONVERGED)] = POOR_FIT

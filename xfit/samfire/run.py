@@ -122,6 +122,11 @@ class Run:
         """End the run with what is done: no visit is begun any more."""
         self._stopping.set()
 
+    @property
+    def stopped(self) -> bool:
+        """Whether the run was told to end before it had come to its end."""
+        return self._stopping.is_set()
+
     def start(self) -> list[Any]:
         """Fit as much of the map as the strategies reach.
 

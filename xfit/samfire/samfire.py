@@ -32,6 +32,7 @@ from xfit.samfire.chunk import Spec
 from xfit.samfire.goodness import goodness_of
 from xfit.samfire.live import LiveMap
 from xfit.samfire.run import Run
+from xfit.samfire.stored import end, lay_out
 from xfit.samfire.strategies import LocalStrategy, strategies_of
 from xfit.selection import CRITERIA
 
@@ -176,6 +177,7 @@ class Samfire:
         try:
             if self._store is not None:
                 self._store.begin(self._manifest())
+                self._lay_out(self._store)
             sources = [Source(a, self._spec.navigation, self._grid) for a in (self._data, *self._plan.extra)]
             given = None if self._given is None else Source(self._given, self._spec.navigation, self._grid)
             for source in (*sources, *([] if given is None else [given])):
@@ -194,7 +196,10 @@ class Samfire:
                 self._live,
             )
             with executor.active():
-                return self._result(self._run.start(), executor)
+                handles = self._run.start()
+                if self._store is not None and not self._run.stopped:
+                    end(self._store, True)
+                return self._result(handles, executor)
         finally:
             executor.close()
 
@@ -215,8 +220,7 @@ class Samfire:
 
     def _result(self, handles: list[Any], executor: Executor) -> xr.Dataset:
         """Assemble the rows of all chunks."""
-        plan, grid, spec = self._plan, self._grid, self._spec
-        width = spec.columns.total + len(NOTES) + len(spec.recipe.settings.active)
+        grid, width = self._grid, self._width
         packed: Any
         if self._data.chunks is None:
             packed = np.empty((*(int(e[-1]) for e in grid.edges), width))
@@ -228,6 +232,24 @@ class Samfire:
             packed = dask.array.Array(
                 HighLevelGraph.from_collections(name, layer), name, (*grid.chunks, (width,)), dtype=np.float64
             )
+        return self._assembled(packed)
+
+    @property
+    def _width(self) -> int:
+        """Columns of a packed row with what SAMFire alone tells."""
+        return self._spec.columns.total + len(NOTES) + len(self._spec.recipe.settings.active)
+
+    def _lay_out(self, store: Checkpoints) -> None:
+        """Say in the store what the result will be like, for those who look at it while the run goes on."""
+        end(store, False)
+        nothing = dask.array.empty([int(e[-1]) for e in self._grid.edges] + [self._width], chunks=(*self._grid.chunks, -1))  # fmt: skip
+        names = [component.name for component in self._plan.model] if self._spec.optional else []
+        template = self._assembled(nothing).drop_vars("part", errors="ignore")
+        lay_out(store, template, self._grid, self._spec.columns, names)
+
+    def _assembled(self, packed: Any) -> xr.Dataset:
+        """The result out of packed rows."""
+        plan, spec = self._plan, self._spec
         how = {**plan.how, "samfire": json.dumps([repr(s) for s in spec.strategies])}
         total = spec.columns.total
         options = spec.recipe.options
