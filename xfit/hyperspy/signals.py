@@ -22,7 +22,7 @@ def from_hyperspy(signal: Any) -> xr.DataArray:
     -------
     DataArray
         Navigation dimensions first, a coordinate for each axis, metadata as attributes, a noise variance as the coordinate
-        ``variance``; see `xfit.files.signals.signal_to_array`. The values are those of the signal, not a copy.
+        ``variance``; see `xfit.open`. The values are those of the signal, not a copy.
 
     Raises
     ------
