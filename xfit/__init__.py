@@ -31,6 +31,7 @@ __all__ = [
     "compare_nested",
     "component",
     "components",
+    "models",
     "multifit",
     "noise",
     "optimizers",
@@ -40,7 +41,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import what schedules work when it is first asked for: `import xfit` does not wait for it."""
+    """Import what schedules work, or stores, when it is first asked for: `import xfit` does not wait for it."""
     if name == "samfire":
         return import_module("xfit.samfire")
+    if name == "models":
+        return import_module("xfit.stored.models").models
     raise AttributeError(f"module 'xfit' has no attribute {name!r}")

@@ -11,6 +11,7 @@ import xarray as xr
 
 from xfit.result import FitResult
 from xfit.stored.archive import Archive
+from xfit.stored.signal import signal_of
 
 Refresh = Callable[[], "xr.Dataset | None"]
 
@@ -85,13 +86,4 @@ def open_data(path: str, fit: xr.Dataset, variable: str | None = None, options: 
         ds = xr.open_dataset(path, chunks={})
     else:
         ds = xr.open_zarr(Archive(path, options).store, chunks={})
-    result = FitResult(fit)
-    wanted = {*result.navigation_dims, *result.signal_dims}
-    fitting = [str(name) for name, each in ds.data_vars.items() if set(each.dims) == wanted]
-    if variable is None and len(fitting) == 1:
-        variable = fitting[0]
-    if variable not in fitting:
-        there = {str(name): each.dims for name, each in ds.data_vars.items()}
-        chosen = "" if variable is None else f"variable {variable!r} is not among them; "
-        raise ValueError(f"{chosen}{path} has the variables {there}, of which {fitting or 'none'} have the dimensions of the fit, {sorted(map(str, wanted))}; name one")  # fmt: skip
-    return ds[variable]
+    return signal_of(ds, fit, variable, path)
