@@ -381,7 +381,8 @@ def change(data: dict[str, Any], path: str, value: Any) -> None:
     ("path", "value", "message"),
     [
         ("format", "lmfit", "format is 'lmfit', not 'xfit-model'"),
-        ("format", "DROP", r"the model: missing \['format'\]"),
+        ("components", "DROP", r"the model: missing \['components'\]"),
+        ("component", [], r"the model: unknown \['component'\] \(did you mean 'components'\?\)"),
         ("version", 2, r"version 2 is newer than this xfit reads \(1\); update xfit"),
         ("version", "1", "version must be a whole number of at least 1, not '1'"),
         ("version", True, "version must be a whole number"),
@@ -397,20 +398,26 @@ def change(data: dict[str, Any], path: str, value: Any) -> None:
         ("components.1.name", "a.b", r"components\[1\]: a component's name must not be empty nor hold dots"),
         ("components.1.name", "bg", r"components\[1\].name: 'bg' is the name of two components"),
         ("components.1.active", 1, r"components\[1\].active must be true or false, not 1"),
-        ("components.1.active", "DROP", r"components\[1\]: missing \['active'\]"),
+        ("components.1.type", "DROP", r"components\[1\]: missing \['type'\]"),
         ("components.1.options", [], r"components\[1\].options must be an object"),
         ("components.1.options.A", 5, r"components\[1\].options: unknown \['A'\]"),
         ("components.1.options.name", "x", r"components\[1\]"),
         ("components.2.options.order", "1", r"components\[2\]: order='1' must be an integer"),
-        ("components.2.options.order", 2, r"components\[2\].parameters: missing \['a2'\]"),
-        ("components.2.options", {}, r"components\[2\].options: missing \['order'\]"),
-        ("components.1.parameters.A", 5.0, r"components\[1\].parameters.A must be an object"),
+        ("components.2.options.order", 0, r"components\[2\]: order=0 must be"),
+        (
+            "components.1.parameters.A",
+            "abc",
+            r"components\[1\].parameters.A must be an object .*, or a number, not 'abc'",
+        ),
+        (
+            "components.1.parameters.A",
+            True,
+            r"components\[1\].parameters.A must be an object .*, or a number, not True",
+        ),
         ("components.1.parameters.B", {}, r"components\[1\].parameters: unknown \['B'\]; it has A, centre, sigma"),
-        ("components.1.parameters.A", "DROP", r"components\[1\].parameters: missing \['A'\]"),
         ("components.1.parameters.A.min", "0", r"components\[1\].parameters.A.min: .*min='0' must be a number or None"),
         ("components.1.parameters.A.min", math.nan, r"components\[1\].parameters.A.min: .*must not be NaN"),
         ("components.1.parameters.A.max", -1, r"components\[1\].parameters.A.max: .*min=0.0 is above max=-1.0"),
-        ("components.1.parameters.A.max", "DROP", r"components\[1\].parameters.A: missing \['max'\]"),
         ("components.1.parameters.A.bmin", 0, r"components\[1\].parameters.A: unknown \['bmin'\]"),
         ("components.1.parameters.A.value", math.inf, r"components\[1\].parameters.A.value: .*must be finite"),
         ("components.1.parameters.A.value", 10**400, r"components\[1\].parameters.A.value: .*must be finite"),
@@ -422,7 +429,7 @@ def change(data: dict[str, Any], path: str, value: Any) -> None:
         (
             "components.0.parameters.offset.value",
             3,
-            r"components\[0\].parameters.offset.value must be a number, or null",
+            r"components\[0\].parameters.offset.value must be null, or left out, where there is a tie",
         ),
         ("components.1.parameters.A.free", 1, r"components\[1\].parameters.A.free: .*free=1 must be True or False"),
         ("components.1.parameters.A.units", 1, r"components\[1\].parameters.A.units: .*must be text or None"),
@@ -437,6 +444,27 @@ def test_wrong_data_is_refused_by_the_place_that_is_wrong(path, value, message):
     change(data, path, value)
     with pytest.raises(ModelFormatError, match=message):
         Model.from_dict(data)
+
+
+def test_what_is_left_out_takes_the_defaults():
+    """A model written by hand says what differs from that of the components as they are made."""
+    short = {
+        "components": [
+            {"type": "Offset"},
+            {"type": "Gaussian", "name": "Fe", "parameters": {"A": 5, "centre": {"value": 708.0, "min": 700}, "sigma": {"max": 9}}},
+            {"type": "Gaussian", "parameters": {"A": {"tie": "2 * Fe.A"}, "sigma": {"value": 2, "free": False}}},
+            {"type": "Gaussian", "active": False},
+            {"type": "Polynomial", "options": {"order": 1}},
+            {"type": "Offset", "parameters": {"offset": {"min": 3}}},
+        ]
+    }  # fmt: skip
+    m = Model([Offset(), Gaussian(name="Fe"), Gaussian(), Gaussian(), Polynomial(order=1), Offset()])
+    m.set({"Fe.A": 5.0, "Fe.centre": {"value": 708.0, "min": 700}, "Fe.sigma": {"max": 9}})
+    m["Gaussian"].A.tie("2 * Fe.A")
+    m["Gaussian"].sigma.set(value=2, free=False)
+    m["Gaussian_0"].active = False
+    m["Offset_0"].offset.set(min=3)
+    assert Model.from_dict(short) == m
 
 
 def test_stored_ties_in_a_circle_are_refused():

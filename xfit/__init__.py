@@ -39,6 +39,7 @@ __all__ = [
     "component",
     "components",
     "from_hyperspy",
+    "models",
     "multifit",
     "noise",
     "optimizers",
@@ -52,6 +53,7 @@ __all__ = [
 _LATER = {
     "open": "xfit.files.opening",
     "save": "xfit.files.saving",
+    "models": "xfit.stored.models",
     "from_hyperspy": "xfit.hyperspy.signals",
     "to_hyperspy": "xfit.hyperspy.signals",
 }

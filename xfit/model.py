@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 import json
+import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, overload
@@ -469,6 +470,40 @@ class Model:
         from xfit import model_format
 
         return cls.from_dict(model_format.read_json(text))
+
+    def to_file(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write the model to a TOML or JSON file.
+
+        Parameters
+        ----------
+        path : str or path
+            Ends in ``.toml`` or ``.json``.
+        overwrite : bool, optional
+            Whether a file that is there is replaced.
+
+        Raises
+        ------
+        FileExistsError
+            Where there is a file, and ``overwrite`` is False.
+        ValueError
+            For another ending, or a model that can't be stored.
+        """
+        from xfit import model_files
+
+        model_files.write_model(self, path, overwrite=overwrite)
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> Model:
+        """Read a model from a TOML or JSON file; see `from_dict` for what may be left out.
+
+        Raises
+        ------
+        xfit.model_format.ModelFormatError
+            Naming the file and the key, or the line, that is wrong.
+        """
+        from xfit import model_files
+
+        return model_files.read_model(path)
 
     @classmethod
     def from_lmfit(cls, model: Any, params: Any = None) -> Model:

@@ -1,10 +1,11 @@
-"""Models as plain data and back: every key checked, nothing evaluated."""
+"""Models as plain data and back: every key checked, what is left out taken from the defaults, nothing evaluated."""
 
 from __future__ import annotations
 
 import difflib
 import json
 import math
+import numbers
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -87,16 +88,29 @@ def read_json(text: str) -> Mapping[str, Any]:
 def model_from_dict(data: Mapping[str, Any]) -> Model:
     """Make a model from plain data.
 
+    Parameters
+    ----------
+    data : mapping
+        As `model_to_dict` returns it. All but ``components`` and their ``type`` may be left out: a component then has the name, the
+        options and the parameters that it has when it is made without arguments. A parameter may be a number, its value.
+
     Raises
     ------
     ModelFormatError
         Naming the place that is wrong, such as ``components[1].parameters.A.min``.
+
+    Examples
+    --------
+    >>> from xfit.model_format import model_from_dict
+    >>> m = model_from_dict({"components": [{"type": "Gaussian", "name": "Fe", "parameters": {"centre": 708, "sigma": {"max": 5}}}]})
+    >>> m["Fe"].centre, m["Fe"].sigma.max
+    (<Parameter Fe.centre: 708>, 5.0)
     """
     data = _mapping(data, "the model")
-    _keys(data, _MODEL_KEYS, "the model", optional={"name", "response"})
-    if data["format"] != FORMAT:
+    _keys(data, _MODEL_KEYS, "the model", optional=_MODEL_KEYS - {"components"})
+    if data.get("format", FORMAT) != FORMAT:
         raise ModelFormatError(f"format is {data['format']!r}, not {FORMAT!r}: this is no stored model")
-    version = data["version"]
+    version = data.get("version", VERSION)
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
         raise ModelFormatError(f"version must be a whole number of at least 1, not {version!r}")
     if version > VERSION:
@@ -110,7 +124,7 @@ def model_from_dict(data: Mapping[str, Any]) -> Model:
     pending: list[tuple[str, Parameter, str]] = []
     for k, item in enumerate(data["components"]):
         component = _component(item, f"components[{k}]", pending)
-        if component.name in model:
+        if component.name in model and "name" in item:
             raise ModelFormatError(f"components[{k}].name: {component.name!r} is the name of two components")
         model.append(component)
     for place, parameter, text in pending:
@@ -124,69 +138,89 @@ def model_from_dict(data: Mapping[str, Any]) -> Model:
 def _response(item: Any) -> xr.DataArray | None:
     if item is None:
         return None
-    _keys(_mapping(item, "response"), _RESPONSE_KEYS, "response")
+    # Without any entry: one that varies over the map, whose values are not stored.
+    _keys(_mapping(item, "response"), _RESPONSE_KEYS, "response", optional={"coordinate"} if item else _RESPONSE_KEYS)
     try:
-        return response_from_dict(item)
+        return response_from_dict({key: item.get(key) for key in _RESPONSE_KEYS})
     except (TypeError, ValueError) as error:
         raise ModelFormatError(f"response: {error}") from None
 
 
 def _component(item: Any, place: str, pending: list[tuple[str, Parameter, str]]) -> Component:
     item = _mapping(item, place)
-    _keys(item, _COMPONENT_KEYS, place, optional={"convolved"})
+    _keys(item, _COMPONENT_KEYS, place, optional=_COMPONENT_KEYS - {"type"})
     kind, known = item["type"], kinds()
     if not isinstance(kind, str) or kind not in known:
         close = difflib.get_close_matches(str(kind), known, 1)
         hint = f"did you mean {close[0]}? " if close else "one of your own must be defined, or imported, first; "
         raise ModelFormatError(f"{place}.type: unknown component {kind!r}; {hint}known: {', '.join(sorted(known))}")
-    if not isinstance(item["name"], str):
+    if "name" in item and not isinstance(item["name"], str):
         raise ModelFormatError(f"{place}.name must be text, not {item['name']!r}")
-    options = _mapping(item["options"], f"{place}.options")
-    try:
-        if known[kind] is Function:
-            component: Component = Function.from_registered(name=item["name"], **options)
-        else:
-            component = known[kind](name=item["name"], **options)
-    except (FormulaError, TypeError, ValueError) as error:
-        raise ModelFormatError(f"{place}: {error}") from None
-    _keys(options, set(component.options), f"{place}.options")
-    if not isinstance(item["active"], bool):
-        raise ModelFormatError(f"{place}.active must be true or false, not {item['active']!r}")
-    component.active = item["active"]
-    convolved = item.get("convolved", component.convolved)
-    if not isinstance(convolved, bool):
-        raise ModelFormatError(f"{place}.convolved must be true or false, not {convolved!r}")
-    component.convolved = convolved
-    parameters = _mapping(item["parameters"], f"{place}.parameters")
-    _keys(parameters, {p.name for p in component.parameters}, f"{place}.parameters")
+    component = _made(known[kind], item.get("name"), _mapping(item.get("options", {}), f"{place}.options"), place)
+    component.active = _flag(item, "active", True, place)
+    component.convolved = _flag(item, "convolved", component.convolved, place)
+    parameters = _mapping(item.get("parameters", {}), f"{place}.parameters")
+    names = {p.name for p in component.parameters}
+    _keys(parameters, names, f"{place}.parameters", optional=names)
     for parameter in component.parameters:
-        at = f"{place}.parameters.{parameter.name}"
-        _set_parameter(parameter, _mapping(parameters[parameter.name], at), at, pending)
+        if parameter.name in parameters:
+            _set_parameter(parameter, parameters[parameter.name], f"{place}.parameters.{parameter.name}", pending)
     return component
 
 
-def _set_parameter(
-    parameter: Parameter, item: Mapping[str, Any], place: str, pending: list[tuple[str, Parameter, str]]
-) -> None:
-    _keys(item, _PARAMETER_KEYS, place)
-    tie = item["tie"]
+def _made(kind: type[Component], name: str | None, options: Mapping[str, Any], place: str) -> Component:
+    """Make a component from its options."""
+    try:
+        if kind is Function:
+            component: Component = Function.from_registered(name=name, **options)
+        else:
+            component = kind(name=name, **options)
+    except (FormulaError, TypeError, ValueError) as error:
+        raise ModelFormatError(f"{place}: {error}") from None
+    known = set(component.options)
+    _keys(options, known, f"{place}.options", optional=known)
+    return component
+
+
+def _flag(item: Mapping[str, Any], key: str, default: bool, place: str) -> bool:
+    value = item.get(key, default)
+    if not isinstance(value, bool):
+        raise ModelFormatError(f"{place}.{key} must be true or false, not {value!r}")
+    return value
+
+
+def _set_parameter(parameter: Parameter, item: Any, place: str, pending: list[tuple[str, Parameter, str]]) -> None:
+    if isinstance(item, numbers.Real) and not isinstance(item, bool):
+        item = {"value": item}
+    if not isinstance(item, Mapping):
+        raise ModelFormatError(
+            f"{place} must be an object with named entries, or a number, not {_shown(item)}; "
+            f"entries: {', '.join(sorted(_PARAMETER_KEYS))}"
+        )
+    _keys(item, _PARAMETER_KEYS, place, optional=_PARAMETER_KEYS)
+    tie = item.get("tie")
     if tie is not None and not isinstance(tie, str):
         raise ModelFormatError(f"{place}.tie must be text or null, not {tie!r}")
-    if (item["value"] is None) != (tie is not None):
-        raise ModelFormatError(f"{place}.value must be a number, or null where there is a tie; it is {item['value']!r}")
-    values = {key: item[key] for key in ("min", "max", "free", "units")}
-    if tie is None:
-        values["value"] = item["value"]
-    else:
+    if tie is not None and item.get("value") is not None:
+        raise ModelFormatError(
+            f"{place}.value must be null, or left out, where there is a tie; it is {item['value']!r}"
+        )
+    if tie is None and item.get("value", 0.0) is None:
+        raise ModelFormatError(f"{place}.value must be a number, or null where there is a tie; it is None")
+    # Bounds one after the other: the class's own bounds must not stand in the way of the stored ones.
+    values = {"min": parameter.min, "max": parameter.max} | {key: item[key] for key in ("min", "max") if key in item}
+    parameter.set(min=None, max=None)
+    values |= {key: item[key] for key in ("free", "units") if key in item}
+    if tie is not None:
         pending.append((place, parameter, tie))
+    elif "value" in item:
+        values["value"] = item["value"]
     for key, value in values.items():
         try:
-            # Bounds one after the other: the class's own bounds must not stand in the way of the stored ones.
-            if key == "min":
-                parameter.set(max=None)
             parameter.set(**{key: value})
         except (TypeError, ValueError) as error:
-            raise ModelFormatError(f"{place}.{key}: {error}") from None
+            given = key if key in item else "min"
+            raise ModelFormatError(f"{place}.{given}: {error}") from None
 
 
 def _mapping(value: Any, place: str) -> Mapping[str, Any]:
@@ -199,6 +233,17 @@ def _keys(data: Mapping[str, Any], wanted: set[str], place: str, optional: Colle
     unknown = sorted(set(data) - wanted, key=str)
     missing = sorted(wanted - set(data) - set(optional))
     if unknown or missing:
-        words = [f"unknown {unknown}"] if unknown else []
+        words = [f"unknown {unknown}{_hint(unknown, wanted)}"] if unknown else []
         words += [f"missing {missing}"] if missing else []
         raise ModelFormatError(f"{place}: {' and '.join(words)}; it has {', '.join(sorted(wanted))}")
+
+
+def _hint(unknown: list[Any], wanted: set[str]) -> str:
+    """What was meant by keys that are not known, where that can be guessed."""
+    close = [found[0] for key in unknown if (found := difflib.get_close_matches(str(key), wanted, 1))]
+    return f" (did you mean {', '.join(map(repr, close))}?)" if close else ""
+
+
+def _shown(value: Any) -> str:
+    """A value for a message: what it is if it is short, or its type."""
+    return repr(value) if isinstance(value, str | bool) and len(repr(value)) < 40 else type(value).__name__

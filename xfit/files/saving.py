@@ -161,7 +161,19 @@ def _to_zarr(data: Any, path: Path) -> None:
     _write_zarr(data, path, "w-")
 
 
+def _with_plain_text(data: Any) -> Any:
+    """Text as Python has it, where it has the type that zarr reads it into."""
+    texts = {name: coord.astype(object) for name, coord in data.coords.items() if coord.dtype.kind == "T"}
+    data = data.assign_coords(texts)
+    if isinstance(data, xr.Dataset):
+        data = data.assign(
+            {name: each.astype(object) for name, each in data.data_vars.items() if each.dtype.kind == "T"}
+        )
+    return data
+
+
 def _to_netcdf(data: Any, path: Path) -> None:
+    data = _with_plain_text(data)
     parts = data.variables.items() if isinstance(data, xr.Dataset) else [(data.name or "data", data), *data.coords.items()]  # fmt: skip
     for name, variable in parts:
         if variable.dtype.kind not in _NETCDF_KINDS + "Mm":
@@ -221,3 +233,6 @@ _WRITERS: dict[str, Callable[[Any, Path], None]] = {
     ".zspy": _to_zspy,
     ".csv": _to_csv,
 }
+
+#: Extensions that `save` writes.
+FORMATS = tuple(_WRITERS)

@@ -38,7 +38,7 @@ _WORKLOADS = ("gaussian", "edge", "voigt")
 def bench(
     peers: tuple[str, ...], workloads: tuple[str, ...], pixels: int | None, rounds: int, path: Path | None
 ) -> None:
-    r"""Compare the speed of xfit with that of other tools that are installed, on this machine.
+    """Compare the speed of xfit with that of other tools that are installed, on this machine.
 
     Every tool fits the same spectra from the same start on one thread, in turns. It is also shown whether they find what xfit finds.
     With --pixels all tools fit as many; for a few only, it shows what a call of xfit costs besides fitting, some milliseconds.
@@ -47,7 +47,7 @@ def bench(
     Examples:
       xfit bench
       xfit bench --peer scipy --peer lmfit --pixels 400 --json out.json
-    """
+    """  # noqa: D301  click wants the character
     # Not at the top: `xfit --help` need not wait for them.
     from rich.console import Console
 

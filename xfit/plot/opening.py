@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from xfit.files.arrays import arrays_in
 from xfit.result import FitResult
 from xfit.samfire.stored import StoredRun
 from xfit.stored.archive import Archive
+from xfit.stored.signal import signal_of
 
 Refresh = Callable[[], "xr.Dataset | None"]
 
@@ -74,28 +75,17 @@ def open_data(path: str, fit: xr.Dataset, variable: str | None = None, options: 
     Parameters
     ----------
     path : str
-        Zarr or netCDF.
+        Whatever `xfit.open` reads.
     fit : Dataset
-        The result; the variable with its dimensions is taken.
+        The result; the signal with its dimensions is taken.
     variable : str, optional
         Which, where several have them.
+    options : mapping, optional
+        What the file system of a URL needs.
 
     Raises
     ------
-    ValueError
-        If no variable, or more than one, can be the data.
+    FileNotFoundError, ValueError
+        If there is nothing that can be read; if no signal, or more than one, can be the data.
     """
-    if Path(path).suffix in (".nc", ".nc4", ".h5"):
-        ds = xr.open_dataset(path, chunks={})
-    else:
-        ds = xr.open_zarr(Archive(path, options).store, chunks={})
-    result = FitResult(fit)
-    wanted = {*result.navigation_dims, *result.signal_dims}
-    fitting = [str(name) for name, each in ds.data_vars.items() if set(each.dims) == wanted]
-    if variable is None and len(fitting) == 1:
-        variable = fitting[0]
-    if variable not in fitting:
-        there = {str(name): each.dims for name, each in ds.data_vars.items()}
-        chosen = "" if variable is None else f"variable {variable!r} is not among them; "
-        raise ValueError(f"{chosen}{path} has the variables {there}, of which {fitting or 'none'} have the dimensions of the fit, {sorted(map(str, wanted))}; name one")  # fmt: skip
-    return ds[variable]
+    return signal_of(arrays_in(path, options), fit, variable, path)

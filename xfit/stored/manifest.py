@@ -70,9 +70,14 @@ def _fingerprint(array: xr.DataArray) -> str:
     """Of the content: of all numbers in memory; of lazy ones of a few chunks, for all would be as long a read as the run."""
     found = hashlib.sha256()
     for block in [array.values] if array.chunks is None else _sample(array.data):
-        found.update(f"{block.dtype} {block.shape}".encode())
-        found.update(np.ascontiguousarray(block).tobytes())
+        add_content(found, block)
     return found.hexdigest()
+
+
+def add_content(found: Any, block: np.ndarray) -> None:
+    """Add the type, shape and numbers of an array to a hash."""
+    found.update(f"{block.dtype} {block.shape}".encode())
+    found.update(np.ascontiguousarray(block).tobytes())
 
 
 def _sample(lazy: Any) -> Iterator[np.ndarray]:

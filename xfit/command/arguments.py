@@ -1,0 +1,56 @@
+"""Arguments that several commands have, and errors and warnings as commands report them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+#: Of files and of what is asked for; anything else is a fault of the program, and its traceback is wanted.
+_INPUT = (OSError, ValueError, TypeError, KeyError, NotImplementedError, ImportError)
+
+storage_options = click.option(
+    "-o",
+    "--option",
+    "options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="What the file system of a URL needs; may be repeated.",
+)
+
+
+def given_options(options: tuple[str, ...]) -> dict[str, str]:
+    """Take options of a file system apart."""
+    wrong = [each for each in options if "=" not in each]
+    if wrong:
+        raise click.BadParameter(f"{wrong[0]!r} must be NAME=VALUE", param_hint="--option")
+    return dict(each.split("=", 1) for each in options)
+
+
+def options_for(place: str, options: Mapping[str, str]) -> dict[str, str]:
+    """Options of a file system for a place: paths have none."""
+    return dict(options) if "://" in place and not place.startswith("file://") else {}
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """Turn errors of the input into messages with exit code 1, and warnings into lines."""
+    with warnings.catch_warnings():
+        warnings.showwarning = _show
+        try:
+            yield
+        except _INPUT as error:
+            raise click.ClickException(words_of(error)) from error
+
+
+def words_of(error: BaseException) -> str:
+    """The message of an error; a KeyError shows its own in quotes."""
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    return text or type(error).__name__
+
+
+def _show(message: Warning | str, *_: Any, **__: Any) -> None:
+    click.echo(f"warning: {message}", err=True)

@@ -1,0 +1,148 @@
+"""Where ``xfit fit`` runs, and what it leaves: workers for one run, a store while it goes on, the file that was asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import dask
+import xarray as xr
+from dask.system import CPU_COUNT
+
+from xfit.command.arguments import options_for
+
+#: Seconds to look for a scheduler.
+_PATIENCE = 20
+
+#: Pixels up to which the report of a result is printed; it reads all of it.
+_REPORTED = 1_000_000
+
+
+@contextlib.contextmanager
+def client_of(scheduler: str | None, workers: int | None) -> Iterator[Any]:
+    """A client of the scheduler, or of worker processes that live as long as the run; None for threads of this process.
+
+    Raises
+    ------
+    ValueError
+        If no scheduler answers.
+    """
+    if scheduler is None and workers is None:
+        yield None
+        return
+    from distributed import Client, LocalCluster
+
+    if scheduler is not None:
+        try:
+            client = Client(scheduler, timeout=_PATIENCE)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"--scheduler {scheduler}: no scheduler answers there ({error})") from error
+        with client:
+            yield client
+        return
+    threads = max(CPU_COUNT // (workers or 1), 1)
+    # Memory in large pages; see the page "On clusters".
+    pages = {"distributed.nanny.pre-spawn-environ.GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+    with (
+        dask.config.set(pages),
+        LocalCluster(n_workers=workers, threads_per_worker=threads, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+class Target:
+    """Where a result goes: a store that is filled while the run goes on and, for other formats, a file that is made of it at the end.
+
+    Parameters
+    ----------
+    out : str
+        Path, or URL of a zarr store.
+    options : mapping
+        What the file system of a URL needs.
+    whole : bool
+        Whether the result comes as a whole, at the end: of SAMFire, whose store has checkpoints, and of single spectra.
+
+    Raises
+    ------
+    ValueError
+        For a format that can't be written.
+    """
+
+    def __init__(self, out: str, options: Mapping[str, str], *, whole: bool) -> None:
+        from xfit.files.saving import FORMATS
+
+        self.out, self.options = out, options_for(out, options)
+        name = out.lower().rstrip("/")
+        is_url = "://" in out and not out.startswith("file://")
+        suffix = Path(name).suffix
+        if suffix not in (FORMATS if not is_url else ("", ".zarr")):
+            raise ValueError(f"--out {out}: results go into {', '.join(FORMATS)}; to URLs as .zarr")
+        folder = Path(out.removeprefix("file://")).expanduser().absolute().parent
+        if not is_url and not folder.is_dir():
+            raise FileNotFoundError(f"--out {out}: there is no folder {str(folder)!r}")
+        self._is_saved = whole or not (is_url or suffix == ".zarr")
+        self._is_url = is_url
+        self.store = f"{out.rstrip('/')}.part" if self._is_saved else out
+
+    def check(self, resume: bool, overwrite: bool) -> None:
+        """Refuse to touch what is there, unless that was asked for; remove what ``overwrite`` replaces.
+
+        Raises
+        ------
+        FileExistsError
+            Naming what is there, and what to say.
+        """
+        if not self._is_saved:
+            return  # the run looks itself
+        from xfit.stored.archive import Archive
+
+        if Archive(self.out, self.options).exists if self._is_url else self._path.exists():
+            if resume:
+                raise FileExistsError(f"--out {self.out} is there already: that run is done; --overwrite makes it anew")
+            if not overwrite:
+                raise FileExistsError(f"--out {self.out} is there already; --overwrite replaces it")
+        if self._has_part() and not resume:
+            if not overwrite:
+                raise FileExistsError(
+                    f"an unfinished run lies in {self.store}; --resume goes on with it, --overwrite removes it"
+                )
+            self._remove_part()
+
+    def finish(self, fit: xr.Dataset, overwrite: bool) -> None:
+        """Make the file that was asked for, and remove what it was made of."""
+        if self._is_saved:
+            from xfit.files.saving import save
+
+            save(fit, self.out, overwrite=overwrite, storage_options=self.options or None)
+            fit.close()
+            self._remove_part()
+
+    @property
+    def _path(self) -> Path:
+        return Path(self.out.removeprefix("file://")).expanduser()
+
+    def _part(self) -> tuple[Any, str]:
+        import fsspec
+
+        found: tuple[Any, str] = fsspec.core.url_to_fs(self.store, **self.options)
+        return found
+
+    def _has_part(self) -> bool:
+        files, path = self._part()
+        return bool(files.exists(path))
+
+    def _remove_part(self) -> None:
+        files, path = self._part()
+        if not self._is_url:
+            shutil.rmtree(path, ignore_errors=True)
+        elif files.exists(path):
+            files.rm(path, recursive=True)
+
+
+def summary(fit: xr.Dataset) -> str:
+    """Words for a result: its report, or what it is where that would read very much."""
+    return str(fit.fit.report()) if fit["status"].size <= _REPORTED else repr(fit.fit)

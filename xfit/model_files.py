@@ -1,0 +1,120 @@
+"""Models in files that people write: TOML and JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xfit.model_format import ModelFormatError, model_from_dict, model_to_dict, read_json
+
+if TYPE_CHECKING:
+    from xfit.model import Model
+
+
+def read_model(path: str | os.PathLike[str]) -> Model:
+    """Read a model from a file.
+
+    Parameters
+    ----------
+    path : str or path
+        A TOML or JSON file with the entries of `xfit.model_format.model_from_dict`.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where there is none.
+    ModelFormatError
+        Naming the file and the key, or the line, that is wrong.
+    """
+    place = Path(path)
+    read = {".toml": _read_toml, ".json": read_json}[_ending(place)]
+    if not place.is_file():
+        raise FileNotFoundError(f"there is no model file {str(place)!r}")
+    try:
+        return model_from_dict(read(place.read_text(encoding="utf-8")))
+    except UnicodeDecodeError as error:
+        raise ModelFormatError(f"{place.name}: not a text file in UTF-8 ({error})") from None
+    except ModelFormatError as error:
+        raise ModelFormatError(f"{place.name}: {error}") from None
+
+
+def write_model(model: Model, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    """Write a model to a file; arguments as for `xfit.Model.to_file`."""
+    place = Path(path)
+    write = {".toml": toml_of, ".json": _json_of}[_ending(place)]
+    text = write(model)
+    try:
+        with place.open("w" if overwrite else "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise FileExistsError(f"there is a file {str(place)!r} already; overwrite=True replaces it") from None
+
+
+def toml_of(model: Model) -> str:
+    """Return a model as TOML: its values, the bounds that there are, and what else is not as it is by default.
+
+    TOML has no null: a bound that is not there is infinite where by default there is one.
+    """
+    import tomli_w
+
+    data = model_to_dict(model)
+    plain = model_to_dict(model_from_dict({**data, "components": [_bare(each) for each in data["components"]]}))
+    components = [_differing(each, other) for each, other in zip(data["components"], plain["components"], strict=True)]
+    return tomli_w.dumps(_without_nulls({**data, "components": components}))
+
+
+def _bare(component: Mapping[str, Any]) -> dict[str, Any]:
+    """What a component is made from, without what can be set."""
+    return {key: component[key] for key in ("type", "name", "options") if key in component}
+
+
+def _differing(component: Mapping[str, Any], plain: Mapping[str, Any]) -> dict[str, Any]:
+    """A component without what it has by default, values and finite bounds excepted."""
+    found = {
+        key: value
+        for key, value in component.items()
+        if key in ("type", "name")
+        or (key == "options" and value)
+        or (key not in ("options", "parameters") and value != plain[key])
+    }
+    parameters = {}
+    for name, parameter in component["parameters"].items():
+        bounds = {"min": -math.inf, "max": math.inf}
+        filled: dict[str, Any] = {key: bounds.get(key) if value is None else value for key, value in parameter.items()}
+        usual = {key: bounds.get(key) if value is None else value for key, value in plain["parameters"][name].items()}
+        parameters[name] = {
+            key: value
+            for key, value in filled.items()
+            if key == "value" or value != usual[key] or (key in bounds and math.isfinite(value))
+        }
+    return {**found, "parameters": parameters}
+
+
+def _json_of(model: Model) -> str:
+    return json.dumps(model_to_dict(model), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _read_toml(text: str) -> Mapping[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ModelFormatError(f"the text is not TOML: {error}") from None
+
+
+def _ending(path: Path) -> str:
+    """The kind of a file, by its name."""
+    ending = path.suffix.lower()
+    if ending not in (".toml", ".json"):
+        raise ValueError(f"model file {str(path)!r} must end in .toml or .json")
+    return ending
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nulls(each) for key, each in value.items() if each is not None}
+    return [_without_nulls(each) for each in value] if isinstance(value, list | tuple) else value
