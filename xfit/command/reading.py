@@ -15,9 +15,10 @@ from dask.system import CPU_COUNT
 from dask.utils import parse_bytes
 
 from xfit.files.arrays import arrays_in
+from xfit.files.chunking import rechunked
 from xfit.masks import signal_range
 
-#: Bytes of a chunk where a file has none; less where there would be too few for all workers.
+#: Bytes of a chunk, as far as a file leaves the choice; less where there would be fewer than so many for each thread.
 _CHUNK = 64 * 2**20
 _EACH = 4
 
@@ -49,7 +50,7 @@ def read_data(path: str, name: str | None, options: Mapping[str, str]) -> Data:
     ValueError
         If no signal, or more than one, can be the data.
     """
-    arrays = arrays_in(path, options)
+    arrays = arrays_in(path, options, chunks="file")
     numeric = {key: each for key, each in arrays.items() if each.dtype.kind in "iuf" and each.ndim}
     if name is not None and name not in arrays:
         raise ValueError(f"--signal {name}: {path} has no such signal; it has {_listed(arrays)}")
@@ -83,7 +84,7 @@ def parse_chunks(texts: Sequence[str]) -> dict[str, int]:
 def in_chunks(
     da: xr.DataArray, dims: Sequence[Hashable], given: Mapping[str, int], workers: int | None
 ) -> xr.DataArray:
-    """Lay data out in chunks: those given, those of the file, or whole spectra of so many pixels that every worker has some.
+    """Lay data out in chunks: those given, or those of the file, put together where that leaves some for every worker.
 
     Parameters
     ----------
@@ -105,11 +106,13 @@ def in_chunks(
         raise ValueError(
             f"--chunks {unknown[0]}={given[unknown[0]]}: the map has the dimensions {', '.join(map(str, navigation)) or 'none'}"
         )
-    if da.chunks is not None:
-        return da.chunk(dict(given)) if given else da
-    count = _EACH * (workers or CPU_COUNT)
+    if da.chunks is not None and given:
+        return da.chunk(dict(given))
     spectrum = math.prod(da.sizes[d] for d in dims) * da.dtype.itemsize
+    count = _EACH * (workers or CPU_COUNT)
     limit = max(min(_CHUNK, parse_bytes(dask.config.get("array.chunk-size")), da.nbytes // count), spectrum)
+    if da.chunks is not None:
+        return rechunked(da, None, limit)
     with dask.config.set({"array.chunk-size": limit}):
         return da.chunk({d: -1 if d in dims else given.get(str(d), "auto") for d in da.dims})
 

@@ -14,17 +14,21 @@ _TARGET = 16 << 20
 _LARGEST = 256 << 20
 
 
-def rechunked(da: xr.DataArray, chunks: Any) -> xr.DataArray:
+def rechunked(da: xr.DataArray, chunks: Any, target: int = _TARGET) -> xr.DataArray:
     """Data in the chunks that were asked for or, for None, in whole spectra.
 
     Parameters
     ----------
     da : DataArray
         With the spectra along its last dimension, or images along those whose coordinates say ``navigate = 0``.
-    chunks : None or as of ``DataArray.chunk``
+    chunks : None, "file" or as of ``DataArray.chunk``
         None leaves data in memory as they are. Chunks of a file are never cut over the map, since each would be read several times, but put
-        together; planes are left where whole spectra would make chunks of more than 256 MiB.
+        together; planes are left where whole spectra would make chunks of more than 256 MiB. "file" leaves everything as it is.
+    target : int, optional
+        Bytes up to which chunks are put together.
     """
+    if isinstance(chunks, str) and chunks == "file":
+        return da
     if chunks is not None:
         return da.chunk(chunks)
     if da.chunks is None or da.ndim == 0:
@@ -36,7 +40,7 @@ def rechunked(da: xr.DataArray, chunks: Any) -> xr.DataArray:
     import dask.array
 
     wanted: tuple[Any, ...] = tuple(-1 if d in signal else "auto" for d in da.dims)
-    with_previous = dask.array.core.normalize_chunks(wanted, da.shape, limit=_TARGET, dtype=da.dtype, previous_chunks=da.chunks)  # fmt: skip
+    with_previous = dask.array.core.normalize_chunks(wanted, da.shape, limit=target, dtype=da.dtype, previous_chunks=da.chunks)  # fmt: skip
     sizes = {}
     for d, n, size in zip(da.dims, largest, with_previous, strict=True):
         # Whole multiples of what is read at once.

@@ -35,7 +35,7 @@ def open(
         Name or position of the one to take, of a file with several.
     chunks : optional
         Chunks as of ``DataArray.chunk``. By default those of the file, put together and with whole spectra in them, where that costs
-        little memory. Formats that can only be read as a whole give NumPy arrays, which ``chunks`` turns into dask arrays.
+        little memory; "file" leaves them as they are. Formats that can only be read as a whole give NumPy arrays, which ``chunks`` turns into dask arrays.
     reader : str, optional
         Name of RosettaSciIO's reader, such as "Renishaw", where the extension does not tell, or tells wrong.
     original_metadata : bool, optional

@@ -1,0 +1,401 @@
+"""The command line: through real processes on real files, and what it says of what it can't do."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from click.testing import CliRunner, Result
+
+import xfit
+from tests.builders import assert_same_bits, peak_map, two_peaks
+from xfit.command import main
+
+ROOT = Path(__file__).parents[1]
+REAL = ROOT.parent / "shared" / "data" / "real"
+
+CHUNKS = {"y": 4, "x": 3}
+
+
+def run(*words: object) -> Result:
+    """A command in this process."""
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+def start(folder: Path, *words: object) -> subprocess.Popen[str]:
+    """A command in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "xfit.command", *map(str, words)],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finished(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """Exit code and what a process wrote."""
+    out, errors = process.communicate(timeout=300)
+    return process.returncode, out, errors
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data with a variance and a mask beside them, in zarr and netCDF, and a model."""
+    folder = tmp_path_factory.mktemp("command")
+    da = peak_map((8, 6)).rename("counts")
+    ds = da.to_dataset()
+    ds["spread"] = 0.5 + 0.01 * np.abs(da)
+    ds["good"] = da.isel(energy=0, drop=True) * 0 < 1
+    ds["good"][2, 3] = False
+    ds.chunk(CHUNKS).to_zarr(folder / "map.zarr", consolidated=False)
+    ds.drop_vars(["spread", "good"]).to_netcdf(folder / "map.nc")
+    two_peaks().to_file(folder / "model.toml")
+    two_peaks().to_file(folder / "model.json")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(folder: Path) -> xr.Dataset:
+    """What a fit in memory finds."""
+    return xr.open_zarr(folder / "map.zarr", consolidated=False).counts.compute().fit.multifit(two_peaks())
+
+
+@pytest.mark.parametrize("model", ["model.toml", "model.json"])
+def test_into_a_store(folder, expected, tmp_path, model) -> None:
+    done = run(
+        "fit", folder / "map.zarr", "--signal", "counts", "--model", folder / model, "--out", tmp_path / "fit.zarr"
+    )
+    assert done.exit_code == 0, done.output
+    assert "fit of counts: 48 pixels" in done.output
+    assert f"result: {tmp_path / 'fit.zarr'}" in done.output
+    assert_same_bits(xfit.open(tmp_path / "fit.zarr").compute(), expected)
+    again = [
+        "fit",
+        folder / "map.zarr",
+        "--signal",
+        "counts",
+        "--model",
+        folder / model,
+        "--out",
+        tmp_path / "fit.zarr",
+    ]
+    refused = run(*again)
+    assert refused.exit_code == 1
+    assert "overwrite=True" in refused.output
+    assert run(*again, "--overwrite", "--quiet").output == ""
+    assert run(*again, "--resume", "--quiet").output == ""
+
+
+@pytest.mark.parametrize("ending", ["nc", "csv", "hspy"])
+def test_other_formats(folder, expected, tmp_path, ending) -> None:
+    out = tmp_path / f"fit.{ending}"
+    done = run("fit", folder / "map.nc", "--model", folder / "model.toml", "--out", out)
+    assert done.exit_code == 0, done.output
+    assert [each.name for each in tmp_path.iterdir()] == [out.name]  # and nothing of what it was made of
+    if ending == "nc":
+        assert_same_bits(xfit.open(out).compute(), expected)
+    elif ending == "csv":
+        column = np.genfromtxt(out, delimiter=",", names=True, deletechars="", dtype=None, encoding="utf-8")
+        np.testing.assert_array_equal(column["left.A"].reshape(8, 6), expected.fit["left.A"])
+    else:
+        np.testing.assert_array_equal(xfit.open(out, signal="left.A"), expected.fit["left.A"])
+    refused = run("fit", folder / "map.nc", "--model", folder / "model.toml", "--out", out)
+    assert refused.exit_code == 1
+    assert "--overwrite replaces it" in refused.output
+
+
+def test_options_of_the_fit(folder, tmp_path) -> None:
+    """All are those of multifit, with arrays beside the data by their names."""
+    out = tmp_path / "fit.zarr"
+    done = run(
+        "fit", folder / "map.zarr", "--signal", "counts", "--model", folder / "model.toml", "--out", out, "--variance", "spread", "--where", "good",
+        "--where", "energy=2:9", "--where", "energy=10:", "--optimizer", "trf", "--loss", "soft_l1", "--covariance", "--no-bounded", "--start", "estimate",
+        "--tolerance", "1e-10", "--max-nfev", "500", "--chunks", "y=8,x=6", "--dim", "energy",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    ds = xr.open_zarr(folder / "map.zarr", consolidated=False).compute()
+    fit = ds.counts.fit.multifit(
+        two_peaks(), variance=ds.spread, where=ds.good & xfit.signal_range(ds.counts, (2, 9), (10, None)), optimizer="trf", loss="soft_l1", covariance=True,
+        bounded=False, start="estimate", tolerance=1e-10, max_nfev=500,
+    )  # fmt: skip
+    assert_same_bits(xfit.open(out).compute(), fit)
+    # From an earlier result, in one chunk as asked.
+    assert xfit.open(out).chunksizes["y"] == (8,)
+    done = run(
+        "fit", folder / "map.nc", "--model", folder / "model.toml", "--out", tmp_path / "again.zarr", "--start", out
+    )
+    assert done.exit_code == 0, done.output
+
+
+def test_a_single_spectrum(folder, expected, tmp_path) -> None:
+    one = xr.open_dataset(folder / "map.nc").counts[2, 1].drop_vars(["y", "x"], errors="ignore")
+    one.to_netcdf(tmp_path / "one.nc")
+    done = run("fit", tmp_path / "one.nc", "--model", folder / "model.toml", "--out", tmp_path / "fit.zarr")
+    assert done.exit_code == 0, done.output
+    np.testing.assert_array_equal(xfit.open(tmp_path / "fit.zarr")["value"], expected["value"][2, 1])
+    refused = run("fit", tmp_path / "one.nc", "--model", folder / "model.toml", "--out", tmp_path / "f.nc", "--resume")
+    assert "--resume is for maps" in refused.output
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_on_worker_processes(folder, tmp_path) -> None:
+    """SIGKILL in the middle; what is done is kept, and the bits are those of a fit in memory."""
+    da = xr.concat([xr.open_dataset(folder / "map.nc").counts] * 40, "y").drop_vars("y", errors="ignore")
+    da.chunk(y=1, x=6).to_dataset().to_zarr(tmp_path / "long.zarr", consolidated=False)
+    words = [
+        "fit",
+        "long.zarr",
+        "--model",
+        folder / "model.toml",
+        "--out",
+        "fit.zarr",
+        "--workers",
+        2,
+        "--chunks",
+        "y=1",
+        "--resume",
+    ]
+    process = start(tmp_path, *words)
+    done = tmp_path / "fit.zarr" / "marks" / "done" / "c"
+    while not (done.exists() and len(list(done.iterdir())) > 3):
+        assert process.poll() is None, finished(process)
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    finished(process)
+    code, out, errors = finished(start(tmp_path, *words))
+    assert code == 0, errors
+    assert "1920 pixels" in out
+    assert_same_bits(xfit.open(tmp_path / "fit.zarr").compute(), da.compute().fit.multifit(two_peaks()))
+
+
+@pytest.mark.slow
+def test_ctrl_c_says_how_to_go_on(folder, tmp_path) -> None:
+    da = xr.concat([xr.open_dataset(folder / "map.nc").counts] * 400, "y").drop_vars("y", errors="ignore")
+    da.chunk(y=1, x=6).to_dataset().to_zarr(tmp_path / "long.zarr", consolidated=False)
+    process = start(
+        tmp_path, "fit", "long.zarr", "--model", folder / "model.toml", "--out", "fit.nc", "--chunks", "y=1"
+    )
+    done = tmp_path / "fit.nc.part" / "marks" / "done" / "c"
+    while not (done.exists() and len(list(done.iterdir())) > 3):
+        assert process.poll() is None, finished(process)
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    code, _, errors = finished(process)
+    assert code == 130
+    assert "fit.nc.part, and --resume goes on with it" in errors
+    refused = run("fit", tmp_path / "long.zarr", "--model", folder / "model.toml", "--out", tmp_path / "fit.nc")
+    assert "an unfinished run lies in" in refused.output
+
+
+@contextlib.contextmanager
+def scheduler(folder: Path) -> Iterator[str]:
+    """A scheduler and a worker, as dask's own commands start them."""
+    place = folder / "scheduler.json"
+    words = [
+        sys.executable,
+        "-m",
+        "distributed.cli.dask_scheduler",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        "0",
+        "--no-dashboard",
+        "--scheduler-file",
+        str(place),
+    ]
+    with subprocess.Popen(words, cwd=folder, stderr=subprocess.DEVNULL) as one:
+        while not place.exists() or not place.read_text():
+            assert one.poll() is None
+            time.sleep(0.05)
+        worker = [
+            sys.executable,
+            "-m",
+            "distributed.cli.dask_worker",
+            "--scheduler-file",
+            str(place),
+            "--no-dashboard",
+            "--nthreads",
+            "1",
+            "--no-nanny",
+        ]
+        with subprocess.Popen(
+            worker, cwd=folder, stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(ROOT)}
+        ) as other:
+            try:
+                yield json.loads(place.read_text())["address"]
+            finally:
+                other.terminate()
+                one.terminate()
+
+
+@pytest.mark.slow
+def test_on_a_cluster_that_is_there(folder, expected, tmp_path) -> None:
+    with scheduler(tmp_path) as address:
+        words = (
+            "fit",
+            folder / "map.zarr",
+            "--signal",
+            "counts",
+            "--model",
+            folder / "model.toml",
+            "--out",
+            tmp_path / "fit.zarr",
+            "--scheduler",
+            address,
+        )
+        done = run(*words)
+    assert done.exit_code == 0, done.output
+    assert_same_bits(xfit.open(tmp_path / "fit.zarr").compute(), expected)
+
+
+def test_samfire(folder, tmp_path) -> None:
+    words = (
+        "fit",
+        folder / "map.zarr",
+        "--signal",
+        "counts",
+        "--model",
+        folder / "model.toml",
+        "--variance",
+        "spread",
+        "--samfire",
+    )
+    done = run(*words, "--out", tmp_path / "fit.zarr", "--seed", "3,2", "--seed", "0,5")
+    assert done.exit_code == 0, done.output
+    ds = xr.open_zarr(folder / "map.zarr", consolidated=False)
+    expected = ds.counts.fit.samfire(two_peaks(), seeds=[(3, 2), (0, 5)], variance=ds.spread).compute()
+    assert_same_bits(xfit.open(tmp_path / "fit.zarr").compute(), expected)
+    assert [each.name for each in tmp_path.iterdir()] == ["fit.zarr"]
+    for seeds, words_of in (
+        (["3,a"], "positions are whole numbers"),
+        (["y=1,x=2", "y=3"], "every seed needs the same labels"),
+        (["y=1,2"], "do not go together"),
+    ):
+        refused = run(*words, "--out", tmp_path / "no.zarr", *(w for seed in seeds for w in ("--seed", seed)))
+        assert refused.exit_code == 1
+        assert words_of in refused.output
+
+
+def test_data_that_cannot_be_read(folder, tmp_path) -> None:
+    """Exit code 3, and the others are fitted."""
+    da = xr.open_dataset(folder / "map.nc").counts
+    da.chunk(CHUNKS).to_dataset().to_zarr(tmp_path / "map.zarr", consolidated=False)
+    (tmp_path / "map.zarr" / "counts" / "c" / "1" / "0" / "0").write_bytes(b"damaged")
+    done = run("fit", tmp_path / "map.zarr", "--model", folder / "model.toml", "--out", tmp_path / "fit.nc")
+    assert done.exit_code == 3, done.output
+    assert "1 chunks could not be read" in done.output
+    assert int((xfit.open(tmp_path / "fit.nc").fit.status == 1).sum()) == 36
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["--scheduler", "tcp://127.0.0.1:1", "--workers", "2"], 2, "give one of them"),
+        (["--resume", "--overwrite"], 2, "give one of them"),
+        (["--seed", "1,2"], 2, "--seed is of --samfire"),
+        (["--samfire"], 2, "needs a --seed"),
+        (["--optimizer", "no"], 1, "optimizer 'no'"),
+        (["--loss", "no"], 1, "loss"),
+        (["--variance", "-1"], 1, "--variance -1 must be above zero"),
+        (["--variance", "nothing"], 1, "neither an array beside the data (spread, good) nor a file"),
+        (["--where", "energy=a:3"], 1, "'a' is no number; write a range such as energy=600:800"),
+        (["--where", "z=1:3"], 1, "z"),
+        (["--start", "no.zarr"], 1, "there is no such file"),
+        (["--dim", "no"], 1, "--dim no: the data have the dimensions y, x, energy"),
+        (["--chunks", "y"], 1, "must be a dimension and a size"),
+        (["--chunks", "z=3"], 1, "the map has the dimensions y, x"),
+        (["--signal", "no"], 1, "has no such signal; it has counts"),
+    ],
+)
+def test_what_is_wrong_is_said(folder, tmp_path, words, code, message) -> None:
+    """Before any work, and without leaving anything."""
+    signal_ = [] if "--signal" in words else ["--signal", "counts"]
+    done = run(
+        "fit", folder / "map.zarr", *signal_, "--model", folder / "model.toml", "--out", tmp_path / "fit.zarr", *words
+    )
+    assert done.exit_code == code, done.output
+    assert message in " ".join(done.output.split())
+    assert not list(tmp_path.iterdir())
+
+
+def test_places_that_are_not_there(folder, tmp_path) -> None:
+    model = folder / "model.toml"
+    assert "there is no file" in run("fit", tmp_path / "no.zarr", "--model", model, "--out", tmp_path / "f.zarr").output
+    assert (
+        "there is no folder"
+        in run("fit", folder / "map.nc", "--model", model, "--out", tmp_path / "no" / "f.zarr").output
+    )
+    assert (
+        "results go into .zarr" in run("fit", folder / "map.nc", "--model", model, "--out", tmp_path / "f.txt").output
+    )
+    several = run("fit", folder / "map.zarr", "--model", model, "--out", tmp_path / "f.zarr")
+    assert "several signals that can be fitted: counts ('y', 'x', 'energy'), spread" in several.output
+    lost = run("fit", folder / "map.nc", "--model", model, "--out", tmp_path / "f.zarr", "--scheduler", "nonsense:1:2")
+    assert lost.exit_code == 1
+    assert "no scheduler answers" in lost.output
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("components = 3", "components"),
+        ("[[components]]\ntype = 'Gausian'", r"components[0].type"),
+        ("[[components]]\ntype = 'Gaussian'\n[components.parameters.center]\nvalue = 1", "centre"),
+        (
+            "[[components]]\ntype = 'Gaussian'\n[components.parameters.centre]\nmax = 'abc'",
+            "components[0].parameters.centre.max",
+        ),
+        ("[[components]\n", "line 1"),
+    ],
+)
+def test_wrong_model_files(folder, tmp_path, text, message) -> None:
+    (tmp_path / "m.toml").write_text(text)
+    done = run("fit", folder / "map.nc", "--model", tmp_path / "m.toml", "--out", tmp_path / "fit.zarr")
+    assert done.exit_code == 1
+    assert "m.toml: " in done.output
+    assert message in done.output
+
+
+def test_lists_and_templates(tmp_path) -> None:
+    listed = run("components").output
+    assert all(name in listed for name in ("Gaussian ", "EELSCLEdge", "PowerLaw"))
+    shown = run("components", "voigt").output
+    assert "gamma" in shown
+    assert "10.1" in shown or "doi" in shown  # its source
+    assert "did you mean Gaussian?" in run("components", "Gausian").output
+    assert "lm" in run("optimizers").output
+    path = tmp_path / "m.toml"
+    assert run("model", "bg=PowerLaw", "Gaussian", "--out", path).exit_code == 0
+    model = xfit.Model.from_file(path)
+    assert [(each.name, type(each).__name__) for each in model] == [("bg", "PowerLaw"), ("Gaussian", "Gaussian")]
+    assert run("model", "Offset", "--out", path).exit_code == 1
+    assert "write it by hand" in run("model", "Expression").output
+    for command in ("fit", "view", "info", "components", "model", "bench"):
+        assert "Examples:\n" in run(command, "--help").output.replace("  ", ""), command
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the instruments' files are not beside the checkout")
+def test_files_of_instruments(tmp_path) -> None:
+    """EELS in HyperSpy's format, of which the near-edge part is a power law: as multifit finds it."""
+    model = xfit.Model([xfit.components.PowerLaw(name="bg", A=1e9)])
+    model.to_file(tmp_path / "bg.toml")
+    path = REAL / "CuZn_EELS_mapping_tutorial.hspy"
+    done = run(
+        "fit", path, "--model", tmp_path / "bg.toml", "--out", tmp_path / "fit.zarr", "--where", "Energy loss=:900"
+    )
+    assert done.exit_code == 0, done.output
+    da = xfit.open(path)
+    fit = da.fit.multifit(model, where=xfit.signal_range(da, (None, 900))).compute()
+    assert_same_bits(xfit.open(tmp_path / "fit.zarr").compute(), fit)
