@@ -172,8 +172,8 @@ def test_killed_and_resumed_on_worker_processes(folder, tmp_path) -> None:
     while not (done.exists() and len(list(done.iterdir())) > 3):
         assert process.poll() is None, finished(process)
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    finished(process)
+    process.kill()
+    process.wait()  # not for its pipes, which its workers have until they see that it is gone
     code, out, errors = finished(start(tmp_path, *words))
     assert code == 0, errors
     assert "1920 pixels" in out
@@ -288,15 +288,32 @@ def test_samfire(folder, tmp_path) -> None:
         assert words_of in refused.output
 
 
-def test_data_that_cannot_be_read(folder, tmp_path) -> None:
+def test_data_that_cannot_be_read(folder, expected, tmp_path) -> None:
     """Exit code 3, and the others are fitted."""
     da = xr.open_dataset(folder / "map.nc").counts
     da.chunk(CHUNKS).to_dataset().to_zarr(tmp_path / "map.zarr", consolidated=False)
+    whole = (tmp_path / "map.zarr" / "counts" / "c" / "1" / "0" / "0").read_bytes()
     (tmp_path / "map.zarr" / "counts" / "c" / "1" / "0" / "0").write_bytes(b"damaged")
     done = run("fit", tmp_path / "map.zarr", "--model", folder / "model.toml", "--out", tmp_path / "fit.nc")
     assert done.exit_code == 3, done.output
     assert "1 chunks could not be read" in done.output
-    assert int((xfit.open(tmp_path / "fit.nc").fit.status == 1).sum()) == 36
+    assert int((xfit.open(tmp_path / "fit.nc")["status"] == 1).sum()) == 36
+    # What can be read now is fitted when the run is resumed.
+    (tmp_path / "map.zarr" / "counts" / "c" / "1" / "0" / "0").write_bytes(whole)
+    words = (
+        "fit",
+        tmp_path / "map.zarr",
+        "--model",
+        folder / "model.toml",
+        "--out",
+        tmp_path / "fit.nc",
+        "--chunks",
+        "y=4,x=3",
+    )
+    done = run(*words, "--resume")
+    assert done.exit_code == 0, done.output
+    assert_same_bits(xfit.open(tmp_path / "fit.nc").compute(), expected)
+    assert "that run is done" in run(*words, "--resume").output
 
 
 @pytest.mark.parametrize(
@@ -306,10 +323,11 @@ def test_data_that_cannot_be_read(folder, tmp_path) -> None:
         (["--resume", "--overwrite"], 2, "give one of them"),
         (["--seed", "1,2"], 2, "--seed is of --samfire"),
         (["--samfire"], 2, "needs a --seed"),
+        (["--samfire", "--start", "estimate"], 2, "needs a --seed"),
         (["--optimizer", "no"], 1, "optimizer 'no'"),
         (["--loss", "no"], 1, "loss"),
         (["--variance", "-1"], 1, "--variance -1 must be above zero"),
-        (["--variance", "nothing"], 1, "neither an array beside the data (spread, good) nor a file"),
+        (["--variance", "nothing"], 1, "nor a file"),
         (["--where", "energy=a:3"], 1, "'a' is no number; write a range such as energy=600:800"),
         (["--where", "z=1:3"], 1, "z"),
         (["--start", "no.zarr"], 1, "there is no such file"),
@@ -341,7 +359,7 @@ def test_places_that_are_not_there(folder, tmp_path) -> None:
         "results go into .zarr" in run("fit", folder / "map.nc", "--model", model, "--out", tmp_path / "f.txt").output
     )
     several = run("fit", folder / "map.zarr", "--model", model, "--out", tmp_path / "f.zarr")
-    assert "several signals that can be fitted: counts ('y', 'x', 'energy'), spread" in several.output
+    assert "several signals that can be fitted: counts ('y', 'x', 'energy'), good ('y', 'x'), spread" in several.output
     lost = run("fit", folder / "map.nc", "--model", model, "--out", tmp_path / "f.zarr", "--scheduler", "nonsense:1:2")
     assert lost.exit_code == 1
     assert "no scheduler answers" in lost.output

@@ -273,7 +273,7 @@ def test_view_of_any_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert len(shown) == 1
     ran = CliRunner().invoke(main, ["view", str(tmp_path / "fit.zarr"), str(tmp_path / "map.hspy"), "--variable", "no"])
     assert ran.exit_code == 1
-    assert "no signal 'no'" in ran.output
+    assert "'no' is not among them" in ran.output
 
 
 def test_pickles_in_zarr_are_refused(tmp_path: Path) -> None:

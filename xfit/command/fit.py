@@ -113,7 +113,7 @@ def fit(context: click.Context, data: str, out: str, scheduler: str | None, work
         raise click.UsageError("--resume keeps what is there and --overwrite removes it; give one of them")
     if asked["seeds"] and not asked["samfire"]:
         raise click.UsageError("--seed is of --samfire")
-    if asked["samfire"] and not (asked["seeds"] or asked["start"]):
+    if asked["samfire"] and not asked["seeds"] and asked["start"] in (None, "estimate"):
         raise click.UsageError("--samfire needs a --seed, or an earlier result by --start")
     given = given_options(options)
     with reported():
@@ -140,7 +140,8 @@ def fit(context: click.Context, data: str, out: str, scheduler: str | None, work
         click.echo(f"warning: chunk {chunk} could not be read: {message}", err=True)
     if unread:
         click.echo(
-            f"warning: {len(unread)} chunks could not be read; their pixels have the status read_error", err=True
+            f"warning: {len(unread)} chunks could not be read; their pixels have the status read_error, and --resume tries them again",
+            err=True,
         )
         context.exit(_UNREAD)
 
@@ -164,6 +165,8 @@ class _Run:
             if self.resume:
                 raise ValueError("--resume is for maps; the data are a single spectrum or image")
             return self._done(self.da.compute().fit.multifit(self.model, list(self.dims), **self.keywords)), {}
+        from xfit.command.running import is_small
+        from xfit.stored.archive import Archive
         from xfit.stored.info import info
 
         result = self.da.fit.multifit(
@@ -171,7 +174,10 @@ class _Run:
             overwrite=self.overwrite, client=client, progress=None if self.shown else False, **self.keywords,
         )  # fmt: skip
         unread = info(self.target.store, self.target.options).unread
-        return self._done(result), unread
+        if is_small(result):
+            # All of it at once: for many small chunks dask would take longer than the fit.
+            result = Archive(self.target.store, self.target.options).open(in_chunks=False).load()
+        return self._done(result, complete=not unread), unread
 
     def samfire(self, seeds: tuple[str, ...], client: Any) -> tuple[str, dict[int, str]]:
         """Fit from seeds; as `multifit`."""
@@ -181,12 +187,12 @@ class _Run:
         )  # fmt: skip
         return self._done(result), {}
 
-    def _done(self, result: xr.Dataset) -> str:
+    def _done(self, result: xr.Dataset, complete: bool = True) -> str:
         """Put the result where it belongs; return words for it."""
         from xfit.command.running import summary
 
         words = summary(result) if self.shown else ""
-        self.target.finish(result, self.overwrite)
+        self.target.finish(result, self.overwrite or self.resume, complete)
         return words
 
 

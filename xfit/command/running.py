@@ -17,8 +17,8 @@ from xfit.command.arguments import options_for
 #: Seconds to look for a scheduler.
 _PATIENCE = 20
 
-#: Pixels up to which the report of a result is printed; it reads all of it.
-_REPORTED = 1_000_000
+#: Pixels up to which a result is read as a whole: some 200 MB.
+_WHOLE = 1_000_000
 
 
 @contextlib.contextmanager
@@ -101,9 +101,9 @@ class Target:
         from xfit.stored.archive import Archive
 
         if Archive(self.out, self.options).exists if self._is_url else self._path.exists():
-            if resume:
+            if resume and not self._has_part():
                 raise FileExistsError(f"--out {self.out} is there already: that run is done; --overwrite makes it anew")
-            if not overwrite:
+            if not (overwrite or resume):
                 raise FileExistsError(f"--out {self.out} is there already; --overwrite replaces it")
         if self._has_part() and not resume:
             if not overwrite:
@@ -112,14 +112,15 @@ class Target:
                 )
             self._remove_part()
 
-    def finish(self, fit: xr.Dataset, overwrite: bool) -> None:
-        """Make the file that was asked for, and remove what it was made of."""
+    def finish(self, fit: xr.Dataset, overwrite: bool, complete: bool) -> None:
+        """Make the file that was asked for, and remove what it was made of unless there is more to be done."""
         if self._is_saved:
             from xfit.files.saving import save
 
             save(fit, self.out, overwrite=overwrite, storage_options=self.options or None)
             fit.close()
-            self._remove_part()
+            if complete:
+                self._remove_part()
 
     @property
     def _path(self) -> Path:
@@ -143,6 +144,11 @@ class Target:
             files.rm(path, recursive=True)
 
 
+def is_small(fit: xr.Dataset) -> bool:
+    """Whether a result may be read as a whole."""
+    return int(fit["status"].size) <= _WHOLE
+
+
 def summary(fit: xr.Dataset) -> str:
     """Words for a result: its report, or what it is where that would read very much."""
-    return str(fit.fit.report()) if fit["status"].size <= _REPORTED else repr(fit.fit)
+    return str(fit.fit.report()) if is_small(fit) else repr(fit.fit)

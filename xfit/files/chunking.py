@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any
 
+import dask
 import numpy as np
 import xarray as xr
 
@@ -33,7 +35,7 @@ def rechunked(da: xr.DataArray, chunks: Any, target: int = _TARGET) -> xr.DataAr
         return da.chunk(chunks)
     if da.chunks is None or da.ndim == 0:
         return da
-    signal = [d for d in da.dims if d in da.coords and da[d].attrs.get("navigate") == 0] or [da.dims[-1]]
+    signal = _signal_dims(da)
     largest = [da.sizes[d] if d in signal else max(da.chunksizes[d]) for d in da.dims]
     if np.prod([float(n) for n in largest]) * da.dtype.itemsize > _LARGEST:
         return da
@@ -46,3 +48,18 @@ def rechunked(da: xr.DataArray, chunks: Any, target: int = _TARGET) -> xr.DataAr
         # Whole multiples of what is read at once.
         sizes[d] = -1 if d in signal else max(size[0] // n, 1) * n
     return da.chunk(sizes)
+
+
+def in_pieces(da: xr.DataArray) -> xr.DataArray:
+    """Data of a file that are not read yet, in its chunks or, where it has none, in whole spectra of some pixels."""
+    own = da.encoding.get("preferred_chunks")
+    if own or da.ndim == 0:
+        return da.chunk(own or {})
+    signal = _signal_dims(da)
+    with dask.config.set({"array.chunk-size": _TARGET}):
+        return da.chunk({d: -1 if d in signal else "auto" for d in da.dims})
+
+
+def _signal_dims(da: xr.DataArray) -> list[Hashable]:
+    """Signal dimensions, as the coordinates say; by default the last one."""
+    return [d for d in da.dims if d in da.coords and da[d].attrs.get("navigate") == 0] or [da.dims[-1]]

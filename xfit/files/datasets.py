@@ -8,6 +8,7 @@ from typing import Any
 
 import xarray as xr
 
+from xfit.files.chunking import in_pieces
 from xfit.files.codecs import check_group
 from xfit.files.signals import signal_to_array
 
@@ -17,7 +18,9 @@ NETCDF = (".nc", ".nc4", ".cdf")
 
 def open_netcdf(path: Path) -> xr.Dataset | list[xr.DataArray]:
     """Open a netCDF file lazily: a result of a fit as a Dataset, data as DataArrays."""
-    return _sorted(xr.open_dataset(path, chunks={}), str(path))
+    ds = xr.open_dataset(path)
+    # Without chunks of its own a variable would be one chunk, however large.
+    return _sorted(ds.assign({name: in_pieces(each) for name, each in ds.data_vars.items()}), str(path))
 
 
 def open_zarr(path: str, options: Mapping[str, Any] | None = None) -> xr.Dataset | list[xr.DataArray]:

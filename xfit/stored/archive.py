@@ -168,9 +168,9 @@ class Archive:
         raw = {chunk: np.asarray(rows[chunk]).tobytes() for chunk in self._listed("unread")}
         return {chunk: text.rstrip(b"\0").decode(errors="replace") for chunk, text in raw.items()}
 
-    def open(self) -> xr.Dataset:
-        """The result, lazily, in the order of the schema."""
-        ds = xr.open_zarr(self.store, consolidated=False, chunks={})
+    def open(self, in_chunks: bool = True) -> xr.Dataset:
+        """The result, lazily, in the order of the schema: dask's chunks, or arrays that are read when they are first used."""
+        ds = xr.open_zarr(self.store, consolidated=False, chunks={} if in_chunks else None)
         # What makes it a run is the store's alone: a copy is none.
         attrs = {name: value for name, value in ds.attrs.items() if name != MANIFEST}
         small = {name: c.load() for name, c in ds.coords.items() if set(c.dims) <= {"param", "param_", "pair"}}
