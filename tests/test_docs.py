@@ -51,8 +51,8 @@ def test_code_runs_as_written(page: Path, tmp_path: Path, monkeypatch: pytest.Mo
     ci = script("page")
     monkeypatch.setenv("COLUMNS", ci.COLUMNS)
     for block, printed in ci.run(page.read_text(encoding="utf-8"), page.name):
-        if block[2] is not None:
-            assert_same_output(printed, block[2])
+        if block[3] is not None:
+            assert_same_output(printed, block[3])
 
 
 def headings(page: Path) -> set[str]:

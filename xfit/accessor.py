@@ -391,7 +391,7 @@ class Fit:
         storage_options : mapping, optional
             What the file system of a URL needs.
         variance, response : optional
-            As for `xfit.accessor.Result.plot`.
+            As for `xarray.Dataset.fit.plot`.
 
         Returns
         -------
