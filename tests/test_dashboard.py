@@ -5,10 +5,14 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import dask
+import nbclient
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -466,3 +470,23 @@ def test_a_page_that_was_saved(chromium, fit, da, tmp_path):
         assert value in shown.text()
     assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
     context.close()
+
+
+def test_a_notebook_needs_no_network() -> None:
+    """What is displayed in a notebook loads nothing from afar: all of it is in the outputs."""
+    book = nbformat.v4.new_notebook()
+    cells = (
+        "from tests.builders import peak_map, two_peaks\nda = peak_map((3, 4))\nfit = da.fit.multifit(two_peaks())",
+        "fit.fit.dashboard(da)",
+        "da.fit.explore(two_peaks())",
+    )
+    book.cells = [nbformat.v4.new_code_cell(cell) for cell in cells]
+    place = {"metadata": {"path": str(Path(__file__).parents[1])}}
+    nbclient.NotebookClient(book, timeout=600, kernel_name="python3", resources=place).execute()
+    shown = [
+        str(data) for cell in book.cells[1:] for output in cell.outputs for data in output.get("data", {}).values()
+    ]
+    assert sum(map(len, shown)) > 1_000_000  # the scripts themselves
+    # Bokeh names others in its scripts, for formulas and icons that no page has.
+    hosts = {host for text in shown for host in re.findall(r"https?://(cdn\.(?:bokeh|holoviz)[\w.]+)", text)}
+    assert hosts == set()

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import holoviews as hv
 import panel as pn
 import xarray as xr
 
@@ -18,7 +17,7 @@ from xfit.plot.keys import ArrowKeys
 from xfit.plot.looking import Looking
 from xfit.plot.looks import coordinate
 from xfit.plot.map_page import MarkedMaps, histogram, legend
-from xfit.plot.page import named, on_page
+from xfit.plot.page import load, named, on_page
 from xfit.plot.pixel_page import figures_of
 from xfit.result import FitResult
 
@@ -59,8 +58,7 @@ class Dashboard(Looking):
         refresh: Callable[[], xr.Dataset | None] | None = None,
     ) -> None:
         super().__init__(result, da, variance=variance, response=response)
-        pn.extension()
-        hv.extension("bokeh")
+        load()
         self._given: dict[str, Any] = {"variance": variance, "response": response, "refresh": refresh}
         self._da, self._refresh, self._visited = da, refresh, False
 

@@ -19,6 +19,7 @@ from xfit.plan import plan_of
 from xfit.plot.blocks import Blocks
 from xfit.plot.explore_page import PLACES, WIDTHS, bounds_of, explore_page
 from xfit.plot.looks import coordinate
+from xfit.plot.page import load
 from xfit.units import parameter_units
 
 #: States that can be taken back.
@@ -68,7 +69,7 @@ class Explorer:
                 f"explore() shows spectra, on which peaks are dragged along one axis; the model is {len(plan.axes.dims)}-D. Start values of images "
                 'are estimated by start="estimate", and fit.fit.plot(da) and fit.fit.dashboard(da) show what came of them'
             )
-        pn.extension()
+        load()
         self.da, self.dim, self._options = da, plan.axes.dims[0], options
         self.navigation: tuple[Hashable, ...] = plan.axes.navigation
         self._binned = plan.axes.width is not None

@@ -1,11 +1,18 @@
-"""What pages have in common: changes of their figures, wherever they come from, and names of widgets."""
+"""What pages have in common: what they are loaded with, changes of their figures, names of widgets."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+import holoviews as hv
 import panel as pn
+
+
+def load() -> None:
+    """Load what pages are made of from this installation: a notebook would fetch it from the network otherwise."""
+    pn.extension(inline=True)
+    hv.extension("bokeh", inline=True)
 
 
 def on_page(*panes: Any) -> Callable[[Callable[[], None]], Callable[..., None]]:

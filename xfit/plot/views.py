@@ -42,7 +42,7 @@ class Views:
         import holoviews as hv
 
         if not hv.Store.loaded_backends():
-            hv.extension("bokeh")
+            hv.extension("bokeh", inline=True)
         self._result = result
         self._dims = result.navigation_dims
         if not self._dims:
