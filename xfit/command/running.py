@@ -37,10 +37,11 @@ def client_of(scheduler: str | None, workers: int | None) -> Iterator[Any]:
 
     if scheduler is not None:
         try:
-            client = Client(scheduler, timeout=_PATIENCE)
+            # Not as dask's default: one that does not connect would stay it, and all that is computed would wait for it.
+            client = Client(scheduler, timeout=_PATIENCE, set_as_default=False)
         except (OSError, ValueError) as error:
             raise ValueError(f"--scheduler {scheduler}: no scheduler answers there ({error})") from error
-        with client:
+        with client, client.as_current():
             yield client
         return
     threads = max(CPU_COUNT // (workers or 1), 1)
