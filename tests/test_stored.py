@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from pathlib import Path
@@ -391,6 +392,39 @@ def test_an_object_store(s3, expected) -> None:
         [sys.executable, "-m", "xfit.command", "info", options["store"], *(f"-o{k}={v}" for k, v in s3.items())], capture_output=True, text=True, check=True
     ).stdout  # fmt: skip
     assert "9 of 9 done: complete" in words
+
+
+@pytest.mark.slow
+def test_samfire_and_models_in_an_object_store(s3) -> None:
+    """The command line fits from seeds, bucket to bucket; the result is kept beside its signal."""
+    from click.testing import CliRunner
+
+    from xfit.command import main
+
+    da = spectra()
+    da.rename("counts").to_dataset().to_zarr("s3://bucket/wave.zarr", storage_options=s3, consolidated=False)
+    with tempfile.TemporaryDirectory() as folder:
+        two_peaks().to_file(f"{folder}/model.toml")
+        words = [
+            "s3://bucket/wave.zarr",
+            "--model",
+            f"{folder}/model.toml",
+            "--out",
+            "s3://bucket/wave-fit.zarr",
+            "--variance",
+            "0.04",
+        ]
+        done = CliRunner().invoke(
+            main, ["fit", *words, "--samfire", "--seed", "2,2", *(w for k, v in s3.items() for w in ("-o", f"{k}={v}"))]
+        )
+    assert done.exit_code == 0, done.output
+    fit = xfit.open("s3://bucket/wave-fit.zarr", storage_options=s3)
+    assert_same_bits(fit.compute(), da.fit.samfire(two_peaks(), seeds=[(2, 2)], variance=0.04).compute())
+    kept = xfit.models("s3://bucket/wave.zarr", storage_options=s3)
+    kept.store(fit, "wave")
+    assert_same_bits(kept.restore("wave").compute(), fit.compute())
+    kept.remove("wave")
+    assert list(xfit.models("s3://bucket/wave.zarr", storage_options=s3)) == []
 
 
 def test_the_command_line(tmp_path) -> None:

@@ -98,7 +98,11 @@ class Checkpoints:
 
     def known(self) -> set[tuple[int, int, int]]:
         """Visits that are there, by phase, chunk and turn."""
-        names = (str(each).rpartition("/")[2] for each in self._fs.ls(f"{self._folder}/visits", detail=False))
+        folder = f"{self._folder}/visits"
+        # An object store has no folder before anything lies in it, and its client remembers what lay there.
+        self._fs.invalidate_cache(folder)
+        listed = self._fs.ls(folder, detail=False) if self._fs.exists(folder) else []
+        names = (str(each).rpartition("/")[2] for each in listed)
         found = set()
         for name in names:
             stem, _, end = name.partition(".")
