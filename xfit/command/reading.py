@@ -67,7 +67,7 @@ def read_data(path: str, name: str | None, options: Mapping[str, str]) -> Data:
 
 
 def _listed(arrays: Mapping[str, xr.DataArray]) -> str:
-    return ", ".join(f"{name} {tuple(map(str, each.dims))}" for name, each in arrays.items()) or "none"
+    return ", ".join(f"{name} {tuple(map(str, each.dims))}" for name, each in sorted(arrays.items())) or "none"
 
 
 def parse_chunks(texts: Sequence[str]) -> dict[str, int]:
