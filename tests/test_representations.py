@@ -402,6 +402,11 @@ def test_names_that_differ_at_their_ends_stay_different() -> None:
     lines = text_table(("name", "value"), rows, width=16).splitlines()
     assert [line.split()[0] for line in lines[2:4]] == ["cont…m.a0", "cont…m.a1"]
     assert all(sum(1 + (unicodedata.east_asian_width(c) in "WF") for c in line) <= 16 for line in lines)
+    # Numbers are rounded before rows look the same.
+    rows = [("NII_6550.flux", "1.23456"), ("NII_6585.flux", "2.34567"), ("Ha.flux", "3.45678")]
+    lines = text_table(("name", "value"), rows, width=18).splitlines()
+    assert len({line.split()[0] for line in lines[2:]}) == 3
+    assert_fits("\n".join(lines), 18)
     # Where the beginnings tell them apart, they are what is kept.
     assert "oxygen k…" in text_table(("name", "value"), [("oxygen k edge", "1.0"), ("nitrogen", "2.0")], width=16)
 

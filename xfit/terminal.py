@@ -66,14 +66,20 @@ def holds_numbers(words: Sequence[str]) -> bool:
 def _fitted(table: list[list[str]], width: int) -> list[list[str]]:
     """Shorten cells until the rows fit: names before digits, for a number that is cut is another number."""
     words = [k for k in range(len(table[0])) if not holds_numbers([row[k] for row in table[1:]])]
-    for digits, least in ((None, _SHORT), (5, _SHORT), (4, _SHORT), (4, _SHORTEST), (3, _SHORTEST)):
+    told_apart = {k: _told_apart([row[k] for row in table]) for k in words}
+    nothing = dict.fromkeys(words, 0)
+    tries = [(None, _SHORT), (5, _SHORT), (4, _SHORT), (4, _SHORTEST), (3, _SHORTEST)]
+    # Rows that look the same are worse than rounded numbers, and better than broken lines.
+    for digits, least, floors in [*((*each, told_apart) for each in tries), (3, _SHORTEST, nothing)]:
         if digits is not None:
             table = [table[0], *([_rounded(word, digits) for word in row] for row in table[1:])]
         widths = [min(n, width) if k in words else n for k, n in enumerate(_widths(table))]
         over = sum(widths) + 2 * (len(widths) - 1) - width
         for _ in range(max(over, 0)):
-            longest = max(words, key=lambda k: widths[k], default=None)
-            if longest is not None and widths[longest] > least:
+            longest = max(
+                (k for k in words if widths[k] > max(least, floors[k])), key=lambda k: widths[k], default=None
+            )
+            if longest is not None:
                 widths[longest] -= 1
                 over -= 1
         if over <= 0:
@@ -82,6 +88,14 @@ def _fitted(table: list[list[str]], width: int) -> list[list[str]]:
         _cut([row[k] for row in table], n) if k in words else [row[k] for row in table] for k, n in enumerate(widths)
     ]
     return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _told_apart(column: list[str]) -> int:
+    """The least width to which words can be shortened so that different ones still differ."""
+    width = max(map(_columns, column))
+    while width > 1 and len(set(_cut(column, width - 1))) == len(set(column)):
+        width -= 1
+    return width
 
 
 def _cut(column: list[str], width: int) -> list[str]:
