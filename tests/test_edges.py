@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from scipy.integrate import quad, simpson
+from scipy.interpolate import BSpline, splev
 
 import xfit
 from xfit.components import EELSCLEdge, Offset, PowerLaw
@@ -26,6 +27,7 @@ from xfit.edges import (
     strength_k,
     strength_l,
 )
+from xfit.fine_structure import fine_structure_of
 from xfit.gos import checked_gos, read_gos
 
 STORED = json.loads((Path(__file__).parent / "data" / "eels_hydrogenic.json").read_text())
@@ -193,8 +195,8 @@ def table_of(name: str) -> xr.DataArray:
     """Hydrogenic strengths as a user's table."""
     edge = edge_of(name)
     excess, q = np.concatenate([[0.0], np.geomspace(0.5, 3000, 400)]), np.geomspace(1e8, 1e13, 400)
-    q2 = (q * BOHR_RADIUS) ** 2
-    values = strength_k(edge.number, (edge.onset + excess)[:, None], q2[None, :])
+    energy, q2 = (edge.onset + excess)[:, None], (q * BOHR_RADIUS)[None, :] ** 2
+    values = strength_k(edge.number, energy, q2) if edge.is_k else strength_l(edge.number, energy, q2, False)
     return xr.DataArray(values, dims=("energy", "q"), coords={"energy": excess, "q": q})
 
 
@@ -211,11 +213,14 @@ def test_a_table_of_strengths_gives_the_cross_section_of_what_it_was_made_from()
     assert EELSCLEdge("C_K", beam_energy=200, collection_angle=15, gos=turned, onset_width=1e-6).kernel == made.kernel
 
 
-def gosh(path: Path, gos: xr.DataArray, ratio: float = 1.0, **leave_out: bool) -> Path:
-    with h5py.File(path, "w") as file:
-        info = file.create_group("metadata/edges_info/K")
-        info.attrs["table"], info.attrs["occupancy_ratio"] = "K1", ratio
-        group = file.create_group("C/K1")
+def gosh(path: Path, gos: xr.DataArray, ratio: float = 1.0, edge: str = "C_K", **leave_out: bool) -> Path:
+    """Write a table into a GOSH file, beside those that it has."""
+    element, shell = edge.split("_")
+    with h5py.File(path, "a") as file:
+        info = file.create_group(f"metadata/edges_info/{shell}")
+        info.attrs["table"], info.attrs["occupancy_ratio"] = f"{shell}1", ratio
+        file.require_group("metadata/data_ref").attrs["data_doi"] = "none"
+        group = file.create_group(f"{element}/{shell}1")
         group["data"] = gos.values.T[None]
         group["free_energies"] = gos["energy"].values + 0.01
         if not leave_out.get("q"):
@@ -241,6 +246,176 @@ def test_a_gosh_file_is_read(tmp_path: Path) -> None:
         read_gos(gosh(tmp_path / "d.gosh", gos, one=True), "C_K")
 
 
+def test_all_shells_are_known_and_take_tables() -> None:
+    """Of M edges, what the table says is integrated, from the edge's energy on."""
+    assert (edge_of("La_M5").onset, edge_of("La_M5").number) == (832.0, 57)
+    gos = table_of("Fe_L2")
+    lanthanum = EELSCLEdge("La_M5", beam_energy=200, collection_angle=15, gos=gos, onset_width=1e-6)
+    x = np.array([835.3, 870.0, 1400.0])
+
+    def strength(energy: np.ndarray, q2: np.ndarray) -> np.ndarray:
+        return strength_l(26, energy - 832.0 + edge_of("Fe_L2").onset, q2, False)
+
+    expected = integrated(strength, x, np.array([15.0]), 200.0)[:, 0]
+    np.testing.assert_allclose(values_of(lanthanum.copy(), x), expected, rtol=3e-3)
+    assert values_of(lanthanum, np.array([831.0])) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("Xx_K", 200), "edge='Xx_K' is not known; it must be an element and a shell"),
+        (("Fe_M5", 200), "edge='Fe_M5' is not known; of Fe there are: Fe_K, Fe_L1, Fe_L2, Fe_L3, Fe_M2, Fe_M3"),
+        (("Fe_L2", 200), "'Fe_L2' has no hydrogenic cross-section .take 'Fe_L3', which is that of all L electrons"),
+        (("La_M5", 200), "'La_M5' has no hydrogenic cross-section .only K and L3 have.; others need a table: gos="),
+        (("Fe_K", 15), "beam_energy=15 keV is too little for Fe_K at 7113 eV; it takes more than 17.7825 keV"),
+    ],
+)
+def test_edges_that_can_not_be(arguments: tuple[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        EELSCLEdge(*arguments, collection_angle=10)
+
+
+def iron(**options: Any) -> EELSCLEdge:
+    return EELSCLEdge("Fe_L3", beam_energy=200, collection_angle=20, name="Fe", **options)
+
+
+def curve_of_exspy(x: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+    """Fine structure as eXSpy's source has it, by SciPy's splev on its knots: 30 eV from 708 eV on."""
+    knots = np.concatenate([[708] * 4, np.linspace(708, 738, coefficients.size)[2:-2], [738] * 4])
+    return np.asarray(splev(x, (knots, np.concatenate([coefficients, np.zeros(4)]), 3)))
+
+
+@pytest.mark.parametrize("count", [4, 5, 6, 7, 8, 13, 94])
+def test_splines_are_those_of_exspy(count: int) -> None:
+    fine = fine_structure_of(30.0, 0.0, count)
+    assert fine is not None
+    coefficients = np.random.default_rng(count).normal(size=count)
+    x = np.linspace(708.0, 738.0, 701)
+    splines = fine.splines("s")
+    even = BSpline.basis_element(np.arange(-2.0, 3.0), extrapolate=False)
+    at = (x - 708)[:, None] / (30 / (count - 1)) - np.arange(-1, count + 1)
+    found = np.nan_to_num(even(at)) @ np.array(splines.shares).T @ coefficients
+    np.testing.assert_allclose(found, curve_of_exspy(x, coefficients), rtol=0, atol=1e-10)
+
+
+def test_fine_structure_takes_the_place_of_the_cross_section() -> None:
+    """From onset to width; before that there is nothing."""
+    options = {"fine_structure_width": 30.0, "fine_structure_onset": 2.5, "fine_structure_coefficients": 13}
+    made, plain = iron(onset_width=1e-6, intensity=3.0, **options), iron(onset_width=1e-6, intensity=3.0)
+    coefficients = np.random.default_rng(0).normal(size=13)
+    names = [p.name for p in made.parameters if p.name.startswith("fine_structure_")]
+    assert names == sorted(names)
+    for name, value in zip(names, coefficients, strict=True):
+        made[name].value = value
+    x = np.linspace(700.013, 760.013, 700)
+    inside = np.where(x >= 710.5, curve_of_exspy(x, coefficients), 0.0)
+    expected = np.where(x >= 738, values_of(plain, x), inside)
+    np.testing.assert_allclose(values_of(made, x), expected, rtol=1e-9, atol=1e-10)
+
+
+def test_a_gap_in_the_place_of_fine_structure() -> None:
+    """For peaks of their own."""
+    x = np.linspace(700.0, 760.0, 121)
+    values = values_of(iron(onset_width=1e-6, fine_structure_width=20), x)
+    assert (values[x < 728] == 0).all()
+    np.testing.assert_array_equal(values[x > 728], values_of(iron(onset_width=1e-6), x)[x > 728])
+
+
+def white_lines(x: np.ndarray, onset: float = 708.0) -> np.ndarray:
+    """Two peaks over a step."""
+    peaks = 900 * np.exp(-((x - onset - 4) ** 2) / 8) + 500 * np.exp(-((x - onset - 17) ** 2) / 8)
+    return peaks + 100 * (x > onset) * (x < onset + 30)
+
+
+def test_fine_structure_is_fitted_as_a_linear_problem() -> None:
+    """Without the onset, all is linear: one step of any method, the values and errors of NumPy's normal equations."""
+    random = np.random.default_rng(3)
+    x = np.arange(680.0, 900.0, 0.5)
+    edge = iron(onset_width=0.5, fine_structure_width=30, fine_structure_coefficients=13, intensity=20.0)
+    tail = values_of(edge.copy(), x) * 2
+    clean = tail + white_lines(x) + 300
+    data = xr.DataArray(random.poisson(clean, (4, x.size)), dims=("pixel", "energy"), coords={"energy": x})
+    m = xfit.Model([Offset(name="bg", offset=250.0), edge])
+    unit = []
+    free = [p for p in m.parameters if p.free]
+    for parameter in free:
+        made = m.copy()
+        for other in free:
+            made.parameter(other.full_name).value = float(other is parameter)
+        unit.append(made)
+    design = np.array([curve(each, x) for each in unit]).T
+    matrix = np.linalg.inv(design.T @ (design / clean[:, None]))
+    expected = (data.values / clean) @ design @ matrix
+    for optimizer in ("lstsq", "lm", "varpro"):
+        fit = data.fit.multifit(
+            m, optimizer=optimizer, variance=xr.DataArray(clean, dims="energy"), scale_covariance=False
+        )
+        found = fit.sel(param=[p.full_name for p in free])
+        np.testing.assert_allclose(found["value"], expected, atol=1e-4 * np.sqrt(np.diag(matrix)).max(), rtol=1e-6)
+        np.testing.assert_allclose(found["stderr"][0], np.sqrt(np.diag(matrix)), rtol=1e-5)
+        pair = fit["pair_covariance"].sel(pair="Fe.fine_structure_03, Fe.intensity")
+        names = [p.full_name for p in free]
+        a, b = names.index("Fe.fine_structure_03"), names.index("Fe.intensity")
+        np.testing.assert_allclose(pair, matrix[a, b], rtol=1e-4)
+
+
+def curve(m: xfit.Model, x: np.ndarray) -> np.ndarray:
+    """A model's curve at its present values."""
+    return sum(values_of(component.copy(), x) for component in m)
+
+
+def test_fine_structure_moves_with_the_edge() -> None:
+    """A free onset is found to a part of a channel, from either side, with the structure's shape held."""
+    x = np.arange(680.0, 860.0, 0.5)
+    edge = iron(onset_width=0.5, fine_structure_width=30, fine_structure_coefficients=13, intensity=20.0)
+    shape = (x >= 708) & (x < 738)
+    data = xr.DataArray(values_of(edge.copy(), x) + white_lines(x), dims="energy", coords={"energy": x})
+    fit = data.fit(xfit.Model([edge]), where=xr.DataArray(shape | (x > 739), dims="energy"))
+    for name in fit["parameter"].values:
+        edge[str(name)].value = float(fit.fit[f"Fe.{name}"])
+    coefficients = [p for p in edge.parameters if p.name.startswith("fine_structure_")]
+    moved = edge.copy()
+    moved.onset_energy.value = 709.3
+    measured = xr.DataArray(values_of(moved, x), dims="energy", coords={"energy": x})
+    for p in coefficients:
+        p.free = False
+    for start in (707.5, 711.0):
+        edge.onset_energy.set(value=start, free=True, min=700, max=720)
+        again = measured.fit(xfit.Model([edge.copy()]))
+        assert float(again.fit["Fe.onset_energy"]) == pytest.approx(709.3, abs=1e-5)
+        assert float(again.fit["Fe.intensity"]) == pytest.approx(20.0, rel=1e-6)
+
+
+def test_fine_structure_is_stored_with_the_model() -> None:
+    made = iron(fine_structure_width=30.0, fine_structure_onset=1.0, fine_structure_coefficients=9)
+    made.fine_structure_4.value = 7.5
+    again = xfit.Model.from_json(xfit.Model([made]).to_json())[0]
+    assert again == made
+    assert again.fine_structure_4.value == 7.5
+    assert again.fine_structure_4.linear
+    assert "fine_structure_coefficients" not in iron().options
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"width": "a"}, "fine_structure_width='a' must be a number, in eV above the edge"),
+        ({"width": 0}, "fine_structure_onset=0.0 and fine_structure_width=0 must be energies above the edge"),
+        ({"width": 10, "onset": 10}, "fine_structure_onset=10 and fine_structure_width=10 must be"),
+        ({"width": np.inf}, "fine_structure_width=inf must be"),
+        ({"width": 10, "onset": -1}, "fine_structure_onset=-1 and"),
+        ({"width": 10, "coefficients": 3}, "fine_structure_coefficients=3 must be zero, or from 4 to 400"),
+        ({"width": 10, "coefficients": 4.5}, "fine_structure_coefficients=4.5 must be an integer"),
+        ({"coefficients": 8}, "a fine structure needs its width"),
+        ({"onset": 2.0}, "a fine structure needs its width"),
+    ],
+)
+def test_bad_fine_structures_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        iron(**{f"fine_structure_{key}": value for key, value in options.items()})
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -260,8 +435,6 @@ def test_bad_tables_are_refused(change: Any, message: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"edge": "Xx_K"}, ValueError, "edge='Xx_K' is not known; known are: "),
-        ({"edge": "Fe_L2"}, ValueError, "that of all L electrons; known"),
         ({"beam_energy": 0}, ValueError, "beam_energy=0 must lie between 1 and 3000 keV"),
         ({"beam_energy": "200"}, TypeError, "must be a number, in keV"),
         ({"collection_angle": -1}, ValueError, "collection_angle=-1"),

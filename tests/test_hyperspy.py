@@ -575,9 +575,6 @@ def test_edges() -> None:
     np.testing.assert_allclose(curve[away], theirs.function(x)[away], rtol=2e-3)
     assert ours.onset_energy.free is False
     assert "xfit integrates" in " ".join(c.notes)
-    theirs.fine_structure_active = True
-    with pytest.raises(ValueError, match="'C_K' has an active fine structure"):
-        xh.convert(m)
 
 
 def test_edges_with_tables_of_oscillator_strengths(tmp_path: Path) -> None:
@@ -585,8 +582,6 @@ def test_edges_with_tables_of_oscillator_strengths(tmp_path: Path) -> None:
     m = edge_model()
     m.remove("C_K")
     path = gosh(tmp_path / "a.gosh", table_of("C_K"), ratio=0.5)
-    with h5py.File(path, "r+") as file:
-        file.create_group("metadata/data_ref").attrs["data_doi"] = "none"
     m.append(EX.EELSCLEdge("C_K", GOS="dft", gos_file_path=str(path)))
     m["C_K"].intensity.value = 30.0
     x = m.axis.axis
@@ -597,6 +592,104 @@ def test_edges_with_tables_of_oscillator_strengths(tmp_path: Path) -> None:
     m.signal.save(tmp_path / "a.hspy")
     stored = xh.open_models(tmp_path / "a.hspy")["a"]
     np.testing.assert_allclose(stored.evaluate(["C_K"])[0], curve, rtol=1e-12)
+
+
+def iron_model(folder: Path, pixels: int = 3) -> tuple[Any, np.ndarray]:
+    """White lines of iron as eXSpy models them by default: edges L3, L2 and L1 with tables, tied; and the curves of the data."""
+    folder.mkdir(exist_ok=True)
+    path = gosh(folder / "iron.gosh", table_of("Fe_L3"), ratio=4 / 6, edge="Fe_L3")
+    for shell in ("L2", "L1"):
+        gosh(path, table_of("Fe_L2"), ratio=2 / 6, edge=f"Fe_{shell}")
+    x = np.arange(640.0, 940.0, 1.0)
+    clean = 2e13 * x**-3.5 + 1500 * np.exp(-((x - 711) ** 2) / 6) + 800 * np.exp(-((x - 724) ** 2) / 6)
+    clean = clean + 700 * (x > 708) * (708 / x) ** 3 + 300 * (x > 721) * (721 / x) ** 3
+    data = np.random.default_rng(5).poisson(clean, (pixels, x.size)).astype(float)
+    s = hs.signals.Signal1D(data)
+    s.axes_manager[-1].offset, s.axes_manager[-1].name, s.axes_manager[-1].units = 640.0, "energy", "eV"
+    s.set_signal_type("EELS")
+    s.set_microscope_parameters(beam_energy=200, convergence_angle=8, collection_angle=20)
+    s.add_elements(["Fe"])
+    s.metadata.Sample.elements = ["Fe"]
+    return s.create_model(GOS="dft", gos_file_path=str(path)), clean
+
+
+def test_a_default_model_of_white_lines(tmp_path: Path) -> None:
+    """L3, L2 and L1, their ties, tables and fine structures: the same curves."""
+    m, _ = iron_model(tmp_path)
+    names = [component.name for component in m]
+    assert set(names) == {"PowerLaw", "Fe_L3", "Fe_L2", "Fe_L1"}
+    m.enable_fine_structure(["Fe_L3", "Fe_L2"])
+    m["Fe_L3"].intensity.value = 40.0
+    random = np.random.default_rng(0)
+    for name in ("Fe_L3", "Fe_L2"):
+        coefficients = m[name].fine_structure_coeff
+        assert len(coefficients.value) > 4
+        coefficients.value = tuple(random.uniform(0, 50, len(coefficients.value)))
+    m["Fe_L2"].fine_structure_spline_onset = 2.0
+    c = xh.convert(m)
+    assert c.model["Fe_L3"].fine_structure_0.value == 40 * m["Fe_L3"].fine_structure_coeff.value[0]
+    assert c.model["Fe_L2"].options["fine_structure_onset"] == 2.0
+    assert c.model.parameter("Fe_L2.intensity").is_tied
+    x = m.axis.axis
+    # A channel on either side of where something begins, for that is a slope over one channel in xfit.
+    starts = [708, 721, 723, 846]
+    starts += [m[name].onset_energy.value + m[name].fine_structure_width for name in ("Fe_L3", "Fe_L2")]
+    away = np.all([np.abs(x - start) > 1 for start in starts], axis=0)
+    for name in ("Fe_L3", "Fe_L2", "Fe_L1"):
+        curve = c.evaluate([name])[0].values
+        np.testing.assert_allclose(curve[away], m[name].function(x)[away], rtol=5e-3, atol=1e-9)
+    at = (x > 709) & (x < 719)
+    np.testing.assert_allclose(c.evaluate(["Fe_L3"])[0].values[at], m["Fe_L3"].function(x)[at], rtol=1e-9)
+
+
+def test_white_lines_are_fitted_into_the_maps(tmp_path: Path) -> None:
+    """By both: intensities, coefficients over them, errors that have the covariance of the two."""
+    ours, clean = iron_model(tmp_path / "a")
+    theirs, _ = iron_model(tmp_path / "b")
+    for m in (ours, theirs):
+        m.signal.set_noise_variance(m.signal._deepcopy_with_new_data(np.tile(clean, (3, 1))))
+        m.enable_fine_structure(["Fe_L3"])
+        m["PowerLaw"].r.value, m["PowerLaw"].A.value, m["PowerLaw"].r.free = 3.5, 2e13, False
+        m["Fe_L3"].intensity.value = 30.0
+    # eXSpy's edges rise at once: without the channels of the steps both are the same problem.
+    for m in (ours, theirs):
+        for energy in (708, 846, 708 + m["Fe_L3"].fine_structure_width, 721):
+            m.remove_signal_range(float(energy) - 1, float(energy) + 1)
+    result = xh.multifit(ours, bounded=False)
+    assert (result["status"] == 1).all()
+    theirs.multifit(optimizer="lm", bounded=False, show_progressbar=False, iterpath="flyback")
+    a, b = (m["Fe_L3"].fine_structure_coeff.map for m in (ours, theirs))
+    assert a["is_set"].all()
+    np.testing.assert_array_equal(ours.dof.data, theirs.dof.data)
+    # The tables are integrated to 0.5 %, and so are intensities, which coefficients are over.
+    i, j = (m["Fe_L3"].intensity.map for m in (ours, theirs))
+    np.testing.assert_allclose(i["values"], j["values"], rtol=1e-2)
+    np.testing.assert_allclose(a["values"], b["values"], rtol=1e-2, atol=0.1 * b["std"].max())
+    np.testing.assert_allclose(a["std"], b["std"], rtol=2e-2)
+    np.testing.assert_allclose(ours["Fe_L2"].intensity.map["values"], i["values"])
+    shown = np.array([ours["Fe_L3"].function(np.array([712.0]))[0] for ours.axes_manager.indices in [(0,), (1,), (2,)]])
+    fitted = result.fit.evaluate(["Fe_L3"]).sel(energy=712.0).values
+    np.testing.assert_allclose(shown, fitted, rtol=1e-9)
+    # What the maps hold is where a conversion begins, and goes into files.
+    ours.store("lines")
+    ours.signal.save(tmp_path / "lines.hspy")
+    stored = xh.open_models(tmp_path / "lines.hspy")["lines"]
+    coefficient = result.fit["Fe_L3.fine_structure_03"]
+    np.testing.assert_allclose(stored.stored["value"].sel(param="Fe_L3.fine_structure_03"), coefficient, rtol=1e-12)
+    np.testing.assert_allclose(stored.multifit()["value"], result["value"], rtol=1e-6)
+
+
+def test_fine_structures_that_are_refused(tmp_path: Path) -> None:
+    m, _ = iron_model(tmp_path)
+    m.enable_fine_structure(["Fe_L3"])
+    coefficients = m["Fe_L3"].fine_structure_coeff
+    coefficients.bmin = -5.0
+    with pytest.raises(ValueError, match=r"Fe_L3.fine_structure_coeff has the bounds -5.0 and None"):
+        xh.convert(m)
+    coefficients.bmin = 0
+    assert xh.convert(m).model["Fe_L3"].fine_structure_00.min == 0
+    m["Fe_L3"].fine_structure_spline_active = False
+    assert not [p for p in xh.convert(m).model["Fe_L3"].parameters if "fine" in p.name]
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------------------

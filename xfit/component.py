@@ -116,6 +116,8 @@ class Component:
     specs: ClassVar[Mapping[str, Spec]] = {}
     #: Quantities that follow from the parameters, by name; as attributes they are numbers.
     derived: ClassVar[Mapping[str, Derived]] = {}
+    #: Pairs of parameters whose covariance results keep, besides those that errors of derived quantities need.
+    correlated: tuple[tuple[str, str], ...] = ()
     coordinates: tuple[str, ...] = ("x",)
     #: Name of the parameter that says where the component is, if there is one.
     position: str | tuple[str, ...] | None = None

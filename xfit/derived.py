@@ -43,14 +43,15 @@ def value_of(component: Component, name: str) -> float:
 
 
 def pairs_of(model: Model) -> list[tuple[str, str]]:
-    """Pairs of parameters, by full name, whose covariances errors of derived quantities need."""
-    found = (
-        (f"{component.name}.{a}", f"{component.name}.{b}")
-        for component in model
-        for quantity in component.derived.values()
-        for a, b in combinations(formula.names(quantity.formula), 2)
-    )
+    """Pairs of parameters, by full name, whose covariances results keep: errors of derived quantities need them."""
+    found = ((f"{part.name}.{a}", f"{part.name}.{b}") for part in model for a, b in _pairs_of(part))
     return list(dict.fromkeys(found))
+
+
+def _pairs_of(component: Component) -> Iterator[tuple[str, str]]:
+    for quantity in component.derived.values():
+        yield from combinations(formula.names(quantity.formula), 2)
+    yield from component.correlated
 
 
 def label_of(pair: tuple[str, str]) -> str:
@@ -107,7 +108,7 @@ def derived_error(result: xr.Dataset, model: Model, name: str) -> xr.DataArray:
     errors = [_of(result, "stderr", each) for each in full]
     variance = sum((slope * error.fillna(0.0)) ** 2 for slope, error in zip(slopes, errors, strict=True))
     for a, b in combinations(range(len(names)), 2):
-        variance = variance + 2 * slopes[a] * slopes[b] * _covariance(result, full[a], full[b]).fillna(0.0)
+        variance = variance + 2 * slopes[a] * slopes[b] * covariance_of(result, full[a], full[b]).fillna(0.0)
     known = sum(error.notnull() for error in errors) > 0
     # Rounding may leave a variance that is next to nothing below zero.
     return np.sqrt(variance.clip(min=0.0)).where(known)
@@ -125,8 +126,8 @@ def _of(result: xr.Dataset, variable: str, name: str) -> xr.DataArray:
     return array.drop_vars(["param", "component", "parameter", "units", "free"])
 
 
-def _covariance(result: xr.Dataset, one: str, other: str) -> xr.DataArray:
-    """Map of the covariance of two parameters."""
+def covariance_of(result: xr.Dataset, one: str, other: str) -> xr.DataArray:
+    """Map of the covariance of two parameters, by full name, of which a result keeps it: see `pairs_of`."""
     known = [str(each) for each in result["param"].values]
     if "covariance" in result:
         array = result["covariance"].isel(param=known.index(one), param_=known.index(other))

@@ -15,7 +15,7 @@ import numpy as np
 import scipy
 import xarray as xr
 
-from xfit.edge_energies import K_EDGES, L_EDGES
+from xfit.edge_energies import EDGES
 from xfit.interpolation import Table
 
 RYDBERG = scipy.constants.value("Rydberg constant times hc in eV")
@@ -44,6 +44,9 @@ SHIFT = 0.1
 #: Part of an edge's energy beyond which tables become logarithmic in the excess energy, and how far they go.
 _LINEAR, _REACH = 0.2, 8.0
 
+#: Part of the energy of a beam up to which losses are tabulated; far below all of it, the approximations end.
+_MOST_LOST = 0.4
+
 #: Smallest wave number, for a limit that is finite but written as zero over zero.
 _SMALL = 1e-7
 
@@ -55,13 +58,13 @@ class Edge:
     Attributes
     ----------
     name : str
-        Such as "C_K" or "Fe_L3".
+        Such as "C_K", "Fe_L3" or "La_M5".
     number : int
         Atomic number.
     onset : float
         Energy of the edge, in eV.
     second : float
-        How far above it the L1 edge lies, from which on its electrons take part; infinite for a K edge.
+        How far above an L3 edge the L1 edge lies, from which on its electrons take part; infinite for all others.
     """
 
     name: str
@@ -74,24 +77,56 @@ class Edge:
         """Whether it is a K edge."""
         return self.name.endswith("_K")
 
+    @property
+    def is_hydrogenic(self) -> bool:
+        """Whether there are hydrogenic wave functions for it: K, and L3, which stands for all L electrons."""
+        return self.is_k or math.isfinite(self.second)
+
 
 def edge_of(name: str) -> Edge:
-    """Look an edge up.
+    """Look an edge up in `xfit.edge_energies`.
 
     Raises
     ------
     ValueError
-        For an edge that is not known; lists those that are.
+        For an edge that is not known; lists those of its element that are.
     """
     element, _, shell = name.partition("_") if isinstance(name, str) else ("", "", "")
-    if shell == "K" and element in K_EDGES:
-        return Edge(name, *K_EDGES[element])
-    if shell == "L3" and element in L_EDGES:
-        number, onset, second = L_EDGES[element]
-        return Edge(name, number, onset, second - onset)
-    known = [f"{e}_K" for e in K_EDGES] + [f"{e}_L3" for e in L_EDGES]
-    hint = "; the hydrogenic cross-section of L3 is that of all L electrons" if shell in ("L1", "L2", "L") else ""
-    raise ValueError(f"edge={name!r} is not known{hint}; known are: {', '.join(known)}")
+    if element not in EDGES:
+        raise ValueError(
+            f"edge={name!r} is not known; it must be an element and a shell, such as 'Fe_L3'; elements are: {', '.join(EDGES)}"
+        )
+    number, energies = EDGES[element]
+    if shell not in energies:
+        known = ", ".join(f"{element}_{each}" for each in energies)
+        raise ValueError(f"edge={name!r} is not known; of {element} there are: {known}")
+    second = energies["L1"] - energies["L3"] if shell == "L3" and "L1" in energies else math.inf
+    return Edge(name, number, energies[shell], second)
+
+
+def check_edge(edge: Edge, beam_energy: float, hydrogenic: bool) -> None:
+    """Refuse an edge without hydrogenic wave functions where these are wanted, and one that costs a beam too much energy.
+
+    Raises
+    ------
+    ValueError
+        Says what to take instead.
+    """
+    element, _, shell = edge.name.partition("_")
+    if hydrogenic and not edge.is_hydrogenic:
+        instead = (
+            f"take '{element}_L3', which is that of all L electrons"
+            if shell in ("L1", "L2") and edge_of(f"{element}_L3").is_hydrogenic
+            else "only K and L3 have"
+        )
+        raise ValueError(
+            f"edge={edge.name!r} has no hydrogenic cross-section ({instead}); others need a table: gos=xfit.gos.read_gos(...)"
+        )
+    if edge.onset >= _MOST_LOST * 1e3 * beam_energy:
+        raise ValueError(
+            f"beam_energy={beam_energy:g} keV is too little for {edge.name} at {edge.onset:g} eV; it takes more than "
+            f"{edge.onset / _MOST_LOST / 1e3:g} keV"
+        )
 
 
 # --- scattering --------------------------------------------------------------------------------------------------------
@@ -318,8 +353,7 @@ class EdgeTable:
 
 def hydrogenic_tables(edge: Edge, beam_energy: float) -> tuple[EdgeTable, ...]:
     """Tabulate the smooth parts of a cross-section: one for below and, for an L edge, one for above its L1 edge."""
-    # No electron loses more than it has; far below that, the approximations end.
-    last = min(_REACH * edge.onset, 400 * beam_energy - edge.onset)
+    last = min(_REACH * edge.onset, _MOST_LOST * 1e3 * beam_energy - edge.onset)
     kinds = (False,) if edge.is_k else (False, True)
 
     def part(with_l1: bool) -> EdgeTable:
@@ -345,8 +379,9 @@ def tabulated(gos: xr.DataArray, onset: float, beam_energy: float) -> EdgeTable:
         In keV.
     """
     known = gos["energy"].values.astype(np.float64)
+    last = min(float(known[-1]), _MOST_LOST * 1e3 * beam_energy - onset)
     log_q2 = 2 * np.log(gos["q"].values.astype(np.float64) * BOHR_RADIUS)
-    scale = max(_LINEAR * float(known[-1]) / _REACH, 1e-3)
+    scale = max(_LINEAR * last / _REACH, 1e-3)
     spline = scipy.interpolate.RectBivariateSpline(
         np.log1p(known / scale), log_q2, gos.transpose("energy", "q").values, kx=1, ky=1
     )
@@ -356,6 +391,4 @@ def tabulated(gos: xr.DataArray, onset: float, beam_energy: float) -> EdgeTable:
         values = spline.ev(np.log1p((energy - onset) / scale), np.log(q2))
         return np.where(np.log(q2) <= log_q2[-1], np.maximum(values, 0.0), 0.0)
 
-    return EdgeTable.of(
-        lambda excess, angle: integrated(strength, onset + excess, angle, beam_energy), scale, float(known[-1])
-    )
+    return EdgeTable.of(lambda excess, angle: integrated(strength, onset + excess, angle, beam_energy), scale, last)

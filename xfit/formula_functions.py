@@ -167,6 +167,26 @@ class Interpolated(sympy.Function):
         return Interpolated(self.args[0], *orders, *self.args[1 + count :])
 
 
+class bspline(sympy.Function):
+    """Cubic B-spline with knots at -2, -1, 0, 1 and 2, and integral one.
+
+    No formula can call it by name; see `xfit.kernel_description.SplineSum`.
+    """
+
+    nargs = 1
+    is_real = True
+
+    def fdiff(self, argindex: int = 1) -> Any:  # noqa: D102
+        return bspline_prime(self.args[0])
+
+
+class bspline_prime(sympy.Function):
+    """Derivative of `bspline`."""
+
+    nargs = 1
+    is_real = True
+
+
 class voigt(_RealFunction):
     """Voigt profile of unit area: a Gaussian of standard deviation sigma, convolved with a Lorentzian of half width gamma.
 

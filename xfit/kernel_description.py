@@ -30,6 +30,28 @@ class Lookup:
 
 
 @dataclass(frozen=True)
+class SplineSum:
+    """A name in a formula that stands for a sum of cubic splines, in which every parameter has shares.
+
+    Attributes
+    ----------
+    name : str
+        The name.
+    argument : str
+        Formula of what the sum is taken at, in steps of the knots: the splines are those around -1, 0, 1, ..., each four steps wide.
+    parameters : tuple of str
+        What is multiplied with the splines.
+    shares : tuple of tuple of float
+        Of each parameter in each spline.
+    """
+
+    name: str
+    argument: str
+    parameters: tuple[str, ...]
+    shares: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
 class FormulaKernel:
     """A kernel made from a formula.
 
@@ -46,6 +68,8 @@ class FormulaKernel:
         added. The formula must be in proportion to one of its parameters.
     lookups : tuple of Lookup
         Names in the formula that stand for functions given by tables.
+    splines : SplineSum or None
+        A name in the formula that stands for a sum of splines.
     """
 
     expression: str
@@ -54,6 +78,7 @@ class FormulaKernel:
     constants: tuple[str, ...] = ()
     summed: str | None = None
     lookups: tuple[Lookup, ...] = ()
+    splines: SplineSum | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -201,6 +201,7 @@ def formula_of(component: Component) -> tuple[str, str]:
         text = str(component.options.get("expression") or kernel.expression)
         looked_up = [f"{each.name}({', '.join(each.arguments)})" for each in kernel.lookups]
         note = f", from tables: {', '.join(looked_up)}" if looked_up else ""
+        note += f", splines: {kernel.splines.name}({kernel.splines.argument})" if kernel.splines is not None else ""
         return f"f({arguments}){note} =", text
     return "Python function", f"{kernel.function.__name__}({', '.join((*kernel.coordinates, *kernel.parameters))})"
 

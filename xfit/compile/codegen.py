@@ -15,7 +15,7 @@ import numpy as np
 from xfit import calculus, formula
 from xfit.compile.straight_line import StraightLine, straight_line
 from xfit.interpolation import Table, is_even
-from xfit.kernel_description import FormulaKernel
+from xfit.kernel_description import FormulaKernel, SplineSum
 from xfit.kernels.layout import LANE_PITCH, LANE_TILE, LANES, LINEAR, OTHER, PITCH
 
 if TYPE_CHECKING:
@@ -36,7 +36,22 @@ _MODULES = {
     "gammafunctions": ("digamma", "gamma", "lgamma", "trigamma"),
     "lookup": ("lookup1", "lookup2"),
     "special": (
-        *("atan", "cos", "exp", "heaviside", "log", "maximum", "minimum", "power", "sign", "sin", "square", "tanh"),
+        *(
+            "atan",
+            "bspline",
+            "bspline_prime",
+            "cos",
+            "exp",
+            "heaviside",
+            "log",
+            "maximum",
+            "minimum",
+            "power",
+            "sign",
+            "sin",
+            "square",
+            "tanh",
+        ),
     ),
 }
 
@@ -78,7 +93,7 @@ def _imports(body: str) -> str:
 
 
 def expression_of(kernel: FormulaKernel) -> sympy.Expr:
-    """Parse a kernel's formula, with functions given by tables in the place of the names that stand for them."""
+    """Parse a kernel's formula, with functions given by tables, and splines, in the place of the names that stand for them."""
     import sympy
 
     from xfit.formula_functions import Interpolated
@@ -88,7 +103,25 @@ def expression_of(kernel: FormulaKernel) -> sympy.Expr:
         arguments = [formula.parse(text) for text in lookup.arguments]
         zeros = [sympy.Integer(0)] * len(arguments)
         calls[formula.symbol(lookup.name)] = Interpolated(sympy.Integer(k), *zeros, *arguments)
+    if kernel.splines is not None:
+        calls[formula.symbol(kernel.splines.name)] = _spline_sum(kernel.splines)
     return formula.parse(kernel.expression).xreplace(calls)
+
+
+def _spline_sum(splines: SplineSum) -> sympy.Expr:
+    """Write a sum of splines out."""
+    import sympy
+
+    from xfit.formula_functions import bspline
+
+    at = formula.parse(splines.argument)
+    terms = (
+        (formula.symbol(name) if share == 1 else sympy.Float(share) * formula.symbol(name)) * bspline(at - (k - 1))
+        for name, row in zip(splines.parameters, splines.shares, strict=True)
+        for k, share in enumerate(row)
+        if share != 0
+    )
+    return sympy.Add(*terms)
 
 
 def _table_source(k: int, table: Table) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +81,7 @@ class Program:
         kernels = [
             (
                 *(kernel.coordinates, kernel.parameters, kernel.expression, kernel.constants, kernel.summed),
-                [(lookup.name, lookup.arguments, lookup.table.digest) for lookup in kernel.lookups],
+                *_companions(kernel),
             )
             if isinstance(kernel, FormulaKernel)
             else (
@@ -294,6 +294,12 @@ def compiled_kernel(kernel: Kernel) -> CompiledKernel:
     """Return a component's compiled kernel, which is compiled if it never was."""
     if isinstance(kernel, FunctionKernel):
         return load_function_kernel(kernel)
-    content = (kernel.expression, kernel.coordinates, kernel.parameters, kernel.constants)
-    lookups = [(lookup.name, lookup.arguments, lookup.table.digest) for lookup in kernel.lookups]
-    return load_kernel(repr((source_hash(), *content, *lookups)), lambda: kernel_source(kernel))
+    content = (kernel.expression, kernel.coordinates, kernel.parameters, kernel.constants, *_companions(kernel))
+    return load_kernel(repr((source_hash(), *content)), lambda: kernel_source(kernel))
+
+
+def _companions(kernel: FormulaKernel) -> list[tuple[Any, ...]]:
+    """What names in a formula stand for, as plain data."""
+    splines = kernel.splines
+    found: list[tuple[Any, ...]] = [(each.name, each.arguments, each.table.digest) for each in kernel.lookups]
+    return found if splines is None else [*found, astuple(splines)]

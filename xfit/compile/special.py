@@ -304,3 +304,23 @@ def minimum(a: float, b: float) -> float:
 def maximum(a: float, b: float) -> float:
     """The larger of two numbers; the first if one is NaN."""
     return b if b > a else a
+
+
+@vectorisable
+def bspline(t: float) -> float:
+    """Cubic B-spline with knots at -2, -1, 0, 1 and 2, and integral one."""
+    outer = 2.0 - abs(t)
+    outer = outer if outer > 0.0 else 0.0
+    inner = 1.0 - abs(t)
+    inner = inner if inner > 0.0 else 0.0
+    return outer * outer * outer * (1.0 / 6.0) - inner * inner * inner * (2.0 / 3.0)
+
+
+@vectorisable
+def bspline_prime(t: float) -> float:
+    """Derivative of `bspline`."""
+    outer = 2.0 - abs(t)
+    outer = outer if outer > 0.0 else 0.0
+    inner = 1.0 - abs(t)
+    inner = inner if inner > 0.0 else 0.0
+    return np.sign(t) * (2.0 * inner * inner - 0.5 * outer * outer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -16,13 +16,16 @@ from xfit.edges import (
     ANGLES,
     MAX_BEAM_ENERGY,
     SHIFT,
+    Edge,
     EdgeTable,
+    check_edge,
     edge_of,
     effective_angle,
     hydrogenic_tables,
     l_exponent,
     tabulated,
 )
+from xfit.fine_structure import FineStructure, fine_structure_of
 from xfit.gos import checked_gos
 from xfit.kernel_description import FormulaKernel, Lookup
 from xfit.plain_data import number_array
@@ -40,7 +43,7 @@ class EELSCLEdge(Component):
     Parameters
     ----------
     edge : str
-        Such as "C_K" or "Fe_L3"; the hydrogenic one of L3 is that of all L electrons.
+        Such as "C_K" or "Fe_L3"; the hydrogenic one of L3 is that of all L electrons. Edges other than K and L3 need ``gos``.
     beam_energy : float
         In keV.
     collection_angle : float
@@ -52,6 +55,13 @@ class EELSCLEdge(Component):
         hydrogenic ones.
     name : str, optional
         Name of the component; by default that of the edge.
+    fine_structure_width : float, optional
+        Energy in eV above ``onset_energy`` below which fine structure takes the place of the cross-section; by default there is none.
+    fine_structure_onset : float, optional
+        Energy in eV above ``onset_energy`` where the fine structure begins; below it there is nothing.
+    fine_structure_coefficients : int, optional
+        Number of cubic B-splines that make up the fine structure: 4 is a cubic, and about one for each three channels follows white
+        lines. Zero, the default, for nothing, where peaks of their own stand for it.
     intensity : float
         Factor: the areal density of the atoms per barn, times the counts of the incident beam; at least zero by default.
     onset_energy : float
@@ -61,6 +71,8 @@ class EELSCLEdge(Component):
     onset_width : float
         Energy in eV over which the edge rises, in a straight line; fixed by default at 1. With that of a channel the edge is
         what falls into each channel, and can be shifted by parts of one.
+    fine_structure_0, fine_structure_1, ... : float
+        Coefficients of the B-splines, in units of the data; with leading zeros from ten of them on.
 
     Raises
     ------
@@ -69,8 +81,9 @@ class EELSCLEdge(Component):
 
     Notes
     -----
-    Parameterised as eXSpy's EELSCLEdge but for ``onset_width``: there an edge rises at once, and its fine structure is part of the
-    component. eXSpy integrates to 0.1 % (rounded constants) and interpolates in straight lines.
+    Parameterised as eXSpy's EELSCLEdge but for ``onset_width``, for there an edge rises at once, and for the fine structure: the splines
+    are the same, eXSpy's coefficients are these over the intensity. Here all amplitudes are linear, and with the others fixed the fit is.
+    eXSpy integrates to 0.1 % (rounded constants) and interpolates in straight lines.
 
     Examples
     --------
@@ -109,6 +122,10 @@ class EELSCLEdge(Component):
         convergence_angle: float = 0.0,
         gos: xr.DataArray | Mapping[str, Any] | None = None,
         name: str | None = None,
+        *,
+        fine_structure_width: float | None = None,
+        fine_structure_onset: float = 0.0,
+        fine_structure_coefficients: int = 0,
         **values: Any,
     ) -> None:
         known = edge_of(edge)
@@ -116,27 +133,34 @@ class EELSCLEdge(Component):
         _check_number("beam_energy", beam_energy, 1.0, MAX_BEAM_ENERGY, "keV")
         _check_number("collection_angle", collection_angle, 1e-3, 1e3, "mrad")
         _check_number("convergence_angle", convergence_angle, 0.0, 1e3, "mrad")
+        check_edge(known, beam_energy, hydrogenic=gos is None)
         angle = min(
             max(effective_angle(beam_energy, known.onset, convergence_angle, collection_angle), ANGLES[0]), ANGLES[1]
         )
-        made = {"onset_energy": known.onset, "effective_angle": angle}
-        specs = {key: replace(spec, value=made.get(key, spec.value)) for key, spec in self.specs.items()}
         table = None if gos is None else _gos_of(gos)
+        fine = fine_structure_of(fine_structure_width, fine_structure_onset, fine_structure_coefficients)
+        specs = self._specs(known, angle, fine)
         self._begin(edge if name is None else name, {key: spec.make(key) for key, spec in specs.items()}, values)
         stored = {"edge": edge, "beam_energy": float(beam_energy), **{key: float(a) for key, a in angles.items()}}
-        object.__setattr__(self, "_options", stored | {"gos": None if table is None else _plain(table)})
-        if table is None:
-            tables = hydrogenic_tables(known, float(beam_energy))
-            exponent = None if known.is_k else l_exponent(known.number)
-        else:
-            tables, exponent = (tabulated(table, known.onset, float(beam_energy)),), None
-        parameters = tuple(self._by_name)
-        kernel = _kernel_of(tables, parameters, known.onset, known.second, known.number, exponent, angle)
-        object.__setattr__(self, "_kernel", kernel)
+        stored |= {"gos": None if table is None else _plain(table)}
+        if fine is not None:
+            stored |= {f"fine_structure_{key}": value for key, value in asdict(fine).items()}
+        object.__setattr__(
+            self, "correlated", tuple((key, "intensity") for key in ([] if fine is None else fine.names()))
+        )
+        object.__setattr__(self, "_options", stored)
+        object.__setattr__(self, "_kernel", _kernel_of(known, table, float(beam_energy), tuple(specs), angle, fine))
+
+    def _specs(self, edge: Edge, angle: float, fine: FineStructure | None) -> dict[str, Spec]:
+        """What its parameters are."""
+        made = {"onset_energy": edge.onset, "effective_angle": angle}
+        specs = {key: replace(spec, value=made.get(key, spec.value)) for key, spec in self.specs.items()}
+        coefficient = Spec(0.0, linear=True, dimension={"data": 1.0}, description="coefficient of the fine structure")
+        return specs | dict.fromkeys([] if fine is None else fine.names(), coefficient)
 
     @property
     def options(self) -> dict[str, Any]:
-        """Edge, beam, angles, and the oscillator strengths if they were given."""
+        """Edge, beam, angles, and the oscillator strengths and what is said of a fine structure if they were given."""
         return dict(self._options)
 
     @property
@@ -146,28 +170,49 @@ class EELSCLEdge(Component):
 
 
 def _kernel_of(
-    tables: tuple[EdgeTable, ...],
+    edge: Edge,
+    gos: xr.DataArray | None,
+    beam_energy: float,
     parameters: tuple[str, ...],
-    onset: float,
-    second: float,
-    number: int,
-    exponent: float | None,
     angle: float,
+    fine: FineStructure | None,
 ) -> FormulaKernel:
-    """Write the formula: tables up to their end, a power law beyond it, the factor for L shells, and the rise."""
+    """Write the formula: the cross-section, its rise, and the fine structure in its place below."""
+    value, lookups = _cross_section(edge, gos, beam_energy, angle)
+    begins, splines = (0.0, None) if fine is None else (fine.width, None)
+    text = f"intensity*{_rise(begins)}*{value}"
+    if fine is not None and fine.coefficients:
+        splines = fine.splines("fine_structure")
+        text += f" + {_rise(fine.onset)}*(1 - {_rise(begins)})*fine_structure"
+    amplitudes = ("intensity", *([] if fine is None else fine.names()))
+    constants = tuple(name for name in parameters if name not in amplitudes)
+    return FormulaKernel(text, ("x",), parameters, constants, lookups=lookups, splines=splines)
+
+
+def _rise(begins: float) -> str:
+    """Formula of a straight rise from zero to one, so far above the edge."""
+    beyond = f" - {begins!r}" if begins else ""
+    return f"minimum(maximum((x - onset_energy{beyond})/onset_width + 1/2, 0), 1)"
+
+
+def _cross_section(
+    edge: Edge, gos: xr.DataArray | None, beam_energy: float, angle: float
+) -> tuple[str, tuple[Lookup, ...]]:
+    """Write the cross-section: tables up to their end, a power law beyond it, and the factor for L shells."""
+    tables = hydrogenic_tables(edge, beam_energy) if gos is None else (tabulated(gos, edge.onset, beam_energy),)
     last, scale = tables[0].last, tables[0].scale
     excess = f"minimum(maximum(x - onset_energy, 0), {last!r})"
     arguments = (f"log(1 + {excess}/{scale!r})", "log(effective_angle)")
     names = ("first", "second")[: len(tables)]
-    value = "exp(first)" if len(tables) == 1 else f"where(x - onset_energy > {second!r}, exp(second), exp(first))"
-    if exponent is not None:
-        value += f"*((maximum(x - onset_energy, 0) + {SHIFT!r})/{1.8 * number**2!r})**{exponent!r}"
-    falls = _exponent_at_the_end(tables[-1], onset, angle)
-    beyond = f"maximum((x - onset_energy + {onset!r})/{onset + last!r}, 1)**({-falls!r})"
-    text = f"intensity*minimum(maximum((x - onset_energy)/onset_width + 1/2, 0), 1)*{value}*{beyond}"
-    lookups = tuple(Lookup(name, each.table, arguments) for name, each in zip(names, tables, strict=True))
-    constants = tuple(name for name in parameters if name != "intensity")
-    return FormulaKernel(text, ("x",), parameters, constants, lookups=lookups)
+    value = "exp(first)"
+    if len(tables) == 2:
+        value = f"where(x - onset_energy > {edge.second!r}, exp(second), exp(first))"
+    if gos is None and not edge.is_k:
+        exponent = l_exponent(edge.number)
+        value += f"*((maximum(x - onset_energy, 0) + {SHIFT!r})/{1.8 * edge.number**2!r})**{exponent!r}"
+    falls = _exponent_at_the_end(tables[-1], edge.onset, angle)
+    value += f"*maximum((x - onset_energy + {edge.onset!r})/{edge.onset + last!r}, 1)**({-falls!r})"
+    return value, tuple(Lookup(name, each.table, arguments) for name, each in zip(names, tables, strict=True))
 
 
 def _exponent_at_the_end(table: EdgeTable, onset: float, angle: float) -> float:

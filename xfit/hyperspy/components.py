@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,9 @@ _NEVER_FREE = {("PowerLaw", "left_cutoff"), ("DoublePowerLaw", "left_cutoff"), (
 #: Bounds beyond which the function means nothing, which HyperSpy does not have.
 _NATURAL = {("Doniach", "alpha", "max"): 1.0, ("PESVoigt", "gamma", "min"): 0.0}
 
+#: Parameter of HyperSpy that is a list: coefficients of splines, over the intensity.
+FINE_STRUCTURE = "fine_structure_coeff"
+
 _BEAM = "Acquisition_instrument.TEM.beam_energy"
 _CONVERGENCE = "Acquisition_instrument.TEM.convergence_angle"
 _COLLECTION = "Acquisition_instrument.TEM.Detector.EELS.collection_angle"
@@ -45,12 +48,15 @@ class Converted:
         What HyperSpy's value is multiplied with, by HyperSpy's name; 1 for those not named.
     notes : tuple of str
         What is different.
+    coefficients : tuple of str
+        Parameters of the component that are the entries of HyperSpy's `FINE_STRUCTURE`, each times the intensity.
     """
 
     component: Component
     names: Mapping[str, str]
     scales: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    coefficients: tuple[str, ...] = ()
 
     def scale(self, name: str) -> float:
         """What HyperSpy's value of a parameter is multiplied with."""
@@ -86,7 +92,10 @@ def converted(item: Mapping[str, Any], name: str, da: xr.DataArray, dims: tuple[
         own = str(parameter["_id_name"])
         if own in found.names:
             notes += _set(kind, component, found.names[own], parameter, found.scale(own))
-    return Converted(component, found.names, found.scales, tuple(notes))
+    for parameter in item["parameters"]:
+        if found.coefficients and str(parameter["_id_name"]) == FINE_STRUCTURE:
+            _set_coefficients(component, found.coefficients, parameter)
+    return replace(found, notes=tuple(notes))
 
 
 def check_kind(item: Mapping[str, Any]) -> None:
@@ -129,6 +138,19 @@ def _set(kind: str, component: Component, name: str, item: Mapping[str, Any], sc
     parameter.set(min=None, max=None)
     parameter.set(value=value, min=low, max=high, free=free, units=str(item.get("units") or "") or None)
     return notes
+
+
+def _set_coefficients(component: Component, names: Sequence[str], item: Mapping[str, Any]) -> None:
+    """Give the coefficients of a fine structure HyperSpy's values times the intensity, and their bounds, where these are none or zero."""
+    intensity = float(component["intensity"].value)
+    rows = zip(names, item["value"], item["_bounds"], strict=True)
+    for name, value, (low, high) in rows:
+        if low not in (None, 0.0) or high not in (None, 0.0):
+            raise ValueError(
+                f"{component.name}.{FINE_STRUCTURE} has the bounds {low} and {high}; xfit's coefficients are those times the intensity, "
+                f"which keeps only a bound at zero: set bmin and bmax to None or 0"
+            )
+        component[name].set(value=float(value) * intensity, min=low, max=high, free=bool(item["free"]))
 
 
 def _names(item: Mapping[str, Any]) -> list[str]:
@@ -296,11 +318,6 @@ def _vignetting(item: Mapping[str, Any], name: str, da: xr.DataArray, dims: tupl
 
 
 def _edge(item: Mapping[str, Any], name: str, da: xr.DataArray, dims: tuple[Any, ...]) -> Converted:
-    if item.get("fine_structure_active"):
-        raise ValueError(
-            f"component {item.get('name')!r} has an active fine structure, which xfit's edges have not: call m.disable_fine_structure() "
-            f"before, leave its energies out (m.remove_signal_range), or add peaks for it"
-        )
     given = item["element_subshell"]
     gos = None
     if isinstance(given, Mapping):
@@ -333,10 +350,26 @@ def _edge(item: Mapping[str, Any], name: str, da: xr.DataArray, dims: tuple[Any,
     energies = da[dim].values
     width = float(abs(energies[-1] - energies[0]) / (energies.size - 1)) if energies.size > 1 else 1.0
     settings = {key: float(value) for key, value in settings.items()}
-    component = EELSCLEdge(edge, gos=gos, name=name, onset_width=width, **settings)
+    fine = _fine_structure(item)
+    component = EELSCLEdge(edge, gos=gos, name=name, onset_width=width, **settings, **fine)
     names = {n: n for n in ("intensity", "onset_energy", "effective_angle")}
-    note = f"{name}: xfit integrates the cross-section anew, to 0.1 % of eXSpy's, and rises over one channel"
-    return Converted(component, names, notes=(note,))
+    notes = [f"{name}: xfit integrates the cross-section anew, to 0.1 % of eXSpy's, and rises over one channel"]
+    notes += [f"{name}: coefficients of the fine structure are eXSpy's times the intensity"] * bool(fine)
+    coefficients = tuple(p.name for p in component.parameters if p.name.startswith("fine_structure_"))
+    return Converted(component, names, notes=tuple(notes), coefficients=coefficients)
+
+
+def _fine_structure(item: Mapping[str, Any]) -> dict[str, Any]:
+    """What an edge's fine structure is made of, in xfit's words; nothing where it is not active."""
+    if not item.get("fine_structure_active"):
+        return {}
+    (coefficients,) = [p for p in item["parameters"] if str(p["_id_name"]) == FINE_STRUCTURE]
+    count = np.size(coefficients["value"]) if item.get("fine_structure_spline_active", True) else 0
+    return {
+        "fine_structure_width": float(item["fine_structure_width"]),
+        "fine_structure_onset": float(item.get("fine_structure_spline_onset", 0.0)),
+        "fine_structure_coefficients": int(count),
+    }
 
 
 _RECIPES: dict[str, Callable[[Mapping[str, Any], str, xr.DataArray, tuple[Any, ...]], Converted]] = {

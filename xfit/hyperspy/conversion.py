@@ -27,12 +27,18 @@ class Link:
         HyperSpy's name of the parameter, and xfit's full name.
     scale : float
         xfit's value over HyperSpy's.
+    entry : int or None
+        Of a parameter that is a list, which of its values.
+    factor : str or None
+        Full name of the parameter of xfit that HyperSpy's value is multiplied with besides.
     """
 
     component: int
     theirs: str
     ours: str
     scale: float = 1.0
+    entry: int | None = None
+    factor: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

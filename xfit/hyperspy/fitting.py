@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xfit.derived import covariance_of
 from xfit.hyperspy.conversion import Conversion, Link
 from xfit.hyperspy.models import convert
 from xfit.kernels.status import CONVERGED, MAX_NFEV, POOR_FIT, SINGULAR, STALLED
@@ -157,15 +158,15 @@ def _put(m: Any, conversion: Conversion, result: xr.Dataset, index: tuple[int, .
     """Write values, errors, chi-squared and counts of parameters into the model's maps."""
     _check_result(conversion, result)
     navigation = conversion.navigation
-    arrays = result[["value", "stderr", "chisq", "status"]].transpose(*navigation, ...).compute()
-    position = {str(name): k for k, name in enumerate(arrays["param"].values)}
+    covariances = [name for name in ("covariance", "pair_covariance") if name in result]
+    arrays = result[["value", "stderr", "chisq", "status", *covariances]].transpose(*navigation, ...).compute()
     kept = np.isin(arrays["status"].values, _KEPT)
     target = (Ellipsis,) if index is None else index or (0,)
     count = np.zeros(kept.shape, int)
     for k, component in enumerate(conversion.model):
         links = [link for link in conversion.links if link.component == k]
         if component.active:
-            on = _put_component(m[k], links, arrays, position, kept, target)
+            on = _put_component(m[k], links, arrays, kept, target)
             count += on * len(component.free_parameters)
     chisq = arrays["chisq"].values
     fitted = kept & np.isfinite(chisq)
@@ -190,27 +191,44 @@ def _put_component(
     theirs: Any,
     links: list[Link],
     arrays: xr.Dataset,
-    position: Mapping[str, int],
     kept: np.ndarray,
     target: tuple[Any, ...],
 ) -> np.ndarray:
     """Write a component's parameters; return where it has been fitted."""
-    values = {link.theirs: arrays["value"].values[..., position[link.ours]] / link.scale for link in links}
-    errors = {link.theirs: arrays["stderr"].values[..., position[link.ours]] / link.scale for link in links}
-    on = kept & np.all([np.isfinite(each) for each in values.values()], axis=0)
+    found = [_theirs(link, arrays) for link in links]
+    on = kept & np.all([np.isfinite(value) for value, _ in found], axis=0)
     for parameter in theirs.parameters:
         part = parameter.map[target]
         here = on.reshape(np.shape(part["is_set"]))
-        if parameter.name in values:
-            for key, found in (("values", values), ("std", errors)):
-                parameter.map[key][target] = np.where(here, found[parameter.name].reshape(here.shape), part[key])
+        wide = here[..., None] if parameter._number_of_elements > 1 else here
+        own = [pair for link, pair in zip(links, found, strict=True) if link.theirs == parameter.name]
+        if own:
+            for key, arrived in (("values", [value for value, _ in own]), ("std", [error for _, error in own])):
+                new = np.stack(arrived, axis=-1).reshape(np.shape(part[key]))
+                parameter.map[key][target] = np.where(wide, new, part[key])
         else:
             # What xfit has no parameter for keeps its value, which HyperSpy wants in the map.
-            new = here & ~part["is_set"]
-            wide = new[..., None] if parameter._number_of_elements > 1 else new
-            parameter.map["values"][target] = np.where(wide, parameter.value, part["values"])
+            unset = ~part["is_set"][..., None] if parameter._number_of_elements > 1 else ~part["is_set"]
+            parameter.map["values"][target] = np.where(wide & unset, parameter.value, part["values"])
         parameter.map["is_set"][target] = part["is_set"] | here
     return on
+
+
+def _theirs(link: Link, arrays: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Values and errors of a parameter, or of an entry of one, in HyperSpy's terms."""
+    known = [str(name) for name in arrays["param"].values]
+    value, error = (arrays[key].values[..., known.index(link.ours)] / link.scale for key in ("value", "stderr"))
+    if link.factor is None:
+        return value, error
+    factor, spread = (arrays[key].values[..., known.index(link.factor)] for key in ("value", "stderr"))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = value / factor
+        # What is fixed, or at a bound, has no error and adds none.
+        both = np.nan_to_num(covariance_of(arrays, link.ours, link.factor).values)
+        variance = error**2 + (ratio * np.nan_to_num(spread)) ** 2 - 2 * ratio * both
+        error = np.sqrt(np.maximum(variance, 0.0)) / np.abs(factor)
+    # HyperSpy has no fine structure where the intensity is zero.
+    return np.where(factor != 0, ratio, 0.0), np.where(factor != 0, error, np.nan)
 
 
 def _check_result(conversion: Conversion, result: xr.Dataset) -> None:

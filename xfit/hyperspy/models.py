@@ -11,7 +11,7 @@ import xarray as xr
 
 from xfit import formula
 from xfit.files.signals import signal_to_array
-from xfit.hyperspy.components import Converted, check_kind, converted, expression_text
+from xfit.hyperspy.components import FINE_STRUCTURE, Converted, check_kind, converted, expression_text
 from xfit.hyperspy.conversion import Conversion, Link
 from xfit.hyperspy.plain import plain_model
 from xfit.hyperspy.signals import from_hyperspy
@@ -75,12 +75,10 @@ def conversion_of(model: Mapping[str, Any], da: xr.DataArray) -> Conversion:
     active: dict[str, xr.DataArray] = {}
     for item, part in zip(items, parts, strict=True):
         _set_active(item, part, navigation, shape, active)
-    links = tuple(
-        Link(k, theirs, part.component[ours].full_name, part.scale(theirs))
-        for k, part in enumerate(parts)
-        for theirs, ours in part.names.items()
-    )
-    maps = {link.ours: _map(_parameter(items, link), link.scale, shape) for link in links}
+    links = tuple(link for k, part in enumerate(parts) for link in _links(k, part))
+    maps: dict[str, _Map | None] = {}
+    for link in links:
+        maps[link.ours] = _map(_parameter(items, link), link, maps, shape)
     if model.get("_convolved") and model.get("low_loss") is not None and any(c.convolved for c in made):
         made.response = _response(model["low_loss"], da, dims, navigation)
     notes = tuple(note for part in parts for note in part.notes)
@@ -222,6 +220,11 @@ def _tie(items: Sequence[Mapping[str, Any]], parts: Sequence[Converted], model: 
                 place, target = where[int(other)]
                 tied, scale = _ours(parts[place], target)
                 followed, divisor = _ours(parts[k], source)
+                if FINE_STRUCTURE in (target["_id_name"], source["_id_name"]) and parts[place].coefficients:
+                    raise ValueError(
+                        f"{parts[place].component.name}.{FINE_STRUCTURE} is a twin, which xfit's coefficients, that contain the intensity, "
+                        f"can't be; untwin it, or tie them in xfit"
+                    )
                 if tied is None:
                     continue
                 if followed is None:
@@ -268,12 +271,22 @@ def _is_function(value: Any) -> bool:
 # --- maps -------------------------------------------------------------------------------------------------------------------
 
 
+def _links(k: int, part: Converted) -> list[Link]:
+    """Which parameters of a component are which; those that need others after them."""
+    component = part.component
+    found = [Link(k, theirs, component[ours].full_name, part.scale(theirs)) for theirs, ours in part.names.items()]
+    for entry, name in enumerate(part.coefficients):
+        factor = component["intensity"].full_name
+        found.append(Link(k, FINE_STRUCTURE, component[name].full_name, entry=entry, factor=factor))
+    return found
+
+
 def _parameter(items: Sequence[Mapping[str, Any]], link: Link) -> Mapping[str, Any]:
     return next(p for p in items[link.component]["parameters"] if str(p["_id_name"]) == link.theirs)
 
 
-def _map(item: Mapping[str, Any], scale: float, shape: tuple[int, ...]) -> _Map | None:
-    """Map of a parameter in xfit's units, over the navigation dimensions."""
+def _map(item: Mapping[str, Any], link: Link, maps: Mapping[str, _Map | None], shape: tuple[int, ...]) -> _Map | None:
+    """Map of a parameter in xfit's units, over the navigation dimensions, from those before it."""
     found = item.get("map")
     if found is None:
         return None
@@ -283,7 +296,14 @@ def _map(item: Mapping[str, Any], scale: float, shape: tuple[int, ...]) -> _Map 
             f"the map of {item['_id_name']!r} has shape {found.shape}, the signal's navigation {shape}: it was stored for another signal"
         )
     is_set = found["is_set"].reshape(shape).astype(bool)
-    values, errors = (np.asarray(found[key], np.float64).reshape(shape) * scale for key in ("values", "std"))
+    scale: Any = link.scale
+    if link.factor is not None:
+        factor = maps[link.factor]
+        if factor is None:
+            return None
+        scale, is_set = factor[0], is_set & factor[2]
+    entry = ... if link.entry is None else (..., link.entry)
+    values, errors = (np.asarray(found[key], np.float64)[entry].reshape(shape) * scale for key in ("values", "std"))
     return np.where(is_set, values, np.nan), np.where(is_set, errors, np.nan), is_set
 
 
