@@ -241,6 +241,47 @@ def spx(path: Path, counts: np.ndarray, offset: float, scale: float) -> None:
     )
 
 
+def edax_spectrum(path: Path, counts: np.ndarray, first: float, step: float) -> None:
+    """EDAX's .spc of version 0.70: a header with a place for each of its hundreds of entries; first channel in keV, steps in eV."""
+    size = 20740
+    header = bytearray(size)
+    entries = [("<f", 0, 0.7), ("<i", 28, size), ("<h", 32, counts.size), ("<i", 384, int(step)), ("<f", 448, first)]
+    entries += [("<f", 452, 10.0), ("<f", 456, 50.0), ("<f", 472, 129.0), ("<f", 508, 45.0), ("<f", 512, 35.0), ("<f", 532, 20.0)]  # fmt: skip
+    entries += [("<h", 638, 2), ("<H", 640, 29), ("<H", 642, 30)]
+    for kind, at, value in entries:
+        struct.pack_into(kind, header, at, value)
+    path.write_bytes(bytes(header) + counts.astype("<i4").tobytes())
+
+
+def edax_map(path: Path, counts: np.ndarray) -> None:
+    """EDAX's .spd: a header, then counts (y, x, channel); energies stand in the .spc of the same name."""
+    n_y, n_x, channels = counts.shape
+    header = b"MAPSPECTRA_DATA".ljust(16, b"\0") + struct.pack("<8i", 1, n_y * n_x, n_x, n_y, channels, 2, 1068, 1)
+    path.write_bytes((header + b"map.bmp".ljust(120, b"\0")).ljust(1068, b"\0") + counts.astype("<u2").tobytes())
+
+
+def delmic(path: Path, spectra: np.ndarray, wavelength: np.ndarray, pixel: float) -> None:
+    """Odemis's HDF5: a group for each acquisition, data over (C, T, Z, Y, X); lengths in metres, rows from the top, the centre as the position."""
+    import h5py
+
+    image = spectra.transpose(2, 0, 1)[:, None, None]
+    survey = np.ones((1, 1, 1, 4, 4), np.uint16)
+    with h5py.File(path, "w") as file:
+        for k, (title, data) in enumerate((("Spectrum", image), ("SEM survey", survey))):
+            group = file.create_group(f"Acquisition{k}")
+            group["ImageData/Image"] = data
+            for dim, label in zip(group["ImageData/Image"].dims, "CTZYX", strict=True):
+                dim.label = label
+            about = {"XOffset": 0.0, "YOffset": 0.0, "TOffset": 1621593000.0, "DimensionScaleX": pixel, "DimensionScaleY": pixel}  # fmt: skip
+            for name, value in (about | ({"DimensionScaleC": wavelength} if data is image else {})).items():
+                group[f"ImageData/{name}"] = value
+            group["PhysicalData/Title"] = title.encode()
+            group["PhysicalData/ChannelDescription"] = np.array([title.encode()])
+            group["PhysicalData/ChannelDescription"].attrs["State"] = np.array([1])
+            group["SVIData/Company"] = b"Delmic"
+            group["SVIData/WriterVersion"] = b"1"
+
+
 def merlin(path: Path, frames: np.ndarray, exposure: float) -> None:
     """Quantum Detectors' Merlin: before each frame a header of 384 characters; rows upside down; ``exposure`` in ns."""
     count, height, width = frames.shape

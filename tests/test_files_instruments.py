@@ -155,6 +155,33 @@ def test_bruker_spx(tmp_path: Path) -> None:
     assert da.attrs["Acquisition_instrument.SEM.beam_energy"] == 20
 
 
+def test_edax(tmp_path: Path) -> None:
+    counts = NOISE.poisson(20, (2, 3, 16))
+    made.edax_map(tmp_path / "map.spd", counts)
+    made.edax_spectrum(tmp_path / "map.spc", counts.sum((0, 1)), -0.05, 10)
+    (total,) = same(tmp_path / "map.spc", tmp_path)
+    (da,) = same(tmp_path / "map.spd", tmp_path)
+    np.testing.assert_array_equal(total, counts.sum((0, 1)))
+    np.testing.assert_array_equal(da, counts)
+    for each in (total, da):
+        np.testing.assert_allclose(each.Energy, np.float32(-0.05) + 0.01 * np.arange(16), rtol=1e-7, atol=1e-9)
+        assert (each.Energy.attrs["units"], each.Energy.attrs["is_binned"]) == ("keV", 1)
+        assert (each.attrs["signal_type"], each.attrs["Sample.elements"]) == ("EDS_SEM", ["Cu", "Zn"])
+    assert da.dims == ("y", "x", "Energy")
+    assert da.chunks is not None
+
+
+def test_delmic(tmp_path: Path) -> None:
+    spectra, wavelength = NOISE.uniform(0, 9, (3, 2, 8)), np.linspace(20e-9, 25e-9, 8) * 20
+    made.delmic(tmp_path / "cl.h5", spectra, wavelength, 5e-8)
+    (da,) = same(tmp_path / "cl.h5", tmp_path, file_format="Delmic")
+    assert da.dims == ("Y", "X", "Wavelength")
+    np.testing.assert_array_equal(da, spectra)
+    np.testing.assert_allclose(da.Wavelength, wavelength * 1e9, rtol=1e-12)
+    np.testing.assert_allclose(da.Y, [50, 0, -50], atol=1e-9)
+    assert (da.Wavelength.attrs["units"], da.Y.attrs["units"]) == ("nm", "nm")
+
+
 def test_merlin(tmp_path: Path) -> None:
     frames = NOISE.integers(0, 60000, (3, 4, 4))
     made.merlin(tmp_path / "scan.mib", frames, 2e6)
