@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,17 @@ def assert_as_hyperspy(da: xr.DataArray, signal) -> None:
     assert da.attrs.get("General.title", "") == title
     kind = expected.get("Signal.signal_type", "")
     assert da.attrs.get("signal_type", "") == kind
+
+
+def assert_original_metadata(path: Path) -> None:
+    """All that the instrument wrote is JSON, and goes to zarr and netCDF."""
+    for da in opened(path, original_metadata=True):
+        text = da.attrs.get("original_metadata", "{}")
+        assert isinstance(json.loads(text), dict)
+        for suffix in ("zarr", "nc") if da.dtype.kind != "c" else ("zarr",):
+            xfit.save(da, path.with_name(f"original.{suffix}"), overwrite=True)
+            kept = xfit.open(path.with_name(f"original.{suffix}")).attrs.get("original_metadata", "{}")
+            assert kept == text
 
 
 def signal_dims(da: xr.DataArray) -> list:

@@ -12,7 +12,7 @@ import pytest
 
 import xfit
 from tests import instrument_files as made
-from tests.readings import assert_as_hyperspy, assert_usable, opened, read, signal_dims
+from tests.readings import assert_as_hyperspy, assert_original_metadata, assert_usable, opened, read, signal_dims
 
 pytest.importorskip("hyperspy.api")
 NOISE = np.random.default_rng(0)
@@ -25,6 +25,7 @@ def same(path: Path, tmp_path: Path, **options) -> list:
         assert_as_hyperspy(da, signal)
         assert_usable(da, tmp_path)
         cloudpickle.loads(cloudpickle.dumps(da)).compute()
+    assert_original_metadata(path)
     return arrays
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import xfit
-from tests.readings import assert_as_hyperspy, assert_usable, opened, read, signal_dims
+from tests.readings import assert_as_hyperspy, assert_original_metadata, assert_usable, opened, read, signal_dims
 
 hs = pytest.importorskip("hyperspy.api")
 
@@ -50,6 +50,7 @@ def check(path: Path, expected: np.ndarray, dims: int, lazy: bool, **options) ->
     np.testing.assert_array_equal(arrays[0], expected)
     assert signal_dims(arrays[0]) == list(arrays[0].dims[expected.ndim - dims :])
     assert (arrays[0].chunks is not None) is lazy
+    assert_original_metadata(path)
     return arrays
 
 
