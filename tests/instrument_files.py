@@ -45,6 +45,36 @@ def jobin_yvon(path: Path, spectra: np.ndarray, shift: np.ndarray, x: np.ndarray
     )
 
 
+def renishaw(
+    path: Path, spectra: np.ndarray, shift: np.ndarray, x: tuple[float, float], y: tuple[float, float]
+) -> None:
+    """WiRE's .wdf: blocks with a name, a number and a size; real numbers of single precision.
+
+    Spectra over (y, x, channel) with ``x`` and ``y`` as the first position and the step in µm, over (y, channel) as a series of depths, or (channel).
+    """
+    kind, shape = spectra.ndim, spectra.shape[:-1]
+    count, size = int(np.prod(shape)), spectra.shape[-1]
+
+    def block(name: bytes, body: bytes, uid: int = 0) -> bytes:
+        return struct.pack("<4sIQ", name, uid, len(body) + 16) + body
+
+    origins = []
+    for data_type, (first, step) in ((3, x), (4, y)) if kind == 3 else ((5, y),) if kind == 2 else ():
+        steps = np.indices(shape)[{3: -1, 4: 0, 5: 0}[data_type]].ravel()
+        origins.append(struct.pack("<II16s", data_type, 5, b"axis") + (first + step * steps).astype("<f8").tobytes())
+    header = struct.pack("<Q4I3IIIIQQ4I", 0, 1, 2, 3, 4, 0, 0, 0, 1, 0, size, count, count, 1, 1, size, len(origins))
+    header += struct.pack("<24s4HII", b"WiRE", 5, 3, 0, 1, 1, kind)
+    header += struct.pack("<QQIf48s32s160s", 132660666000000000, 132660666600000000, 6, 18796.99, b"", b"X", b"flake")
+    blocks = [block(b"WDF1", header.ljust(496, b"\0"), 1), block(b"DATA", spectra.astype("<f4").tobytes())]
+    blocks += [block(b"XLST", struct.pack("<II", 1, 1) + shift.astype("<f4").tobytes())]
+    blocks += [block(b"YLST", struct.pack("<IIf", 0, 0, 0))]
+    if origins:
+        blocks.append(block(b"ORGN", struct.pack("<I", len(origins)) + b"".join(origins)))
+    if kind == 3:
+        blocks.append(block(b"WMAP", struct.pack("<II6f4I", 2, 0, x[0], y[0], 0, x[1], y[1], 0, shape[1], shape[0], 1, 1)))  # fmt: skip
+    path.write_bytes(b"".join(blocks))
+
+
 def trivista(path: Path, spectra: np.ndarray, wavelength: np.ndarray, x: tuple[float, float], y: tuple[float, float]) -> None:  # fmt: skip
     """TriVista's XML: a map with a frame for each pixel; the axes lie in XML that is text within the XML.
 

@@ -51,6 +51,23 @@ def test_jobin_yvon_spectrum(tmp_path: Path) -> None:
     assert da.dims == ("Raman Shift",)
 
 
+@pytest.mark.parametrize(("shape", "dims"), [((2, 3), ("Y", "X")), ((4,), ("Z",)), ((), ())])
+def test_renishaw(tmp_path: Path, shape: tuple[int, ...], dims: tuple[str, ...]) -> None:
+    spectra = NOISE.uniform(0, 100, (*shape, 9)).astype(np.float32)
+    shift = np.linspace(14, 10, 9) ** 2  # which falls, as WiRE has it
+    made.renishaw(tmp_path / "map.wdf", spectra, shift, (-1.0, 0.5), (3.0, 2.0))
+    (da,) = same(tmp_path / "map.wdf", tmp_path)
+    assert da.dims == (*dims, "Raman Shift")
+    np.testing.assert_array_equal(da, spectra[..., ::-1])
+    np.testing.assert_array_equal(da["Raman Shift"], shift[::-1].astype(np.float32))
+    assert da["Raman Shift"].attrs["units"] == "1/cm"
+    for dim in dims:
+        first, step = (-1.0, 0.5) if dim == "X" else (3.0, 2.0)
+        np.testing.assert_allclose(da[dim], first + step * np.arange(da.sizes[dim]), rtol=1e-12)
+        assert da[dim].attrs["units"] == "µm"
+    assert da.name == "flake"
+
+
 def test_trivista(tmp_path: Path) -> None:
     spectra, wavelength = NOISE.uniform(0, 100, (2, 3, 6)), np.linspace(20, 23, 6) ** 2
     made.trivista(tmp_path / "map.tvf", spectra, wavelength, (1.0, 0.5), (-2.0, 2.0))
