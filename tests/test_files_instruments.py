@@ -125,6 +125,40 @@ def test_tia_images(tmp_path: Path) -> None:
     np.testing.assert_array_equal(da, images)
 
 
+@pytest.mark.parametrize("suffix", ["dm3", "dm4"])
+def test_digital_micrograph_maps(tmp_path: Path, suffix: str) -> None:
+    """Which come as planes of energies."""
+    planes = NOISE.integers(-9, 9999, (6, 2, 3)).astype(np.int32)
+    axes = [(400.0, 0.5, "eV"), (0.0, 2.0, "nm"), (-4.0, 2.0, "nm")]
+    made.digital_micrograph(tmp_path / f"map.{suffix}", planes, axes, ("EELS", "Spectrum image"), 200000.0)
+    (da,) = same(tmp_path / f"map.{suffix}", tmp_path)
+    assert da.dims == ("y", "x", "Energy loss")
+    np.testing.assert_array_equal(da, planes.transpose(1, 2, 0))
+    np.testing.assert_array_equal(da["Energy loss"], 400 + 0.5 * np.arange(6))
+    np.testing.assert_array_equal(da.x, [-4, -2, 0])
+    assert (da["Energy loss"].attrs["units"], da["Energy loss"].attrs["is_binned"]) == ("eV", 1)
+    assert (da.attrs["signal_type"], da.attrs["Acquisition_instrument.TEM.beam_energy"]) == ("EELS", 200)
+    assert da.chunks is not None
+
+
+@pytest.mark.parametrize("suffix", ["dm3", "dm4"])
+def test_digital_micrograph_images(tmp_path: Path, suffix: str) -> None:
+    image = NOISE.normal(size=(4, 5)).astype(np.float32)
+    made.digital_micrograph(tmp_path / f"image.{suffix}", image, [(0.0, 2.0, "nm")] * 2, ("", "Image"), 80000.0)
+    (da,) = same(tmp_path / f"image.{suffix}", tmp_path)
+    np.testing.assert_array_equal(da, image)
+    assert signal_dims(da) == ["y", "x"]
+
+
+def test_digital_micrograph_colours(tmp_path: Path) -> None:
+    """Which the reader knows no lazy way for; blue comes first in the file."""
+    colours = NOISE.integers(0, 255, (4, 5, 4)).astype(np.uint8)
+    made.digital_micrograph(tmp_path / "image.dm3", colours.view("<u4")[..., 0], [(0.0, 2.0, "nm")] * 2, ("", "Image"), 80000.0)  # fmt: skip
+    da = xfit.open(tmp_path / "image.dm3")
+    assert da.dims == ("y", "x", "color")
+    np.testing.assert_array_equal(da.sel(color=["B", "G", "R", "A"]), colours)
+
+
 def test_velox_images(tmp_path: Path) -> None:
     image = NOISE.integers(0, 60000, (3, 4)).astype(np.uint16)
     made.velox(tmp_path / "image.emd", image)
