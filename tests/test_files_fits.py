@@ -114,13 +114,9 @@ def test_logarithmic_wavelengths(tmp_path: Path) -> None:
     np.testing.assert_allclose(xfit.open(tmp_path / "cube.fits").wavelength, expected, rtol=1e-12)
 
 
-def test_image_and_table(tmp_path: Path) -> None:
+def test_image(tmp_path: Path) -> None:
     fits.PrimaryHDU(np.zeros((4, 5))).writeto(tmp_path / "image.fits")
     assert xfit.open(tmp_path / "image.fits").dims == ("y", "x")
-    table = fits.BinTableHDU.from_columns([fits.Column("flux", "D", array=np.zeros(3))])
-    fits.HDUList([fits.PrimaryHDU(), table]).writeto(tmp_path / "table.fits")
-    with pytest.raises(ValueError, match=r"no image with data.*Tables are not read"):
-        xfit.open(tmp_path / "table.fits")
 
 
 def test_chunks_hold_whole_spectra_and_lines(tmp_path: Path) -> None:

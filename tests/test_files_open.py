@@ -13,7 +13,7 @@ import pytest
 import xarray as xr
 
 import xfit
-from xfit.files.instruments import _Processed, _settled
+from xfit.files.settling import Processed, settled
 from xfit.files.signals import signal_to_array
 
 hs = pytest.importorskip("hyperspy.api")
@@ -95,12 +95,12 @@ def test_signal_type_and_units_tell_spectra_from_images() -> None:
     ]
     data = np.arange(24).reshape(4, 2, 3)
     signal = {"data": data, "axes": axes, "metadata": {"Signal": {"signal_type": "EELS"}}}
-    da = signal_to_array(_settled(signal, "DigitalMicrograph"))
+    da = signal_to_array(settled(signal, "DigitalMicrograph"))
     assert da.dims == ("y", "x", "energy")
     np.testing.assert_array_equal(da, data.transpose(1, 2, 0))
     assert da.energy.attrs["is_binned"] == 1  # as eXSpy has it for EELS and EDS
     # In HyperSpy's own files somebody chose the signal axes.
-    assert signal_to_array(_settled(signal, "HSPY")).dims == ("energy", "y", "x")
+    assert signal_to_array(settled(signal, "HSPY")).dims == ("energy", "y", "x")
     # What a reader leaves to HyperSpy is done.
     signal |= {
         "metadata": {},
@@ -108,7 +108,7 @@ def test_signal_type_and_units_tell_spectra_from_images() -> None:
         "axes": [{}, *axes],
         "post_process": [lambda s: s.squeeze(), lambda s: s.to_signal1D()],
     }
-    assert signal_to_array(_settled(signal, "DigitalMicrograph")).dims == ("y", "x", "energy")
+    assert signal_to_array(settled(signal, "DigitalMicrograph")).dims == ("y", "x", "energy")
 
 
 def test_mapping_of_original_metadata() -> None:
@@ -122,8 +122,8 @@ def test_mapping_of_original_metadata() -> None:
             "Tags.no": ("a.b", None),
         },
     }
-    assert signal_to_array(_settled(signal, "X")).attrs == {"Acquisition_instrument.TEM.beam_energy": 200.0}
-    colours = _Processed({"data": np.zeros((2, 3, 3), "u1"), "axes": [{}, {}, {}]})
+    assert signal_to_array(settled(signal, "X")).attrs == {"Acquisition_instrument.TEM.beam_energy": 200.0}
+    colours = Processed({"data": np.zeros((2, 3, 3), "u1"), "axes": [{}, {}, {}]})
     colours.change_dtype("rgb8")
     assert (colours.data.shape, colours.data.dtype.names, len(colours.axes)) == ((2, 3), ("R", "G", "B"), 2)
 

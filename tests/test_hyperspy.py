@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -827,6 +829,41 @@ def test_stored_models(tmp_path: Path) -> None:
     assert (lazy["peaks"].multifit().compute().status.values == 1).all()
 
 
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("zipped", [False, True])
+def test_models_in_zspy(tmp_path: Path, zipped: bool, lazy: bool) -> None:
+    """A file by HyperSpy 2.5.0 and zarr 2.18: Gaussians of areas 50 + 10 x and centres 8 + y on a constant of 3, fitted from 1 to 18 eV."""
+    path = Path(__file__).parent / "data" / "hyperspy_models.zspy"
+    if not zipped:
+        with zipfile.ZipFile(path) as file:
+            file.extractall(tmp_path / "map.zspy")
+        path = tmp_path / "map.zspy"
+    found = xh.open_models(path, lazy=lazy)
+    assert list(found) == ["fitted"]
+    assert (found.data.chunks is not None) is lazy
+    fitted = found["fitted"]
+    assert [c.name for c in fitted.model] == ["peak", "line"]
+    assert (fitted.model["peak"].centre.min, fitted.model["peak"].centre.max) == (5, 12)
+    assert not fitted.model["line"].a.free
+    np.testing.assert_array_equal(fitted.where, (found.data.Energy >= 1) & (found.data.Energy <= 18))
+    fit = fitted.multifit().compute()
+    for name, expected in (("A", [50.0, 60, 70]), ("centre", [[8.0], [9]]), ("sigma", 1.5)):
+        wanted = np.broadcast_to(expected, (2, 3))
+        stored = fitted.stored["value"].sel(param=f"peak.{name}")
+        # The data are of single precision.
+        np.testing.assert_allclose(stored, wanted, rtol=1e-6)
+        np.testing.assert_allclose(fit.fit[f"peak.{name}"], wanted, rtol=1e-6)
+
+
+def test_pickles_in_zspy_are_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(Path(__file__).parent / "data" / "hyperspy_models.zspy") as file:
+        file.extractall(tmp_path / "map.zspy")
+    target = tmp_path / "map.zspy/Analysis/models/fitted/_dict/chisq.data/.zarray"
+    target.write_text(json.dumps(json.loads(target.read_text()) | {"filters": [{"id": "pickle"}]}))
+    with pytest.raises(ValueError, match="codec 'pickle'"):
+        xh.open_models(tmp_path / "map.zspy")
+
+
 def test_convolved_models_in_files(tmp_path: Path) -> None:
     m = convolved()
     m.store("a")
@@ -905,7 +942,7 @@ def test_code_in_files_is_never_run(tmp_path: Path) -> None:
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"must be a \.hspy file"):
+    with pytest.raises(ValueError, match=r"must be a \.hspy or \.zspy file"):
         xh.open_models(tmp_path / "a.dm4")
     with pytest.raises(FileNotFoundError, match=r"no file .*a\.hspy"):
         xh.open_models(tmp_path / "a.hspy")

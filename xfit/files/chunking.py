@@ -32,7 +32,7 @@ def rechunked(da: xr.DataArray, chunks: Any, target: int = _TARGET) -> xr.DataAr
     if isinstance(chunks, str) and chunks == "file":
         return da
     if chunks is not None:
-        return da.chunk(chunks)
+        return chunked(da, chunks)
     if da.chunks is None or da.ndim == 0:
         return da
     signal = _signal_dims(da)
@@ -47,7 +47,13 @@ def rechunked(da: xr.DataArray, chunks: Any, target: int = _TARGET) -> xr.DataAr
     for d, n, size in zip(da.dims, largest, with_previous, strict=True):
         # Whole multiples of what is read at once.
         sizes[d] = -1 if d in signal else max(size[0] // n, 1) * n
-    return da.chunk(sizes)
+    return chunked(da, sizes)
+
+
+def chunked(da: Any, chunks: Any) -> Any:
+    """Data (DataArray or Dataset) in chunks as of ``da.chunk``, but for words along them, which stay in memory: their type is not known otherwise."""
+    words = {name: each for name, each in da.coords.items() if each.dtype.kind in "OUT" and each.chunks is None}
+    return da.chunk(chunks).assign_coords(words)
 
 
 def in_pieces(da: xr.DataArray) -> xr.DataArray:

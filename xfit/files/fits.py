@@ -1,4 +1,4 @@
-"""FITS cubes with their variances, by astropy."""
+"""FITS images and cubes with their variances, by astropy."""
 
 from __future__ import annotations
 
@@ -9,18 +9,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xfit.files.fits_roles import owner_of, role_of, variance_of
+from xfit.files.fits_tables import open_tables
+
 EXTENSIONS = (".fits", ".fit", ".fts", ".fits.gz", ".fit.gz", ".fz")
 
 #: Size of a chunk in bytes: spectra lie scattered through the file, and larger pieces of lines are read faster.
 _CHUNK = 64 << 20
-
-#: Extensions that hold noise: how the variance follows from them.
-_NOISE = {
-    **dict.fromkeys(("STAT", "VAR", "VARIANCE", "MSE"), "variance"),
-    **dict.fromkeys(("ERR", "ERROR", "ERRORS", "SIGMA", "STDDEV", "STD", "UNCERT", "UNCERTAINTY", "RMSE", "NOISE"), "deviation"),
-    **dict.fromkeys(("IVAR", "INVVAR", "INVMSE"), "inverse"),
-}  # fmt: skip
-_FLAGS = ("DQ", "MASK", "FLAGS", "QUALITY", "BPM")
 
 #: Names of spectral axes by what WCS calls them.
 _SPECTRAL = {
@@ -50,7 +45,7 @@ class _Image:
 
 
 def open_fits(path: Path, original_metadata: bool) -> list[xr.DataArray]:
-    """Open the images of a FITS file lazily.
+    """Open the images of a FITS file lazily; of a file without, the spectra in its tables (see `xfit.files.fits_tables.open_tables`).
 
     The spectral axis, which the WCS tells, comes last; its coordinate has the units of the header (``CUNIT``), as has none that is
     linear. The sky's coordinates are ``ra`` and ``dec`` in degrees over ``y`` and ``x``. A variance (extension STAT, VAR, ERR, IVAR, ...,
@@ -60,7 +55,7 @@ def open_fits(path: Path, original_metadata: bool) -> list[xr.DataArray]:
     Raises
     ------
     ValueError
-        If there is no image.
+        If there are neither images nor spectra.
     """
     try:
         from astropy.io import fits
@@ -69,24 +64,24 @@ def open_fits(path: Path, original_metadata: bool) -> list[xr.DataArray]:
     with fits.open(path, memmap=False) as file:
         first = file[0].header
         images = [(n, hdu.name.upper() or "PRIMARY", hdu.header.copy(), hdu.shape, _dtype(hdu)) for n, hdu in enumerate(file) if hdu.is_image and hdu.header.get("NAXIS", 0) and hdu.size]  # fmt: skip
-        kinds = [f"{hdu.name or n}: {type(hdu).__name__}" for n, hdu in enumerate(file)]
-    science = [image for image in images if _role(image[1], image[2]) == "science"]
+    science = [image for image in images if role_of(image[1], image[2]) == "science"]
     if not science:
-        raise ValueError(f"{path} holds no image with data; it has {kinds}. Tables are not read")
+        return open_tables(path, original_metadata)
+    alike = [(number, name, shape) for number, name, _, shape, _ in science]
     compressed = path.suffix == ".gz"
     arrays = []
     for number, name, header, shape, dtype in science:
         array = _array(path, number, name, header, shape, dtype, first, compressed)
         for other, label, about, other_shape, other_dtype in images:
-            role = _role(label, about)
-            if role == "science" or _owner(label, other_shape, science) != number:
+            role = role_of(label, about)
+            if role == "science" or owner_of(label, other_shape, alike) != number:
                 continue
             data = _data(path, other, about, other_shape, other_dtype, compressed)
             beside = array.copy(data=_arranged(data, header))
             if role == "flags":
                 array = array.assign_coords(dq=(array.dims, beside.data, {"long_name": "flags of bad data, as in the file"}))  # fmt: skip
             elif "variance" not in array.coords:
-                array = array.assign_coords(variance=(array.dims, _variance(beside.data, role), {"long_name": "variance"}))  # fmt: skip
+                array = array.assign_coords(variance=(array.dims, variance_of(beside.data, role), {"long_name": "variance"}))  # fmt: skip
         if original_metadata:
             import json
 
@@ -100,40 +95,6 @@ def _dtype(hdu: Any) -> np.dtype:
     """Type of an image's values after scaling, in the machine's byte order."""
     piece = hdu.section[tuple(slice(0, 1) for _ in hdu.shape)]
     return np.asarray(piece).dtype.newbyteorder("=")
-
-
-def _role(name: str, header: Any) -> str:
-    """What an image is: "science", "flags", or how a variance follows from it."""
-    declared = str(header.get("HDUCLAS3", "")).upper()
-    if str(header.get("HDUCLAS2", "")).upper() == "ERROR" and declared in _NOISE:
-        return _NOISE[declared]
-    if str(header.get("HDUCLAS2", "")).upper() == "QUALITY":
-        return "flags"
-    words = name.replace("-", "_").split("_")
-    for word in (name, words[0], words[-1]):
-        if word in _NOISE:
-            return _NOISE[word]
-        if word in _FLAGS:
-            return "flags"
-    return "science"
-
-
-def _owner(label: str, shape: tuple[int, ...], science: list[Any]) -> int | None:
-    """Number of the image that noise or flags are of: one of their shape whose name is part of theirs, else the first of their shape."""
-    alike = [image for image in science if image[3] == shape]
-    named = [image for image in alike if image[1] in label.replace("-", "_").split("_")]
-    return (named or alike)[0][0] if alike else None
-
-
-def _variance(data: Any, role: str) -> Any:
-    """Variance out of what a file holds; NaN where an inverse says that nothing is known."""
-    if role == "variance":
-        return data
-    if role == "deviation":
-        return data * data
-    if isinstance(data, np.ndarray):
-        return np.where(data > 0, 1 / np.where(data > 0, data, 1), np.nan)
-    return data.map_blocks(_variance, role, dtype=np.result_type(data.dtype, np.float32))
 
 
 def _data(path: Path, number: int, header: Any, shape: tuple[int, ...], dtype: np.dtype, compressed: bool) -> Any:

@@ -28,7 +28,7 @@ def open(
     Parameters
     ----------
     path : str or path
-        zarr (``.zarr``, also a URL such as ``s3://bucket/map.zarr``), netCDF (``.nc``), FITS (``.fits``), or any format that RosettaSciIO reads: HyperSpy's
+        zarr (``.zarr``, also a URL such as ``s3://bucket/map.zarr``), netCDF (``.nc``), FITS (``.fits``: images, cubes, spectra in tables), or any format that RosettaSciIO reads: HyperSpy's
         ``.hspy`` and ``.zspy``, ``.dm3``, ``.dm4``, ``.emd``, ``.bcf``, ``.ser``, ``.emi``, ``.msa``, ``.wdf``, ``.xml`` of Jobin Yvon, ``.tvips``,
         ``.nxs``, ``.blo`` and others.
     signal : str or int, optional

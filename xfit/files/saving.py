@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xfit.files.chunking import chunked
 from xfit.files.columns import maps_of, tables_of
 from xfit.files.hyperspy_files import write_hspy, write_zspy
 from xfit.files.signals import array_to_signal
@@ -137,8 +138,7 @@ def _storable(data: Any) -> Any:
     data = data.drop_encoding()
     ds = data if isinstance(data, xr.Dataset) else data._to_temp_dataset()
     uneven = {d: max(sizes) for d, sizes in ds.unify_chunks().chunksizes.items() if len(set(sizes[:-1])) > 1 or sizes[-1] > sizes[0]}  # fmt: skip
-    data = data.chunk(uneven) if uneven else data
-    return _plain(data)
+    return _plain(chunked(data, uneven) if uneven else data)
 
 
 def _plain(data: Any) -> Any:

@@ -48,7 +48,7 @@ def axis_values(axis: Mapping[str, Any], size: int) -> np.ndarray:
     ----------
     axis : mapping
         With ``axis`` (the values themselves), with ``expression`` (a formula of ``x`` and of further keys, read by the
-        whitelist of xfit's formulas) or with ``offset`` and ``scale``.
+        whitelist of xfit's formulas) or with ``offset`` and ``scale``, of which 0 is none: pixels are numbered.
     size : int
         Number of values that there must be.
 
@@ -68,9 +68,7 @@ def axis_values(axis: Mapping[str, Any], size: int) -> np.ndarray:
     elif axis.get("expression") is not None:
         values = _functional(axis, size)
     else:
-        values = float(axis.get("offset") or 0) + float(1 if axis.get("scale") is None else axis["scale"]) * np.arange(
-            size
-        )
+        values = float(axis.get("offset") or 0) + float(axis.get("scale") or 1) * np.arange(size)
     if values.shape != (size,):
         raise ValueError(f"the axis {name!r} has {values.size} values, the data have {size} along it")
     return values
@@ -171,14 +169,14 @@ def coordinate_of(axis: Mapping[str, Any], dim: str, size: int, navigate: bool, 
     """
     attrs: dict[str, Any] = {}
     units, name = text_of(axis, "units"), text_of(axis, "name")
-    if units:
+    if units and axis.get("scale") != 0:
         attrs["units"] = units
     if name != dim:
         attrs["axis_name"] = name
     attrs["navigate"] = int(navigate)
     if is_binned or not navigate:
         attrs["is_binned"] = int(is_binned)
-    if size == 1 and axis.get("scale") is not None:
+    if size == 1 and axis.get("scale"):
         attrs["scale"] = float(axis["scale"])
     return xr.Variable((dim,), axis_values(axis, size), attrs)
 

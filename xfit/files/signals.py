@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from xfit.files.metadata import as_json, flattened, nested
-from xfit.files.signal_axes import axis_of, coordinate_of, dimension_names, spectral_axis
+from xfit.files.signal_axes import axis_of, coordinate_of, dimension_names, spectral_axis, text_of
 
 _VARIANCE = "Signal.Noise_properties.variance"
 
@@ -56,6 +56,7 @@ def signal_to_array(signal: Mapping[str, Any], *, original_metadata: bool = Fals
     ndim = data.ndim - (colours is not None)
     if not axes and data.size == 1:
         data, ndim = data.reshape(()), 0
+    axes = axes or [{} for _ in range(ndim)]
     if len(axes) != ndim:
         raise ValueError(f"the data have {ndim} dimensions, but there are {len(axes)} axes")
     about = metadata.setdefault("Signal", {})
@@ -165,12 +166,14 @@ def array_to_signal(
 
 
 def navigation_flags(axes: Sequence[Mapping[str, Any]], metadata: Mapping[str, Any]) -> list[bool]:
-    """Tell which axes are of navigation: those that say so; if not all say, those that spectra do not lie along.
+    """Tell which axes are of navigation: those that say so; if none says, those that spectra do not lie along.
 
-    Without any hint an array of one or two dimensions is one spectrum or one image, and in a larger one spectra lie along the last axis.
+    Axes that say nothing beside others that do are of the other kind. Without any hint an array of one or two dimensions is one spectrum or one
+    image; in a larger one images lie along the last two axes if these have units in common that the others lack, else spectra along the last axis.
     """
-    if all(axis.get("navigate") is not None for axis in axes):
-        return [bool(axis["navigate"]) for axis in axes]
+    said = [None if axis.get("navigate") is None else bool(axis["navigate"]) for axis in axes]
+    if any(flag is not None for flag in said):
+        return [False in said if flag is None else flag for flag in said]
     about = metadata.get("Signal", {})
     record = about.get("record_by")
     count = {"spectrum": 1, "image": 2}.get(record) if isinstance(record, str) else None
@@ -178,7 +181,9 @@ def navigation_flags(axes: Sequence[Mapping[str, Any]], metadata: Mapping[str, A
         found = spectral_axis(axes, str(about.get("signal_type") or ""))
         if found is not None:
             return [k != found for k in range(len(axes))]
-        count = len(axes) if len(axes) <= 2 else 1
+        units = [text_of(axis, "units") for axis in axes]
+        images = len(axes) <= 2 or (units[-1] == units[-2] != "" and units[-1] not in units[:-2])
+        count = min(2 if images else 1, len(axes))
     return [k < len(axes) - count for k in range(len(axes))]
 
 
@@ -197,7 +202,9 @@ def _pixels(data: Any) -> tuple[Any, list[str] | None]:
     if data.dtype.kind not in "biufc":
         what = "ragged: spectra of different lengths" if data.dtype == object else f"of dtype {data.dtype}"
         raise TypeError(f"the data are {what}; xfit needs an array of numbers")
-    return (data if data.dtype.isnative else data.astype(data.dtype.newbyteorder("="))), None
+    # Also one name for each type: "unsigned long long" is not known to zarr by that.
+    usual = np.dtype(data.dtype.newbyteorder("=").str)
+    return (data if data.dtype.char == usual.char and data.dtype.isnative else data.astype(usual)), None
 
 
 def _records(data: Any, names: list[str]) -> Any:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
 import xarray as xr
 
+from xfit.files.codecs import check_codecs
 from xfit.files.signals import signal_to_array
 from xfit.hyperspy.conversion import Conversion
 from xfit.hyperspy.models import conversion_of
@@ -73,7 +74,7 @@ class StoredModels(Mapping[str, Conversion]):
 
 
 def open_models(path: str | os.PathLike[str], *, signal: int | None = None, lazy: bool = False) -> StoredModels:
-    """Open a ``.hspy`` file of HyperSpy with the models that are stored in it.
+    """Open a ``.hspy`` or ``.zspy`` file of HyperSpy with the models that are stored in it.
 
     Parameters
     ----------
@@ -99,10 +100,11 @@ def open_models(path: str | os.PathLike[str], *, signal: int | None = None, lazy
     Notes
     -----
     HyperSpy stores Python classes and functions of its users as pickles, which run when they are read. Here they stay bytes: a model with
-    such a part is refused by the part's name, the others open.
+    such a part is refused by the part's name, the others open. ``.zspy`` files hold no pickles: arrays that are stored as such are refused with the
+    file.
     """
     path = Path(path)
-    signals = _reader(path)(str(path), lazy=lazy)
+    signals = _read(path, lazy)
     if signal is None and len(signals) != 1:
         titles = [str(each["metadata"].get("General", {}).get("title", "")) for each in signals]
         raise ValueError(
@@ -115,16 +117,21 @@ def open_models(path: str | os.PathLike[str], *, signal: int | None = None, lazy
     return StoredModels(signal_to_array(chosen), chosen.get("models") or {})
 
 
-def _reader(path: Path) -> Callable[..., list[dict[str, Any]]]:
-    """What reads the file."""
-    if path.suffix.lower() not in (".hspy", ".hdf5"):
-        raise ValueError(f"path={str(path)!r} must be a .hspy file; save others with s.save('name.hspy') in HyperSpy")
+def _read(path: Path, lazy: bool) -> list[dict[str, Any]]:
+    """Signals of a file with their models."""
+    suffix = path.suffix.lower()
+    if suffix not in (".hspy", ".hdf5", ".zspy"):
+        raise ValueError(f"path={str(path)!r} must be a .hspy or .zspy file; save others with s.save('name.hspy') in HyperSpy")  # fmt: skip
     if not path.exists():
         raise FileNotFoundError(f"there is no file {str(path)!r}")
     try:
-        from rsciio.hspy import file_reader
+        import rsciio.hspy
+        import rsciio.zspy
     except ImportError as error:
         raise ImportError(
             f"open_models needs RosettaSciIO ({error}); install it with: pip install 'xfit[io]'"
         ) from error
-    return file_reader
+    if suffix != ".zspy":
+        return rsciio.hspy.file_reader(str(path), lazy=lazy)
+    check_codecs(path)
+    return rsciio.zspy.file_reader(str(path), lazy=lazy, mode="r")
