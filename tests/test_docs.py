@@ -10,7 +10,8 @@ from types import ModuleType
 import pytest
 
 import xfit
-from xfit.accessor import Fit, Result
+from xfit.accessor import Fit
+from xfit.result_accessor import Result
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

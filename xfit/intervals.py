@@ -33,7 +33,7 @@ def conf_interval(
     seed: int,
     options: Mapping[str, Any],
 ) -> xr.Dataset:
-    """Find confidence intervals; see `xfit.accessor.Result.conf_interval`."""
+    """Find confidence intervals; see `xfit.result_accessor.Result.conf_interval`."""
     levels = _levels(level)
     if method not in ("profile", "bootstrap"):
         raise ValueError(f"method={method!r} must be 'profile' or 'bootstrap'")

@@ -7,10 +7,10 @@ from typing import Any
 
 import xarray as xr
 
+from xfit.assembly import assemble
 from xfit.mapping import run
 from xfit.model import Model
 from xfit.plan import plan_of
-from xfit.result import assemble
 
 
 def multifit(

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from xfit import companions, inputs
+from xfit.assembly import check_names
 from xfit.axes import Axes, axes_of, signal_dims
 from xfit.compile.program import Program
 from xfit.derived import pairs_of
@@ -20,7 +21,6 @@ from xfit.model import Model
 from xfit.options import FitOptions
 from xfit.registry import check_pair, optimizer_of
 from xfit.response import response_of
-from xfit.result import check_names
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def refit(
     channels: xr.DataArray | None,
     options: Mapping[str, Any],
 ) -> xr.Dataset:
-    """Fit some pixels again; see `xfit.accessor.Result.refit`."""
+    """Fit some pixels again; see `xfit.result_accessor.Result.refit`."""
     navigation = tuple(d for d in result["value"].dims if d != "param")
     if where is None:
         chosen = sticking_out(result)

@@ -21,7 +21,7 @@ _POINTS = 2000
 
 
 def draw_corner(result: FitResult, params: Sequence[str] | str | None, *, bins: int, figure: Any) -> Figure:
-    """Draw distributions and pairs of them; see `xfit.accessor.Result.corner`."""
+    """Draw distributions and pairs of them; see `xfit.result_accessor.Result.corner`."""
     if isinstance(bins, bool) or not isinstance(bins, int) or bins < 2:
         raise ValueError(f"bins={bins!r} must be a whole number of at least 2")
     if not result.navigation_dims:

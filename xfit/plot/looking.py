@@ -81,7 +81,7 @@ class Looking:
     da : DataArray
         The data that were fitted.
     variance, response : optional
-        As for `xfit.accessor.Result.plot`.
+        As for `xfit.result_accessor.Result.plot`.
 
     Raises
     ------

@@ -93,7 +93,7 @@ def draw_maps(
     figure: Any,
     indexers: Mapping[str, Any],
 ) -> Figure:
-    """Draw maps; see `xfit.accessor.Result.maps`."""
+    """Draw maps; see `xfit.result_accessor.Result.maps`."""
     if poor not in POOR:
         raise ValueError(f"poor={poor!r} must be one of {', '.join(map(repr, POOR))}")
     if isinstance(columns, bool) or not isinstance(columns, int) or columns < 1:

@@ -16,6 +16,7 @@ from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 
 from xfit._version import __version__
+from xfit.assembly import assemble
 from xfit.execution.executors import Executor, cluster_of, executor_of
 from xfit.execution.grid import Grid, chunks_of
 from xfit.execution.progress import reporter_of
@@ -26,7 +27,6 @@ from xfit.mapping import table_of
 from xfit.model import Model
 from xfit.options import Columns
 from xfit.plan import Plan, plan_of
-from xfit.result import assemble
 from xfit.samfire.checkpoint import Checkpoints, described
 from xfit.samfire.chunk import Spec
 from xfit.samfire.goodness import goodness_of

@@ -19,10 +19,10 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import MemoryStore
 
+from xfit.assembly import variables_in
 from xfit.execution.grid import Grid
 from xfit.kernels.status import NOT_FITTED, NOT_REACHED
 from xfit.options import Columns
-from xfit.result import variables_in
 from xfit.samfire.checkpoint import Checkpoints
 from xfit.samfire.chunk import say_why
 

@@ -10,11 +10,11 @@ import numpy as np
 import xarray as xr
 from dask.base import tokenize
 
+from xfit.assembly import SCHEMA_VERSION
 from xfit.execution.grid import Grid
 from xfit.losses import Loss
 from xfit.mapping import table_of
 from xfit.plan import Plan
-from xfit.result import SCHEMA_VERSION
 from xfit.stored.archive import FORMAT
 
 #: Chunks of a lazy array that its fingerprint reads: a whole one would be read twice otherwise.

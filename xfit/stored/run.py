@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 from distributed.scheduler import KilledWorker
 
+from xfit.assembly import assemble
 from xfit.compile.engine import part_for, prepare_engine
 from xfit.execution.executors import Cluster, Executor, cluster_of, executor_of
 from xfit.execution.grid import Grid, chunks_of
@@ -24,7 +25,6 @@ from xfit.execution.workers import Ready
 from xfit.mapping import table_of
 from xfit.plan import Plan
 from xfit.registry import optimizer_of
-from xfit.result import assemble
 from xfit.stored.archive import Archive, Mark
 from xfit.stored.manifest import differences, manifest_of
 from xfit.stored.work import Work, do_chunk

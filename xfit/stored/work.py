@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from xfit.assembly import unpacked
 from xfit.execution.grid import Box, Grid
 from xfit.execution.sources import computed
 from xfit.kernels.pixel import EVALUATIONS, STATUS
 from xfit.kernels.status import CONVERGED, HOPELESS, READ_ERROR
 from xfit.mapping import Recipe, fit_nd
 from xfit.options import Columns
-from xfit.result import unpacked
 from xfit.stored.archive import Archive, Mark
 
 _LOG = logging.getLogger("xfit.stored")
