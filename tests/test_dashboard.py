@@ -20,7 +20,7 @@ import xarray as xr
 from click.testing import CliRunner
 
 from tests.builders import drifting_model, drifting_peak, fit_with_failures, image_map, spot
-from tests.pages import Page, browser, free_port
+from tests.pages import Page, browser, free_port, numbers_of
 from xfit.command import main
 from xfit.plot.blocks import Blocks
 from xfit.plot.dashboard import Dashboard
@@ -269,26 +269,18 @@ def opened(chromium, fit, da):
     server.stop()
 
 
-def numbers(fit: xr.Dataset, y: float, x: float) -> list[str]:
-    """What the table of a pixel must show."""
-    pixel = fit.sel(y=y, x=x)
-    words = str(fit.fit.table(y=y, x=x))
-    assert f"{float(pixel.red_chisq):.6g}" in words
-    return [line.split()[1] for line in words.splitlines() if line.startswith(("Fe.", "bg."))]
-
-
 @pytest.mark.slow
 @browser
 def test_a_page(opened, fit, da):
     """Click, arrow keys, list, chooser, brush and export in one visit."""
-    for value in numbers(fit, 5.0, 7.5):
+    for value in numbers_of(fit, 5.0, 7.5):
         assert value in opened.text()
     opened.picture("dashboard")
 
     opened.page.mouse.click(*opened.place(0, 3.0, 8.0))
     opened.until(lambda: opened.board.place.pixel == (16, 6))
     opened.until(lambda: "y=8, x=3: converged" in opened.text())
-    for value in numbers(fit, 8.0, 3.0):
+    for value in numbers_of(fit, 8.0, 3.0):
         assert value in opened.text()
 
     opened.page.keyboard.press("ArrowRight")
@@ -466,7 +458,7 @@ def test_a_page_that_was_saved(chromium, fit, da, tmp_path):
     shown.until(lambda: "converged; reduced" in shown.text())
     page.wait_for_timeout(500)
     shown.picture("dashboard-saved")
-    for value in numbers(fit, 5.0, 7.5):
+    for value in numbers_of(fit, 5.0, 7.5):
         assert value in shown.text()
     assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
     context.close()
