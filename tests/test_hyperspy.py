@@ -247,6 +247,22 @@ def test_twins_fixed_values_and_bounds() -> None:
     assert ours["left"].A.std == ours["left"].A.map["std"][0, 0]
 
 
+def test_twins_of_what_is_off_keep_their_value() -> None:
+    """As in HyperSpy, where nothing of a component that is off is fitted."""
+    ours, theirs = gaussians((2, 3)), gaussians((2, 3))
+    for m in (ours, theirs):
+        m["right"].sigma.twin = m["left"].sigma
+        m["left"].active = False
+        m["left"].sigma.value = 1.7
+    # A peak without a component makes a wide minimum, in which MINPACK stops somewhat earlier.
+    assert_same_fit(ours, theirs, rtol=2e-5)
+    np.testing.assert_array_equal(ours["right"].sigma.map["values"], 1.7)
+    c = xh.convert(ours)
+    assert not c.model["left"].sigma.free
+    assert c.model["left"].A.free
+    assert "left.sigma is fixed" in c.notes[0]
+
+
 def test_twins_of_a_parameter_with_another_unit() -> None:
     """A core line's FWHM is half of xfit's: its twins see HyperSpy's number."""
     m = spectra().create_model()
