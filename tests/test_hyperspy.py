@@ -495,6 +495,19 @@ def test_optimizers_and_losses_by_their_names() -> None:
     np.testing.assert_allclose(m["left"].A.map["values"], other["left"].A.map["values"], rtol=1e-6)
 
 
+def test_chi_squared_of_counts_is_pearson_s() -> None:
+    """Over the variances of the model's own counts: one for each degree of freedom, to sqrt(2 / 192) = 0.1 in the mean of six spectra."""
+    m = gaussians((6,))
+    m.signal.data = np.random.default_rng(4).poisson(20 * m.signal.data).astype(float)
+    for name in ("left", "right"):
+        m[name].A.value = 600
+    m["1st order Polynomial"].a0.value = 40
+    xh.multifit(m, loss="poisson")
+    curves = m.as_signal(show_progressbar=False).data
+    np.testing.assert_allclose(m.chisq.data, ((m.signal.data - curves) ** 2 / curves).sum(-1), rtol=1e-6)
+    np.testing.assert_allclose(m.red_chisq.data.mean(), 1, atol=0.3)
+
+
 # --- convolution, images, edges -------------------------------------------------------------------------------------------
 
 
