@@ -353,6 +353,26 @@ def test_what_is_wrong_is_said(folder, tmp_path, words, code, message) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("ending", ["nc", "hspy"])
+def test_what_is_read_is_never_overwritten(folder, tmp_path, ending) -> None:
+    """Not even when asked to: the data would be gone."""
+    pytest.importorskip("rsciio")
+    data = tmp_path / f"map.{ending}"
+    xfit.save(xfit.open(folder / "map.nc", signal="counts").compute(), data)
+    before = data.read_bytes()
+    (tmp_path / "sub").mkdir()
+    for out in (data, tmp_path / "sub" / ".." / data.name):
+        done = run("fit", data, "--model", folder / "model.toml", "--out", out, "--overwrite")
+        assert done.exit_code == 1
+        assert "is what the fit reads" in done.output
+    assert data.read_bytes() == before
+    start = tmp_path / "fit.zarr"
+    words = ("fit", data, "--model", folder / "model.toml", "--out", start, "--quiet")
+    assert run(*words).exit_code == 0
+    assert "is what the fit reads" in run(*words, "--start", start, "--overwrite").output
+    assert int((xfit.open(start)["status"] == 1).sum()) > 0
+
+
 def test_places_that_are_not_there(folder, tmp_path) -> None:
     model = folder / "model.toml"
     assert "there is no store" in run("info", tmp_path / "no.zarr").output
