@@ -96,7 +96,8 @@ def test_into_a_store(folder, expected, tmp_path, model) -> None:
     ]
     refused = run(*again)
     assert refused.exit_code == 1
-    assert "overwrite=True" in refused.output
+    assert "--overwrite" in refused.output
+    assert "=True" not in refused.output
     assert run(*again, "--overwrite", "--quiet").output == ""
     assert run(*again, "--resume", "--quiet").output == ""
 
@@ -334,6 +335,7 @@ def test_data_that_cannot_be_read(folder, expected, tmp_path) -> None:
         (["--where", "energy=a:3"], 1, "'a' is no number; write a range such as energy=600:800"),
         (["--where", "z=1:3"], 1, "z"),
         (["--start", "no.zarr"], 1, "there is no such file"),
+        (["--start", __file__], 1, "a result is a .zarr store or one of .nc"),
         (["--dim", "no"], 1, "--dim no: the data have the dimensions y, x, energy"),
         (["--chunks", "y"], 1, "must be a dimension and a size"),
         (["--chunks", "z=3"], 1, "the map has the dimensions y, x"),
@@ -351,8 +353,29 @@ def test_what_is_wrong_is_said(folder, tmp_path, words, code, message) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("ending", ["nc", "hspy"])
+def test_what_is_read_is_never_overwritten(folder, tmp_path, ending) -> None:
+    """Not even when asked to: the data would be gone."""
+    pytest.importorskip("rsciio")
+    data = tmp_path / f"map.{ending}"
+    xfit.save(xfit.open(folder / "map.nc", signal="counts").compute(), data)
+    before = data.read_bytes()
+    (tmp_path / "sub").mkdir()
+    for out in (data, tmp_path / "sub" / ".." / data.name):
+        done = run("fit", data, "--model", folder / "model.toml", "--out", out, "--overwrite")
+        assert done.exit_code == 1
+        assert "is what the fit reads" in done.output
+    assert data.read_bytes() == before
+    start = tmp_path / "fit.zarr"
+    words = ("fit", data, "--model", folder / "model.toml", "--out", start, "--quiet")
+    assert run(*words).exit_code == 0
+    assert "is what the fit reads" in run(*words, "--start", start, "--overwrite").output
+    assert int((xfit.open(start)["status"] == 1).sum()) > 0
+
+
 def test_places_that_are_not_there(folder, tmp_path) -> None:
     model = folder / "model.toml"
+    assert "there is no store" in run("info", tmp_path / "no.zarr").output
     assert "there is no file" in run("fit", tmp_path / "no.zarr", "--model", model, "--out", tmp_path / "f.zarr").output
     assert (
         "there is no folder"
@@ -404,7 +427,9 @@ def test_lists_and_templates(tmp_path) -> None:
     assert run("model", "bg=PowerLaw", "Gaussian", "--out", path).exit_code == 0
     model = xfit.Model.from_file(path)
     assert [(each.name, type(each).__name__) for each in model] == [("bg", "PowerLaw"), ("Gaussian", "Gaussian")]
-    assert run("model", "Offset", "--out", path).exit_code == 1
+    there = run("model", "Offset", "--out", path)
+    assert there.exit_code == 1
+    assert "--overwrite replaces it" in there.output
     assert "write it by hand" in run("model", "Expression").output
     for command in ("fit", "view", "info", "components", "model", "bench"):
         assert "Examples:\n" in run(command, "--help").output.replace("  ", ""), command

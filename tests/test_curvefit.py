@@ -341,6 +341,8 @@ def test_compiled_fits_call_the_function_a_few_times_only() -> None:
         ({"bounds": {"tau": (0, 2)}, "kwargs": {"method": "lm"}}, ValueError, "keeps no bounds"),
         ({"kwargs": {"method": "bfgs"}}, ValueError, "'lm', 'trf' or 'dogbox'"),
         ({"param_names": "tau"}, TypeError, "sequence of names"),
+        ({"kwargs": {"p0": [3, 1], "maxfev": 50}}, TypeError, r"kwargs has \['p0'\].*its own arguments"),
+        ({"kwargs": {"bounds": (0, 9)}}, TypeError, r"kwargs has \['bounds'\]"),
     ],
 )
 def test_wrong_arguments_are_named(given: dict[str, Any], error: type[Exception], words: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 
 import xfit
+import xfit.hyperspy
 from tests.builders import from_source, one_peak, peak_map, statuses
 from xfit.files import saving
 
@@ -116,6 +117,16 @@ def test_hyperspy_reads_results(fit: xr.Dataset, tmp_path: Path, suffix: str) ->
     np.testing.assert_array_equal(maps["status"].data, fit.status)
     assert centre.axes_manager["y"].scale == 0.5
     assert {"chisq", "dof", "aic", "nfev", "bg.offset.at_bound"} <= set(maps)
+
+
+def test_signals_of_zspy_come_by_name(data: xr.DataArray, tmp_path: Path) -> None:
+    """Not as the disk lists its folders, for signal=0 is to be the same one everywhere."""
+    xfit.save(data.fit.multifit(one_peak()), tmp_path / "fit.zspy")
+    names = list(xfit.open(tmp_path / "fit.zspy"))
+    assert len(names) > 10
+    assert names == sorted(names)
+    assert xfit.open(tmp_path / "fit.zspy", signal=0).name == names[0]
+    assert xfit.hyperspy.open_models(tmp_path / "fit.zspy", signal=0).data.name == names[0]
 
 
 def test_results_of_one_spectrum_and_of_lines(data: xr.DataArray, tmp_path: Path) -> None:

@@ -300,6 +300,8 @@ def test_bad_pixels_do_not_stop_the_others() -> None:
     ({"optimizer": "trf", "loss": "poisson"}, ValueError, "can't minimise loss 'poisson'"),
     ({"optimizer": "varpro", "loss": "huber"}, ValueError, "can't minimise"),
     ({"optimizer": "lm", "maxiter": 5}, TypeError, "maxiter"),
+    ({"optimiser": "trf"}, TypeError, r"unknown option.*did you mean optimizer\?"),
+    ({"varience": 2.0}, TypeError, r"did you mean variance\?"),
     ({"optimizer": "L-BFGS-B", "maxitre": 5}, TypeError, "maxitre"),
     ({"optimizer": "differential_evolution", "popsiz": 5}, TypeError, "popsize"),
     ({"optimizer": "trf", "jac": "2-point"}, TypeError, "jac"),

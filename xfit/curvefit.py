@@ -114,6 +114,11 @@ def curvefit(
     limits = limits_of(bounds or {}, params, preserved)
     starts = starts_of(p0 or {}, params, defaults, limits, preserved)
     given = dict(kwargs or {})
+    doubled = [name for name in ("f", "xdata", "ydata", "p0", "bounds") if name in given]
+    if doubled:
+        raise TypeError(
+            f"kwargs has {doubled}, which curvefit passes itself; use its own arguments, such as p0= and bounds="
+        )
     if da.chunks is not None:
         da = whole_signals(da, reduced, "fit", stacklevel=3)
     try:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import numbers
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -194,8 +195,10 @@ def settings_of(model: Model, program: Program, active: np.ndarray, *, bounded: 
     return Settings(start, lower, upper, free, active)
 
 
-def check_method(optimizer: Optimizer, grad: Any, options: Mapping[str, Any], starts: Any, path: Any) -> None:
-    """Refuse what an optimizer does not know: options, derivatives by differences, several starts."""
+def check_method(
+    optimizer: Optimizer, grad: Any, options: Mapping[str, Any], starts: Any, path: Any, arguments: Iterable[str] = ()
+) -> None:
+    """Refuse what an optimizer does not know: options, derivatives by differences, several starts; ``arguments`` are what a fit has besides."""
     if grad not in ("exact", "2-point", "3-point", "cs"):
         raise ValueError(f"grad={grad!r} must be 'exact', '2-point', '3-point' or 'cs'")
     compiled = optimizer.engine in ("kernel", "linear")
@@ -209,7 +212,9 @@ def check_method(optimizer: Optimizer, grad: Any, options: Mapping[str, Any], st
     if path != "independent" and optimizer.engine == "linear":
         raise ValueError(f"path={path!r} means nothing to optimizer {optimizer.name!r}, which needs no start")
     if optimizer.engine == "kernel" and options:
-        raise TypeError(f"unknown option(s) {sorted(options)} for optimizer {optimizer.name!r}")
+        close = [found[0] for name in sorted(options) if (found := difflib.get_close_matches(name, list(arguments), 1))]
+        hint = f"; did you mean {', '.join(close)}?" if close else ""
+        raise TypeError(f"unknown option(s) {sorted(options)} for optimizer {optimizer.name!r}, which has none{hint}")
     if optimizer.engine not in ("kernel", "linear"):
         from xfit.scipy_fits import check_options as check_of_scipy
 

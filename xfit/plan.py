@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -88,7 +89,7 @@ def plan_of(
     variance, noise, what = companions.check_noise(variance, reweight, loss_of(loss, loss_scale), da)
     check_pair(method, what)
     inputs.check_options(tolerance, max_nfev)
-    inputs.check_method(method, grad, optimizer_options, starts, path)
+    inputs.check_method(method, grad, optimizer_options, starts, path, inspect.signature(plan_of).parameters)
     scaled = inputs.check_scaling(scale_covariance, what)
     program = Program.from_model(model)
     axes = axes_of(da, signal_dims(da, dim, model.signal_dimension), program.coordinates, binned)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +12,9 @@ import click
 
 #: Of files and of what is asked for; anything else is a fault of the program, and its traceback is wanted.
 _INPUT = (OSError, ValueError, TypeError, KeyError, NotImplementedError, ImportError)
+
+#: Arguments that errors of the library name, and the options of commands that are the same.
+_AS_OPTIONS = {"resume=True": "--resume", "overwrite=True": "--overwrite", "bounded=False": "--no-bounded"}
 
 storage_options = click.option(
     "-o",
@@ -47,8 +51,9 @@ def reported() -> Iterator[None]:
 
 
 def words_of(error: BaseException) -> str:
-    """The message of an error; a KeyError shows its own in quotes."""
+    """The message of an error, with options in place of arguments of Python; a KeyError shows its own in quotes."""
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    text = re.sub("|".join(_AS_OPTIONS), lambda found: _AS_OPTIONS[found[0]], text)
     return text or type(error).__name__
 
 

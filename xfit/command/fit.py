@@ -126,6 +126,7 @@ def fit(context: click.Context, data: str, out: str, scheduler: str | None, work
         dims = _signal_dims(found.signal, model, asked["dims"])
         da = in_chunks(found.signal, dims, parse_chunks(asked["chunks"]), workers)
         target = Target(out, given, whole=asked["samfire"] or set(da.dims) == set(dims))
+        target.refuse(filter(None, (data, asked["model_file"], asked["start"], asked["variance"], *asked["masks"])))
         target.check(resume, overwrite)
         run = _Run(da, model, dims, _keywords(asked, found, da, given), target, resume, overwrite, not quiet)
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from xfit.command.arguments import given_options, reported, storage_options
@@ -23,4 +25,6 @@ def info(store: str, options: tuple[str, ...]) -> None:
     from xfit.stored.info import info as look
 
     with reported():
+        if "://" not in store and not Path(store).exists():
+            raise FileNotFoundError(f"there is no store {store!r}")
         click.echo(look(store, given))

@@ -22,6 +22,9 @@ from xfit.masks import signal_range
 _CHUNK = 64 * 2**20
 _EACH = 4
 
+#: Endings of results in files; any other place is a store.
+_RESULTS = (".nc", ".nc4", ".h5")
+
 _RANGE = re.compile(r"([^=]+)=([^:=]*):([^:=]*)")
 
 
@@ -196,4 +199,8 @@ def start_of(text: str | None, options: Mapping[str, str]) -> Any:
 
     if "://" not in text and not Path(text).exists():
         raise FileNotFoundError(f'--start {text}: there is no such file; "estimate" is the other choice')
+    if "://" not in text and Path(text).is_file() and Path(text).suffix not in _RESULTS:
+        raise ValueError(
+            f'--start {text}: a result is a .zarr store or one of {", ".join(_RESULTS)}; "estimate" is the other choice'
+        )
     return open_fit(text, options if "://" in text else None)[0]

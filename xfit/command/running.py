@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,25 @@ class Target:
         self._is_saved = whole or not (is_url or suffix == ".zarr")
         self._is_url = is_url
         self.store = f"{out.rstrip('/')}.part" if self._is_saved else out
+
+    def refuse(self, read: Iterable[str]) -> None:
+        """Refuse to write over what the fit reads.
+
+        Parameters
+        ----------
+        read : iterable of str
+            Paths and URLs; words that are neither do not matter.
+
+        Raises
+        ------
+        ValueError
+            Naming it.
+        """
+        for text in read:
+            place = Path(text.removeprefix("file://")).expanduser()
+            same = not self._is_url and place.exists() and self._path.exists() and place.samefile(self._path)
+            if same or text.rstrip("/") == self.out.rstrip("/"):
+                raise ValueError(f"--out {self.out} is what the fit reads; give another place")
 
     def check(self, resume: bool, overwrite: bool) -> None:
         """Refuse to touch what is there, unless that was asked for; remove what ``overwrite`` replaces.

@@ -145,11 +145,18 @@ def _read(path: Path, plugin: Mapping[str, Any]) -> list[dict[str, Any]]:
         for number, signal in enumerate(found):
             if not isinstance(signal["data"], np.ndarray):
                 signal["data"] = reopened(path, plugin["api"], number, signal["data"])
+    if plugin["name"] == "ZSPY":
+        found.sort(key=title_of)
     if len(found) == 1 and "chunks" in inspect.signature(reader).parameters:
         whole = _whole_spectra(found[0], plugin["name"])
         if whole is not None:
             found = _lazily(reader, path, {**options, "chunks": whole})
     return found
+
+
+def title_of(signal: Mapping[str, Any]) -> str:
+    """Title of a signal: what those of a .zspy are ordered by, which come as the folders of a disk do."""
+    return str(signal["metadata"].get("General", {}).get("title", ""))
 
 
 def _is_packed(path: Path, name: str) -> bool:

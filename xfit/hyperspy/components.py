@@ -16,6 +16,7 @@ from xfit.component import Component
 from xfit.components import TYPES, EELSCLEdge, Expression, Gaussian2D, PESVoigt, Polynomial, ScalableFixedPattern
 from xfit.components import Vignetting as VignettingComponent
 from xfit.files.signals import signal_to_array
+from xfit.hyperspy.respelling import respelt
 
 #: HyperSpy's components that are not convolved unless told to be.
 _NOT_CONVOLVED = ("PowerLaw", "HeavisideStep", "Offset", "ScalableFixedPattern")
@@ -239,7 +240,7 @@ def _allowed(name: str) -> str:
 
 
 def expression_text(text: str) -> str:
-    """Formula that sympy reads, in the words of xfit's parser: powers and logarithms spelt its way, substitutions as HyperSpy makes them.
+    """Formula that sympy reads, in the words of xfit's parser: powers and functions spelt its way, substitutions as HyperSpy makes them.
 
     Those are made one after the other, so that one which nothing before it needs is none, and a name that has been replaced stays a
     parameter where a later one brings it back.
@@ -251,6 +252,7 @@ def expression_text(text: str) -> str:
     """
     text = re.sub(r"\bln\s*\(", "log(", text.replace("^", "**"))
     first, *rest = [part.strip() for part in text.split(";")]
+    first = respelt(first)
     needed, replaced, kept = set(formula.names(first)), set(), [first]
     for part in filter(None, rest):
         name, sign, value = (each.strip() for each in part.partition("="))
@@ -259,13 +261,14 @@ def expression_text(text: str) -> str:
         if name not in needed:
             continue
         replaced.add(name)
+        value = respelt(value)
         needed |= set(formula.names(value))
         back = sorted(replaced & set(formula.names(value)))
         if back:
             raise formula.FormulaError(
                 f"formula {text!r}: {part!r} brings back {back}, replaced before; HyperSpy makes them parameters: give these other names"
             )
-        kept.append(part)
+        kept.append(f"{name} = {value}")
     found = "; ".join(kept)
     formula.parse(found)
     return found

@@ -73,15 +73,16 @@ def conversion_of(model: Mapping[str, Any], da: xr.DataArray) -> Conversion:
     _tie(items, parts, made)
     shape = tuple(da.sizes[d] for d in navigation)
     active: dict[str, xr.DataArray] = {}
+    notes = [note for part in parts for note in part.notes]
     for item, part in zip(items, parts, strict=True):
         _set_active(item, part, navigation, shape, active)
+        notes += _hold_followed(item, part)
     links = tuple(link for k, part in enumerate(parts) for link in _links(k, part))
     maps: dict[str, _Map | None] = {}
     for link in links:
         maps[link.ours] = _map(_parameter(items, link), link, maps, shape)
     if model.get("_convolved") and model.get("low_loss") is not None and any(c.convolved for c in made):
         made.response = _response(model["low_loss"], da, dims, navigation)
-    notes = tuple(note for part in parts for note in part.notes)
     _warn(notes)
     (first, *_) = dims
     return Conversion(
@@ -95,7 +96,7 @@ def conversion_of(model: Mapping[str, Any], da: xr.DataArray) -> Conversion:
         binned=len(dims) == 1 and bool(da[first].attrs.get("is_binned", False)),
         stored=_stored(model, maps, navigation, shape),
         links=links,
-        notes=notes,
+        notes=tuple(notes),
     )
 
 
@@ -205,6 +206,17 @@ def _set_active(
     component.active = bool(on.any())
     if component.active and not on.all():
         active[component.name] = xr.DataArray(on, dims=navigation)
+
+
+def _hold_followed(item: Mapping[str, Any], part: Converted) -> list[str]:
+    """Fix what a component that is off gives to twins, as it is not fitted in HyperSpy; return what is different from the model."""
+    if part.component.active:
+        return []
+    followed = [_ours(part, source)[0] for source in item["parameters"] if source.get("_twins")]
+    held = [parameter for parameter in followed if parameter is not None and parameter.free and not parameter.is_tied]
+    for parameter in held:
+        parameter.free = False
+    return [f"{parameter.full_name} is fixed, for its component is off and a twin follows it" for parameter in held]
 
 
 def _tie(items: Sequence[Mapping[str, Any]], parts: Sequence[Converted], model: Model) -> None:

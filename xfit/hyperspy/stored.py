@@ -11,6 +11,7 @@ from typing import Any
 import xarray as xr
 
 from xfit.files.codecs import check_codecs
+from xfit.files.instruments import title_of
 from xfit.files.signals import signal_to_array
 from xfit.hyperspy.conversion import Conversion
 from xfit.hyperspy.models import conversion_of
@@ -106,7 +107,7 @@ def open_models(path: str | os.PathLike[str], *, signal: int | None = None, lazy
     path = Path(path)
     signals = _read(path, lazy)
     if signal is None and len(signals) != 1:
-        titles = [str(each["metadata"].get("General", {}).get("title", "")) for each in signals]
+        titles = [title_of(each) for each in signals]
         raise ValueError(
             f"{path.name} has {len(signals)} signals {titles}; choose one with signal=0 to {len(signals) - 1}"
         )
@@ -134,4 +135,4 @@ def _read(path: Path, lazy: bool) -> list[dict[str, Any]]:
     if suffix != ".zspy":
         return rsciio.hspy.file_reader(str(path), lazy=lazy)
     check_codecs(path)
-    return rsciio.zspy.file_reader(str(path), lazy=lazy, mode="r")
+    return sorted(rsciio.zspy.file_reader(str(path), lazy=lazy, mode="r"), key=title_of)
