@@ -296,6 +296,13 @@ def test_what_objects_refuse(fit, da):
         fit.fit.hv.map("nothing")
     with pytest.raises(ValueError, match="single spectrum"):
         da.isel(y=0, x=0, drop=True).fit(drifting_model()).fit.hv
+    # A velocity is shown about zero, whatever its parameter is called; a width in the same units has no middle.
+    low, high, diverging = scale_of(values, "gas.centre", "km/s")
+    assert (low + high) == pytest.approx(0.0, abs=1e-9)
+    assert diverging
+    low, high, diverging = scale_of(values + 10, "gas.sigma", "km/s")
+    assert (low, high) == pytest.approx((9.04, 12.96), abs=0.02)
+    assert not diverging
     images = image_map(("row", "column"))
     with pytest.raises(ValueError, match="spectrum\\(\\) shows spectra"):
         images.fit.multifit(spot()).fit.hv.spectrum(images)
@@ -312,3 +319,16 @@ def test_large_maps_have_errors_under_the_pointer():
     errors = shown.dimension_values("error")
     known = small.fit.stderr("Fe.A").values
     assert known.min() <= np.nanmin(errors) <= np.nanmax(errors) <= known.max()
+def test_distributions_fill_their_axes(fit):
+    """Limits are those of the values, not those of colours, which lie symmetrically about a middle."""
+    skewed = fit.assign(value=fit.value.where(fit.param != "Fe.centre", 700 + (fit.value - 700) ** 4))
+    axes = skewed.fit.corner(["Fe.centre", "Fe.A"]).axes[0]
+    good = skewed.fit["Fe.centre"].where(fit.status == 1).values
+    assert axes.get_xlim() == pytest.approx(tuple(np.nanpercentile(good, [1, 99])))
+
+
+def test_distributions_of_one_pixel_have_no_correlation(fit):
+    figure = fit.isel(y=[0], x=[0]).fit.corner(["Fe.A", "Fe.centre"])
+    assert [text.get_text() for axes in figure.axes for text in axes.texts] == []
+
+

@@ -48,16 +48,18 @@ class Scale(NamedTuple):
 def scale_of(values: np.ndarray, quantity: str = "", units: str = "", share: float = 98.0) -> Scale:
     """Limits that hold the given share (%) of the finite values; symmetric for velocities, shifts and places.
 
-    Velocities and shifts are shown about zero where both signs occur, places about their median.
+    Velocities and shifts are shown about zero where both signs occur, places about their median. What is measured in units of a
+    velocity and has one sign, such as a width, is neither.
     """
     finite = values[np.isfinite(values)]
     if not finite.size:
         return Scale(0.0, 1.0, False)
     rest = (100 - share) / 2
     low, middle, high = (float(v) for v in np.percentile(finite, [rest, 50, 100 - rest]))
-    diverging = quantity.rpartition(".")[2] in _PLACES or units in _SPEEDS
+    name, signed = quantity.rpartition(".")[2], low < 0 < high
+    diverging = name in _PLACES or (units in _SPEEDS and signed)
     if diverging:
-        middle = 0.0 if low < 0 < high and quantity.rpartition(".")[2] not in _PLACES[:6] else middle
+        middle = 0.0 if signed and (units in _SPEEDS or name not in _PLACES[:6]) else middle
         reach = max(high - middle, middle - low)
         low, high = middle - reach, middle + reach
     if not high > low:
