@@ -15,6 +15,8 @@ from matplotlib import pyplot as plt
 from tests.builders import ENERGY, drifting_model, drifting_peak, fit_with_failures, from_source, image_map, spot
 from xfit.plot.looks import scale_of
 from xfit.plot.pixel import view_of
+from xfit import Model
+from xfit.components import Lorentzian
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +96,29 @@ def test_a_single_spectrum_and_an_own_figure(da):
 
 def test_an_image():
     da = image_map(("row", "column"))
+def test_many_components_have_room():
+    """Names stand below the curves and parameters in columns; nothing leaves the figure or lies on something else."""
+    x = np.linspace(0, 200, 400)
+    lines = [Lorentzian(name=f"mode_of_a_long_name_{k}", A=1000.0, centre=10.0 * k + 5, gamma=1.0) for k in range(20)]
+    model = Model(lines)
+    counts = 5 + sum(1000 / np.pi / ((x - 10.0 * k - 5) ** 2 + 1) for k in range(20))
+    da = xr.DataArray(np.random.default_rng(0).poisson(counts), dims="x", coords={"x": x})
+    figure = da.fit(model).fit.plot(da)
+    figure.draw_without_rendering()
+    above, _, *boxes = figure.axes
+    assert above.get_legend() is None
+    (legend,) = figure.legends
+    assert len(legend.get_texts()) == 22
+    texts = [box.texts[0] for box in boxes]
+    words = "\n".join(text.get_text() for text in texts)
+    assert [f"mode_of_a_long_name_{k}\n" in words for k in range(20)] == [True] * 20
+    places = [text.get_window_extent() for text in texts] + [legend.get_window_extent(), above.get_window_extent()]
+    for place in places:
+        assert -1 <= place.x0 < place.x1 <= figure.bbox.width + 1
+        assert -1 <= place.y0 < place.y1 <= figure.bbox.height + 1
+    assert not any(one.overlaps(other) for k, one in enumerate(places) for other in places[:k])
+
+
     fit = da.fit.multifit(spot())
     axes = {axes.get_title(): axes for axes in fit.fit.plot(da, frame=1).axes}
     meshes = {title: axes[title].collections[0] for title in ("Data", "Fit", "Residual")}
