@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import matplotlib
 
 matplotlib.use("Agg")
@@ -13,10 +15,10 @@ import xarray as xr
 from matplotlib import pyplot as plt
 
 from tests.builders import ENERGY, drifting_model, drifting_peak, fit_with_failures, from_source, image_map, spot
-from xfit.plot.looks import scale_of
-from xfit.plot.pixel import view_of
 from xfit import Model
 from xfit.components import Lorentzian
+from xfit.plot.looks import scale_of
+from xfit.plot.pixel import view_of
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +96,6 @@ def test_a_single_spectrum_and_an_own_figure(da):
     assert figure.axes[0].get_title(loc="left").startswith("converged")
 
 
-def test_an_image():
-    da = image_map(("row", "column"))
 def test_many_components_have_room():
     """Names stand below the curves and parameters in columns; nothing leaves the figure or lies on something else."""
     x = np.linspace(0, 200, 400)
@@ -119,6 +119,8 @@ def test_many_components_have_room():
     assert not any(one.overlaps(other) for k, one in enumerate(places) for other in places[:k])
 
 
+def test_an_image():
+    da = image_map(("row", "column"))
     fit = da.fit.multifit(spot())
     axes = {axes.get_title(): axes for axes in fit.fit.plot(da, frame=1).axes}
     meshes = {title: axes[title].collections[0] for title in ("Data", "Fit", "Residual")}
@@ -175,14 +177,19 @@ def test_maps_of_all_parameters(fit):
     # Places are shown about their median.
     low, high = shown["Fe.centre"].collections[0].get_clim()
     assert (low + high) / 2 == pytest.approx(float(np.nanmedian(fit.fit["Fe.centre"].where(fit.status == 1))))
-    labels = [axes.get_ylabel() for axes in fit.fit.maps().axes if not axes.get_title()]
+    labels = [axes.child_axes[0].get_ylabel() for axes in shown.values()]
     assert labels == ["counts eV", "eV", "eV", "counts"]
 
 
 def test_poor_pixels_are_hatched_left_out_or_shown(fit):
     hatched = images(fit.fit.maps("Fe.A"))["Fe.A"].collections
-    assert len(hatched) == 2
-    assert "xxxx" in hatched[1].hatches
+    # Dark lines across light ones are seen on every colour; they cover the two pixels and nothing else.
+    assert [each.hatches for each in hatched[1:]] == [["////"], ["\\\\\\\\"]]
+    for each in hatched[1:]:
+        (area,) = [path for path in each.get_paths() if path.vertices.size]
+        assert area.vertices.min(axis=0).tolist() == [1.75, 2.25]
+        assert area.vertices.max(axis=0).tolist() == [2.75, 2.75]
+        assert len(np.unique(area.vertices[:, 0])) == 3
     (masked,) = images(fit.fit.maps("Fe.A", poor="mask"))["Fe.A"].collections
     assert np.ma.getmaskarray(masked.get_array()).sum() == 3
     (shown,) = images(fit.fit.maps("Fe.A", poor="show"))["Fe.A"].collections
@@ -199,13 +206,68 @@ def test_derived_quantities_and_variables(fit):
 def test_maps_of_one_and_three_dimensions(fit):
     line = images(fit.isel(y=0).fit.maps("Fe.A"))["Fe.A"]
     np.testing.assert_array_equal(line.lines[0].get_ydata(), fit.fit["Fe.A"].isel(y=0))
-    assert line.get_ylabel() == "Fe A (counts eV)"
+    assert line.get_ylabel() == "counts eV"
     three = drifting_peak((5, 3, 4), ("t", "y", "x")).fit.multifit(drifting_model())
     shown = images(three.fit.maps("Fe.A"))
     assert list(shown) == [f"Fe.A, t (nm) = {0.5 * k:.6g}" for k in (0, 1, 3, 4)]
     assert len({axes.collections[0].get_clim() for axes in shown.values()}) == 1
     (cut,) = images(three.fit.maps("Fe.A", t=1.0)).values()
     np.testing.assert_array_equal(cut.collections[0].get_array().ravel(), three.fit["Fe.A"].sel(t=1.0).values.ravel())
+
+
+def test_maps_of_one_pixel_or_one_row():
+    """A pixel is as long along a dimension with a single place as along the other, in the same units."""
+    for sizes in ((1, 1), (1, 5), (5, 1)):
+        small = drifting_peak(sizes, ("y", "x")).fit.multifit(drifting_model(), max_nfev=1)
+        axes = images(small.fit.maps("Fe.A", poor="show"))["Fe.A"]
+        step = 1.0 if sizes == (1, 1) else 0.5
+        assert np.ptp(axes.get_xlim()) == pytest.approx(step * sizes[1])
+        assert np.ptp(axes.get_ylim()) == pytest.approx(step * sizes[0])
+        # Poor pixels of such a map are hatched like all others.
+        assert len(images(small.fit.maps("Fe.A"))["Fe.A"].collections) == 3
+
+
+def test_ticks_have_no_offset(fit):
+    """Places in the sky or absolute times differ in their last digits; an offset would lie on the axis' label."""
+    moved = fit.assign_coords(x=fit.x + 150.0, y=fit.y * 1e-3 + 2.0)
+    figure = moved.fit.maps("Fe.A")
+    figure.draw_without_rendering()
+    axes = images(figure)["Fe.A"]
+    assert axes.xaxis.get_offset_text().get_text() == axes.yaxis.get_offset_text().get_text() == ""
+    boxes = [label.get_window_extent() for label in axes.get_xticklabels() if axes.get_xlim()[0] <= label.get_position()[0] <= axes.get_xlim()[1]]  # fmt: skip
+    assert all(one.x1 < other.x0 for one, other in pairwise(boxes))
+
+
+def test_a_colour_bar_is_as_high_as_its_map(fit):
+    figure = fit.isel(y=slice(0, 2)).fit.maps(["Fe.A", "status"], columns=1)
+    figure.draw_without_rendering()
+    axes = images(figure)["Fe.A"]
+    shown, bar = axes.get_window_extent(), axes.child_axes[0].get_window_extent()
+    # The bar's pointed ends are a twentieth of it each.
+    assert (bar.y0, bar.y1) == pytest.approx((shown.y0, shown.y1), abs=0.051 * shown.height)
+
+
+def test_lines_show_all_errors_and_explain_them(fit):
+    """Limits hold values with their errors; those that are given are kept; gaps do not hide the error of a lone point."""
+    row = fit.isel(y=5)
+    figure = row.fit.maps(["Fe.A", "status"])
+    axes = images(figure)["Fe.A"]
+    low, high = axes.get_ylim()
+    value, error = row.fit["Fe.A"], row.fit.stderr("Fe.A")
+    good = row.status == 1
+    # 98 % of the ends of the bands, and a tenth more: of 12 pixels the outermost lies less than a tenth beyond.
+    assert low < float((value - error).where(good).min())
+    assert high > float((value + error).where(good).max())
+    words = {text.get_text() for legend in figure.legends for text in legend.get_texts()}
+    assert words == {"±1 standard error", "poor fit"}
+    statuses = images(figure)["status"]
+    assert [label.get_text() for label in statuses.get_yticklabels()] == ["converged", "max nfev"]
+    np.testing.assert_array_equal(statuses.lines[0].get_ydata(), row.status)
+    given = images(row.fit.maps("Fe.A", limits={"Fe.A": (-5.0, 5000.0)}))["Fe.A"]
+    assert given.get_ylim() == (-5.0, 5000.0)
+    alone = images(row.isel(x=[0]).fit.maps("Fe.A"))["Fe.A"]
+    ((bar,),) = [each.get_segments() for each in alone.collections if hasattr(each, "get_segments")]
+    assert bar[:, 1] == pytest.approx([float((value - error)[0]), float((value + error)[0])])
 
 
 @pytest.mark.parametrize(
@@ -234,6 +296,13 @@ def test_limits():
     low, high, diverging = scale_of(values + 10, "g.centre")
     assert (low + high) / 2 == pytest.approx(11.0, abs=0.01)
     assert diverging
+    # A velocity is shown about zero, whatever its parameter is called; a width in the same units has no middle.
+    low, high, diverging = scale_of(values, "gas.centre", "km/s")
+    assert (low + high) == pytest.approx(0.0, abs=1e-9)
+    assert diverging
+    low, high, diverging = scale_of(values + 10, "gas.sigma", "km/s")
+    assert (low, high) == pytest.approx((9.04, 12.96), abs=0.02)
+    assert not diverging
     constant = scale_of(np.full(5, 3.0))
     assert constant.low < 3 < constant.high
     assert scale_of(np.array([np.nan])) == (0, 1, False)
@@ -253,6 +322,19 @@ def test_distributions(fit):
     assert pair.texts[0].get_text() == f"r = {np.corrcoef(a[both], centre[both])[0, 1]:+.2f}"
     np.testing.assert_array_equal(np.sort(pair.lines[0].get_xdata()), np.sort(a[both]))
     assert sum(patch.get_height() for patch in figure.axes[0].patches) >= 0.97 * both.sum()
+
+
+def test_distributions_fill_their_axes(fit):
+    """Limits are those of the values, not those of colours, which lie symmetrically about a middle."""
+    skewed = fit.assign(value=fit.value.where(fit.param != "Fe.centre", 700 + (fit.value - 700) ** 4))
+    axes = skewed.fit.corner(["Fe.centre", "Fe.A"]).axes[0]
+    good = skewed.fit["Fe.centre"].where(fit.status == 1).values
+    assert axes.get_xlim() == pytest.approx(tuple(np.nanpercentile(good, [1, 99])))
+
+
+def test_distributions_of_one_pixel_have_no_correlation(fit):
+    figure = fit.isel(y=[0], x=[0]).fit.corner(["Fe.A", "Fe.centre"])
+    assert [text.get_text() for axes in figure.axes for text in axes.texts] == []
 
 
 def test_what_distributions_refuse(fit, da):
@@ -321,13 +403,6 @@ def test_what_objects_refuse(fit, da):
         fit.fit.hv.map("nothing")
     with pytest.raises(ValueError, match="single spectrum"):
         da.isel(y=0, x=0, drop=True).fit(drifting_model()).fit.hv
-    # A velocity is shown about zero, whatever its parameter is called; a width in the same units has no middle.
-    low, high, diverging = scale_of(values, "gas.centre", "km/s")
-    assert (low + high) == pytest.approx(0.0, abs=1e-9)
-    assert diverging
-    low, high, diverging = scale_of(values + 10, "gas.sigma", "km/s")
-    assert (low, high) == pytest.approx((9.04, 12.96), abs=0.02)
-    assert not diverging
     images = image_map(("row", "column"))
     with pytest.raises(ValueError, match="spectrum\\(\\) shows spectra"):
         images.fit.multifit(spot()).fit.hv.spectrum(images)
@@ -344,16 +419,3 @@ def test_large_maps_have_errors_under_the_pointer():
     errors = shown.dimension_values("error")
     known = small.fit.stderr("Fe.A").values
     assert known.min() <= np.nanmin(errors) <= np.nanmax(errors) <= known.max()
-def test_distributions_fill_their_axes(fit):
-    """Limits are those of the values, not those of colours, which lie symmetrically about a middle."""
-    skewed = fit.assign(value=fit.value.where(fit.param != "Fe.centre", 700 + (fit.value - 700) ** 4))
-    axes = skewed.fit.corner(["Fe.centre", "Fe.A"]).axes[0]
-    good = skewed.fit["Fe.centre"].where(fit.status == 1).values
-    assert axes.get_xlim() == pytest.approx(tuple(np.nanpercentile(good, [1, 99])))
-
-
-def test_distributions_of_one_pixel_have_no_correlation(fit):
-    figure = fit.isel(y=[0], x=[0]).fit.corner(["Fe.A", "Fe.centre"])
-    assert [text.get_text() for axes in figure.axes for text in axes.texts] == []
-
-

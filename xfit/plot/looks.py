@@ -82,6 +82,29 @@ def coordinate(owner: xr.DataArray | xr.Dataset, dim: Any) -> tuple[np.ndarray, 
     return np.arange(owner.sizes[dim]), str(dim)
 
 
+def cell_edges(image: xr.DataArray) -> list[np.ndarray]:
+    """Where the pixels of a map begin and end: half way between their places.
+
+    Along a dimension with a single place, a pixel is as long as along the other where units are the same, else one.
+
+    Returns
+    -------
+    list of ndarray
+        For each dimension one number more than it has places.
+    """
+    places = [coordinate(image, d)[0].astype(float) for d in image.dims]
+    steps = [float(np.median(np.abs(np.diff(p)))) for p in places if p.size > 1]
+    lone = steps[0] if steps and same_units(image, image.dims) else 1.0
+    found = []
+    for p in places:
+        if p.size == 1:
+            found.append(p[0] + lone * np.array([-0.5, 0.5]))
+        else:
+            middle = (p[:-1] + p[1:]) / 2
+            found.append(np.concatenate([[2 * p[0] - middle[0]], middle, [2 * p[-1] - middle[-1]]]))
+    return found
+
+
 def same_units(owner: xr.DataArray | xr.Dataset, dims: tuple[Any, ...]) -> bool:
     """Whether a step along one dimension is as long as one along the others."""
     units = {str(owner[d].attrs.get("units", "")) if d in owner.coords else "" for d in dims}
