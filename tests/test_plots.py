@@ -387,6 +387,26 @@ def test_a_spectrum_follows_the_clicks_on_a_map(fit, da):
     np.testing.assert_array_equal(sliders[3.5, 5.5].get(0).dimension_values(1), da.sel(x=5.5, y=3.5))
 
 
+def test_places_that_are_words_are_numbers_for_a_click(fit, da):
+    words = {"x": list("abcdefghijkl")}
+    named = fit.assign_coords(words)
+    moving = named.fit.hv.spectrum(da.assign_coords(words), source=named.fit.hv.map("Fe.A"))
+    (tap,) = moving.streams
+    tap.event(x=4.2, y=1.0)
+    np.testing.assert_array_equal(moving[()].get(0).dimension_values(1), da.isel(x=4, y=2))
+
+
+def test_frames_of_maps_are_seen(fit):
+    """Coordinates of different units give no shape; a map of one row is neither flat nor stretched by a colour bar."""
+    seconds = fit.y.copy(data=fit.y * 1e9).assign_attrs(units="s")
+    frame = hv.renderer("bokeh").get_plot(fit.assign_coords(y=seconds).fit.hv.map("Fe.A")).state
+    assert (frame.frame_width, frame.frame_height) == (320, 240)
+    long = drifting_peak((1, 60), ("y", "x")).fit.multifit(drifting_model())
+    frame = hv.renderer("bokeh").get_plot(long.fit.hv.map("Fe.A")).state
+    # 320 / 60 pixels high were not seen; it is 0.12 times as high as wide.
+    assert frame.frame_height == 38
+
+
 def test_large_maps_are_made_by_datashader(monkeypatch, fit):
     pytest.importorskip("datashader")
     from xfit.plot import views
