@@ -17,6 +17,7 @@ from matplotlib import pyplot as plt
 from tests.builders import ENERGY, drifting_model, drifting_peak, fit_with_failures, from_source, image_map, spot
 from xfit import Model
 from xfit.components import Lorentzian
+from xfit.plot.looking import Looking
 from xfit.plot.looks import scale_of
 from xfit.plot.pixel import view_of
 
@@ -154,6 +155,45 @@ def test_what_a_pixel_needs(fit, da, change, error, message):
     data = da if "da" not in change else da.isel(energy=slice(5)) if change["da"] == "cut" else change["da"]
     with pytest.raises(error, match=message):
         fit.fit.plot(data, **given)
+
+
+def test_data_belong_to_the_pixel(fit, da):
+    """A result may be cut, or run the other way: data are found by labels, and refused where there are none."""
+    cut = fit.isel(y=slice(2, 6), x=slice(None, None, -1))
+    shown = cut.fit.plot(da, y=1.0, x=2.5).axes[0].lines[0].get_ydata()
+    np.testing.assert_array_equal(shown, da.isel(y=2, x=5))
+    board = Looking(cut.fit, da)
+    board.place.pixel = (0, 6)
+    np.testing.assert_array_equal(board.pixel().data, da.isel(y=2, x=5))
+    bare = da.drop_vars(["y", "x"])
+    np.testing.assert_array_equal(fit.fit.plot(bare, y=1.0, x=2.5).axes[0].lines[0].get_ydata(), da.isel(y=2, x=5))
+    for look in (lambda: cut.fit.plot(bare, y=1.0, x=2.5), lambda: Looking(cut.fit, bare)):
+        with pytest.raises(ValueError, match="da has 8 places along 'y' and the result 4; without coordinates"):
+            look()
+    with pytest.raises(ValueError, match="not all of the places along 'y'"):
+        fit.fit.plot(da.isel(y=slice(3)), y=1.0, x=2.5)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ({"y": slice(0, 2)}, ValueError, "must be one position"),
+        ({"variance": "poisson"}, TypeError, "variance must be a number or a DataArray"),
+        ({"variance": np.ones(80)}, TypeError, "not ndarray"),
+        ({"variance": -1.0}, ValueError, "above zero"),
+    ],
+)
+def test_what_is_no_position_or_variance(fit, da, given, error, message):
+    with pytest.raises(error, match=message):
+        fit.fit.plot(da, **({"y": 0, "x": 0} | given))
+
+
+@pytest.mark.parametrize("y", [8, 1.5, -9])
+def test_numbers_lie_within_the_map(fit, da, y):
+    bare = fit.drop_vars(["y", "x"])
+    with pytest.raises(ValueError, match="must be a whole number below 8"):
+        bare.fit.plot(da, y=y, x=0)
+    np.testing.assert_array_equal(bare.fit.plot(da, y=-1, x=0).axes[0].lines[0].get_ydata(), da.isel(y=-1, x=0))
 
 
 # --- maps --------------------------------------------------------------------------------------

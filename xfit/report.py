@@ -107,16 +107,31 @@ def pixel_of(result: xr.Dataset, navigation: tuple[Hashable, ...], indexers: Map
     Raises
     ------
     ValueError
-        For a dimension without indexer or an unknown one.
+        For a dimension without indexer, an unknown one, or a position that is none.
     """
     missing = [d for d in navigation if d not in indexers]
     unknown = [d for d in indexers if d not in navigation]
     if missing or unknown:
         raise ValueError(f"give one position along each of {list(navigation)}; missing: {missing}, unknown: {unknown}")
+    for d, v in indexers.items():
+        _check_position(result, d, v)
     labels = {d: v for d, v in indexers.items() if d in result.indexes}
-    numbers = {d: v for d, v in indexers.items() if d not in result.indexes}
+    numbers = {d: int(v) for d, v in indexers.items() if d not in result.indexes}
     nearest = "nearest" if all(result.indexes[d].dtype.kind in "iuf" for d in labels) and labels else None
     return result.sel(labels, method=nearest).isel(numbers).compute()
+
+
+def _check_position(result: xr.Dataset, d: str, position: Any) -> None:
+    """Refuse what is no single position along a dimension."""
+    if np.ndim(position) or isinstance(position, slice):
+        raise ValueError(f"{d}={position!r} must be one position, of one pixel")
+    if d in result.indexes:
+        return
+    size = result.sizes[d]
+    if not isinstance(np.asarray(position).item(), int) or not -size <= int(position) < size:
+        raise ValueError(
+            f"{d}={position!r} must be a whole number below {size}: there are {size} places without coordinates"
+        )
 
 
 def pixel_table(pixel: xr.Dataset, model: Model, indexers: Mapping[str, Any]) -> Report:
