@@ -255,6 +255,13 @@ def test_maps_of_one_and_three_dimensions(fit):
     np.testing.assert_array_equal(cut.collections[0].get_array().ravel(), three.fit["Fe.A"].sel(t=1.0).values.ravel())
 
 
+def test_bars_of_variables_say_what_these_are_in_a_few_words(fit):
+    """What some variables are takes a sentence, which would lie on other maps."""
+    rank = fit.nfev.assign_attrs(long_name="rank of the step in which the pixel was fitted, -1 where it never was")
+    shown = images(fit.assign(order=rank).fit.maps(["order", "red_chisq"]))
+    assert [axes.child_axes[0].get_ylabel() for axes in shown.values()] == ["", "reduced chi-squared"]
+
+
 def test_maps_of_one_pixel_or_one_row():
     """A pixel is as long along a dimension with a single place as along the other, in the same units."""
     for sizes in ((1, 1), (1, 5), (5, 1)):

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 #: Slices of a map with three dimensions that are shown beside each other.
 _SLICES = 4
 
+#: Letters of what a variable is that have room beside a colour bar.
+_WORDS = 30
+
 #: What can be done with pixels whose fit is poor.
 POOR = ("hatch", "mask", "show")
 
@@ -199,8 +202,9 @@ def _height(image: xr.DataArray) -> float:
 
 
 def _bar_label(values: xr.DataArray) -> str:
-    """Units if there are some; the title has the name."""
-    return str(values.attrs.get("units", "")) or label(values)
+    """Units, or what the variable is in a few words; the title has the name."""
+    words = label(values)
+    return str(values.attrs.get("units", "")) or (words if len(words) <= _WORDS else "")
 
 
 def _draw_slices(quantities: Sequence[Quantity], bad: np.ndarray, poor: str, figure: Any) -> Figure:
