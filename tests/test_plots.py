@@ -188,6 +188,23 @@ def test_what_is_no_position_or_variance(fit, da, given, error, message):
         fit.fit.plot(da, **({"y": 0, "x": 0} | given))
 
 
+def test_words_and_times_beside_numbers(fit, da):
+    """Numbers and times mean the nearest, also where another dimension has words; words must be there."""
+    words, hours = (
+        {"y": list("abcdefgh")},
+        {"y": np.datetime64("2026-01-01", "ns") + np.arange(8) * np.timedelta64(1, "h")},
+    )
+    for coords, y, place in ((words, "c", "c"), (hours, "2026-01-01T02:10", "2026-01-01T02:00")):
+        named = fit.assign_coords(coords)
+        axes = named.fit.plot(da.assign_coords(coords), y=y, x=2.6).axes[0]
+        np.testing.assert_array_equal(axes.lines[0].get_ydata(), da.isel(y=2, x=5))
+        assert axes.get_title(loc="left").startswith(f"y = {place}, x = 2.5: ")
+        line = images(named.fit.maps("Fe.A", y=y))["Fe.A"]
+        np.testing.assert_array_equal(line.lines[0].get_ydata(), fit.fit["Fe.A"].isel(y=2))
+    with pytest.raises(ValueError, match="there is no y='z'; places along 'y' are 'a', 'b'"):
+        fit.assign_coords(words).fit.plot(da.assign_coords(words), y="z", x=0)
+
+
 @pytest.mark.parametrize("y", [8, 1.5, -9])
 def test_numbers_lie_within_the_map(fit, da, y):
     bare = fit.drop_vars(["y", "x"])
@@ -292,6 +309,18 @@ def test_a_colour_bar_is_as_high_as_its_map(fit):
     shown, bar = axes.get_window_extent(), axes.child_axes[0].get_window_extent()
     # The bar's pointed ends are a twentieth of it each.
     assert (bar.y0, bar.y1) == pytest.approx((shown.y0, shown.y1), abs=0.051 * shown.height)
+
+
+def test_nothing_leaves_the_figure(fit):
+    """Labels of a map and of its bar are within the figure when it is drawn for the first time."""
+    square = fit.isel(x=slice(8)).fit.maps("Fe.centre")
+    image = image_map(("row", "column"))
+    for figure in (square, fit.fit.maps(["Fe.A", "status"]), image.fit.multifit(spot()).fit.plot(image, frame=1)):
+        figure.draw_without_rendering()
+        for axes in figure.axes:
+            box = axes.get_tightbbox()
+            assert -1 <= box.x0 < box.x1 <= figure.bbox.width + 1
+            assert -1 <= box.y0 < box.y1 <= figure.bbox.height + 1
 
 
 def test_lines_show_all_errors_and_explain_them(fit):

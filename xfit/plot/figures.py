@@ -36,6 +36,15 @@ def new_figure(figure: Any, size: tuple[float, float]) -> Figure:
     return figure
 
 
+def settled(figure: Figure) -> Figure:
+    """Lay a figure out before it is drawn: of images, whose shape is given, one round leaves labels beyond the edge."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        for _ in range(2):
+            engine.execute(figure.figure)
+    return figure
+
+
 def colour_map(scale: Scale) -> Any:
     """The colour map of a scale; what is missing is light grey."""
     import matplotlib

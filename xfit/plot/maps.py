@@ -9,8 +9,9 @@ import numpy as np
 import xarray as xr
 
 from xfit.kernels.status import CONVERGED, MEANINGS
-from xfit.plot.figures import draw_image, legible, new_figure, plain_ticks
+from xfit.plot.figures import draw_image, legible, new_figure, plain_ticks, settled
 from xfit.plot.looks import BAND, COMPONENTS, DATA, STATUSES, Scale, cell_edges, coordinate, label, same_units, scale_of
+from xfit.report import cut
 from xfit.result import FitResult
 
 if TYPE_CHECKING:
@@ -105,8 +106,7 @@ def draw_maps(
     unknown = sorted(set(limits or {}) - set(names))
     if unknown:
         raise ValueError(f"limits are given for {unknown}, which are not shown; shown are {names}")
-    cut = _cut_of(result, indexers)
-    part = FitResult(cut)
+    part = FitResult(_cut_of(result, indexers))
     if not 1 <= len(part.navigation_dims) <= 3:
         raise ValueError(
             f"maps are of one to three dimensions; the result has {list(part.navigation_dims)}. Give positions along "
@@ -119,13 +119,13 @@ def draw_maps(
     if len(part.navigation_dims) == 1:
         return _draw_lines(quantities, bad, poor, columns, figure, limits or {})
     if len(part.navigation_dims) == 3:
-        return _draw_slices(quantities, bad, poor, figure)
+        return settled(_draw_slices(quantities, bad, poor, figure))
     columns = min(columns, len(quantities))
     rows = -(-len(quantities) // columns)
     figure = new_figure(figure, (3.9 * columns, _height(quantities[0].values) * rows))
     for k, quantity in enumerate(quantities):
         _draw_map(figure.add_subplot(rows, columns, k + 1), quantity, quantity.values, bad, poor, quantity.name)
-    return figure
+    return settled(figure)
 
 
 def _cut_of(result: FitResult, indexers: Mapping[str, Any]) -> xr.Dataset:
@@ -134,10 +134,7 @@ def _cut_of(result: FitResult, indexers: Mapping[str, Any]) -> xr.Dataset:
     unknown = [d for d in indexers if d not in result.navigation_dims]
     if unknown:
         raise ValueError(f"no dimension(s) {unknown} in the map; it has {list(result.navigation_dims)}")
-    labels = {d: v for d, v in indexers.items() if d in ds.indexes}
-    numbers = {d: v for d, v in indexers.items() if d not in ds.indexes}
-    nearest = "nearest" if labels and all(ds.indexes[d].dtype.kind in "iuf" for d in labels) else None
-    return ds.sel(labels, method=nearest).isel(numbers)
+    return cut(ds, indexers)
 
 
 def _limited(quantity: Quantity, limits: Mapping[str, tuple[float, float]] | None) -> Quantity:

@@ -78,7 +78,7 @@ def view_of(
         d: int(np.flatnonzero(ds.indexes[d] == pixel[d].values)[0]) if d in ds.indexes else int(indexers[str(d)])
         for d in result.navigation_dims
     }
-    place = {d: pixel[d].item() if d in ds.indexes else n for d, n in numbers.items()}
+    place = {d: pixel[d].values[()] if d in ds.indexes else n for d, n in numbers.items()}
     check_variance(variance)
 
     def at(array: Any, name: str) -> Any:
@@ -206,4 +206,7 @@ def _noise(pixel: xr.Dataset, model: xr.DataArray, residual: xr.DataArray, varia
 
 
 def _short(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    """A place in few letters."""
+    if isinstance(value, np.datetime64):
+        return str(np.datetime_as_string(value, unit="auto"))
+    return f"{value:.6g}" if isinstance(value, float | np.floating) else str(value)

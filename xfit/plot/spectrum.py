@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from xfit.plot.figures import axis_label, draw_image, legible, new_figure
+from xfit.plot.figures import axis_label, draw_image, legible, new_figure, settled
 from xfit.plot.looks import BAND, COMPONENTS, DATA, MODEL, coordinate, scale_of
 from xfit.plot.pixel import PixelView
 from xfit.rounding import rounded
@@ -141,4 +141,4 @@ def _draw_image_fit(view: PixelView, *, residual: bool, table: bool, figure: Any
     if table:
         _draw_box(figure.add_subplot(grid[-1]), "\n\n".join(blocks_of(view.fit)))
     figure.suptitle(view.title, fontsize="medium")
-    return figure
+    return settled(figure)
