@@ -115,3 +115,16 @@ def test_refusals(options, error, words) -> None:
 def test_a_single_spectrum_is_no_map() -> None:
     with pytest.raises(ValueError, match="preview is for maps"):
         peak_map((2, 2))[0, 0].fit.preview(two_peaks())
+
+
+@pytest.mark.parametrize(
+    "options", [{"loss": "poisson"}, {"variance": "poisson"}, {"variance": 50.0}, {"variance": "map"}], ids=str
+)
+def test_chi_squared_of_the_mean(options) -> None:
+    """The mean of 60 pixels has a sixtieth of their variance, however that is given: its reduced chi-squared is about one."""
+    counts = np.random.default_rng(3).poisson(50.0, (6, 10, 400)).astype(float)
+    da = xr.DataArray(counts, dims=("y", "x", "e"))
+    given = {"variance": xr.full_like(da, 50.0)} if options.get("variance") == "map" else options
+    found = da.fit.preview(xfit.Model([Offset(name="o", offset=40.0)]), n=60, **given)
+    # Of 399 degrees of freedom, four standard deviations of a chi-squared distribution are 4 sqrt(2 / 399) = 0.28.
+    assert float(found.mean["red_chisq"]) == pytest.approx(1.0, abs=0.28)

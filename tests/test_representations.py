@@ -391,6 +391,19 @@ def test_a_table_shortens_words_and_not_numbers() -> None:
     assert "1.235" in text_table(("name", "value", "error"), rows, width=26)
 
 
+def test_names_of_rows_are_shortened_last() -> None:
+    """Columns without words are left out, and long units shortened, before the names of parameters are."""
+    head = ("parameter", "median", "at bound", "units")
+    units = r"$10^{-20}\,\mathrm{erg\,s^{-1}\,cm^{-2}}$"
+    rows = [("Halpha.centre", "1.5", "", units), ("Halpha.sigma", "2.5", "", units)]
+    table = text_table(head, rows, width=40).splitlines()
+    assert [line.split()[0] for line in table] == ["parameter", "-------------", "Halpha.centre", "Halpha.sigma"]
+    assert max(map(len, table)) <= 40
+    assert "at bound" not in table[0]
+    # Where all fits, all is shown.
+    assert "at bound" in text_table(head, rows, width=100)
+
+
 def test_what_moves_the_cursor_is_shown() -> None:
     table = text_table(("units",), [("eV\n\x1b[31m",)], width=40)
     assert table.splitlines()[2] == r"eV\n\x1b[31m"

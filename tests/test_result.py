@@ -351,6 +351,20 @@ def test_a_dataset_that_is_no_result(da):
         xr.Dataset().fit.evaluate()
 
 
+def test_a_dataset_can_not_be_fitted(da, fit):
+    """A file that is opened is a Dataset; what is fitted is a variable of it."""
+    ds = da.to_dataset(name="counts").assign(other=da)
+    with pytest.raises(
+        AttributeError,
+        match=r"take a variable of it: ds\['counts'\]\.fit\.multifit\(\.\.\.\) \(there are \['counts', 'other'\]\)",
+    ):
+        _ = ds.fit.multifit
+    with pytest.raises(TypeError, match=r"ds\['counts'\]\.fit\(\.\.\.\)"):
+        ds.fit(None)
+    with pytest.raises(AttributeError, match="'Result' object has no attribute 'nothing'"):
+        _ = fit.fit.nothing
+
+
 def test_a_result_of_a_newer_schema_is_refused(fit):
     fit.attrs["xfit_schema"] = SCHEMA_VERSION + 1
     with pytest.raises(ValueError, match=f"schema version {SCHEMA_VERSION + 1}.*update xfit"):

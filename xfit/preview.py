@@ -281,7 +281,7 @@ def _at(value: Any, places: Mapping[Any, Any]) -> Any:
 
 
 def _mean_fit(sample: xr.DataArray, model: Model, dims: Any, given: Mapping[str, Any]) -> xr.Dataset:
-    """Fit of the mean of the sample, with what of the options is not a map."""
+    """Fit of the mean of the sample, with what of the options is not a map; chi-squared is that of the mean's noise."""
     one = sample.mean("sample", keep_attrs=True)
     plain = {name: value for name, value in given.items() if not _is_map(value)}
     variance = given.get("variance")
@@ -289,7 +289,11 @@ def _mean_fit(sample: xr.DataArray, model: Model, dims: Any, given: Mapping[str,
         plain["variance"] = (variance.mean("sample") if "sample" in variance.dims else variance) / sample.sizes[
             "sample"
         ]
-    return multifit(one, model, dims, **plain).compute()
+    fit = multifit(one, model, dims, **plain).compute()
+    if given.get("loss") == "poisson" or not (variance is None or isinstance(variance, xr.DataArray)):
+        # The variance that the fit took is that of one pixel.
+        fit = fit.assign({name: fit[name] * sample.sizes["sample"] for name in ("chisq", "red_chisq")})
+    return fit
 
 
 def _is_map(value: Any) -> bool:

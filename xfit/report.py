@@ -107,16 +107,50 @@ def pixel_of(result: xr.Dataset, navigation: tuple[Hashable, ...], indexers: Map
     Raises
     ------
     ValueError
-        For a dimension without indexer or an unknown one.
+        For a dimension without indexer, an unknown one, or a position that is none.
     """
     missing = [d for d in navigation if d not in indexers]
     unknown = [d for d in indexers if d not in navigation]
     if missing or unknown:
         raise ValueError(f"give one position along each of {list(navigation)}; missing: {missing}, unknown: {unknown}")
-    labels = {d: v for d, v in indexers.items() if d in result.indexes}
-    numbers = {d: v for d, v in indexers.items() if d not in result.indexes}
-    nearest = "nearest" if all(result.indexes[d].dtype.kind in "iuf" for d in labels) and labels else None
-    return result.sel(labels, method=nearest).isel(numbers).compute()
+    for d, v in indexers.items():
+        _check_position(result, d, v)
+    return cut(result, indexers).compute()
+
+
+def cut(result: xr.Dataset, indexers: Mapping[str, Any]) -> xr.Dataset:
+    """Cut a result by labels, numbers and times by the nearest; by numbers along dimensions without labels.
+
+    Raises
+    ------
+    ValueError
+        For a label that is not there.
+    """
+    for d, position in indexers.items():
+        if d not in result.indexes:
+            result = result.isel({d: position})
+        elif result.indexes[d].dtype.kind in "iufmM" and not isinstance(position, slice):
+            result = result.sel({d: position}, method="nearest")
+        else:
+            try:
+                result = result.sel({d: position})
+            except KeyError as error:
+                some = ", ".join(map(repr, result.indexes[d][:5].tolist())) + (", ..." if result.sizes[d] > 5 else "")
+                raise ValueError(f"there is no {d}={position!r}; places along {d!r} are {some}") from error
+    return result
+
+
+def _check_position(result: xr.Dataset, d: str, position: Any) -> None:
+    """Refuse what is no single position along a dimension."""
+    if np.ndim(position) or isinstance(position, slice):
+        raise ValueError(f"{d}={position!r} must be one position, of one pixel")
+    if d in result.indexes:
+        return
+    size = result.sizes[d]
+    if not isinstance(np.asarray(position).item(), int) or not -size <= int(position) < size:
+        raise ValueError(
+            f"{d}={position!r} must be a whole number below {size}: there are {size} places without coordinates"
+        )
 
 
 def pixel_table(pixel: xr.Dataset, model: Model, indexers: Mapping[str, Any]) -> Report:

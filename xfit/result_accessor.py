@@ -16,6 +16,31 @@ from xfit.result import FitResult
 class Result(FitResult):
     """What can be asked of a result, and done with it: ``result.fit``."""
 
+    def __call__(self, *_: Any, **__: Any) -> Any:
+        """Say that fits begin at a DataArray: a file that is opened is a Dataset.
+
+        Raises
+        ------
+        TypeError
+            Always.
+        """
+        raise TypeError(self._no_fit("fit"))
+
+    def __getattr__(self, name: str) -> Any:
+        from xfit.accessor import Fit
+
+        if not name.startswith("_") and hasattr(Fit, name):
+            raise AttributeError(self._no_fit(f"fit.{name}"))
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def _no_fit(self, call: str) -> str:
+        """What to do instead of a fit of a Dataset."""
+        names = [str(name) for name, v in self._dataset.data_vars.items() if v.ndim] or ["name"]
+        return (
+            f"fits are of a DataArray, and this is a Dataset; take a variable of it: ds[{names[0]!r}].{call}(...)"
+            + (f" (there are {names})" if len(names) > 1 else "")
+        )
+
     def conf_interval(
         self,
         da: xr.DataArray,

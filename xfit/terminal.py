@@ -10,6 +10,9 @@ from collections.abc import Sequence
 #: Columns of words are shortened to this at first, and to the other where that does not do.
 _SHORT, _SHORTEST = 8, 4
 
+#: How much the width of the first column counts, whose words name the rows.
+_NAMES = 0.5
+
 _NUMBER = re.compile(r"\d+\.\d+(?:e[+-]?\d+)?")
 _CELL = re.compile(r"[(+\-−]?(\d[\d., ±()e+\-%]*|∞|inf|nan)|-|")
 
@@ -64,7 +67,13 @@ def holds_numbers(words: Sequence[str]) -> bool:
 
 
 def _fitted(table: list[list[str]], width: int) -> list[list[str]]:
-    """Shorten cells until the rows fit: names before digits, for a number that is cut is another number."""
+    """Shorten cells until the rows fit: names before digits, for a number that is cut is another number.
+
+    Columns that hold nothing are left out first. The first column names the rows, and is shortened less than the others.
+    """
+    if sum(_widths(table)) + 2 * (len(table[0]) - 1) > width:
+        kept = [k for k in range(len(table[0])) if any(row[k] for row in table[1:])]
+        table = [[row[k] for k in kept] for row in table] if kept else table
     words = [k for k in range(len(table[0])) if not holds_numbers([row[k] for row in table[1:]])]
     told_apart = {k: _told_apart([row[k] for row in table]) for k in words}
     nothing = dict.fromkeys(words, 0)
@@ -77,7 +86,9 @@ def _fitted(table: list[list[str]], width: int) -> list[list[str]]:
         over = sum(widths) + 2 * (len(widths) - 1) - width
         for _ in range(max(over, 0)):
             longest = max(
-                (k for k in words if widths[k] > max(least, floors[k])), key=lambda k: widths[k], default=None
+                (k for k in words if widths[k] > max(least, floors[k])),
+                key=lambda k: widths[k] * (1.0 if k else _NAMES),
+                default=None,
             )
             if longest is not None:
                 widths[longest] -= 1

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xfit.plot.figures import axis_label, legible, new_figure
-from xfit.plot.looks import COMPONENTS
+from xfit.plot.figures import legible, new_figure
+from xfit.plot.looks import COMPONENTS, scale_of
 from xfit.plot.maps import Quantity, good_of, names_of, quantity_of
 from xfit.result import FitResult
 
@@ -34,6 +34,8 @@ def draw_corner(result: FitResult, params: Sequence[str] | str | None, *, bins: 
         raise ValueError("no pixel has converged; fit.fit.report() says why")
     quantities = [quantity_of(result, name) for name in names]
     rows = [quantity.values.values.ravel()[good].astype(float) for quantity in quantities]
+    # Colours may lie symmetrically about a middle, distributions need not.
+    quantities = [q._replace(scale=scale_of(row)) for q, row in zip(quantities, rows, strict=True)]
     n = len(names)
     figure = new_figure(figure, (2.1 * n + 1.0, 2.1 * n + 0.6))
     grid = figure.subplots(n, n, squeeze=False, sharex="col")
@@ -74,7 +76,9 @@ def _draw_cell(axes: Axes, i: int, j: int, quantities: Sequence[Quantity], rows:
         axes.hist2d(x[both], y[both], bins=bins, range=box, cmap="Blues", cmin=1, rasterized=True)
     else:
         axes.plot(x[both], y[both], ".", color=COMPONENTS[0], markersize=2, alpha=0.5)
-    axes.text(0.04, 0.96, f"r = {_correlation(x[both], y[both]):+.2f}", transform=axes.transAxes, va="top", fontsize="x-small", bbox={"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 1})  # fmt: skip
+    r = _correlation(x[both], y[both])
+    if np.isfinite(r):
+        axes.text(0.04, 0.96, f"r = {r:+.2f}", transform=axes.transAxes, va="top", fontsize="x-small", bbox={"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 1})  # fmt: skip
     if j:
         axes.tick_params(labelleft=False)
 
@@ -88,4 +92,4 @@ def _correlation(x: np.ndarray, y: np.ndarray) -> float:
 
 def _name(quantity: Quantity) -> str:
     units = str(quantity.values.attrs.get("units", ""))
-    return f"{quantity.name}\n({units})" if units else axis_label(quantity.values.rename(quantity.name).drop_attrs(), quantity.name)  # fmt: skip
+    return f"{quantity.name}\n({units})" if units else quantity.name

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from xfit.plot.looks import MISSING, Scale, coordinate, label, same_units
+from xfit.plot.looks import MISSING, Scale, cell_edges, coordinate, label, same_units
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,9 +25,24 @@ def new_figure(figure: Any, size: tuple[float, float]) -> Figure:
     try:
         import colorcet  # noqa: F401  registers its colour maps
         from matplotlib import pyplot as plt
+        from matplotlib.figure import Figure as MplFigure
     except ImportError as error:
         raise ImportError("figures need matplotlib; install it with: pip install 'xfit[view]'") from error
-    return plt.figure(figsize=size, layout="constrained") if figure is None else figure
+    if figure is None:
+        return plt.figure(figsize=size, layout="constrained")
+    if figure.get_layout_engine() is None and isinstance(figure, MplFigure):
+        # Labels and colour bars of one panel would lie on the next.
+        figure.set_layout_engine("constrained")
+    return figure
+
+
+def settled(figure: Figure) -> Figure:
+    """Lay a figure out before it is drawn: of images, whose shape is given, one round leaves labels beyond the edge."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        for _ in range(2):
+            engine.execute(figure.figure)
+    return figure
 
 
 def colour_map(scale: Scale) -> Any:
@@ -39,25 +54,49 @@ def colour_map(scale: Scale) -> Any:
 
 
 def draw_image(axes: Axes, image: xr.DataArray, scale: Scale, title: str, bar: str | None = None) -> Any:
-    """A map or image with its coordinates, and a colour bar if it has a label.
+    """A map or image with its coordinates, and a colour bar as high as it if the bar has a label.
 
     Parameters
     ----------
     image : DataArray
         Over two dimensions: up, then across.
     """
-    up, across = image.dims
-    (y, y_label), (x, x_label) = coordinate(image, up), coordinate(image, across)
-    mesh = axes.pcolormesh(x, y, np.ma.masked_invalid(image.values), shading="nearest", cmap=colour_map(scale), vmin=scale.low, vmax=scale.high, rasterized=True)  # fmt: skip
-    axes.set(xlabel=x_label, ylabel=y_label, title=title)
-    if same_units(image, (up, across)):
+    y, x = cell_edges(image)
+    mesh = axes.pcolormesh(x, y, np.ma.masked_invalid(image.values), cmap=colour_map(scale), vmin=scale.low, vmax=scale.high, rasterized=True)  # fmt: skip
+    up, across = (coordinate(image, d)[1] for d in image.dims)
+    axes.set(xlabel=across, ylabel=up, title=title)
+    plain_ticks(axes, image)
+    ratio = 1.0
+    if same_units(image, image.dims):
         axes.set_aspect("equal")
+        ratio = float(np.ptp(y) / np.ptp(x))
     if bar is not None:
         values = image.values[np.isfinite(image.values)]
         under, over = bool((values < scale.low).any()), bool((values > scale.high).any())
         extend = {(True, True): "both", (True, False): "min", (False, True): "max"}.get((under, over), "neither")
-        axes.figure.colorbar(mesh, ax=axes, label=bar, extend=extend, shrink=0.85)
+        beside = axes.inset_axes((1 + 0.04 * max(ratio, 1.0), 0.0, 0.05 * max(ratio, 1.0), 1.0))
+        axes.figure.colorbar(mesh, cax=beside, label=bar, extend=extend)
     return mesh
+
+
+def plain_ticks(axes: Axes, array: xr.DataArray) -> None:
+    """Ticks along the dimensions of a map or line: whole numbers, for an offset would stand in the label, and as few as these need.
+
+    Parameters
+    ----------
+    array : DataArray
+        Over one dimension, shown across, or two: up, then across.
+    """
+    from matplotlib.ticker import MaxNLocator, ScalarFormatter
+
+    for axis, dim in zip((axes.xaxis, axes.yaxis), array.dims[::-1], strict=False):
+        places = coordinate(array, dim)[0].astype(float)
+        if places.size == 1:
+            axis.set_ticks(places)
+            continue
+        digits = np.log10(max(float(np.abs(places).max() / np.ptp(places)), 1.0)) + 2 if np.ptp(places) else 2
+        axis.set_major_locator(MaxNLocator(2 if digits > 4 and axis is axes.xaxis else 4, steps=[1, 2, 2.5, 5, 10]))
+        axis.set_major_formatter(ScalarFormatter(useOffset=False))
 
 
 def legible(axes: Axes) -> None:

@@ -16,7 +16,7 @@ from xfit.kernels.status import CONVERGED, MEANINGS
 from xfit.plot.blocks import Blocks
 from xfit.plot.looks import coordinate
 from xfit.plot.maps import Quantity, quantity_of, variables_of
-from xfit.plot.pixel import PixelView, check_data_of, look_at
+from xfit.plot.pixel import PixelView, check_data_of, check_variance, cut_like, look_at
 from xfit.result import FitResult
 
 #: Pixels in the list of the worst.
@@ -102,6 +102,11 @@ class Looking:
             raise ValueError("the result is of a single spectrum or image and has no maps; see fit.fit.plot(da)")
         self.dims: tuple[Hashable, ...] = result.navigation_dims
         self.take(result.dataset)
+        check_variance(variance)
+        da, variance, response = (
+            cut_like(result, array, name)
+            for array, name in ((da, "da"), (variance, "variance"), (response, "response"))
+        )
         self._data = Blocks(da, self.dims)
         self._variance = Blocks(variance, self.dims) if isinstance(variance, xr.DataArray) else None
         self._constant = None if isinstance(variance, xr.DataArray) else variance

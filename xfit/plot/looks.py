@@ -48,16 +48,18 @@ class Scale(NamedTuple):
 def scale_of(values: np.ndarray, quantity: str = "", units: str = "", share: float = 98.0) -> Scale:
     """Limits that hold the given share (%) of the finite values; symmetric for velocities, shifts and places.
 
-    Velocities and shifts are shown about zero where both signs occur, places about their median.
+    Velocities and shifts are shown about zero where both signs occur, places about their median. What is measured in units of a
+    velocity and has one sign, such as a width, is neither.
     """
     finite = values[np.isfinite(values)]
     if not finite.size:
         return Scale(0.0, 1.0, False)
     rest = (100 - share) / 2
     low, middle, high = (float(v) for v in np.percentile(finite, [rest, 50, 100 - rest]))
-    diverging = quantity.rpartition(".")[2] in _PLACES or units in _SPEEDS
+    name, signed = quantity.rpartition(".")[2], low < 0 < high
+    diverging = name in _PLACES or (units in _SPEEDS and signed)
     if diverging:
-        middle = 0.0 if low < 0 < high and quantity.rpartition(".")[2] not in _PLACES[:6] else middle
+        middle = 0.0 if signed and (units in _SPEEDS or name not in _PLACES[:6]) else middle
         reach = max(high - middle, middle - low)
         low, high = middle - reach, middle + reach
     if not high > low:
@@ -78,6 +80,29 @@ def coordinate(owner: xr.DataArray | xr.Dataset, dim: Any) -> tuple[np.ndarray, 
     if dim in owner.coords and owner[dim].ndim == 1 and owner[dim].dtype.kind in "iuf":
         return owner[dim].values, label(owner[dim], str(dim))
     return np.arange(owner.sizes[dim]), str(dim)
+
+
+def cell_edges(image: xr.DataArray) -> list[np.ndarray]:
+    """Where the pixels of a map begin and end: half way between their places.
+
+    Along a dimension with a single place, a pixel is as long as along the other where units are the same, else one.
+
+    Returns
+    -------
+    list of ndarray
+        For each dimension one number more than it has places.
+    """
+    places = [coordinate(image, d)[0].astype(float) for d in image.dims]
+    steps = [float(np.median(np.abs(np.diff(p)))) for p in places if p.size > 1]
+    lone = steps[0] if steps and same_units(image, image.dims) else 1.0
+    found = []
+    for p in places:
+        if p.size == 1:
+            found.append(p[0] + lone * np.array([-0.5, 0.5]))
+        else:
+            middle = (p[:-1] + p[1:]) / 2
+            found.append(np.concatenate([[2 * p[0] - middle[0]], middle, [2 * p[-1] - middle[-1]]]))
+    return found
 
 
 def same_units(owner: xr.DataArray | xr.Dataset, dims: tuple[Any, ...]) -> bool:

@@ -9,8 +9,9 @@ import numpy as np
 import xarray as xr
 
 from xfit.kernels.status import CONVERGED, MEANINGS
-from xfit.plot.figures import axis_label, draw_image, legible, new_figure
-from xfit.plot.looks import BAND, COMPONENTS, DATA, STATUSES, Scale, coordinate, label, same_units, scale_of
+from xfit.plot.figures import draw_image, legible, new_figure, plain_ticks, settled
+from xfit.plot.looks import BAND, COMPONENTS, DATA, STATUSES, Scale, cell_edges, coordinate, label, same_units, scale_of
+from xfit.report import cut
 from xfit.result import FitResult
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 #: Slices of a map with three dimensions that are shown beside each other.
 _SLICES = 4
+
+#: Letters of what a variable is that have room beside a colour bar.
+_WORDS = 30
 
 #: What can be done with pixels whose fit is poor.
 POOR = ("hatch", "mask", "show")
@@ -102,8 +106,7 @@ def draw_maps(
     unknown = sorted(set(limits or {}) - set(names))
     if unknown:
         raise ValueError(f"limits are given for {unknown}, which are not shown; shown are {names}")
-    cut = _cut_of(result, indexers)
-    part = FitResult(cut)
+    part = FitResult(_cut_of(result, indexers))
     if not 1 <= len(part.navigation_dims) <= 3:
         raise ValueError(
             f"maps are of one to three dimensions; the result has {list(part.navigation_dims)}. Give positions along "
@@ -114,15 +117,15 @@ def draw_maps(
     quantities = [_limited(quantity_of(part, name), limits) for name in names]
     bad = ~good_of(part)
     if len(part.navigation_dims) == 1:
-        return _draw_lines(quantities, bad, poor, columns, figure)
+        return _draw_lines(quantities, bad, poor, columns, figure, limits or {})
     if len(part.navigation_dims) == 3:
-        return _draw_slices(quantities, bad, poor, figure)
+        return settled(_draw_slices(quantities, bad, poor, figure))
     columns = min(columns, len(quantities))
     rows = -(-len(quantities) // columns)
     figure = new_figure(figure, (3.9 * columns, _height(quantities[0].values) * rows))
     for k, quantity in enumerate(quantities):
         _draw_map(figure.add_subplot(rows, columns, k + 1), quantity, quantity.values, bad, poor, quantity.name)
-    return figure
+    return settled(figure)
 
 
 def _cut_of(result: FitResult, indexers: Mapping[str, Any]) -> xr.Dataset:
@@ -131,10 +134,7 @@ def _cut_of(result: FitResult, indexers: Mapping[str, Any]) -> xr.Dataset:
     unknown = [d for d in indexers if d not in result.navigation_dims]
     if unknown:
         raise ValueError(f"no dimension(s) {unknown} in the map; it has {list(result.navigation_dims)}")
-    labels = {d: v for d, v in indexers.items() if d in ds.indexes}
-    numbers = {d: v for d, v in indexers.items() if d not in ds.indexes}
-    nearest = "nearest" if labels and all(ds.indexes[d].dtype.kind in "iuf" for d in labels) else None
-    return ds.sel(labels, method=nearest).isel(numbers)
+    return cut(ds, indexers)
 
 
 def _limited(quantity: Quantity, limits: Mapping[str, tuple[float, float]] | None) -> Quantity:
@@ -158,13 +158,20 @@ def _draw_map(
     if poor == "mask":
         values = values.where(~bad)
     draw_image(axes, values, quantity.scale, title, _bar_label(quantity.values) if bar else None)
-    hatched = bad & np.isfinite(values.values)
-    if poor == "hatch" and hatched.any():
-        (y, _), (x, _) = coordinate(image, image.dims[0]), coordinate(image, image.dims[1])
-        if min(hatched.shape) > 1:
-            filled = axes.contourf(x, y, hatched, levels=[0.5, 1.5], colors="none", hatches=["xxxx"])
-            filled.set_edgecolor("#00000080")
-            filled.set_linewidth(0.0)
+    if poor == "hatch":
+        _hatch(axes, image, bad & np.isfinite(values.values))
+
+
+def _hatch(axes: Axes, image: xr.DataArray, poor: np.ndarray) -> None:
+    """Hatch whole pixels, with dark lines across light ones: on every colour one of them is seen."""
+    if not poor.any():
+        return
+    # Every edge stands twice, so that a contour runs along it and not from middle to middle.
+    y, x = (np.repeat(edges, 2)[1:-1] for edges in cell_edges(image))
+    for colour, lines in (("#000000", "////"), ("#FFFFFF", r"\\\\")):
+        filled = axes.contourf(x, y, np.kron(poor, np.ones((2, 2))), levels=[0.5, 1.5], colors="none", hatches=[lines])
+        filled.set_edgecolor(colour)
+        filled.set_linewidth(0.0)
 
 
 def _draw_status(axes: Axes, image: xr.DataArray, title: str) -> None:
@@ -187,16 +194,14 @@ def _height(image: xr.DataArray) -> float:
     """Height (inches) of a map of common width, with its labels."""
     if not same_units(image, image.dims):
         return 3.2
-    spans = []
-    for d in image.dims:
-        places = coordinate(image, d)[0]
-        spans.append(abs(float(places[-1] - places[0])) * (1 + 1 / max(places.size - 1, 1)) or 1.0)
+    spans = [float(np.ptp(edges)) for edges in cell_edges(image)]
     return float(np.clip(2.5 * spans[0] / spans[1], 0.8, 6.0)) + 0.8
 
 
 def _bar_label(values: xr.DataArray) -> str:
-    """Units if there are some; the title has the name."""
-    return str(values.attrs.get("units", "")) or label(values)
+    """Units, or what the variable is in a few words; the title has the name."""
+    words = label(values)
+    return str(values.attrs.get("units", "")) or (words if len(words) <= _WORDS else "")
 
 
 def _draw_slices(quantities: Sequence[Quantity], bad: np.ndarray, poor: str, figure: Any) -> Figure:
@@ -216,21 +221,58 @@ def _draw_slices(quantities: Sequence[Quantity], bad: np.ndarray, poor: str, fig
     return figure
 
 
-def _draw_lines(quantities: Sequence[Quantity], bad: np.ndarray, poor: str, columns: int, figure: Any) -> Figure:
+def _draw_lines(
+    quantities: Sequence[Quantity], bad: np.ndarray, poor: str, columns: int, figure: Any, limits: Mapping[str, Any]
+) -> Figure:
     """Maps of one dimension: lines with bands of one standard error; poor fits as crosses."""
     columns = min(columns, len(quantities))
     rows = -(-len(quantities) // columns)
-    figure = new_figure(figure, (4.2 * columns, 2.8 * rows))
-    for k, (name, values, errors, scale) in enumerate(quantities):
+    figure = new_figure(figure, (4.2 * columns, 2.8 * rows + 0.3))
+    explained: dict[str, Any] = {}
+    for k, quantity in enumerate(quantities):
         axes = figure.add_subplot(rows, columns, k + 1)
-        x, x_label = coordinate(values, values.dims[0])
-        shown = values.astype(float).where(~bad) if poor != "show" else values.astype(float)
-        if errors is not None:
-            axes.fill_between(x, shown - errors, shown + errors, color=BAND, linewidth=0, label="±1 standard error")
-        axes.plot(x, shown, ".-", color=COMPONENTS[0], markersize=4, linewidth=0.8)
-        if poor == "hatch" and (bad & np.isfinite(values.values)).any():
-            axes.plot(x[bad], values.values[bad], "x", color=DATA, markersize=5, label="poor fit")
-        margin = 0.15 * (scale.high - scale.low)
-        axes.set(xlabel=x_label, ylabel=axis_label(values, name), title=name, ylim=(scale.low - margin, scale.high + margin))  # fmt: skip
+        x, x_label = coordinate(quantity.values, quantity.values.dims[0])
+        axes.set(xlabel=x_label, ylabel=_bar_label(quantity.values), title=quantity.name)
+        plain_ticks(axes, quantity.values)
         legible(axes)
+        if quantity.name == "status":
+            codes = np.unique(quantity.values)
+            axes.plot(x, quantity.values, ".", color=COMPONENTS[0], markersize=4)
+            axes.set_yticks(codes, [MEANINGS[int(code)].replace("_", " ") for code in codes])
+            axes.set_ylabel("")
+            continue
+        axes.set_ylim(limits[quantity.name] if quantity.name in limits else _reach(quantity, bad))
+        _draw_line(axes, x, quantity, bad, poor)
+        explained |= dict(zip(*axes.get_legend_handles_labels()[::-1], strict=True))
+    if explained:
+        figure.legend(
+            explained.values(), explained, loc="outside lower center", ncols=2, frameon=False, fontsize="small"
+        )
     return figure
+
+
+def _draw_line(axes: Axes, x: np.ndarray, quantity: Quantity, bad: np.ndarray, poor: str) -> None:
+    """One line with its errors."""
+    values = quantity.values.values.astype(float)
+    shown = values if poor == "show" else np.where(bad, np.nan, values)
+    if quantity.errors is not None:
+        errors = quantity.errors.values
+        axes.fill_between(x, shown - errors, shown + errors, color=BAND, linewidth=0, label="±1 standard error")
+        known = np.pad(np.isfinite(shown), 1)
+        alone = known[1:-1] & ~known[:-2] & ~known[2:]
+        if alone.any():
+            # A band has no width where there is one point only.
+            axes.errorbar(x[alone], shown[alone], errors[alone], fmt="none", ecolor=BAND, elinewidth=2.0)
+    axes.plot(x, shown, ".-", color=COMPONENTS[0], markersize=4, linewidth=0.8)
+    crosses = bad & np.isfinite(values)
+    if poor == "hatch" and crosses.any():
+        axes.plot(x[crosses], values[crosses], "x", color=DATA, markersize=5, label="poor fit")
+
+
+def _reach(quantity: Quantity, bad: np.ndarray) -> tuple[float, float]:
+    """Limits of a line that hold what can be trusted with its errors, unless it sticks out."""
+    values = quantity.values.values.astype(float)
+    values = values if bad.all() else np.where(bad, np.nan, values)
+    ends = [values] if quantity.errors is None else [values, values - quantity.errors, values + quantity.errors]
+    low, high, _ = scale_of(np.concatenate(ends))
+    return low - 0.1 * (high - low), high + 0.1 * (high - low)

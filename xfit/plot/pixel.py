@@ -68,14 +68,24 @@ def view_of(
     Raises
     ------
     ValueError
-        For data of other dimensions than the fit's, and for a dimension without indexer or an unknown one.
+        For data of other dimensions than the fit's, for places that do not belong together, and for a dimension without indexer or
+        an unknown one.
     """
     ds = result.dataset
     check_data_of(result, da)
     pixel = report.pixel_of(ds, result.navigation_dims, indexers)
-    place = {d: (pixel[d].item() if d in ds.indexes else int(indexers[str(d)])) for d in result.navigation_dims}
-    data: xr.DataArray = _at(da, place).compute()
-    return look_at(pixel, data, place, _at(variance, place), _at(response, place))
+    numbers = {
+        d: int(np.flatnonzero(ds.indexes[d] == pixel[d].values)[0]) if d in ds.indexes else int(indexers[str(d)])
+        for d in result.navigation_dims
+    }
+    place = {d: pixel[d].values[()] if d in ds.indexes else n for d, n in numbers.items()}
+    check_variance(variance)
+
+    def at(array: Any, name: str) -> Any:
+        cut = cut_like(result, array, name)
+        return cut.isel({d: n for d, n in numbers.items() if d in cut.dims}) if isinstance(cut, xr.DataArray) else cut
+
+    return look_at(pixel, at(da, "da").compute(), place, at(variance, "variance"), at(response, "response"))
 
 
 def look_at(
@@ -129,14 +139,59 @@ def check_data_of(result: FitResult, da: xr.DataArray) -> None:
         raise ValueError(f"da has dimensions {sizes}; the fit was made of data with {wanted}")
 
 
-def _at(array: Any, place: Mapping[Hashable, Any]) -> Any:
-    """Take a pixel out of an array over some of the navigation dimensions, by labels where it has them."""
+def cut_like(result: FitResult, array: Any, name: str) -> Any:
+    """Give an array the places of a result, in its order: by labels where both have them.
+
+    Parameters
+    ----------
+    array : DataArray or other
+        Over some of the navigation dimensions; what is no DataArray is returned as it is.
+    name : str
+        What it is called in errors.
+
+    Raises
+    ------
+    ValueError
+        Where labels of the result are missing or, without labels, sizes differ.
+    """
     if not isinstance(array, xr.DataArray):
         return array
-    known = {d: value for d, value in place.items() if d in array.dims}
-    labels = {d: value for d, value in known.items() if d in array.indexes}
-    numbers = {d: value for d, value in known.items() if d not in array.indexes}
-    return array.sel(labels).isel(numbers)
+    ds = result.dataset
+    for d in result.navigation_dims:
+        if d not in array.dims:
+            continue
+        if d in array.indexes and d in ds.indexes:
+            wanted = ds.indexes[d]
+            if array.indexes[d].equals(wanted):
+                continue
+            if not wanted.isin(array.indexes[d]).all():
+                raise ValueError(f"{name} has not all of the places along {d!r} that the result has")
+            array = array.sel({d: wanted})
+        elif array.sizes[d] != ds.sizes[d]:
+            raise ValueError(
+                f"{name} has {array.sizes[d]} places along {d!r} and the result {ds.sizes[d]}; without coordinates of both it "
+                f"is not known which belong together: cut {name} like the result"
+            )
+    return array
+
+
+def check_variance(variance: Any) -> None:
+    """Refuse what is no variance.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For anything but None, a DataArray, or a number above zero.
+    """
+    if variance is None or isinstance(variance, xr.DataArray):
+        return
+    if isinstance(variance, bool) or not isinstance(variance, int | float | np.number):
+        raise TypeError(
+            f"variance must be a number or a DataArray over dimensions of the data, not {type(variance).__name__}; "
+            "of counts, xfit.noise.poisson_variance gives one"
+        )
+    if not variance > 0:
+        raise ValueError(f"variance={variance!r} must be above zero")
 
 
 def _noise(pixel: xr.Dataset, model: xr.DataArray, residual: xr.DataArray, variance: Any) -> tuple[xr.DataArray, str]:
@@ -151,4 +206,7 @@ def _noise(pixel: xr.Dataset, model: xr.DataArray, residual: xr.DataArray, varia
 
 
 def _short(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    """A place in few letters."""
+    if isinstance(value, np.datetime64):
+        return str(np.datetime_as_string(value, unit="auto"))
+    return f"{value:.6g}" if isinstance(value, float | np.floating) else str(value)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
-from xfit.plot.figures import axis_label, draw_image, legible, new_figure
+from xfit.plot.figures import axis_label, draw_image, legible, new_figure, settled
 from xfit.plot.looks import BAND, COMPONENTS, DATA, MODEL, coordinate, scale_of
 from xfit.plot.pixel import PixelView
 from xfit.rounding import rounded
@@ -16,16 +17,32 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+#: Components whose names have room beside their curves.
+_FEW = 8
+
+#: Names of more of them beside each other, below the curves.
+_NAMES = 4
+
 
 def draw_pixel(view: PixelView, *, components: bool, residual: bool, table: bool, figure: Any) -> Figure:
     """Draw a spectrum, or an image; see `xarray.Dataset.fit.plot`."""
     if view.data.ndim == 2:
         return _draw_image_fit(view, residual=residual, table=table, figure=figure)
-    figure = new_figure(figure, (9.0 if table else 7.0, 5.0 if residual else 4.0))
-    rows, columns = [3, 1] if residual else [1], [3, 1.25] if table else [1]
+    blocks = blocks_of(view.fit) if table else []
+    # Many names would lie on the data, or beyond the figure: they stand below, and in several columns beside it.
+    many = components and len(view.components) > _FEW
+    below = 0.2 + 0.18 * -(-(len(view.components) + 2) // _NAMES) if many else 0.0
+    height = (5.0 if residual else 4.0) + below
+    figure = new_figure(figure, (7.0 + 2.0 * len(_in_columns(blocks, _lines_in(height - below))), height))
+    texts = _in_columns(blocks, _lines_in(float(figure.bbox.height / figure.dpi) - below))
+    rows, columns = [3, 1] if residual else [1], [3.0] + [1.25] * len(texts)
     grid = figure.add_gridspec(len(rows), len(columns), height_ratios=rows, width_ratios=columns)
     above = figure.add_subplot(grid[0, 0])
     draw_spectrum(above, view, components=components)
+    if many:
+        handles, names = above.get_legend_handles_labels()
+        above.get_legend().remove()
+        figure.legend(handles, names, loc="outside lower center", ncols=_NAMES, frameon=False, fontsize="x-small")
     above.set_title(view.title, fontsize="medium", loc="left")
     lowest = above
     if residual:
@@ -33,8 +50,8 @@ def draw_pixel(view: PixelView, *, components: bool, residual: bool, table: bool
         draw_residual(lowest, view)
         above.tick_params(labelbottom=False)
     lowest.set_xlabel(axis_label(view.data[view.data.dims[0]], str(view.data.dims[0])))
-    if table:
-        _draw_box(figure.add_subplot(grid[:, 1]), view)
+    for k, text in enumerate(texts):
+        _draw_box(figure.add_subplot(grid[:, k + 1]), text)
     figure.align_ylabels()
     return figure
 
@@ -69,29 +86,43 @@ def draw_residual(axes: Axes, view: PixelView) -> None:
     legible(axes)
 
 
-def _draw_box(axes: Axes, view: PixelView) -> None:
+def _draw_box(axes: Axes, text: str) -> None:
     """Values with errors, as text beside the curves."""
     axes.axis("off")
-    axes.text(0.0, 1.0, "\n".join(lines_of(view.fit)), transform=axes.transAxes, va="top", fontsize="small", linespacing=1.35)  # fmt: skip
+    axes.text(0.0, 1.0, text, transform=axes.transAxes, va="top", fontsize="small", linespacing=1.35)
 
 
-def lines_of(pixel: xr.Dataset) -> list[str]:
-    """Parameters of a pixel, one a line, by component."""
-    lines: list[str] = []
-    last = None
+def _lines_in(height: float) -> int:
+    """Lines of text that a height (inches) has room for."""
+    return max(int((height - 0.3) / 0.165), 8)
+
+
+def _in_columns(blocks: Sequence[str], lines: int) -> list[str]:
+    """Put blocks of text below each other, in a further column where they would be more than some lines."""
+    columns: list[str] = []
+    for block in blocks:
+        longer = f"{columns[-1]}\n\n{block}" if columns else block
+        if columns and longer.count("\n") < lines:
+            columns[-1] = longer
+        else:
+            columns.append(block)
+    return columns
+
+
+def blocks_of(pixel: xr.Dataset) -> list[str]:
+    """Parameters of a pixel, one a line, a block of text for each component."""
+    blocks: dict[str, list[str]] = {}
     for k, name in enumerate(map(str, pixel["param"].values)):
         value, error = float(pixel["value"][k]), float(pixel["stderr"][k])
         if not np.isfinite(value):
             continue
         owner, _, short = name.rpartition(".")
-        if owner != last:
-            lines += ([""] if lines else []) + [owner]
-            last = owner
         units = str(pixel["units"].values[k])
         bound = {-1: " (at its lower bound)", 1: " (at its upper bound)"}.get(int(pixel["at_bound"][k]), "")
         fixed = "" if bool(pixel["free"].values[k]) or error > 0 else " (fixed)"
-        lines.append(f"  {short} = {rounded(value, error)}{' ' + units if units else ''}{bound or fixed}")
-    return lines or ["nothing was fitted"]
+        line = f"  {short} = {rounded(value, error)}{' ' + units if units else ''}{bound or fixed}"
+        blocks.setdefault(owner, [owner]).append(line)
+    return ["\n".join(lines) for lines in blocks.values()] or ["nothing was fitted"]
 
 
 def _draw_image_fit(view: PixelView, *, residual: bool, table: bool, figure: Any) -> Figure:
@@ -108,6 +139,6 @@ def _draw_image_fit(view: PixelView, *, residual: bool, table: bool, figure: Any
         scale = scale_of(np.array([-reach, reach]), "residual.shift", share=100.0)
         draw_image(figure.add_subplot(grid[2]), view.residual, scale, "Residual", axis_label(view.residual, "residual"))
     if table:
-        _draw_box(figure.add_subplot(grid[-1]), view)
+        _draw_box(figure.add_subplot(grid[-1]), "\n\n".join(blocks_of(view.fit)))
     figure.suptitle(view.title, fontsize="medium")
-    return figure
+    return settled(figure)

@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from xfit.plot.looks import BAND, COMPONENTS, DATA, MISSING, MODEL, STATUSES, colours_of, coordinate, label
+from xfit.plot.looks import (
+    BAND,
+    COMPONENTS,
+    DATA,
+    MISSING,
+    MODEL,
+    STATUSES,
+    cell_edges,
+    colours_of,
+    coordinate,
+    label,
+    same_units,
+)
 from xfit.plot.maps import Quantity, names_of, quantity_of
 from xfit.plot.pixel import PixelView, check_data_of, view_of
 from xfit.result import FitResult
@@ -24,6 +36,9 @@ CANVAS = {"plot.output_backend": "canvas"}
 
 #: How much higher than wide a map may be before it becomes narrower instead.
 _TALL = 1.4
+
+#: How much lower than wide; a map that would be lower is stretched.
+_FLAT = 0.12
 
 #: Fewer points than this are drawn as points.
 _FEW = 400
@@ -139,10 +154,12 @@ class Views:
         if len(self._result.signal_dims) != 1:
             raise ValueError("spectrum() shows spectra; of images there is fit.fit.plot(da, ...)")
         places = [coordinate(self._result.dataset, d)[0] for d in self._dims]
+        indexes = self._result.dataset.indexes
 
         def draw(*values: Any) -> Any:
-            labels = [p[int(np.abs(p - v).argmin())] for p, v in zip(places, values, strict=True)]
-            at = dict(zip(map(str, self._dims), labels, strict=True))
+            numbers = [int(np.abs(p - v).argmin()) for p, v in zip(places, values, strict=True)]
+            # Where labels are words, places are numbers.
+            at = {str(d): indexes[d][n] if d in indexes else n for d, n in zip(self._dims, numbers, strict=True)}
             return curves_of(view_of(self._result, da, at, variance, response))
 
         middle = [p[len(p) // 2] for p in places]
@@ -194,14 +211,18 @@ def map_options(quantity: Quantity) -> dict[str, Any]:
 
 
 def frame_of(values: xr.DataArray, width: int) -> dict[str, Any]:
-    """Size of a map's frame: of a given width and as high as its coordinates say, unless it would leave the screen."""
-    spans = []
-    for d in values.dims:
-        places = coordinate(values, d)[0].astype(float)
-        spans.append((abs(places[-1] - places[0]) or 1.0) * (1 + 1 / max(places.size - 1, 1)))
-    ratio = spans[0] / spans[1]
-    if ratio <= _TALL:
+    """Size of a map's frame: of a given width and as high as its coordinates say, unless it would leave the screen.
+
+    Where the coordinates have different units, their lengths say nothing and the frame is three quarters as high as wide.
+    """
+    if not same_units(values, values.dims):
+        return {"aspect": None, "frame_width": width, "frame_height": round(0.75 * width)}
+    up, across = (float(np.ptp(edges)) for edges in cell_edges(values))
+    ratio = up / across
+    if _FLAT <= ratio <= _TALL:
         return {"aspect": "equal", "frame_width": width, "frame_height": None}
+    if ratio < _FLAT:
+        return {"aspect": None, "frame_width": width, "frame_height": round(_FLAT * width)}
     return {"aspect": None, "frame_height": round(_TALL * width), "frame_width": max(round(_TALL * width / ratio), 40)}
 
 
