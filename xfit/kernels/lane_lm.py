@@ -320,7 +320,7 @@ def round_of_lanes(
     chisq = load(lanes.gram_trial, at(count, count))
     finite = chisq - chisq == 0.0
     fresh, again = load(known, FRESH) != 0.0, load(known, AGAIN) != 0.0
-    wait = relax_lanes(lanes.gram_trial, finite & negation(again), lanes.trial, lanes.q, lanes.rows, count, ls)
+    wait = relax_lanes(lanes.gram_trial, finite & negation(again), fresh, lanes.trial, lanes.q, lanes.rows, count, ls)
     store(known, AGAIN, select(wait, 1.0, 0.0))
     trial = load(lanes.gram_trial, at(count, count))
     accept, settled, stuck = _judge(negation(fresh | wait), trial, finite, lanes)

@@ -237,14 +237,21 @@ def rescale_lanes(take: Any, count: int, ls: LaneSteps) -> Any:
 
 @inlined_sums
 def relax_lanes(
-    gram: np.ndarray, may: Any, trial: np.ndarray, current: np.ndarray, rows: np.ndarray, count: int, ls: LaneSteps
+    gram: np.ndarray,
+    may: Any,
+    fresh: Any,
+    trial: np.ndarray,
+    current: np.ndarray,
+    rows: np.ndarray,
+    count: int,
+    ls: LaneSteps,
 ) -> Any:
     """Move the amplitudes of the trial points to their best values, with the Gram matrices there; see `relax.relax`.
 
     Parameters
     ----------
-    may : vector of conditions
-        Which pixels.
+    may, fresh : vectors of conditions
+        Which pixels; which of them are at their start.
     trial, current : float64 (n_parameters * LANES,)
         Trial points, changed in place, and those before.
 
@@ -278,7 +285,7 @@ def relax_lanes(
         if ls.code[j] >= 0:
             amplitude, before = load(trial, rows[ls.code[j]]), load(current, rows[ls.code[j]])
             ratio = (amplitude + load(ls.step, ls.code[j])) / before
-            moved = moved & (ratio > 1.0 / LARGEST_FACTOR) & (ratio < LARGEST_FACTOR)
+            moved = moved & (ratio > 1.0 / LARGEST_FACTOR) & ((ratio < LARGEST_FACTOR) | (fresh & (ratio < math.inf)))
             again = again | (abs(amplitude) * LARGEST_SCALE < abs(before))
     chisq = load(gram, at(count, count))
     again = moved & (again | negation(chisq - decrease > SMALLEST_FRACTION * chisq))

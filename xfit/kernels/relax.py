@@ -42,6 +42,7 @@ def relax(
     chosen: np.ndarray,
     work: np.ndarray,
     change: np.ndarray,
+    largest: float,
     project: bool,
 ) -> int:
     """Move the amplitudes among ``values`` to their best values and take the Gram matrix there.
@@ -61,6 +62,9 @@ def relax(
         Their values at the point before, which amplitudes must not be far from.
     norm, state, chosen, work, change
         Scratch, as for `xfit.kernels.steps.solve_cholesky`; ``norm`` must hold the column norms.
+    largest : float
+        Factor that no amplitude that shapes the model may grow by: LARGEST_FACTOR, and infinity at the start, where an amplitude may be
+        a mere guess. With one that is far too small the first step would throw the shape away.
 
     Returns
     -------
@@ -90,8 +94,8 @@ def relax(
     for j in range(count):
         if code[j] >= 0:
             amplitude, before = values[code[j]], reference[code[j]]
-            ratio = (amplitude + change[code[j]]) / before if before != 0.0 else 0.0
-            if not 1.0 / LARGEST_FACTOR < ratio < LARGEST_FACTOR:
+            ratio = (amplitude + change[code[j]]) / before
+            if not 1.0 / LARGEST_FACTOR < ratio < largest:
                 return UNCHANGED
             if abs(amplitude) * LARGEST_SCALE < abs(before):
                 outcome = EVALUATE
