@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import xarray as xr
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -29,9 +30,9 @@ class Page:
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("requestfailed", lambda request: self.errors.append(request.url))
 
-    def until(self, condition: Callable[[], bool]) -> None:
+    def until(self, condition: Callable[[], Any], seconds: int = 10) -> None:
         """Wait until something holds in the page or behind it."""
-        for _ in range(200):
+        for _ in range(20 * seconds):
             if condition():
                 return
             self.page.wait_for_timeout(50)
@@ -68,6 +69,14 @@ class Page:
         """Keep a screenshot."""
         PICTURES.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
+
+
+def numbers_of(fit: xr.Dataset, y: float, x: float) -> list[str]:
+    """What a dashboard's table of a pixel must show, of a fit of `tests.builders.drifting_model`."""
+    pixel = fit.sel(y=y, x=x)
+    words = str(fit.fit.table(y=y, x=x))
+    assert f"{float(pixel.red_chisq):.6g}" in words
+    return [line.split()[1] for line in words.splitlines() if line.startswith(("Fe.", "bg."))]
 
 
 def free_port() -> int:

@@ -20,7 +20,7 @@ import xarray as xr
 from click.testing import CliRunner
 
 from tests.builders import drifting_model, drifting_peak, fit_with_failures, image_map, spot
-from tests.pages import Page, browser, free_port
+from tests.pages import Page, browser, free_port, numbers_of
 from xfit.command import main
 from xfit.plot.blocks import Blocks
 from xfit.plot.dashboard import Dashboard
@@ -269,26 +269,18 @@ def opened(chromium, fit, da):
     server.stop()
 
 
-def numbers(fit: xr.Dataset, y: float, x: float) -> list[str]:
-    """What the table of a pixel must show."""
-    pixel = fit.sel(y=y, x=x)
-    words = str(fit.fit.table(y=y, x=x))
-    assert f"{float(pixel.red_chisq):.6g}" in words
-    return [line.split()[1] for line in words.splitlines() if line.startswith(("Fe.", "bg."))]
-
-
 @pytest.mark.slow
 @browser
 def test_a_page(opened, fit, da):
     """Click, arrow keys, list, chooser, brush and export in one visit."""
-    for value in numbers(fit, 5.0, 7.5):
+    for value in numbers_of(fit, 5.0, 7.5):
         assert value in opened.text()
     opened.picture("dashboard")
 
     opened.page.mouse.click(*opened.place(0, 3.0, 8.0))
     opened.until(lambda: opened.board.place.pixel == (16, 6))
     opened.until(lambda: "y=8, x=3: converged" in opened.text())
-    for value in numbers(fit, 8.0, 3.0):
+    for value in numbers_of(fit, 8.0, 3.0):
         assert value in opened.text()
 
     opened.page.keyboard.press("ArrowRight")
@@ -410,6 +402,74 @@ def test_a_page_of_a_samfire_run_that_goes_on(chromium, da, tmp_path):
         server.stop()
 
 
+#: A run of SAMFire as a process of its own, which stays half-way until it is told to go on.
+SAMFIRE = """
+import sys, time
+from pathlib import Path
+import xarray as xr
+import xfit
+from tests.builders import drifting_model
+
+folder = Path(sys.argv[1])
+lazy = xr.open_zarr(folder / "map.zarr", consolidated=False).counts
+
+def wait(snapshot):
+    if snapshot.visits == 3:
+        (folder / "half-way").touch()
+    while snapshot.visits >= 3 and not (folder / "go-on").exists():
+        time.sleep(0.05)
+
+fit = lazy.fit.samfire(drifting_model(), seeds=[(10, 15)], loss="poisson", store=str(folder / "run.zarr"), progress=wait)
+fit.to_netcdf(folder / "end.nc")
+"""
+
+
+@pytest.mark.slow
+@browser
+def test_the_command_beside_a_samfire_run_of_another_process(chromium, da, tmp_path):
+    """A page shows what has landed, fills in, and has in the end what the run has returned."""
+    da.rename("counts").to_dataset().to_zarr(tmp_path / "map.zarr", encoding={"counts": {"chunks": (5, 5, 80)}}, consolidated=False)  # fmt: skip
+    port = free_port()
+    env = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
+    words = [sys.executable, "-m", "xfit.command", "view", str(tmp_path / "run.zarr"), str(tmp_path / "map.zarr"), "--no-browser", "--port", str(port)]  # fmt: skip
+    page = chromium.new_page(viewport={"width": 1300, "height": 1050})
+    shown = Page(page, None)
+    with subprocess.Popen([sys.executable, "-c", SAMFIRE, str(tmp_path)], env=env) as run:
+        try:
+            shown.until(lambda: (tmp_path / "half-way").exists() or run.poll() is not None, seconds=60)
+            assert run.poll() is None
+            with subprocess.Popen(
+                words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env
+            ) as server:
+                try:
+                    for line in server.stdout:
+                        if "http://localhost" in line:
+                            break
+                    page.goto(f"http://localhost:{port}")
+                    shown.until(lambda: "% not fitted" in shown.text() and "Pixels that need a look" in shown.text())
+                    page.wait_for_timeout(500)
+                    shown.picture("dashboard-beside-a-samfire-run")
+                    assert run.poll() is None
+                    (tmp_path / "go-on").touch()
+                    shown.until(lambda: run.poll() is not None, seconds=60)
+                    assert run.returncode == 0
+                    fit = xr.open_dataset(tmp_path / "end.nc").load()
+                    shown.until(lambda: "99.3% converged" in shown.text())
+                    page.mouse.click(*shown.place(0, 3.0, 8.0))
+                    shown.until(lambda: "y=8, x=3: converged" in shown.text())
+                    # The latest look at the files may still be on its way.
+                    shown.until(lambda: all(value in shown.text() for value in numbers_of(fit, 8.0, 3.0)))
+                    page.wait_for_timeout(500)
+                    shown.picture("dashboard-beside-a-samfire-run-that-ended")
+                    assert shown.errors == []
+                finally:
+                    server.terminate()
+        finally:
+            (tmp_path / "go-on").touch()
+            run.terminate()
+            page.close()
+
+
 @pytest.mark.slow
 @browser
 def test_a_page_of_images(chromium):
@@ -466,7 +526,7 @@ def test_a_page_that_was_saved(chromium, fit, da, tmp_path):
     shown.until(lambda: "converged; reduced" in shown.text())
     page.wait_for_timeout(500)
     shown.picture("dashboard-saved")
-    for value in numbers(fit, 5.0, 7.5):
+    for value in numbers_of(fit, 5.0, 7.5):
         assert value in shown.text()
     assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
     context.close()

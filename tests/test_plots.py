@@ -312,3 +312,21 @@ def test_large_maps_have_errors_under_the_pointer():
     errors = shown.dimension_values("error")
     known = small.fit.stderr("Fe.A").values
     assert known.min() <= np.nanmin(errors) <= np.nanmax(errors) <= known.max()
+
+
+def test_large_maps_with_uneven_coordinates_have_errors_under_the_pointer():
+    """Where a pixel of the map is several of the screen, its value and error stand there."""
+    da = drifting_peak((2, 3), ("y", "x"))
+    small = da.fit.multifit(drifting_model(), loss="poisson")
+    fit = small.isel(y=np.arange(600) % 2, x=np.arange(510) % 3).assign_coords(y=1.02 ** np.arange(600), x=-(1.02 ** -np.arange(510.0)))  # fmt: skip
+    shown = fit.fit.hv.map("Fe.A")[()]
+    assert [str(d) for d in shown.vdims] == ["Fe.A", "error"]
+    # The last rows and the first columns are a fiftieth of the whole, some pixels of the 400 of the picture.
+    for y in (-1, -2, -5):
+        for x in (0, 1, 4):
+            place = {"x": float(fit.x[x]), "y": float(fit.y[y])}
+            value, error = (float(shown.data[name].sel(place, method="nearest")) for name in ("Fe.A", "error"))
+            pixel = fit.isel(y=y, x=x)
+            assert value == float(pixel.fit["Fe.A"])
+            assert error == float(pixel.fit.stderr("Fe.A"))
+    assert [str(d) for d in fit.fit.hv.map("red_chisq")[()].vdims] == ["red_chisq"]

@@ -84,7 +84,7 @@ class Edge:
 
 
 def edge_of(name: str) -> Edge:
-    """Look an edge up in `xfit.edge_energies`.
+    """Look an edge up in ``xfit.edge_energies``.
 
     Raises
     ------

@@ -17,12 +17,12 @@ from xfit.plot.keys import ArrowKeys
 from xfit.plot.looking import Looking
 from xfit.plot.looks import coordinate
 from xfit.plot.map_page import MarkedMaps, histogram, legend
-from xfit.plot.page import load, named, on_page
-from xfit.plot.pixel_page import figures_of
+from xfit.plot.page import Words, beside, load, named, on_page, whole
+from xfit.plot.pixel_page import MOST, figures_of
 from xfit.result import FitResult
 
-#: Width of the map, in pixels of the screen.
-_WIDTH = 440
+#: Widths of the map, and of all that stands left of the pixel, in pixels of the screen.
+_WIDTH, _LEFT = 400, 590
 
 #: Seconds between looks at a store that is being filled.
 _PAUSE = 2.0
@@ -85,56 +85,59 @@ class Dashboard(Looking):
     def view(self) -> pn.viewable.Viewable:
         """The page, as an object of Panel that goes into any other."""
         maps, place = MarkedMaps(self), self.place
-        status = pn.pane.HTML(legend(self.quantity("status").values.values))
-        heading, count = pn.pane.HTML(heading_of(self)), pn.pane.HTML(f"<small>{maps.mark()}</small>")
+        status = Words(legend(self.quantity("status").values.values))
+        heading, count = Words(heading_of(self)), Words(f"<small>{maps.mark()}</small>")
         chosen = maps.follow("", _WIDTH)
         small = [maps.follow(name, _WIDTH // 2 - 50) for name in ("red_chisq", "status")]
         pixel = self._pixel(maps, [chosen, *small])
 
-        @on_page(chosen)
+        @on_page(chosen, count.pane)
         def brushed() -> None:
-            count.object = f"<small>{maps.mark()}</small>"
+            count.say(f"<small>{maps.mark()}</small>")
 
-        def changed(*_: Any) -> None:
-            status.object = legend(self.quantity("status").values.values)
-            heading.object = heading_of(self)
+        @on_page(status.pane, heading.pane)
+        def changed() -> None:
+            status.say(legend(self.quantity("status").values.values))
+            heading.say(heading_of(self))
 
         place.param.watch(brushed, ["chosen", "quantity", "version", "slice"])
         place.param.watch(changed, ["version", "slice"])
         left = pn.Column(
-            pn.Row(*self._controls()),
+            beside(*self._controls()),
             chosen,
             ArrowKeys(self.step),
-            pn.Row(*small, status),
-            histogram(self, _WIDTH + 120),
-            count,
+            pn.Row(*small),
+            status.pane,
+            histogram(self, _LEFT - 40),
+            count.pane,
+            width=_LEFT,
         )
         if self._refresh is not None and (pn.state.curdoc is not None or _loop_runs()):
             pn.state.add_periodic_callback(self._look_again, period=int(1000 * _PAUSE))
-        return pn.Column(heading, pn.Row(left, pixel))
+        return whole(heading.pane, beside(left, pixel))
 
     def _pixel(self, maps: MarkedMaps, marked: list[Any]) -> pn.Column:
         """The chosen pixel: its figures, which are sent first, then its parameters and the mark on the maps."""
         view = self.pixel()
         figures = figures_of(view)
-        title = pn.pane.HTML(_title(view.title), width=600)
-        pane = pn.pane.Bokeh(figures.figures)
-        table = pn.pane.HTML(parameters_of(self), width=410)
+        title, table = Words(_title(view.title)), Words(parameters_of(self))
+        pane = pn.pane.Bokeh(figures.figures, sizing_mode=figures.figures.sizing_mode)
 
-        @on_page(pane)
+        @on_page(pane, title.pane)
         def first() -> None:
             view = self.pixel()
             figures.show(view)
-            title.object = _title(view.title)
+            title.say(_title(view.title))
 
-        @on_page(*marked)
+        @on_page(*marked, table.pane)
         def then() -> None:
             maps.move()
-            table.object = parameters_of(self)
+            table.say(parameters_of(self))
 
         self.place.param.watch(first, ["pixel", "version"])
         self.place.param.watch(then, ["settled", "version"])
-        return pn.Column(title, pane, pn.Row(table, pn.Column(*self._downloads())), self._worst_list())
+        below = table.pane, pn.Row(*self._downloads()), self._worst_list()
+        return pn.Column(title.pane, pane, *below, sizing_mode="stretch_width", max_width=MOST, styles={"min-width": f"{figures.least}px"})  # fmt: skip
 
     def _controls(self) -> list[Any]:
         """Chooser of the map, and of the slice along each further dimension."""
@@ -154,7 +157,9 @@ class Dashboard(Looking):
         return controls
 
     def _worst_list(self) -> Any:
-        box = pn.widgets.MultiSelect(**named("Pixels that need a look"), options=self.worst(), size=8, width=400)
+        box = pn.widgets.MultiSelect(
+            **named("Pixels that need a look"), options=self.worst(), size=8, sizing_mode="stretch_width"
+        )
 
         def go(event: Any) -> None:
             if event.new:
@@ -166,7 +171,7 @@ class Dashboard(Looking):
 
     def _downloads(self) -> list[Any]:
         def file(name: str, words: str, make: Callable[[], bytes]) -> Any:
-            return pn.widgets.FileDownload(callback=lambda: io.BytesIO(make()), filename=name, label=words, width=130)
+            return pn.widgets.FileDownload(callback=lambda: io.BytesIO(make()), filename=name, label=words, width=115)
 
         return [
             file("pixel.png", "Figure (PNG)", self.picture),

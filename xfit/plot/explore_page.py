@@ -16,8 +16,8 @@ from bokeh.plotting import figure
 from xfit.parameters import Parameter
 from xfit.plot.looking import nearest
 from xfit.plot.looks import COMPONENTS, DATA, MISSING, MODEL, colours_of, coordinate, label, same_units, scale_of
-from xfit.plot.page import coloured, named, on_page
-from xfit.plot.pixel_page import corner_of, legend_of, range_of
+from xfit.plot.page import Words, beside, coloured, named, on_page, whole
+from xfit.plot.pixel_page import LEAST, MOST, corner_of, legend_of, range_of
 
 if TYPE_CHECKING:
     from xfit.plot.explore import Explorer
@@ -29,8 +29,8 @@ WIDTHS = ("sigma", "fwhm", "gamma", "width", "sigma1")
 #: Colour of what can be dragged, and of the chosen pixel.
 _CHOSEN = "#D55E00"
 
-#: Size of the plot, in pixels of the screen.
-_WIDTH, _HEIGHT = 640, 420
+#: Height of the plot, and width of what stands beside it, in pixels of the screen.
+_HEIGHT, _BESIDE = 420, 590
 
 
 class Page(NamedTuple):
@@ -50,32 +50,33 @@ def explore_page(explorer: Explorer) -> Page:
         for e in model.parameters
         if e.is_tied
     ]
-    words = pn.pane.HTML(html.escape(explorer.message))
+    words = Words(html.escape(explorer.message))
     choosers, choose = _choosers(explorer)
     overview, mark, overview_pane = _overview(explorer)
-    pane = pn.pane.Bokeh(plot)
+    pane = pn.pane.Bokeh(plot, sizing_mode="stretch_width")
 
-    @on_page(pane, *overview_pane)
+    @on_page(pane, words.pane, *overview_pane)
     def follow() -> None:
         draw()
         for _, update in rows:
             update()
         choose()
         mark()
-        words.object = html.escape(explorer.message)
+        words.say(html.escape(explorer.message))
 
     buttons = pn.Row(
         _button(explorer, "Fit this spectrum", explorer.fit_this, "primary"),
         *([_button(explorer, "Fit all", explorer.fit_all)] if explorer.navigation else []),
         _button(explorer, "Undo", explorer.undo),
     )
-    left = pn.Column(*choosers, pane, buttons, words, *overview)
+    left = pn.Column(*choosers, pane, buttons, words.pane, sizing_mode="stretch_width", max_width=MOST)
     head = pn.pane.HTML("<small>Drag circles to move components, squares to make them wider.</small>")
-    return Page(pn.Row(left, pn.Column(head, *(row for row, _ in rows), *ties, height=760, scroll=True)), follow)
+    right = pn.Column(head, *(row for row, _ in rows), *ties, height=min(760, 60 + 65 * len(rows) + 25 * len(ties)), width=_BESIDE, scroll=True)  # fmt: skip
+    return Page(whole(beside(left, right, pn.Column(*overview))), follow)
 
 
 def _button(explorer: Explorer, words: str, act: Callable[[], Any], kind: str = "default") -> pn.widgets.Button:
-    button = pn.widgets.Button(**named(words), **coloured(kind), width=140)
+    button = pn.widgets.Button(**named(words), **coloured(kind), width=130)
     button.on_click(lambda _: explorer.attempt(act))
     return button
 
@@ -93,7 +94,7 @@ def _choosers(explorer: Explorer) -> tuple[list[Any], Callable[[], None]]:
         places, words = coordinate(explorer.da, d)
         options = {f"{v:.6g}" if isinstance(v, float) else str(v): n for n, v in enumerate(places.tolist())}
         first = len(places) // 2 if explorer.place is None else explorer.place[d]
-        sliders.append(pn.widgets.DiscreteSlider(**named(words), options=options, value=first, width=220))
+        sliders.append(pn.widgets.DiscreteSlider(**named(words), options=options, value=first, width=200))
     following = [False]
 
     def choose(event: Any) -> None:
@@ -115,7 +116,7 @@ def _choosers(explorer: Explorer) -> tuple[list[Any], Callable[[], None]]:
         finally:
             following[0] = False
 
-    return [pn.Row(mean, *sliders)], follow
+    return [beside(mean, *sliders)], follow
 
 
 def _overview(explorer: Explorer) -> tuple[list[Any], Callable[[], None], list[Any]]:
@@ -125,7 +126,7 @@ def _overview(explorer: Explorer) -> tuple[list[Any], Callable[[], None], list[A
     signal = explorer.overview()
     if signal is None:
         words = f"There is no map to click on: its data have more than {explorer.CHEAP / 2**30:.2g} GiB and would all be read. The sliders choose the pixel."
-        return [pn.pane.HTML(f"<small>{words}</small>")], lambda: None, []
+        return [pn.pane.HTML(f"<small>{words}</small>", width=_BESIDE)], lambda: None, []
     cross = ColumnDataSource({"x": [], "y": []})
     plot, show = (_signal_map if signal.ndim == 2 else _signal_line)(signal, cross)
     shown = [explorer.further()]
@@ -151,7 +152,7 @@ def _overview(explorer: Explorer) -> tuple[list[Any], Callable[[], None], list[A
 
     plot.on_event(Tap, tapped)
     mark()
-    pane = pn.pane.Bokeh(plot)
+    pane = pn.pane.Bokeh(plot, **({"sizing_mode": "stretch_width"} if signal.ndim == 1 else {}))
     return [pane], mark, [pane]
 
 
@@ -177,7 +178,7 @@ def _signal_map(signal: xr.DataArray, cross: ColumnDataSource) -> tuple[Any, Cal
 
 def _signal_line(signal: xr.DataArray, cross: ColumnDataSource) -> tuple[Any, Callable[[xr.DataArray], None]]:
     x, words = coordinate(signal, signal.dims[0])
-    plot = figure(width=_WIDTH, height=200, title="click a pixel", x_axis_label=words, y_axis_label=label(signal), tools="xwheel_zoom,xpan,reset", min_border_left=75, output_backend="canvas")  # fmt: skip
+    plot = figure(sizing_mode="stretch_width", min_width=LEAST, max_width=MOST, height=200, title="click a pixel", x_axis_label=words, y_axis_label=label(signal), tools="xwheel_zoom,xpan,reset", min_border_left=75, output_backend="canvas")  # fmt: skip
     source = ColumnDataSource({"x": x, "signal": signal.values})
     plot.line("x", "signal", source=source, color=COMPONENTS[0])
     plot.scatter("x", "signal", source=source, color=COMPONENTS[0], size=4)
@@ -193,10 +194,10 @@ def _row(explorer: Explorer, parameter: Parameter) -> tuple[Any, Callable[[], No
     name = parameter.full_name
     low, high = _range(explorer, parameter)
     units = explorer.units[name]
-    slider = pn.widgets.EditableFloatSlider(**named(f"{name} ({units})" if units else name), start=low, end=high, step=(high - low) / 500, value=float(parameter.value), width=300, format=PrintfTickFormatter(format="%.6g"))  # fmt: skip
+    slider = pn.widgets.EditableFloatSlider(**named(f"{name} ({units})" if units else name), start=low, end=high, step=(high - low) / 500, value=float(parameter.value), width=300, format=PrintfTickFormatter(format="%.5g"))  # fmt: skip
     free = pn.widgets.Checkbox(**named("free"), value=parameter.free, width=50, align="end")
-    least = pn.widgets.FloatInput(**named("min"), value=bounds_of(parameter)[0], width=90)
-    most = pn.widgets.FloatInput(**named("max"), value=bounds_of(parameter)[1], width=90)
+    least = pn.widgets.FloatInput(**named("min"), value=bounds_of(parameter)[0], width=75)
+    most = pn.widgets.FloatInput(**named("max"), value=bounds_of(parameter)[1], width=75)
     following = [False]
 
     def change(event: Any, key: str) -> None:
@@ -253,7 +254,7 @@ def _plot(explorer: Explorer) -> tuple[Any, Callable[[], None]]:
     x, x_label = coordinate(explorer.spectrum, explorer.dim)
     names = [each.name for each in explorer.model]
     lines, points = ColumnDataSource(), ColumnDataSource()
-    plot = figure(width=_WIDTH, height=_HEIGHT, x_axis_label=x_label, y_axis_label=label(explorer.spectrum, "data"), output_backend="canvas")  # fmt: skip
+    plot = figure(sizing_mode="stretch_width", min_width=LEAST, height=_HEIGHT, x_axis_label=x_label, y_axis_label=label(explorer.spectrum, "data"), output_backend="canvas")  # fmt: skip
     drawn: dict[str, Any] = {"data": plot.scatter("x", "data", source=lines, color=DATA, size=4)}
     for k, name in enumerate(names):
         drawn[name] = plot.line("x", f"component {name}", source=lines, color=COMPONENTS[k % len(COMPONENTS)])

@@ -53,7 +53,8 @@ def page_of(looking: Looking) -> bytes:
         Div(text=heading_of(looking)),
         row(*(maps.still(name, 320) for name in names), Div(text=legend(looking.quantity("status").values.values))),
         Div(text=f"<b>{html.escape(view.title)}</b>"),
-        row(figures_of(view).figures, Div(text=parameters_of(looking))),
+        row(figures_of(view).figures, Div(text=parameters_of(looking)), sizing_mode="stretch_width"),
+        sizing_mode="stretch_width",
     )
     return str(file_html(shown, INLINE, title="xfit")).encode()
 

@@ -156,8 +156,8 @@ def histogram(looking: Looking, width: int) -> pn.pane.HoloViews:
 def legend(status: np.ndarray) -> str:
     """Colours, names and shares of the statuses that occur, HTML."""
     rows = (
-        f"<div><span aria-hidden='true' style='display:inline-block;width:0.9em;height:0.9em;border:1px solid #888;background:{STATUSES[code]}'></span> "
-        f"{MEANINGS[code].replace('_', ' ')} {share:.1%}</div>"
+        f"<span style='white-space:nowrap'><span aria-hidden='true' style='display:inline-block;width:0.9em;height:0.9em;border:1px solid #888;background:{STATUSES[code]}'></span> "
+        f"{MEANINGS[code].replace('_', ' ')} {share:.1%}</span>"
         for code, share in shares_of(status)
     )
-    return f"<div style='font-size:0.85em'>{''.join(rows)}</div>"
+    return f"<div style='font-size:0.85em;display:flex;flex-wrap:wrap;gap:2px 12px'>{''.join(rows)}</div>"

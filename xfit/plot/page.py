@@ -1,4 +1,4 @@
-"""What pages have in common: what they are loaded with, changes of their figures, names of widgets."""
+"""What pages have in common: what they are loaded with, words and figures that change, parts beside each other, names of widgets."""
 
 from __future__ import annotations
 
@@ -7,12 +7,53 @@ from typing import Any
 
 import holoviews as hv
 import panel as pn
+from bokeh.models.widgets import Div
 
 
 def load() -> None:
     """Load what pages are made of from this installation: a notebook would fetch it from the network otherwise."""
     pn.extension(inline=True)
     hv.extension("bokeh", inline=True)
+
+
+class Words:
+    """Words on a page that change, as HTML.
+
+    A pane of Panel would do, but not in a notebook: with new words it sends its styles, by addresses in the network.
+
+    Parameters
+    ----------
+    text : str
+        HTML.
+
+    Attributes
+    ----------
+    pane : panel.pane.Bokeh
+        What is put on the page, and given to `on_page`.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._shown = Div(text=text, sizing_mode="stretch_width")
+        self.pane = pn.pane.Bokeh(self._shown, sizing_mode="stretch_width")
+
+    def say(self, text: str) -> None:
+        """Replace the words; called from what `on_page` has made."""
+        if text != self._shown.text:
+            self._shown.text = text
+
+
+#: Panel would make rows as wide as all that is in them, whether there is room or not.
+_NARROWER = {"min-width": "0"}
+
+
+def whole(*parts: Any) -> pn.Column:
+    """A page as wide as its window, or as the notebook's cell."""
+    return pn.Column(*parts, styles=_NARROWER, sizing_mode="stretch_width")
+
+
+def beside(*parts: Any) -> pn.Row:
+    """Parts of a page beside each other; below each other where there is no room for all."""
+    return pn.Row(*parts, styles=_NARROWER | {"flex-wrap": "wrap"}, sizing_mode="stretch_width")
 
 
 def on_page(*panes: Any) -> Callable[[Callable[[], None]], Callable[..., None]]:

@@ -29,8 +29,8 @@ from xfit.plot.pixel import PixelView
 #: Fewer points than this are drawn as points.
 _FEW = 400
 
-#: Width of the curves and of an image, in pixels of the screen.
-_WIDTH, _IMAGE = 600, 180
+#: Least and greatest width of curves, which are as wide as there is room, and that of an image, in pixels of the screen.
+LEAST, MOST, _IMAGE = 400, 640, 160
 
 #: What all figures here have in common: drawn on canvas, which is as fast as WebGL for what is shown and much faster without a graphics card.
 _LOOK: dict[str, Any] = {"output_backend": "canvas", "toolbar_location": "right"}
@@ -52,13 +52,20 @@ class Curves:
         Its numbers, which `show` replaces.
     """
 
+    least = LEAST
+
     def __init__(self, view: PixelView) -> None:
         x, x_label = coordinate(view.data, view.data.dims[0])
         self._x = x.astype(float)
         self._names = [str(name) for name in view.components] if len(view.components) > 1 else []
         self.source = ColumnDataSource(self._numbers(view))
         few = self._x.size <= _FEW
-        look = {"width": _WIDTH, "min_border_left": 75, "x_range": range_of(*_span([self._x], 0.0)), **_LOOK}
+        look = {
+            "sizing_mode": "stretch_width",
+            "min_border_left": 75,
+            "x_range": range_of(*_span([self._x], 0.0)),
+            **_LOOK,
+        }
         above = figure(height=330, y_axis_label=label(view.data, "data"), tools="pan,box_zoom,wheel_zoom,reset,save", y_range=range_of(0, 1), **look)  # fmt: skip
         look["x_range"] = above.x_range
         below = figure(height=205, x_axis_label=x_label, y_axis_label=label(view.residual), tools="pan,box_zoom,wheel_zoom,reset", y_range=range_of(0, 1), **look)  # fmt: skip
@@ -79,7 +86,7 @@ class Curves:
             plot.toolbar.logo = None
         self._above, self._below = above, below
         self._frame(view)
-        self.figures = column(above, below)
+        self.figures = column(above, below, sizing_mode="stretch_width", min_width=LEAST, max_width=MOST)
 
     def show(self, view: PixelView) -> None:
         """Show another pixel."""
@@ -110,6 +117,8 @@ class Images:
     view : PixelView
         The pixel that is shown first.
     """
+
+    least = 3 * _IMAGE + 110
 
     def __init__(self, view: PixelView) -> None:
         up, across = view.data.dims
@@ -182,7 +191,7 @@ def _drawn(curve: np.ndarray) -> np.ndarray:
 def legend_of(drawn: dict[str, Any]) -> Legend:
     """Names of the curves above them, where they hide nothing; a click on a name hides its curve."""
     widest = max(map(len, drawn))
-    columns = max(1, min(len(drawn), (_WIDTH - 100) // (45 + 7 * widest)))
+    columns = max(1, min(len(drawn), (LEAST - 60) // (45 + 7 * widest)))
     items = [LegendItem(label=name, renderers=[each]) for name, each in drawn.items()]
     return Legend(items=items, orientation="horizontal", location="left", ncols=columns, spacing=14, click_policy="hide", border_line_color=None, margin=2, label_text_font_size="9pt")  # fmt: skip
 

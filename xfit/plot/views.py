@@ -228,8 +228,27 @@ def rasterized(element: Any, quantity: Callable[[], Quantity]) -> Any:
         ) from error
     # A mean of statuses would be another status.
     aggregator = "max" if quantity().name == "status" else "mean"
-    return rasterize(element, aggregator=aggregator).apply(
-        lambda picture: picture.opts(framewise=True, **map_options(quantity()))
+
+    def finished(picture: Any) -> Any:
+        now = quantity()
+        if now.errors is not None and len(picture.vdims) == 1:
+            picture = _with_errors(picture, element_of(now))
+        return picture.opts(framewise=True, **map_options(now))
+
+    return rasterize(element, aggregator=aggregator).apply(finished)
+
+
+def _with_errors(picture: Any, mesh: Any) -> Any:
+    """A picture of a map whose coordinates are uneven with its errors, which datashader leaves out: the same part of them at the same size."""
+    from holoviews.operation.datashader import rasterize
+
+    left, bottom, right, top = picture.bounds.lbrt()
+    height, width = picture.dimension_values(2, flat=False).shape
+    error = mesh.vdims[1]
+    part = {"x_range": (left, right), "y_range": (bottom, top), "width": width, "height": height}
+    errors = rasterize(mesh.reindex(vdims=[error]), aggregator="mean", dynamic=False, **part)
+    return picture.clone(
+        picture.data.assign({error.name: errors.data[error.name].variable}), vdims=[*picture.vdims, error]
     )
 
 
