@@ -1,13 +1,15 @@
-"""Order of the tests: what takes longest begins first, or one process would be busy with it when all others are done. And a browser."""
+"""Order of the tests: what takes longest begins first, or one process would be busy with it when all others are done. A browser, and the engine without pixels side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from tests.pages import CHROMIUM
+from xfit.compile.program import LoadedProgram
+from xfit.kernels.evaluate import Structure
 
 #: Files that compile the engine several times over.
 LONG = ("test_cache.py",)
@@ -26,3 +28,18 @@ def chromium() -> Iterator[Any]:
         running = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield running
         running.close()
+
+
+@pytest.fixture
+def one_by_one(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Switch pixels side by side off."""
+    original = LoadedProgram.structure_side_by_side
+
+    def structure(self: LoadedProgram, active: Any, whole: Any) -> Structure:
+        found = original(self, active, whole)
+        return found._replace(address=found.address[:0])
+
+    def switch() -> None:
+        monkeypatch.setattr(LoadedProgram, "structure_side_by_side", structure)
+
+    return switch

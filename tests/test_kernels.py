@@ -153,7 +153,7 @@ def test_best_amplitudes_by_algebra_are_those_of_an_evaluation() -> None:
     norm = np.sqrt(np.diag(gram)[:5])
     work = (np.zeros(5, np.int64), np.zeros(5, np.int64), np.zeros((6, 10)), np.zeros(5))
     none = np.full(5, np.inf)
-    assert relax(gram, 5, program.amplitudes(free), values, q, -none, none, norm, *work, False) == MOVED
+    assert relax(gram, 5, program.amplitudes(free), values, q, -none, none, norm, *work, False, False) == MOVED
     assert (values[[1, 2]] == q[[1, 2]]).all()
     assert not (values[[0, 3, 4]] == q[[0, 3, 4]]).any()
     np.testing.assert_allclose(gram, gram_of(values), rtol=1e-9, atol=1e-9)

@@ -14,11 +14,10 @@ import xarray as xr
 from tests.builders import assert_same_bits, param_values, peak_map, statuses, two_peaks
 from xfit import Model
 from xfit.compile import besselfunctions, errorfunctions, gammafunctions, special
-from xfit.compile.program import LoadedProgram, compiled_kernel
+from xfit.compile.program import compiled_kernel
 from xfit.components import Expression, Gaussian, Offset, PowerLaw
 from xfit.kernel_description import FormulaKernel
 from xfit.kernels.call import call_kernel
-from xfit.kernels.evaluate import Structure
 from xfit.kernels.lane_evaluate import vectors
 from xfit.kernels.layout import LANE_PITCH, LANES
 from xfit.kernels.vector import any_lane, bits_of, from_bits, load, negation, reals, select, store
@@ -151,21 +150,6 @@ def test_kernels_of_vectors(text: str, constants: tuple[str, ...], shared: float
         one[:] = 0.0
         call(compiled.address, x, np.ascontiguousarray(p[:, lane]), one, 2 * 520, n, scratch)
         np.testing.assert_allclose(rows[:, :, lane], one[:, :n], rtol=1e-13, atol=1e-14)
-
-
-@pytest.fixture
-def one_by_one(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Switch pixels side by side off."""
-    original = LoadedProgram.structure_side_by_side
-
-    def structure(self: LoadedProgram, active: Any, whole: Any) -> Structure:
-        found = original(self, active, whole)
-        return found._replace(address=found.address[:0])
-
-    def switch() -> None:
-        monkeypatch.setattr(LoadedProgram, "structure_side_by_side", structure)
-
-    return switch
 
 
 def _masked(da: xr.DataArray) -> xr.DataArray:

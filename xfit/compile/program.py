@@ -15,7 +15,7 @@ from xfit.compile.functions import load_function_kernel
 from xfit.compile.ties import compile_ties
 from xfit.kernel_description import FormulaKernel, FunctionKernel
 from xfit.kernels.evaluate import Structure
-from xfit.kernels.layout import LINEAR, OTHER
+from xfit.kernels.layout import LINEAR, OTHER, starting_only
 from xfit.kernels.ties import Ties
 from xfit.kernels.whole import WholeComponent, lay_out
 
@@ -240,7 +240,8 @@ class LoadedProgram:
     def amplitudes(self, free: np.ndarray) -> np.ndarray:
         """Codes of the free parameters for `xfit.kernels.relax`, positions being those among the free ones.
 
-        What a tie touches is left alone: its derivatives are sums over components, in proportion to no single amplitude.
+        What a tie touches has derivatives that are sums over components, in proportion to no single amplitude: where there is such a
+        parameter, the others of its component are amplitudes and shapes at the start only.
         """
         codes = [c for kernel in self.program.kernels for c in _amplitudes(kernel)]
         touched = {int(k) for k in (*self.ties.tied, *self.ties.column)}
@@ -249,13 +250,14 @@ class LoadedProgram:
         found = []
         for k in map(int, free):
             component = int(self.component_of[k])
-            if component in spoilt:
-                found.append(OTHER)
-            elif codes[k] >= 0:
-                found.append(among.get(int(self.first[component]) + codes[k], OTHER))
+            amplitude = int(self.first[component]) + codes[k]
+            if k in touched or (codes[k] >= 0 and amplitude in touched):
+                code = OTHER
             else:
-                found.append(codes[k])
-        return np.array(found, np.int64)
+                code = among.get(amplitude, OTHER) if codes[k] >= 0 else codes[k]
+            found.append(code)
+        given = np.array(found, np.int64)
+        return np.where(np.isin(self.component_of[free], list(spoilt)), starting_only(given), given)
 
 
 def _amplitudes(kernel: Kernel) -> tuple[int, ...]:

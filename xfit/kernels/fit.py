@@ -12,7 +12,7 @@ from xfit.kernels.errors import finish
 from xfit.kernels.evaluate import Spectrum, Structure
 from xfit.kernels.jit import entry, inlined, inner
 from xfit.kernels.lane_fit import LaneFit, fit_side_by_side, lanes_of
-from xfit.kernels.layout import OTHER
+from xfit.kernels.layout import starting_only
 from xfit.kernels.lm import RADII, minimise_from, move_to
 from xfit.kernels.losses import LEAST_SQUARES, POISSON, Loss
 from xfit.kernels.pixel import (
@@ -220,8 +220,8 @@ def scratch_of(n: int, free: np.ndarray, code: np.ndarray, channels: int, ties: 
     ws = workspace(n, count, channels, ties.row.size)
     ws.rows[:count] = free
     ws.rows[count:] = n
-    # Amplitudes follow shapes by the algebra of least squares.
-    ws.code[:] = code if loss.kind == LEAST_SQUARES else OTHER
+    # Amplitudes follow shapes by the algebra of least squares, which other losses resemble well enough for a start.
+    ws.code[:] = code if loss.kind == LEAST_SQUARES else starting_only(code)
     return Scratch(ws, buffer_of(channels, n, count))
 
 

@@ -24,7 +24,7 @@ from xfit.kernels.lane_lm import (
     round_of_lanes,
 )
 from xfit.kernels.lane_steps import LaneSteps, errors_of_lanes
-from xfit.kernels.layout import LANE_PITCH, LANES, LINEAR
+from xfit.kernels.layout import LANE_PITCH, LANES, LINEAR, STARTING
 from xfit.kernels.lm import EPS, PATIENCE
 from xfit.kernels.losses import LEAST_SQUARES, Loss
 from xfit.kernels.pixel import (
@@ -122,6 +122,7 @@ def lanes_of(
         vectors(count),
         vectors(count),
         np.flatnonzero(code == LINEAR),
+        np.flatnonzero((code == LINEAR) | (code == STARTING)),
         code.copy(),
     )
     lanes.scratch[0] = 1.0 if constants_hold else 0.0

@@ -320,7 +320,13 @@ def round_of_lanes(
     chisq = load(lanes.gram_trial, at(count, count))
     finite = chisq - chisq == 0.0
     fresh, again = load(known, FRESH) != 0.0, load(known, AGAIN) != 0.0
-    wait = relax_lanes(lanes.gram_trial, finite & negation(again), lanes.trial, lanes.q, lanes.rows, count, ls)
+    going = finite & negation(again | fresh)
+    wait = relax_lanes(lanes.gram_trial, going, False, lanes.trial, lanes.q, lanes.rows, count, ls)
+    worse = fresh & again & negation(chisq <= load(known, CHISQ))
+    begin = finite & fresh & negation(again)
+    if any_lane(begin):
+        store(known, CHISQ, select(begin, chisq, load(known, CHISQ)))
+        wait = wait | relax_lanes(lanes.gram_trial, begin, True, lanes.trial, lanes.q, lanes.rows, count, ls)
     store(known, AGAIN, select(wait, 1.0, 0.0))
     trial = load(lanes.gram_trial, at(count, count))
     accept, settled, stuck = _judge(negation(fresh | wait), trial, finite, lanes)
@@ -333,7 +339,8 @@ def round_of_lanes(
     may = negation(wait | settled)
     approximate = spectra.loss.kind != LEAST_SQUARES
     last, lost = _decide(may, count, tolerance, approximate, lanes, ls)
-    lost = may & (lost | stuck | (begun & negation(finite)) | negation(matter))
+    # What its amplitudes have made worse at the start begins again, alone.
+    lost = may & (lost | stuck | worse | (begun & negation(finite)) | negation(matter))
     last = last & negation(lost)
     lost = lost | (may & negation(last) & (nfev >= float(limit)))
     if any_lane(last):

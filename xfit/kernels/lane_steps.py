@@ -14,6 +14,7 @@ import numpy as np
 from xfit.compile.special import square
 from xfit.kernels.jit import inlined_sums, inner_sums
 from xfit.kernels.lane_evaluate import at
+from xfit.kernels.layout import SHAPED
 from xfit.kernels.relax import LARGEST_FACTOR, LARGEST_SCALE, SMALLEST_FRACTION
 from xfit.kernels.steps import SMALLEST_PIVOT
 from xfit.kernels.vector import any_lane, load, negation, reals, select, store
@@ -40,8 +41,8 @@ class LaneSteps(NamedTuple):
         Scratch: Cholesky factor with the inverse diagonal, and a vector.
     full, taken : float64 (count * LANES,)
         The last full step, and what was made of it; see `xfit.kernels.extrapolation`.
-    amplitudes : int64 (any,)
-        Which free parameters are amplitudes.
+    amplitudes, starting : int64 (any,)
+        Which free parameters are amplitudes; which are so at the start.
     code : int64 (count,)
         What each free parameter is to `xfit.kernels.relax`.
     """
@@ -59,6 +60,7 @@ class LaneSteps(NamedTuple):
     full: np.ndarray
     taken: np.ndarray
     amplitudes: np.ndarray
+    starting: np.ndarray
     code: np.ndarray
 
 
@@ -237,7 +239,14 @@ def rescale_lanes(take: Any, count: int, ls: LaneSteps) -> Any:
 
 @inlined_sums
 def relax_lanes(
-    gram: np.ndarray, may: Any, trial: np.ndarray, current: np.ndarray, rows: np.ndarray, count: int, ls: LaneSteps
+    gram: np.ndarray,
+    may: Any,
+    start: bool,
+    trial: np.ndarray,
+    current: np.ndarray,
+    rows: np.ndarray,
+    count: int,
+    ls: LaneSteps,
 ) -> Any:
     """Move the amplitudes of the trial points to their best values, with the Gram matrices there; see `relax.relax`.
 
@@ -245,6 +254,8 @@ def relax_lanes(
     ----------
     may : vector of conditions
         Which pixels.
+    start : bool
+        Whether these are at their first points.
     trial, current : float64 (n_parameters * LANES,)
         Trial points, changed in place, and those before.
 
@@ -253,7 +264,8 @@ def relax_lanes(
     vector of conditions
         Where the Gram matrix has lost its digits and the model must be evaluated at the new trial point.
     """
-    number = ls.amplitudes.size
+    chosen = ls.starting if start else ls.amplitudes
+    number = chosen.size
     none = reals(0.0) != 0.0
     if number == 0 or number == count:
         return none
@@ -262,11 +274,11 @@ def relax_lanes(
         store(ls.scale, j, 1.0 / math.sqrt(norm2))
         store(ls.solution, j, reals(0.0))
         store(ls.step, j, reals(0.0))
-    moved = may & factorise_lanes(gram, ls.amplitudes, number, 0.0, ls.weight, ls.scale, ls.factor)
-    substitute_lanes(gram, ls.amplitudes, number, count, ls.scale, ls.factor, ls.solution)
+    moved = may & factorise_lanes(gram, chosen, number, 0.0, ls.weight, ls.scale, ls.factor)
+    substitute_lanes(gram, chosen, number, count, ls.scale, ls.factor, ls.solution)
     decrease = reals(0.0)
     for a in range(number):
-        j = ls.amplitudes[a]
+        j = chosen[a]
         change = load(ls.solution, a) * load(ls.scale, j)
         value = load(trial, rows[j]) + change
         moved = moved & (value >= load(ls.lower, j)) & (value <= load(ls.upper, j))
@@ -274,19 +286,24 @@ def relax_lanes(
         store(ls.step, j, change)
     moved = moved & (decrease >= 0.0)
     again = none
+    largest = math.inf if start else LARGEST_FACTOR
     for j in range(count):
-        if ls.code[j] >= 0:
-            amplitude, before = load(trial, rows[ls.code[j]]), load(current, rows[ls.code[j]])
-            ratio = (amplitude + load(ls.step, ls.code[j])) / before
-            moved = moved & (ratio > 1.0 / LARGEST_FACTOR) & (ratio < LARGEST_FACTOR)
+        k = SHAPED - ls.code[j] if start and ls.code[j] <= SHAPED else ls.code[j]
+        if k >= 0:
+            amplitude, before = load(trial, rows[k]), load(current, rows[k])
+            ratio = (amplitude + load(ls.step, k)) / before
+            moved = moved & (ratio > 1.0 / LARGEST_FACTOR) & (ratio < largest)
             again = again | (abs(amplitude) * LARGEST_SCALE < abs(before))
     chisq = load(gram, at(count, count))
-    again = moved & (again | negation(chisq - decrease > SMALLEST_FRACTION * chisq))
+    again = again | negation(chisq - decrease > SMALLEST_FRACTION * chisq)
+    if number > ls.amplitudes.size:
+        again = negation(none)
+    again = moved & again
     _transform(gram, moved & negation(again), trial, rows, count, ls)
     take = moved & negation(again)
     store(gram, at(count, count), select(take, chisq - decrease, chisq))
     for a in range(number):
-        j = ls.amplitudes[a]
+        j = chosen[a]
         value = load(trial, rows[j])
         store(trial, rows[j], select(moved, value + load(ls.step, j), value))
     return again

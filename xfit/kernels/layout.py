@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 #: Channels that a kernel is given at a time: all rows of a Jacobian tile stay in the first or second level cache.
 TILE = 512
 
@@ -14,6 +16,10 @@ VECTOR = 8
 #: What a parameter can be to the engine, besides the position of the amplitude that its derivative is proportional to.
 LINEAR, OTHER = -1, -2
 
+#: An amplitude that takes its best value at the start only, and what a shape of it is: `SHAPED` minus the amplitude's position. What else
+#: their derivatives depend on is not known, or the algebra holds only nearly (of losses that are no least squares).
+STARTING, SHAPED = -3, -4
+
 #: Pixels that the engine fits side by side: the elements of its vectors.
 LANES = 8
 
@@ -22,3 +28,9 @@ LANE_TILE = 64
 
 #: Length of a row of such a tile: not a multiple of 4096 bytes, or loads would wait for stores to other rows.
 LANE_PITCH = LANE_TILE + 3
+
+
+def starting_only(code: np.ndarray) -> np.ndarray:
+    """Codes of parameters whose amplitudes take their best values at the start only."""
+    found = np.where(code >= 0, SHAPED - code, code)
+    return np.where(code == LINEAR, STARTING, found)

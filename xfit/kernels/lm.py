@@ -240,7 +240,7 @@ def _damped_step(
 
 
 @inlined
-def _relaxed(count: int, gram: np.ndarray, project: bool, ws: Workspace) -> int:
+def _relaxed(count: int, gram: np.ndarray, start: bool, project: bool, ws: Workspace) -> int:
     """Set the amplitudes of the trial point to their best values; see `xfit.kernels.relax`."""
     scale_of(gram, count, ws.norm_trial)
     for j in range(count):
@@ -258,6 +258,7 @@ def _relaxed(count: int, gram: np.ndarray, project: bool, ws: Workspace) -> int:
         ws.chosen,
         ws.work,
         ws.bend,
+        start,
         project,
     )
     if outcome != UNCHANGED:
@@ -273,24 +274,33 @@ def _evaluate_trial(
     x: np.ndarray,
     spectrum: Spectrum,
     count: int,
+    start: bool,
     project: bool,
     ws: Workspace,
 ) -> tuple[float, int]:
     """Sum of squares and Gram matrix at the trial point, its amplitudes set to their best values.
+
+    Parameters
+    ----------
+    start : bool
+        Whether it is the first point, the current one. What makes it worse there is undone.
 
     Returns
     -------
     chisq : float
     evaluations : int
     """
-    chisq = 0.0
-    for evaluations in range(1, 3):
-        chisq = _evaluate(structure, ties, x, spectrum, count, ws.trial, ws, ws.gram_trial)
-        if evaluations == 2 or not math.isfinite(chisq):
-            return chisq, evaluations
-        if _relaxed(count, ws.gram_trial, project, ws) != EVALUATE:
-            break
-    return ws.gram_trial[count, count], 1
+    before = _evaluate(structure, ties, x, spectrum, count, ws.trial, ws, ws.gram_trial)
+    if not math.isfinite(before):
+        return before, 1
+    if _relaxed(count, ws.gram_trial, start, project, ws) != EVALUATE:
+        return ws.gram_trial[count, count], 1
+    chisq = _evaluate(structure, ties, x, spectrum, count, ws.trial, ws, ws.gram_trial)
+    if not start or chisq <= before:
+        return chisq, 2
+    for k in range(ws.q.size):
+        ws.trial[k] = ws.q[k]
+    return _evaluate(structure, ties, x, spectrum, count, ws.trial, ws, ws.gram_trial), 3
 
 
 @inner
@@ -350,7 +360,7 @@ def minimise_from(
     for k in range(ws.q.size):
         ws.trial[k] = ws.q[k]
     _take(count, ws.q, ws)
-    chisq, nfev = _evaluate_trial(structure, ties, x, spectrum, count, project, ws)
+    chisq, nfev = _evaluate_trial(structure, ties, x, spectrum, count, True, project, ws)
     if not math.isfinite(chisq):
         return Outcome(NONFINITE_MODEL, chisq, nfev, False)
     _accept(count, project, ws)
@@ -415,7 +425,7 @@ def minimise_from(
         for k in range(ws.q.size):
             ws.trial[k] = ws.q[k]
         _move(count, ties, ws, ws.trial)
-        trial, evaluations = _evaluate_trial(structure, ties, x, spectrum, count, project, ws)
+        trial, evaluations = _evaluate_trial(structure, ties, x, spectrum, count, False, project, ws)
         nfev += evaluations
         actual = chisq - trial if math.isfinite(trial) else -math.inf
         gain = actual / decrease if decrease > 0.0 else -1.0

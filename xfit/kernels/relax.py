@@ -7,10 +7,12 @@ amplitudes and shapes form together (Golub and Pereyra, SIAM J. Numer. Anal. 10,
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from xfit.kernels.jit import inner
-from xfit.kernels.layout import LINEAR, OTHER
+from xfit.kernels.layout import LINEAR, OTHER, SHAPED, STARTING
 from xfit.kernels.steps import FREE, SMALLEST_PIVOT, solve_cholesky
 
 #: An amplitude that would change by more than this factor is a sign that the shape is elsewhere: it is left to the steps.
@@ -42,6 +44,7 @@ def relax(
     chosen: np.ndarray,
     work: np.ndarray,
     change: np.ndarray,
+    start: bool,
     project: bool,
 ) -> int:
     """Move the amplitudes among ``values`` to their best values and take the Gram matrix there.
@@ -54,13 +57,17 @@ def relax(
     gram : float64 (count + 1, count + 1)
         Lower triangle of the Gram matrix of Jacobian and residual, as `xfit.kernels.evaluate.gram_at` leaves it.
     code : int64 (count,)
-        LINEAR for amplitudes, the position of the amplitude that a derivative is proportional to, or another negative number.
+        LINEAR for amplitudes, the position of the amplitude that a derivative is proportional to, STARTING or one of SHAPED and below for
+        what is so at the start only, or OTHER.
     values, lower, upper : float64 (count,)
         Free parameters and their bounds.
     reference : float64 (count,)
         Their values at the point before, which amplitudes must not be far from.
     norm, state, chosen, work, change
         Scratch, as for `xfit.kernels.steps.solve_cholesky`; ``norm`` must hold the column norms.
+    start : bool
+        Whether this is the first point. There amplitudes may grow by any factor, for they may be mere guesses: with one that is far too
+        small the first step would throw the shape away.
 
     Returns
     -------
@@ -68,12 +75,15 @@ def relax(
         UNCHANGED, MOVED, or EVALUATE: moved so far that the Gram matrix has lost its digits and the model must be evaluated.
     """
     amplitudes = 0
+    outcome = MOVED
     for j in range(count):
         change[j] = 0.0
         state[j] = 1
-        if code[j] == LINEAR and norm[j] > 0.0:
+        if norm[j] > 0.0 and (code[j] == LINEAR or (start and code[j] == STARTING)):
             state[j] = FREE
             amplitudes += 1
+            if code[j] == STARTING:
+                outcome = EVALUATE
     if amplitudes == 0 or amplitudes == count:
         return UNCHANGED
     if solve_cholesky(gram, count, norm, 0.0, norm, state, chosen, work, change) < SMALLEST_PIVOT:
@@ -81,17 +91,17 @@ def relax(
     if project:
         return _follow(gram, count, code, values, lower, upper, norm, state, chosen, work, change)
     decrease = 0.0
-    outcome = MOVED
     for j in range(count):
         moved = values[j] + change[j]
         if not lower[j] <= moved <= upper[j]:
             return UNCHANGED
         decrease += change[j] * gram[count, j]
     for j in range(count):
-        if code[j] >= 0:
-            amplitude, before = values[code[j]], reference[code[j]]
-            ratio = (amplitude + change[code[j]]) / before if before != 0.0 else 0.0
-            if not 1.0 / LARGEST_FACTOR < ratio < LARGEST_FACTOR:
+        k = SHAPED - code[j] if start and code[j] <= SHAPED else code[j]
+        if k >= 0:
+            amplitude, before = values[k], reference[k]
+            ratio = (amplitude + change[k]) / before
+            if not (ratio > 1.0 / LARGEST_FACTOR and ratio < (math.inf if start else LARGEST_FACTOR)):
                 return UNCHANGED
             if abs(amplitude) * LARGEST_SCALE < abs(before):
                 outcome = EVALUATE
@@ -143,7 +153,7 @@ def _follow(
     decrease = 0.0
     for j in range(count):
         decrease += change[j] * gram[count, j]
-        if code[j] == OTHER:
+        if code[j] <= OTHER:
             outcome = EVALUATE
         elif code[j] >= 0:
             before = values[code[j]]
