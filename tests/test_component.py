@@ -100,6 +100,8 @@ def test_assigning_to_a_parameter_says_how_to_set_its_value():
         AttributeError, match="no attribute 'colour' to set; 'name', 'active' and 'convolved' can be set"
     ):
         c.colour = "red"
+    with pytest.raises(AttributeError, match=r"no attribute 'center' to set; did you mean .centre.value\?"):
+        c.center = 3.0
 
 
 def test_active_is_a_flag():

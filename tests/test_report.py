@@ -93,3 +93,12 @@ def test_refusals(fit) -> None:
         fit.fit.report(y=0)
     with pytest.raises(ValueError, match="min_correlation=2"):
         fit.fit.report(y=0, x=0, min_correlation=2)
+
+
+def test_places_outside_of_the_map_are_refused(fit) -> None:
+    """The nearest pixel is taken within a step of the ends, and beyond it is not what was meant."""
+    y = fit["y"].values
+    beside, on = (fit.fit.report(y=place, x=0.0).splitlines() for place in (y[0] - 0.4, y[0]))
+    assert beside[1:] == on[1:]
+    with pytest.raises(ValueError, match=rf"y=1000.0 lies outside of 'y', which goes from {y.min():g} to {y.max():g}"):
+        fit.fit.report(y=1000.0, x=0.0)

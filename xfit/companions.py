@@ -132,6 +132,14 @@ def check_where(where: Any, da: xr.DataArray) -> xr.DataArray | None:
     return broadcastable(where, "where", da, tuple(da.dims), "the data's dimensions", "b")
 
 
+def channels_used(where: xr.DataArray | None, axes: Axes) -> int:
+    """Number of channels that a mask leaves, the same in all pixels; of other masks all channels, since each pixel says for itself."""
+    count = int(np.prod(axes.shape))
+    if where is None or where.chunks is not None or not set(where.dims) <= set(axes.dims):
+        return count
+    return count * int(where.sum()) // max(where.size, 1)
+
+
 def check_active(active: Any, model: Model, da: xr.DataArray, axes: Axes) -> dict[str, xr.DataArray | bool]:
     """Return maps of where components take part, by name."""
     if active is None:

@@ -342,8 +342,10 @@ class Component:
         if name in self.__dict__.get("_by_name", {}):
             raise AttributeError(f"{name} is a parameter: set its value with .{name}.value = {value!r}")
         if name not in ("name", "active", "convolved"):
+            close = difflib.get_close_matches(name, self._by_name, 1)
+            hint = f"did you mean .{close[0]}.value? " if close else ""
             raise AttributeError(
-                f"{type(self).__name__} has no attribute {name!r} to set; 'name', 'active' and 'convolved' can be set"
+                f"{type(self).__name__} has no attribute {name!r} to set; {hint}'name', 'active' and 'convolved' can be set"
             )
         object.__setattr__(self, name, value)
 

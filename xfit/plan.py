@@ -97,10 +97,11 @@ def plan_of(
     text = model.to_json()
     masks = companions.check_active(active, model, da, axes)
     on = _somewhere(model, masks)
-    settings = inputs.settings_of(model, program, on, bounded=bounded, n_channels=int(np.prod(axes.shape)))
+    where = companions.check_where(where, da)
+    used = companions.channels_used(where, axes)
+    settings = inputs.settings_of(model, program, on, bounded=bounded, n_channels=used)
     start, ranges = split_start(start, model)
     values, maps = companions.check_start(start, model, program, settings, da, axes)
-    where = companions.check_where(where, da)
     alpha = 0.0
     if method.engine == "linear":
         settings, alpha = inputs.check_linear(method, model, program, settings, optimizer_options)

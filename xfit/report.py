@@ -118,6 +118,22 @@ def pixel_of(result: xr.Dataset, navigation: tuple[Hashable, ...], indexers: Map
     return cut(result, indexers).compute()
 
 
+def _check_within(places: Any, dim: Hashable, position: Any) -> None:
+    """Refuse a number beyond the ends of a coordinate by more than a step: the nearest place would not be what was meant.
+
+    Raises
+    ------
+    ValueError
+        Says where the ends are.
+    """
+    if places.dtype.kind not in "iuf" or np.ndim(position) or len(places) < 2:
+        return
+    low, high = float(places.min()), float(places.max())
+    step = float(np.abs(np.diff(places.to_numpy().astype(float))).max())
+    if not low - step <= float(position) <= high + step:
+        raise ValueError(f"{dim}={position!r} lies outside of {dim!r}, which goes from {low:g} to {high:g}")
+
+
 def cut(result: xr.Dataset, indexers: Mapping[str, Any]) -> xr.Dataset:
     """Cut a result by labels, numbers and times by the nearest; by numbers along dimensions without labels.
 
@@ -130,6 +146,7 @@ def cut(result: xr.Dataset, indexers: Mapping[str, Any]) -> xr.Dataset:
         if d not in result.indexes:
             result = result.isel({d: position})
         elif result.indexes[d].dtype.kind in "iufmM" and not isinstance(position, slice):
+            _check_within(result.indexes[d], d, position)
             result = result.sel({d: position}, method="nearest")
         else:
             try:
