@@ -22,6 +22,7 @@ from click.testing import CliRunner
 from tests.builders import drifting_model, drifting_peak, fit_with_failures, image_map, spot
 from tests.pages import Page, browser, free_port, numbers_of
 from xfit.command import main
+from xfit.compile.engine import prepare_engine
 from xfit.plot.blocks import Blocks
 from xfit.plot.dashboard import Dashboard
 from xfit.plot.export import heading_of
@@ -429,6 +430,8 @@ fit.to_netcdf(folder / "end.nc")
 def test_the_command_beside_a_samfire_run_of_another_process(chromium, da, tmp_path):
     """A page shows what has landed, fills in, and has in the end what the run has returned."""
     da.rename("counts").to_dataset().to_zarr(tmp_path / "map.zarr", encoding={"counts": {"chunks": (5, 5, 80)}}, consolidated=False)  # fmt: skip
+    # The run would compile it for minutes.
+    prepare_engine("wave")
     port = free_port()
     env = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
     words = [sys.executable, "-m", "xfit.command", "view", str(tmp_path / "run.zarr"), str(tmp_path / "map.zarr"), "--no-browser", "--port", str(port)]  # fmt: skip
@@ -436,7 +439,7 @@ def test_the_command_beside_a_samfire_run_of_another_process(chromium, da, tmp_p
     shown = Page(page, None)
     with subprocess.Popen([sys.executable, "-c", SAMFIRE, str(tmp_path)], env=env) as run:
         try:
-            shown.until(lambda: (tmp_path / "half-way").exists() or run.poll() is not None, seconds=60)
+            shown.until(lambda: (tmp_path / "half-way").exists() or run.poll() is not None, seconds=300)
             assert run.poll() is None
             with subprocess.Popen(
                 words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env

@@ -441,7 +441,7 @@ def test_the_command_line(tmp_path) -> None:
     assert "left, right" in run.output
     absent = CliRunner().invoke(main, ["info", str(tmp_path / "nothing")])
     assert absent.exit_code == 1
-    assert "holds no stored run" in absent.output
+    assert "there is no store" in absent.output
     assert CliRunner().invoke(main, ["info", str(store), "-o", "x"]).exit_code == 2
     assert "Levenberg" in CliRunner().invoke(main, ["optimizers"]).output
     assert xfit.__version__ in CliRunner().invoke(main, ["--version"]).output

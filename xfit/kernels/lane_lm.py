@@ -320,13 +320,17 @@ def round_of_lanes(
     chisq = load(lanes.gram_trial, at(count, count))
     finite = chisq - chisq == 0.0
     fresh, again = load(known, FRESH) != 0.0, load(known, AGAIN) != 0.0
-    going = finite & negation(again | fresh)
-    wait = relax_lanes(lanes.gram_trial, going, False, lanes.trial, lanes.q, lanes.rows, count, ls)
     worse = fresh & again & negation(chisq <= load(known, CHISQ))
     begin = finite & fresh & negation(again)
+    going = finite & negation(again | fresh)
+    wait = reals(0.0) != 0.0
     if any_lane(begin):
         store(known, CHISQ, select(begin, chisq, load(known, CHISQ)))
-        wait = wait | relax_lanes(lanes.gram_trial, begin, True, lanes.trial, lanes.q, lanes.rows, count, ls)
+        wait = relax_lanes(lanes.gram_trial, begin, True, lanes.trial, lanes.q, lanes.rows, count, ls)
+        if ls.starting.size > ls.amplitudes.size:
+            # Where the guess is no mere one, those that can do without an evaluation.
+            going = going | (begin & negation(wait))
+    wait = wait | relax_lanes(lanes.gram_trial, going, False, lanes.trial, lanes.q, lanes.rows, count, ls)
     store(known, AGAIN, select(wait, 1.0, 0.0))
     trial = load(lanes.gram_trial, at(count, count))
     accept, settled, stuck = _judge(negation(fresh | wait), trial, finite, lanes)

@@ -15,7 +15,7 @@ from xfit.compile.special import square
 from xfit.kernels.jit import inlined_sums, inner_sums
 from xfit.kernels.lane_evaluate import at
 from xfit.kernels.layout import SHAPED
-from xfit.kernels.relax import LARGEST_FACTOR, LARGEST_SCALE, SMALLEST_FRACTION
+from xfit.kernels.relax import LARGEST_FACTOR, LARGEST_SCALE, MERE_GUESS, SMALLEST_FRACTION
 from xfit.kernels.steps import SMALLEST_PIVOT
 from xfit.kernels.vector import any_lane, load, negation, reals, select, store
 
@@ -285,7 +285,7 @@ def relax_lanes(
         decrease += change * load(gram, at(count, j))
         store(ls.step, j, change)
     moved = moved & (decrease >= 0.0)
-    again = none
+    again = far = none
     largest = math.inf if start else LARGEST_FACTOR
     for j in range(count):
         k = SHAPED - ls.code[j] if start and ls.code[j] <= SHAPED else ls.code[j]
@@ -293,10 +293,12 @@ def relax_lanes(
             amplitude, before = load(trial, rows[k]), load(current, rows[k])
             ratio = (amplitude + load(ls.step, k)) / before
             moved = moved & (ratio > 1.0 / LARGEST_FACTOR) & (ratio < largest)
+            far = far | (ratio > MERE_GUESS)
             again = again | (abs(amplitude) * LARGEST_SCALE < abs(before))
     chisq = load(gram, at(count, count))
     again = again | negation(chisq - decrease > SMALLEST_FRACTION * chisq)
     if number > ls.amplitudes.size:
+        moved = moved & far
         again = negation(none)
     again = moved & again
     _transform(gram, moved & negation(again), trial, rows, count, ls)

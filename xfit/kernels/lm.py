@@ -245,22 +245,14 @@ def _relaxed(count: int, gram: np.ndarray, start: bool, project: bool, ws: Works
     scale_of(gram, count, ws.norm_trial)
     for j in range(count):
         ws.theta_trial[j] = ws.trial[ws.rows[j]]
-    outcome = relax(
-        gram,
-        count,
-        ws.code,
-        ws.theta_trial,
-        ws.theta,
-        ws.lower,
-        ws.upper,
-        ws.norm_trial,
-        ws.state_trial,
-        ws.chosen,
-        ws.work,
-        ws.bend,
-        start,
-        project,
-    )
+    outcome = UNCHANGED
+    for begin in (True, False):
+        # At a start that is no mere guess, as at any other point.
+        if outcome == UNCHANGED and (start or not begin):
+            outcome = relax(
+                gram, count, ws.code, ws.theta_trial, ws.theta, ws.lower, ws.upper, ws.norm_trial, ws.state_trial,
+                ws.chosen, ws.work, ws.bend, begin, project,
+            )  # fmt: skip
     if outcome != UNCHANGED:
         for j in range(count):
             ws.trial[ws.rows[j]] = ws.theta_trial[j]

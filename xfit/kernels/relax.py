@@ -18,6 +18,9 @@ from xfit.kernels.steps import FREE, SMALLEST_PIVOT, solve_cholesky
 #: An amplitude that would change by more than this factor is a sign that the shape is elsewhere: it is left to the steps.
 LARGEST_FACTOR = 20.0
 
+#: Where the algebra holds only nearly, a start is left alone unless some amplitude is too small by more than this factor: it costs an evaluation.
+MERE_GUESS = 5.0
+
 #: An amplitude smaller than before by this factor (a step took it to a bound) is too small to scale derivatives back from.
 LARGEST_SCALE = 1e6
 
@@ -90,7 +93,7 @@ def relax(
         return UNCHANGED
     if project:
         return _follow(gram, count, code, values, lower, upper, norm, state, chosen, work, change)
-    decrease = 0.0
+    decrease, far = 0.0, outcome == MOVED
     for j in range(count):
         moved = values[j] + change[j]
         if not lower[j] <= moved <= upper[j]:
@@ -103,9 +106,10 @@ def relax(
             ratio = (amplitude + change[k]) / before
             if not (ratio > 1.0 / LARGEST_FACTOR and ratio < (math.inf if start else LARGEST_FACTOR)):
                 return UNCHANGED
+            far = far or ratio > MERE_GUESS
             if abs(amplitude) * LARGEST_SCALE < abs(before):
                 outcome = EVALUATE
-    if not decrease >= 0.0:
+    if not (far and decrease >= 0.0):
         return UNCHANGED
     if not gram[count, count] - decrease > SMALLEST_FRACTION * gram[count, count]:
         outcome = EVALUATE
