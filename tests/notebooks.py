@@ -116,6 +116,9 @@ class Notebook(Page):
             words = prompt.inner_text()
             now = re.findall(r"\d+", words)
             if "*" not in words and now == before:
+                # A machine that is busy is asked which kernel it should be, or whether to wait, in a box above everything else.
+                for asked in self.page.locator(".jp-Dialog .jp-mod-accept").all():
+                    asked.click()
                 # Again, if need be: what is run while the kernel is being connected to is forgotten.
                 cell.locator(".cm-content").click()
                 self.page.keyboard.press("Control+Enter")
