@@ -27,9 +27,7 @@ class Result(FitResult):
         raise TypeError(self._no_fit("fit"))
 
     def __getattr__(self, name: str) -> Any:
-        from xfit.accessor import Fit
-
-        if not name.startswith("_") and hasattr(Fit, name):
+        if not name.startswith("_") and hasattr(xr.DataArray.fit, name):  # type: ignore[attr-defined]
             raise AttributeError(self._no_fit(f"fit.{name}"))
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
