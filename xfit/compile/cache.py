@@ -43,24 +43,51 @@ def cache_folder() -> Path:
     return Path(root) / f"{python}-numba{numba.__version__}"
 
 
+#: Special functions, which both the engine and the kernels of components have compiled into them.
+_ARITHMETIC = tuple(
+    f"compile/{name}.py"
+    for name in ("arithmetic", "besselfunctions", "errorfunctions", "faddeeva", "gammafunctions", "lookup", "special")
+)
+
+#: What the engine's machine code is made from.
+_ENGINE = (*_ARITHMETIC, "kernels/*.py")
+
+#: What the kernels of components are written by and compiled with.
+_COMPONENTS = (
+    *_ARITHMETIC,
+    *(f"compile/{name}.py" for name in ("cache", "codegen", "printer", "straight_line")),
+    *("calculus.py", "formula*.py", "interpolation.py", "kernel_description.py"),
+    *(f"kernels/{name}.py" for name in ("call", "jit", "layout", "vector")),
+)
+
+
+def _hash(patterns: tuple[str, ...]) -> str:
+    package = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for path in sorted({path for pattern in patterns for path in package.glob(pattern)}):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
 @lru_cache(maxsize=1)
-def source_hash() -> str:
-    """Hash of all sources that kernels and the engine are written and compiled by; part of what their machine code is kept by.
+def engine_hash() -> str:
+    """Hash of all sources that the engine is compiled from.
 
     numba looks at the file of the function that it compiles alone; what that calls from other files may have changed.
     """
-    package = Path(__file__).parents[1]
-    sources = [
-        package / "calculus.py",
-        package / "losses.py",
-        *package.glob("formula*.py"),
-        *package.glob("compile/*.py"),
-        *package.glob("kernels/*.py"),
-    ]
-    digest = hashlib.sha256()
-    for path in sorted(sources):
-        digest.update(path.name.encode() + path.read_bytes())
-    return digest.hexdigest()
+    return _hash(_ENGINE)
+
+
+@lru_cache(maxsize=1)
+def component_hash() -> str:
+    """Hash of all sources that the kernels of components are written by and compiled with; part of their files' names."""
+    return _hash(_COMPONENTS)
+
+
+@lru_cache(maxsize=1)
+def source_hash() -> str:
+    """Hash of all sources that numbers depend on: client and workers of a run must have the same."""
+    return _hash((*_ENGINE, *_COMPONENTS, "compile/*.py", "losses.py", "ties.py"))
 
 
 @contextmanager

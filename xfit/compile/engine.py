@@ -19,7 +19,7 @@ import numpy as np
 from numba.core.registry import cpu_target
 
 from xfit.compile.apart import Made, can_start_python, compile_apart
-from xfit.compile.cache import DAMAGED, compile_lock, source_hash
+from xfit.compile.cache import DAMAGED, compile_lock, engine_hash
 from xfit.compile.losses import load_loss
 from xfit.compile.ties import compile_ties
 from xfit.kernels import layout
@@ -129,7 +129,7 @@ def _forget_stale_code() -> None:
     """
     folder = _folder()
     stamp = folder / "xfit-engine.sha256"
-    current = source_hash()
+    current = engine_hash()
     try:
         if stamp.exists() and stamp.read_text() == current:
             return

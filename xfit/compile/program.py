@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xfit.compile.cache import CompiledKernel, load_kernel, source_hash
+from xfit.compile.cache import CompiledKernel, component_hash, load_kernel
 from xfit.compile.codegen import kernel_source
 from xfit.compile.functions import load_function_kernel
 from xfit.compile.ties import compile_ties
@@ -297,7 +297,7 @@ def compiled_kernel(kernel: Kernel) -> CompiledKernel:
     if isinstance(kernel, FunctionKernel):
         return load_function_kernel(kernel)
     content = (kernel.expression, kernel.coordinates, kernel.parameters, kernel.constants, *_companions(kernel))
-    return load_kernel(repr((source_hash(), *content)), lambda: kernel_source(kernel))
+    return load_kernel(repr((component_hash(), *content)), lambda: kernel_source(kernel))
 
 
 def _companions(kernel: FormulaKernel) -> list[tuple[Any, ...]]:
