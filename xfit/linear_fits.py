@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -12,7 +12,8 @@ from xfit.kernels.linear import fit_alike, fit_linear_singly, fit_weighted
 from xfit.kernels.linear_groups import Equations, Group, group_of
 from xfit.kernels.linear_lanes import Problems, problems_of
 from xfit.kernels.linear_rows import Affine, Rows, rows_of
-from xfit.kernels.pixel import buffer_of
+from xfit.kernels.pixel import STATUS, buffer_of
+from xfit.kernels.status import SINGULAR
 from xfit.kernels.workspace import workspace
 from xfit.pixel_problem import PixelProblem, Pixels
 
@@ -100,6 +101,37 @@ def fit_linear(pixels: Pixels, which: np.ndarray, known: Known) -> None:
             left = _fit_weighted(pixels, linear, left)
     if left.size:
         _fit_singly(pixels, left)
+        _solve_dependent(pixels, left)
+
+
+def _solve_dependent(pixels: Pixels, which: np.ndarray) -> None:
+    """Give pixels whose columns depend on each other a solution of the least chi-squared: the one of least norm, if there are no bounds.
+
+    Their status remains `SINGULAR`, without errors: other solutions are as good.
+    """
+    status = pixels.block.out[which, 3 * pixels.block.start.shape[1] + STATUS]
+    if pixels.limits.alpha > 0.0 or not (status == SINGULAR).any():
+        return
+    # Not at the top: SciPy's optimizers would make `import xfit` wait.
+    from scipy.optimize import lsq_linear
+
+    problem = PixelProblem(_of_doubles(pixels))
+    for i in which[status == SINGULAR]:
+        if not problem.begin(int(i)):
+            continue
+        start = problem.start
+        deviations, jacobian = problem.deviations(start)
+        target = jacobian @ start - deviations
+        lower, upper = problem.bounds
+        if np.isfinite(lower).any() or np.isfinite(upper).any():
+            free = lower < upper
+            theta = np.where(free, start, lower)
+            rest = target - jacobian[:, ~free] @ theta[~free]
+            bounds = (lower[free], upper[free])
+            theta[free] = lsq_linear(jacobian[:, free], rest, bounds, method="bvls", tol=1e-14).x
+        else:
+            theta = np.linalg.lstsq(jacobian, target, rcond=None)[0]
+        problem.end(theta, SINGULAR)
 
 
 def _linear(pixels: Pixels) -> Linear | None:
@@ -233,12 +265,17 @@ def _fit_weighted(pixels: Pixels, linear: Linear, which: np.ndarray) -> np.ndarr
     return left[:number]
 
 
+def _of_doubles(pixels: Pixels) -> Pixels:
+    """Make the same pixels with data and variance as float64."""
+    block = pixels.block
+    y, variance = block.y.astype(float, copy=False), block.variance.astype(float, copy=False)
+    return replace(pixels, block=block._replace(y=y, variance=variance))
+
+
 def _fit_singly(pixels: Pixels, which: np.ndarray) -> None:
     """Fit pixels whose design is their own, or whose normal equations are too ill-conditioned."""
     count, n, width = pixels.free.size, pixels.block.start.shape[1], pixels.x.shape[1]
-    block = pixels.block._replace(
-        y=pixels.block.y.astype(float, copy=False), variance=pixels.block.variance.astype(float, copy=False)
-    )
+    block = _of_doubles(pixels).block
     ws = workspace(n, count, width, pixels.ties.row.size)
     ws.rows[:count] = pixels.free
     ws.rows[count:] = n

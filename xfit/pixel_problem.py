@@ -14,11 +14,11 @@ from xfit.kernels.objective import begin_pixel, deviations_at, end_pixel, loss_a
 from xfit.kernels.pixel import AIC, BIC, LOSS_VALUE, RED_CHISQ, SCALARS, STATUS, Block, Limits, buffer_of
 from xfit.kernels.status import CONVERGED
 from xfit.kernels.ties import Ties, tie_derivatives
-from xfit.kernels.workspace import workspace
+from xfit.kernels.workspace import UNKNOWN, workspace
 from xfit.losses import Loss
 
 #: What a loss that is not finite counts as: larger than any, but finite, for line searches do not know infinities.
-_ENORMOUS = 1e100
+ENORMOUS = 1e100
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,10 @@ class Pixels:
     limits: Limits
     loss: Loss
     varying: frozenset[str] = frozenset()
+
+
+class UnknownDerivativeError(ArithmeticError):
+    """A derivative that is not finite where the model is; it ends the fit of a pixel."""
 
 
 class PixelProblem:
@@ -78,6 +82,7 @@ class PixelProblem:
         squared = p.limits._replace(loss=p.limits.loss._replace(kind=LEAST_SQUARES))
         self._squares = spectrum_for(self._buffer, squared, plain, used, smallest, self._channels)
         self._kept: tuple[bytes, float] = (b"", 0.0)
+        self.best: tuple[float, np.ndarray] = (ENORMOUS, self._ws.first.copy())
         return bool(ready)
 
     @property
@@ -101,7 +106,9 @@ class PixelProblem:
         if self._kept[0] != key:
             self.nfev += 1
             value = self._of_arrays(theta) if self.pixels.loss.function is not None else self._of_engine(theta)
-            self._kept = (key, value if np.isfinite(value) else _ENORMOUS)
+            self._kept = (key, value if np.isfinite(value) else ENORMOUS)
+            if self._kept[1] < self.best[0]:
+                self.best = (self._kept[1], theta)
         return self._kept[1]
 
     def _of_engine(self, theta: np.ndarray) -> float:
@@ -130,17 +137,35 @@ class PixelProblem:
         return (deviations[used] + weighted[used]) / root, weighted[used] / root, root**2
 
     def gradient(self, theta: np.ndarray) -> np.ndarray:
-        """Gradient of the loss (n_free,)."""
-        self.loss(theta)
+        """Gradient of the loss (n_free,).
+
+        Raises
+        ------
+        UnknownDerivativeError
+            Where it is not finite although the loss is.
+        """
+        self._derived(theta)
         count = self.pixels.free.size
         return -2.0 * self._ws.gram[count, :count]
 
     def hessian(self, theta: np.ndarray) -> np.ndarray:
-        """Matrix of second derivatives by Gauss and Newton (n_free, n_free)."""
-        self.loss(theta)
+        """Matrix of second derivatives by Gauss and Newton (n_free, n_free); raises as `gradient`."""
+        self._derived(theta)
         count = self.pixels.free.size
         lower = np.tril(self._ws.gram[:count, :count])
         return 2.0 * (lower + np.tril(lower, -1).T)
+
+    def _derived(self, theta: np.ndarray) -> None:
+        """Leave loss and derivatives of the engine in the workspace."""
+        if self.loss(theta) < ENORMOUS and self._ws.flags[UNKNOWN] != 0:
+            raise UnknownDerivativeError
+
+    def jacobian(self, theta: np.ndarray) -> np.ndarray:
+        """Jacobian of the deviations (n_channels, n_free); raises as `gradient`."""
+        found = self.deviations(theta)[1].copy()
+        if not np.isfinite(found).all():
+            raise UnknownDerivativeError
+        return found
 
     def deviations(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Deviations of the model from the data in standard deviations (n_channels,) and their Jacobian (n_channels, n_free)."""

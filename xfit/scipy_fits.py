@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 import scipy.optimize
 
-from xfit.kernels.status import CONVERGED, MAX_NFEV, STALLED
-from xfit.pixel_problem import PixelProblem, Pixels
+from xfit.kernels.status import CONVERGED, MAX_NFEV, NONFINITE_DERIVATIVE, STALLED
+from xfit.pixel_problem import ENORMOUS, PixelProblem, Pixels, UnknownDerivativeError
 from xfit.registry import Optimizer
 
 # Untyped: what is passed on is the user's, and checked before.
 optimize: Any = scipy.optimize
+
+#: Where an optimizer ended, and the status if that is no minimum.
+Ended = tuple[np.ndarray, int]
 
 #: Options that `multifit` and these functions set themselves.
 _TAKEN = ("fun", "func", "x0", "jac", "jacobian", "bounds", "args", "method", "hess", "hessp", "loss", "f_scale", "callback",
@@ -149,13 +152,13 @@ def fit_by_scipy(
         if chained:
             before = last[pixels.free]
             start = problem.inside(np.where(np.isnan(before), start, before))
-        if problem.loss(start) >= 1e100:
+        if problem.loss(start) >= ENORMOUS:
             problem.end(start, STALLED)
             continue
         attempts = 1 + _RESTARTS if _stops_early(optimizer) else 1
         for _ in range(attempts):
             before = problem.loss(start)
-            theta, status = run(optimizer, problem, start, dict(options), grad)
+            theta, status = _tried(run, optimizer, problem, start, options, grad)
             theta = _onto_bounds(problem, theta)
             problem.end(theta, status)
             if problem.converged or status == MAX_NFEV or not problem.loss(theta) < before - 1e-12 * abs(before):
@@ -163,6 +166,19 @@ def fit_by_scipy(
             start = theta
         if problem.converged:
             last[pixels.free] = problem.inside(theta)
+
+
+def _tried(
+    run: Callable[..., Ended], optimizer: Optimizer, problem: PixelProblem, start: np.ndarray, options: Mapping[str, Any], grad: str
+) -> Ended:  # fmt: skip
+    """Run an optimizer; where it meets a derivative that is not finite, or ends at no point, the best point that was seen counts."""
+    try:
+        theta, status = run(optimizer, problem, start, dict(options), grad)
+    except UnknownDerivativeError:
+        return problem.best[1], NONFINITE_DERIVATIVE
+    if not np.isfinite(theta).all():
+        return problem.best[1], STALLED
+    return theta, status
 
 
 def _stops_early(optimizer: Optimizer) -> bool:
@@ -184,9 +200,6 @@ def _onto_bounds(problem: PixelProblem, theta: np.ndarray) -> np.ndarray:
             if problem.loss(moved) <= problem.loss(theta):
                 theta = moved
     return theta
-
-
-Ended = tuple[np.ndarray, int]
 
 
 def _status(problem: PixelProblem, success: bool, exhausted: bool) -> int:
@@ -212,7 +225,7 @@ def _least_squares(
     found = optimize.least_squares(
         deviations,
         start,
-        jac=(lambda theta: problem.deviations(theta)[1].copy()) if grad == "exact" else grad,
+        jac=problem.jacobian if grad == "exact" else grad,
         bounds=problem.bounds,
         method=optimizer.name,
         x_scale="jac",
@@ -381,7 +394,7 @@ def _odr(optimizer: Optimizer, problem: PixelProblem, start: np.ndarray, options
         return problem.deviations(beta)[0]
 
     def jacobian(x: np.ndarray, beta: np.ndarray) -> np.ndarray:
-        return problem.deviations(beta)[1].T.copy()
+        return problem.jacobian(beta).T.copy()
 
     found = _odrpack().odr_fit(
         deviations,

@@ -97,7 +97,9 @@ class Workbench:
             limits,
             loaded.constants_hold(free, self._mapped),
             _search(options, self._program, free),
-            scratch_of(self._settings.start.size, free, codes, self.x.shape[1], loaded.ties, limits.loss),
+            scratch_of(
+                self._settings.start.size, free, codes, loaded.bent(free), self.x.shape[1], loaded.ties, limits.loss
+            ),
         )
 
 

@@ -35,6 +35,7 @@ _MODULES = {
     "faddeeva": ("wofz",),
     "gammafunctions": ("digamma", "gamma", "lgamma", "trigamma"),
     "lookup": ("lookup1", "lookup2"),
+    "powers": ("log_of_size", "parity"),
     "special": (
         *(
             "atan",

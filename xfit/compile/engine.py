@@ -171,7 +171,7 @@ def nothing_to_fit() -> tuple[Any, ...]:
     """
     none = np.empty(0, np.int64)
     nothing = np.empty((1, 0))
-    structure = Structure(none, none, none, none, 0, none, nothing[0])
+    structure = Structure(none, none, none, none, none, 0, none, nothing[0])
     everything = np.empty((1, 0), bool)
     pairs = np.empty((0, 2), np.int64)
     out = np.zeros((1, len(SCALARS)))

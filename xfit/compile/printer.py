@@ -26,6 +26,8 @@ FUNCTIONS = {
     "Abs": "abs",
     "Min": "minimum",
     "Max": "maximum",
+    "SizeLogarithm": "log_of_size",
+    "Parity": "parity",
 }
 
 #: What `xfit.compile.faddeeva.wofz` returns, in this order.
@@ -49,6 +51,20 @@ class Entry(sympy.Function):
     """One of several numbers that a call gives, and its position."""
 
     nargs = 2
+    is_real = True
+
+
+class SizeLogarithm(sympy.Function):
+    """The call of `xfit.compile.powers.log_of_size`."""
+
+    nargs = 1
+    is_real = True
+
+
+class Parity(sympy.Function):
+    """The call of `xfit.compile.powers.parity`."""
+
+    nargs = 1
     is_real = True
 
 

@@ -181,7 +181,8 @@ class LoadedProgram:
     ) -> Structure:
         idle = np.flatnonzero(~active[self.component_of])
         first, xrow = self.first[chosen].astype(np.int64), self.xrow[chosen].astype(np.int64)
-        return Structure(np.array(address, np.int64), first, xrow, idle.astype(np.int64), scratch, plan, numbers)
+        count = np.array([len(self.program.kernels[k].parameters) for k in chosen], np.int64)
+        return Structure(np.array(address, np.int64), first, count, xrow, idle.astype(np.int64), scratch, plan, numbers)
 
     def needing_whole_axis(self, zero: np.ndarray) -> np.ndarray:
         """Which components' values in a channel depend on other channels.
@@ -236,6 +237,11 @@ class LoadedProgram:
             for constant in kernel.constants
         )
         return moving.isdisjoint(constants)
+
+    def bent(self, free: np.ndarray) -> np.ndarray:
+        """In which of the free parameters the model is not linear, bool (n_free,); what a tie depends on counts as linear."""
+        codes = np.array([c for kernel in self.program.kernels for c in _amplitudes(kernel)], np.int64)
+        return (codes[free] != LINEAR) & ~np.isin(free, self.ties.column)
 
     def amplitudes(self, free: np.ndarray) -> np.ndarray:
         """Codes of the free parameters for `xfit.kernels.relax`, positions being those among the free ones.

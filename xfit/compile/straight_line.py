@@ -86,22 +86,30 @@ def straight_line(
 def _powers_by_logarithms(outputs: list[sympy.Expr]) -> tuple[dict[sympy.Symbol, sympy.Expr], list[sympy.Expr]]:
     """Write powers whose base's logarithm is needed anyway as exponentials of it: one logarithm serves both.
 
-    Such a logarithm stands in the derivative with respect to an exponent, which is NaN for a negative base; then so is the
-    power, even where the exponent happens to be an integer.
+    Such a logarithm stands in the derivative with respect to an exponent. Where the base is zero, the product of the two is zero, as its
+    limit is for positive exponents. Where the base is negative, the power is that of its magnitude times one or minus one for whole
+    exponents, otherwise NaN; its derivative with respect to the exponent is NaN there.
     """
     import sympy
 
-    found: dict[sympy.Expr, sympy.Symbol] = {}
-    for out in outputs:
-        for term in out.atoms(sympy.log):
-            if not term.args[0].is_number:
-                found.setdefault(term, sympy.Symbol(f"l{len(found)}", real=True))
-    powers = {p for out in outputs for p in out.atoms(sympy.Pow) if sympy.log(p.base) in found and not p.exp.is_number}
-    bases = {p.base for p in powers}
-    logarithms = {symbol: term for term, symbol in found.items() if term.args[0] in bases}
-    rules = {p: sympy.exp(p.exp * found[sympy.log(p.base)]) for p in powers}
-    rules |= {term: symbol for symbol, term in logarithms.items()}
-    return logarithms, [out.xreplace(rules) for out in outputs]
+    from xfit.compile.printer import Parity, SizeLogarithm
+
+    logs = {term for out in outputs for term in out.atoms(sympy.log) if not term.args[0].is_number}
+    powers = {p for out in outputs for p in out.atoms(sympy.Pow) if sympy.log(p.base) in logs and not p.exp.is_number}
+    bases = sorted({p.base for p in powers}, key=str)
+    named: dict[sympy.Symbol, sympy.Expr] = {}
+    logarithms: dict[sympy.Expr, sympy.Symbol] = {}
+    rules: dict[sympy.Expr, sympy.Expr] = {}
+    for k, base in enumerate(bases):
+        logarithms[base] = sympy.Symbol(f"l{k}", real=True)
+        # A logarithm that stands in the formula itself is infinite at zero.
+        at_zero = sympy.log(base) in outputs[0].atoms(sympy.log)
+        named[logarithms[base]] = sympy.log(sympy.Abs(base)) if at_zero else SizeLogarithm(base)
+        rules[sympy.log(base)] = sympy.Piecewise((logarithms[base], sympy.Ge(base, 0)), (sympy.nan, True))
+    for power in powers:
+        sign = sympy.Piecewise((sympy.Integer(1), sympy.Ge(power.base, 0)), (Parity(power.exp), True))
+        rules[power] = sympy.exp(power.exp * logarithms[power.base]) * sign
+    return named, [out.xreplace(rules) for out in outputs]
 
 
 def _factored(expr: sympy.Expr) -> sympy.Expr:

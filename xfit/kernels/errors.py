@@ -8,7 +8,7 @@ import numpy as np
 
 from xfit.compile.special import square
 from xfit.kernels.covariance import covariance_root, fill_sandwich
-from xfit.kernels.evaluate import Spectrum, Structure, gram_at
+from xfit.kernels.evaluate import Spectrum, Structure
 from xfit.kernels.jit import inlined, inner
 from xfit.kernels.losses import (
     CUSTOM,
@@ -24,7 +24,7 @@ from xfit.kernels.losses import (
 from xfit.kernels.pixel import DOF, RED_CHISQ, SCALARS, Limits
 from xfit.kernels.steps import AT_LOWER, AT_UPPER, FREE, SMALLEST_PIVOT, scale_of, solve_cholesky
 from xfit.kernels.ties import Ties, tie_derivatives
-from xfit.kernels.workspace import Outcome, Workspace, factorise
+from xfit.kernels.workspace import Outcome, Workspace, factorise, gram_of
 
 
 @inner
@@ -89,7 +89,7 @@ def _write_errors(
         return
     if limits.loss.kind == CUSTOM:
         middle = _with(spectrum, limits.loss, True)
-        gram_at(structure, ties, x, middle, ws.q, ws.rows, count, ws.derivative, ws.stack, ws.tile, ws.gram_trial)
+        gram_of(structure, ties, x, middle, count, ws.q, ws, ws.gram_trial)
         fill_sandwich(ws.gram_trial, count, ws.rows, ws.state, used, ws.work, spread)
     if limits.alpha > 0.0:
         _write_bias(limits.alpha, ties, count, ws, out)
@@ -159,7 +159,7 @@ def finish(
     elif kind != LEAST_SQUARES and kind != POISSON:
         scale = _huber_scale(spectrum.deviations.work[SUMS], spectrum.used, count)
         spectrum = _with(spectrum, Loss(LEAST_SQUARES, 1.0, 1.0, 0.0, 1.0, False, 0), False)
-        gram_at(structure, ties, x, spectrum, ws.q, ws.rows, count, ws.derivative, ws.stack, ws.tile, ws.gram)
+        gram_of(structure, ties, x, spectrum, count, ws.q, ws, ws.gram)
         scale_of(ws.gram, count, ws.norm)
         outcome = Outcome(outcome.status, outcome.loss, outcome.nfev, False)
     _write_errors(structure, ties, x, spectrum, outcome, count, scale, pairs, limits, ws, spread, out)

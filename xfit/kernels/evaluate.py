@@ -12,6 +12,7 @@ from xfit.kernels.gram import add_gram
 from xfit.kernels.jit import entry, inlined, inner, sums
 from xfit.kernels.layout import PITCH, TILE
 from xfit.kernels.losses import LEAST_SQUARES, LOSS, SUMMED, SUMS, Deviations, apply_loss
+from xfit.kernels.quotients import replace_rows, replace_tie_derivatives
 from xfit.kernels.ties import Ties, tie_derivatives
 from xfit.kernels.whole import add_whole, fill_whole, set_response
 
@@ -23,8 +24,8 @@ class Structure(NamedTuple):
     ----------
     address : int64 (n_components,)
         Address of each component's tile kernel.
-    first : int64 (n_components,)
-        Position of each component's first parameter.
+    first, number : int64 (n_components,)
+        Position of each component's first parameter, and how many it has.
     xrow : int64 (n_components,)
         Row of the coordinate array where each component's coordinates begin.
     idle : int64 (n_idle,)
@@ -37,6 +38,7 @@ class Structure(NamedTuple):
 
     address: np.ndarray
     first: np.ndarray
+    number: np.ndarray
     xrow: np.ndarray
     idle: np.ndarray
     scratch: int
@@ -159,12 +161,15 @@ def fill_tile(
     derivative: np.ndarray,
     start: int,
     n: int,
+    careful: bool,
+    spare: np.ndarray,
     tile: np.ndarray,
 ) -> None:
     """Evaluate the Jacobian and add the model to the last row, on ``n`` channels from ``start``.
 
     Row ``k`` of ``tile`` becomes the derivative with respect to parameter ``k`` (chain rule of the ties
     included); the row after the last parameter must hold what it is added to, the one after that is scratch.
+    Where ``careful``, derivatives that are not finite where the model is are replaced by difference quotients.
     """
     last = q.size
     for row in structure.idle:
@@ -185,6 +190,8 @@ def fill_tile(
             n,
             derivative,
         )
+    if careful:
+        _replace_derivatives(structure, x, q, derivative, start, n, spare, tile)
     if structure.plan.size > 0:
         if start == 0:
             fill_whole(structure.plan, structure.numbers, x, q)
@@ -195,6 +202,27 @@ def fill_tile(
         source = tile[ties.tied[ties.row[d]]]
         for i in range(n):
             target[i] += slope * source[i]
+
+
+@inner
+def _replace_derivatives(
+    structure: Structure,
+    x: np.ndarray,
+    q: np.ndarray,
+    scratch: np.ndarray,
+    start: int,
+    n: int,
+    spare: np.ndarray,
+    tile: np.ndarray,
+) -> None:
+    """Replace derivatives that are not finite where the model is; see `xfit.kernels.quotients`."""
+    flat = tile.reshape(tile.size)
+    for k in range(structure.address.size):
+        first = structure.first[k]
+        replace_rows(
+            structure.address[k], x, structure.xrow[k] * x.shape[1] + start, x.shape[1], q, first, structure.number[k],
+            flat, first * PITCH, q.size * PITCH, n, spare, 0, scratch,
+        )  # fmt: skip
 
 
 @inlined
@@ -209,6 +237,8 @@ def deviation_tile(
     derivative: np.ndarray,
     start: int,
     n: int,
+    careful: bool,
+    spare: np.ndarray,
     tile: np.ndarray,
 ) -> None:
     """Fill a tile with the weighed Jacobian rows in use and, in the row after the last parameter, the deviations.
@@ -220,7 +250,7 @@ def deviation_tile(
     squared = spectrum.deviations.loss.kind == LEAST_SQUARES
     for i in range(n):
         f[i] = -y[i] if spectrum.plain and squared else 0.0
-    fill_tile(structure, ties, x, q, derivative, start, n, tile)
+    fill_tile(structure, ties, x, q, derivative, start, n, careful, spare, tile)
     if spectrum.plain and squared:
         for i in range(spectrum.channels - start, n):
             f[i] = 0.0
@@ -251,6 +281,8 @@ def gram_at(
     count: int,
     derivative: np.ndarray,
     stack: np.ndarray,
+    careful: bool,
+    spare: np.ndarray,
     tile: np.ndarray,
     gram: np.ndarray,
 ) -> float:
@@ -262,6 +294,10 @@ def gram_at(
         Positions of the free parameters, then that of the residual row, the rest repeats it.
     count : int
         Number of free parameters.
+    careful : bool
+        Whether to replace derivatives that are not finite where the model is.
+    spare : float64 ((n_parameters + 3) * PITCH,)
+        Scratch for that.
     gram : float64 (count + 1, count + 1)
         Lower triangle: ``J'J``, then ``J'r`` and ``r'r`` in the last row.
 
@@ -278,9 +314,11 @@ def gram_at(
         for k in range(SUMMED):
             spectrum.deviations.work[SUMS, k] = 0.0
     tie_derivatives(ties, q, derivative, stack)
+    if careful:
+        replace_tie_derivatives(ties, q, derivative, stack)
     for start in range(0, spectrum.y.size, TILE):
         n = min(TILE, spectrum.y.size - start)
-        deviation_tile(structure, ties, x, spectrum, q, rows, count, derivative, start, n, tile)
+        deviation_tile(structure, ties, x, spectrum, q, rows, count, derivative, start, n, careful, spare, tile)
         add_gram(tile, rows, count + 1, n, gram)
     for j in range(count):
         gram[count, j] = -gram[count, j]
@@ -300,14 +338,16 @@ def jacobian_at(
     count: int,
     derivative: np.ndarray,
     stack: np.ndarray,
+    spare: np.ndarray,
     tile: np.ndarray,
     jacobian: np.ndarray,
 ) -> None:
     """Fill ``jacobian`` (count + 1, at least n): the weighted free Jacobian rows and the residual, all channels."""
     tie_derivatives(ties, q, derivative, stack)
+    replace_tie_derivatives(ties, q, derivative, stack)
     for start in range(0, spectrum.y.size, TILE):
         n = min(TILE, spectrum.y.size - start)
-        deviation_tile(structure, ties, x, spectrum, q, rows, count, derivative, start, n, tile)
+        deviation_tile(structure, ties, x, spectrum, q, rows, count, derivative, start, n, True, spare, tile)
         for j in range(count):
             for i in range(n):
                 jacobian[j, start + i] = tile[rows[j], i]
@@ -358,6 +398,6 @@ def evaluate_pixels(
             n = min(TILE, x.shape[1] - start)
             for c in range(n):
                 tile[last, c] = 0.0
-            fill_tile(structure, ties, x, values[i], scratch, start, n, tile)
+            fill_tile(structure, ties, x, values[i], scratch, start, n, False, scratch, tile)
             for c in range(n):
                 out[i, start + c] = tile[last, c] * (width[start + c] if width.size else 1.0)

@@ -12,7 +12,7 @@ from xfit.kernels.errors import finish
 from xfit.kernels.evaluate import Spectrum, Structure
 from xfit.kernels.jit import entry, inlined, inner
 from xfit.kernels.lane_fit import LaneFit, fit_side_by_side, lanes_of
-from xfit.kernels.layout import starting_only
+from xfit.kernels.layout import LINEAR, STARTING, starting_only
 from xfit.kernels.lm import RADII, minimise_from, move_to
 from xfit.kernels.losses import LEAST_SQUARES, POISSON, Loss
 from xfit.kernels.pixel import (
@@ -27,7 +27,7 @@ from xfit.kernels.pixel import (
     spectrum_of,
     write,
 )
-from xfit.kernels.status import BAD_RESPONSE, CONVERGED, MAX_NFEV, NONFINITE_MODEL
+from xfit.kernels.status import BAD_RESPONSE, CONVERGED, MAX_NFEV, NONFINITE_DERIVATIVE, NONFINITE_MODEL
 from xfit.kernels.ties import Ties
 from xfit.kernels.whole import set_response
 from xfit.kernels.workspace import Outcome, Workspace, workspace
@@ -64,35 +64,84 @@ def _remember(count: int, ws: Workspace) -> None:
         ws.best[j] = ws.q[ws.rows[j]]
 
 
+@inlined
+def _hold_shapes(count: int, ws: Workspace) -> None:
+    """Hold all but the amplitudes where the fit begins, by bounds; keep the bounds that there were."""
+    for j in range(count):
+        ws.lowest[j], ws.highest[j] = ws.lower[j], ws.upper[j]
+        if ws.code[j] != LINEAR and ws.code[j] != STARTING:
+            ws.lower[j] = ws.upper[j] = ws.first[j]
+
+
+@inlined
+def _let_shapes_go(count: int, ws: Workspace) -> None:
+    """Undo `_hold_shapes`."""
+    for j in range(count):
+        ws.lower[j], ws.upper[j] = ws.lowest[j], ws.highest[j]
+
+
+#: Attempts at a fit: with the usual first step; with a shorter one; of the amplitudes alone; from where that ended; from the best of all,
+#: for errors need what a fit leaves behind.
+_USUAL, _SHORTER, _AMPLITUDES, _FROM_AMPLITUDES, _BEST, _NONE = range(6)
+
+
 @inner
 def _minimise(
     structure: Structure, ties: Ties, x: np.ndarray, spectrum: Spectrum, count: int, limits: Limits, ws: Workspace
 ) -> Outcome:
-    """Fit one pixel from ``ws.first``, trying again with shorter first steps if it did not converge."""
+    """Fit one pixel from ``ws.first``, trying again with shorter first steps if it did not converge.
+
+    What ends above the best amplitudes at the start is begun again from these.
+    """
     best = Outcome(MAX_NFEV, math.inf, 0, False)
     nfev = 0
+    claim = math.inf
     limit = limits.first_limit
     if limits.project:
         # Where amplitudes that follow the shapes lead nowhere, the second attempt does without.
         limit = min(limit, _PATIENCE * (count + 1))
-    for radius in RADII:
-        project = limits.project and nfev == 0
+    attempt = _USUAL
+    while True:
         move_to(ws.first, ties, ws)
         outcome = minimise_from(
-            structure, ties, x, spectrum, count, limits.tolerance, limit, radius, project, ws
+            structure, ties, x, spectrum, count, limits.tolerance, limit, RADII[1] if attempt == _SHORTER else RADII[0],
+            limits.project and attempt == _USUAL, ws,
         )  # fmt: skip
         nfev += outcome.nfev
-        good = outcome.status == CONVERGED and outcome.loss <= best.loss * (1 + 1e-9)
-        if good or outcome.status == NONFINITE_MODEL:
+        if attempt == _USUAL:
+            claim = ws.claim[0]
+        if attempt == _BEST or outcome.status == NONFINITE_MODEL or outcome.status == NONFINITE_DERIVATIVE:
             return Outcome(outcome.status, outcome.loss, nfev, outcome.by_qr)
-        if outcome.loss < best.loss:
-            _remember(count, ws)
-            best = outcome
         limit = limits.max_nfev - nfev
-        if limit <= 0:
-            break
-    move_to(ws.best, ties, ws)
-    return Outcome(best.status, best.loss, nfev, best.by_qr)
+        following = _NONE
+        if attempt == _AMPLITUDES:
+            _let_shapes_go(count, ws)
+            if limit > 0 and outcome.loss < best.loss * (1 - 1e-9):
+                for j in range(count):
+                    ws.first[j] = ws.q[ws.rows[j]]
+                following = _FROM_AMPLITUDES
+        else:
+            good = outcome.status == CONVERGED and outcome.loss <= best.loss * (1 + 1e-9)
+            above = min(outcome.loss, best.loss) > claim + 1e-9 * abs(claim)
+            if good and (attempt == _FROM_AMPLITUDES or not above):
+                return Outcome(outcome.status, outcome.loss, nfev, outcome.by_qr)
+            if good or outcome.loss < best.loss:
+                _remember(count, ws)
+                best = outcome
+            if limit > 0 and attempt == _USUAL and not good:
+                following = _SHORTER
+            elif limit > 0 and attempt != _FROM_AMPLITUDES and above:
+                following = _AMPLITUDES
+                _hold_shapes(count, ws)
+        if following == _NONE and best.status == CONVERGED:
+            for j in range(count):
+                ws.first[j] = ws.best[j]
+            limit = limits.first_limit
+            following = _BEST
+        if following == _NONE:
+            move_to(ws.best, ties, ws)
+            return Outcome(best.status, best.loss, nfev, best.by_qr)
+        attempt = following
 
 
 @inlined
@@ -204,7 +253,9 @@ class Scratch:
     lanes: LaneFit | None = None
 
 
-def scratch_of(n: int, free: np.ndarray, code: np.ndarray, channels: int, ties: Ties, loss: Loss) -> Scratch:
+def scratch_of(
+    n: int, free: np.ndarray, code: np.ndarray, bent: np.ndarray, channels: int, ties: Ties, loss: Loss
+) -> Scratch:
     """Allocate it for ``n`` parameters.
 
     Parameters
@@ -213,6 +264,8 @@ def scratch_of(n: int, free: np.ndarray, code: np.ndarray, channels: int, ties: 
         Positions of the free parameters.
     code : int64 (count,)
         What each is to `xfit.kernels.relax`.
+    bent : bool (count,)
+        In which of them the model is not linear.
     channels : int
         Their number, rounded up to whole vectors.
     """
@@ -221,6 +274,7 @@ def scratch_of(n: int, free: np.ndarray, code: np.ndarray, channels: int, ties: 
     ws.rows[:count] = free
     ws.rows[count:] = n
     # Amplitudes follow shapes by the algebra of least squares, which other losses resemble well enough for a start.
+    ws.bent[:] = bent
     ws.code[:] = code if loss.kind == LEAST_SQUARES else starting_only(code)
     return Scratch(ws, buffer_of(channels, n, count))
 

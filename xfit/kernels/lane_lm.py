@@ -21,17 +21,20 @@ from xfit.kernels.lane_steps import (
     promise_of_lanes,
     relax_lanes,
     rescale_lanes,
+    short_lanes,
+    stationary_lanes,
     steepest_of_lanes,
     step_of_lanes,
 )
 from xfit.kernels.layout import LANES
-from xfit.kernels.lm import EPS, RADII
+from xfit.kernels.lm import EPS, PROMISED, RADII, ROUNDING, SMALLEST_RADIUS
 from xfit.kernels.losses import LEAST_SQUARES
+from xfit.kernels.steps import STATIONARY
 from xfit.kernels.ties import Ties, apply_ties
 from xfit.kernels.vector import any_lane, load, negation, reals, select, store
 
 #: What is known of each pixel between rounds: the rows of `Lanes.known`. FRESH: not yet evaluated; AGAIN: evaluate at moved
-#: amplitudes first; DONE: converged; LOST: to be fitted by the engine of one pixel.
+#: amplitudes first; DONE: converged; LOST: to be fitted by the engine of one pixel; CLAIM: see `lm._evaluate_trial`.
 (
     FRESH,
     AGAIN,
@@ -50,8 +53,9 @@ from xfit.kernels.vector import any_lane, load, negation, reals, select, store
     FIRST,
     FLOOR,
     DEGREES,
-) = range(17)
-KNOWN = 17
+    CLAIM,
+) = range(18)
+KNOWN = 18
 
 
 class Lanes(NamedTuple):
@@ -114,12 +118,15 @@ def _move(take: Any, count: int, target: np.ndarray, lanes: Lanes, ls: LaneSteps
 @inlined_sums
 def _accept(take: Any, count: int, chisq: Any, lanes: Lanes, ls: LaneSteps) -> Any:
     """Make trial points the current ones; return where all parameters matter."""
+    for j in range(count):
+        moved = abs(load(lanes.trial, lanes.rows[j]) - load(lanes.q, lanes.rows[j]))
+        store(ls.moved, j, select(take, moved, load(ls.moved, j)))
     for k in range(lanes.one.size):
         store(lanes.q, k, select(take, load(lanes.trial, k), load(lanes.q, k)))
     for k in range(at(count + 1, 0)):
         store(ls.gram, k, select(take, load(lanes.gram_trial, k), load(ls.gram, k)))
     store(lanes.known, CHISQ, select(take, chisq, load(lanes.known, CHISQ)))
-    return rescale_lanes(take, count, ls)
+    return rescale_lanes(take, lanes.q, lanes.rows, count, ls)
 
 
 @inlined_sums
@@ -129,10 +136,14 @@ def _begin(fresh: Any, count: int, lanes: Lanes, ls: LaneSteps) -> None:
     chisq, floor = load(known, CHISQ), load(known, FLOOR)
     length = length_of_lanes(count, lanes.q, lanes.rows, ls.weight)
     size = math.sqrt(select(chisq > floor, chisq, floor))
-    radius = RADII[0] * select(length > 0.0, length, select(chisq > 0.0, size, 1.0))
+    smallest = SMALLEST_RADIUS * math.sqrt(chisq)
+    larger = select(length > smallest, length, smallest)
+    radius = RADII[0] * select(length > 0.0, larger, select(chisq > 0.0, size, 1.0))
     store(known, RADIUS, select(fresh, radius, load(known, RADIUS)))
     for row, value in ((DAMPING, 0.0), (PROMISE, math.inf), (FALL, 1.0), (FULL, 0.0), (FIRST, 1.0)):
         store(known, row, select(fresh, value, load(known, row)))
+    for j in range(count):
+        store(ls.moved, j, select(fresh, 0.0, load(ls.moved, j)))
 
 
 @inlined_sums
@@ -203,7 +214,9 @@ def _search_damping(need: Any, count: int, lanes: Lanes, ls: LaneSteps) -> tuple
 
 
 @inlined_sums
-def _decide(may: Any, count: int, tolerance: float, approximate: bool, lanes: Lanes, ls: LaneSteps) -> tuple[Any, Any]:
+def _decide(
+    may: Any, count: int, tolerance: float, approximate: bool, lanes: Lanes, ls: LaneSteps
+) -> tuple[Any, Any, Any]:
     """Solve for full steps and see whether they are the last.
 
     Parameters
@@ -213,8 +226,8 @@ def _decide(may: Any, count: int, tolerance: float, approximate: bool, lanes: La
 
     Returns
     -------
-    last, lost : vectors of conditions
-        Where the step is the last; where the engine of one pixel must take over.
+    last, stay, lost : vectors of conditions
+        Where the step is the last; where the fit ends without it; where the engine of one pixel must take over.
     """
     known = lanes.known
     ok = step_of_lanes(lanes.q, lanes.rows, lanes.all_, count, reals(0.0), ls)
@@ -235,8 +248,12 @@ def _decide(may: Any, count: int, tolerance: float, approximate: bool, lanes: La
     store(known, SLOPE, select(may, slope, load(known, SLOPE)))
     store(known, DECREASE, select(may, decrease, load(known, DECREASE)))
     store(known, LENGTH, select(may, length, load(known, LENGTH)))
-    last = may & ok & (decrease * rate <= enough) & (decrease <= loose) & (decrease >= -enough)
-    lost = may & negation(ok & (decrease >= -enough))
+    small = may & ok & (decrease * rate <= enough) & (decrease <= loose) & (decrease >= -enough)
+    near = small
+    if any_lane(small):
+        near = small & stationary_lanes(lanes.q, lanes.rows, count, loose, ls)
+    lost = (may & negation(ok & (decrease >= -enough))) | (small & negation(near))
+    little = decrease <= _least(chisq, floor)
     if approximate:
         able = extrapolate_lanes(may, load(known, FULL) >= 1.0, lanes.q, lanes.rows, count, ls)
         length = length_of_lanes(count, ls.step, lanes.all_, ls.weight)
@@ -244,7 +261,34 @@ def _decide(may: Any, count: int, tolerance: float, approximate: bool, lanes: La
         store(known, SLOPE, select(able, slope, load(known, SLOPE)))
         store(known, DECREASE, select(able, decrease, load(known, DECREASE)))
         store(known, LENGTH, select(able, length, load(known, LENGTH)))
-    return last, lost
+    short = near
+    if any_lane(near):
+        short = near & short_lanes(lanes.q, lanes.rows, count, (chisq + floor) / dof, ls)
+    last = near & short
+    stay = near & little & negation(short)
+    left = select(last & (load(known, PROMISE) > 0.0), chisq - load(known, PROMISE), chisq)
+    claim = load(known, CLAIM)
+    above = (last | stay) & (left > claim + 1e-9 * abs(claim))
+    return last & negation(above), stay & negation(above), lost | above
+
+
+@inlined_sums
+def _least(chisq: Any, floor: Any) -> Any:
+    """Decrease that may be left where a fit ends; see `lm.minimise_from`."""
+    least, rounding = STATIONARY * STATIONARY * chisq, 4.0 * EPS * chisq
+    return select(least > rounding, least, rounding) + ROUNDING * floor
+
+
+@inlined_sums
+def _settled(settled: Any, stuck: Any, lanes: Lanes, count: int, ls: LaneSteps) -> tuple[Any, Any]:
+    """Take out of what has settled the pixels that are at no minimum, or above their best amplitudes at the start: they are stuck."""
+    if any_lane(settled):
+        chisq, claim = load(lanes.known, CHISQ), load(lanes.known, CLAIM)
+        least = _least(chisq, load(lanes.known, FLOOR))
+        ends = stationary_lanes(lanes.q, lanes.rows, count, least, ls) & (chisq <= claim + 1e-9 * abs(claim))
+        stuck = stuck | (settled & negation(ends))
+        settled = settled & ends
+    return settled, stuck
 
 
 @inlined_sums
@@ -253,7 +297,7 @@ def _finish(last: Any, ties: Ties, count: int, lanes: Lanes, ls: LaneSteps) -> N
     known = lanes.known
     _move(last, count, lanes.q, lanes, ls)
     apply_ties_of_lanes(ties, lanes, lanes.q)
-    chisq, decrease = load(known, CHISQ), load(known, DECREASE)
+    chisq, decrease = load(known, CHISQ), load(known, PROMISE)
     left = chisq - select(decrease > 0.0, decrease, 0.0)
     store(known, CHISQ, select(last, select(left > 0.0, left, 0.0), chisq))
 
@@ -327,6 +371,8 @@ def round_of_lanes(
     if any_lane(begin):
         store(known, CHISQ, select(begin, chisq, load(known, CHISQ)))
         wait = relax_lanes(lanes.gram_trial, begin, True, lanes.trial, lanes.q, lanes.rows, count, ls)
+        share = PROMISED if spectra.loss.kind != LEAST_SQUARES else 1.0
+        store(known, CLAIM, select(begin, chisq - share * load(ls.promise, 0), load(known, CLAIM)))
         if ls.starting.size > ls.amplitudes.size:
             # Where the guess is no mere one, those that can do without an evaluation.
             going = going | (begin & negation(wait))
@@ -340,18 +386,20 @@ def round_of_lanes(
     if any_lane(begun):
         _begin(begun, count, lanes, ls)
     store(known, FRESH, select(wait, load(known, FRESH), 0.0))
+    settled, stuck = _settled(settled, stuck, lanes, count, ls)
     may = negation(wait | settled)
     approximate = spectra.loss.kind != LEAST_SQUARES
-    last, lost = _decide(may, count, tolerance, approximate, lanes, ls)
+    last, stay, lost = _decide(may, count, tolerance, approximate, lanes, ls)
     # What its amplitudes have made worse at the start begins again, alone.
     lost = may & (lost | stuck | worse | (begun & negation(finite)) | negation(matter))
-    last = last & negation(lost)
-    lost = lost | (may & negation(last) & (nfev >= float(limit)))
+    last, stay = last & negation(lost), stay & negation(lost)
+    lost = lost | (may & negation(last | stay) & (nfev >= float(limit)))
     if any_lane(last):
         _finish(last, ties, count, lanes, ls)
-    go = may & negation(last | lost)
+    go = may & negation(last | stay | lost)
     if any_lane(go):
         lost = lost | _go_on(go, ties, count, approximate, lanes, ls)
-    store(known, DONE, select(settled | last, 1.0, 0.0))
+    done = settled | last | stay
+    store(known, DONE, select(done, 1.0, 0.0))
     store(known, LOST, select(lost, 1.0, 0.0))
-    return any_lane(settled | last | lost)
+    return any_lane(done | lost)

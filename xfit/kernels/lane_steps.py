@@ -16,7 +16,7 @@ from xfit.kernels.jit import inlined_sums, inner_sums
 from xfit.kernels.lane_evaluate import at
 from xfit.kernels.layout import SHAPED
 from xfit.kernels.relax import LARGEST_FACTOR, LARGEST_SCALE, MERE_GUESS, SMALLEST_FRACTION
-from xfit.kernels.steps import SMALLEST_PIVOT
+from xfit.kernels.steps import NO_INFLUENCE, SHORT, SMALL_CHANGE, SMALL_MOVE, SMALLEST_PIVOT
 from xfit.kernels.vector import any_lane, load, negation, reals, select, store
 
 
@@ -41,6 +41,12 @@ class LaneSteps(NamedTuple):
         Scratch: Cholesky factor with the inverse diagonal, and a vector.
     full, taken : float64 (count * LANES,)
         The last full step, and what was made of it; see `xfit.kernels.extrapolation`.
+    moved : float64 (count * LANES,)
+        How far each parameter moved last; zero before the first move.
+    promise : float64 (LANES,)
+        By how much the best amplitudes would lower the loss at the start, without bounds; zero where that is not known.
+    bent : bool (count,)
+        In which parameters the model is not linear.
     amplitudes, starting : int64 (any,)
         Which free parameters are amplitudes; which are so at the start.
     code : int64 (count,)
@@ -59,6 +65,9 @@ class LaneSteps(NamedTuple):
     solution: np.ndarray
     full: np.ndarray
     taken: np.ndarray
+    moved: np.ndarray
+    promise: np.ndarray
+    bent: np.ndarray
     amplitudes: np.ndarray
     starting: np.ndarray
     code: np.ndarray
@@ -225,16 +234,48 @@ def promise_of_lanes(count: int, ls: LaneSteps) -> tuple[Any, Any]:
 
 
 @inlined_sums
-def rescale_lanes(take: Any, count: int, ls: LaneSteps) -> Any:
-    """New inverse norms and weights where a pixel takes a new Gram matrix; return where all parameters matter."""
+def rescale_lanes(take: Any, q: np.ndarray, rows: np.ndarray, count: int, ls: LaneSteps) -> Any:
+    """New inverse norms and weights where a pixel takes a new Gram matrix; return where all parameters have an influence at ``q``."""
     ok = reals(0.0) == 0.0
+    level = NO_INFLUENCE * math.sqrt(load(ls.gram, at(count, count)))
     for j in range(count):
         norm = math.sqrt(load(ls.gram, at(j, j)))
-        ok = ok & (norm > 0.0)
+        ok = ok & (norm > 0.0) & (norm < math.inf)
+        if ls.bent[j]:
+            value = load(q, rows[j])
+            ok = ok & ((value == 0.0) | (norm * abs(value) >= level))
         store(ls.inverse, j, select(take, 1.0 / norm, load(ls.inverse, j)))
         weight = load(ls.weight, j)
         store(ls.weight, j, select(take & (norm > weight), norm, weight))
     return ok
+
+
+@inlined_sums
+def stationary_lanes(q: np.ndarray, rows: np.ndarray, count: int, least: Any, ls: LaneSteps) -> Any:
+    """Where no parameter by itself promises a decrease of more than ``least``; see `steps.is_stationary`."""
+    ok = reals(0.0) == 0.0
+    for j in range(count):
+        value, inverse = load(q, rows[j]), load(ls.inverse, j)
+        slope = load(ls.gram, at(count, j))
+        move = slope * square(inverse)
+        down, up = load(ls.lower, j) - value, load(ls.upper, j) - value
+        move = select(move < down, down, move)
+        move = select(move > up, up, move)
+        ok = ok & (move * (2.0 * slope - load(ls.gram, at(j, j)) * move) <= least)
+    return ok
+
+
+@inlined_sums
+def short_lanes(q: np.ndarray, rows: np.ndarray, count: int, variance: Any, ls: LaneSteps) -> Any:
+    """Where the steps are so short that they need no evaluation; see `lm._is_short`."""
+    ok = reals(0.0) == 0.0
+    total = reals(0.0)
+    for j in range(count):
+        step = abs(load(ls.step, j))
+        total += square(load(ls.weight, j) * step)
+        if ls.bent[j]:
+            ok = ok & ((step <= SMALL_CHANGE * abs(load(q, rows[j]))) | (step <= SMALL_MOVE * load(ls.moved, j)))
+    return ok & (total <= SHORT * variance)
 
 
 @inlined_sums
@@ -274,7 +315,7 @@ def relax_lanes(
         store(ls.scale, j, 1.0 / math.sqrt(norm2))
         store(ls.solution, j, reals(0.0))
         store(ls.step, j, reals(0.0))
-    moved = may & factorise_lanes(gram, chosen, number, 0.0, ls.weight, ls.scale, ls.factor)
+    moved = solved = may & factorise_lanes(gram, chosen, number, 0.0, ls.weight, ls.scale, ls.factor)
     substitute_lanes(gram, chosen, number, count, ls.scale, ls.factor, ls.solution)
     decrease = reals(0.0)
     for a in range(number):
@@ -284,6 +325,8 @@ def relax_lanes(
         moved = moved & (value >= load(ls.lower, j)) & (value <= load(ls.upper, j))
         decrease += change * load(gram, at(count, j))
         store(ls.step, j, change)
+    if start:
+        store(ls.promise, 0, select(solved, decrease, select(may, 0.0, load(ls.promise, 0))))
     moved = moved & (decrease >= 0.0)
     again = far = none
     largest = math.inf if start else LARGEST_FACTOR

@@ -9,7 +9,7 @@ import numpy as np
 from xfit.compile.special import square
 from xfit.kernels.bounded import solve_bounded
 from xfit.kernels.errors import finish
-from xfit.kernels.evaluate import Spectrum, Structure, gram_at
+from xfit.kernels.evaluate import Spectrum, Structure
 from xfit.kernels.jit import entry, entry_sums, inlined_sums, inner
 from xfit.kernels.lane_evaluate import at
 from xfit.kernels.layout import LANES, TILE
@@ -28,11 +28,11 @@ from xfit.kernels.lm import damped_or_not, move_to
 from xfit.kernels.pixel import STATUS, Block, Buffer, Limits, prepare, row_of, spectrum_of, write
 from xfit.kernels.prefetch import fetch_row
 from xfit.kernels.status import BAD_RESPONSE, CONVERGED, NONFINITE_MODEL, SINGULAR
-from xfit.kernels.steps import FREE, scale_of
+from xfit.kernels.steps import FLAT, FREE, scale_of
 from xfit.kernels.ties import Ties
 from xfit.kernels.vector import load, reals, select, store
 from xfit.kernels.whole import set_response
-from xfit.kernels.workspace import Outcome, Workspace
+from xfit.kernels.workspace import Outcome, Workspace, gram_of
 
 #: Where chi-squared is less than this part of the sum of squares, it is not taken from a difference of sums.
 CANCELLED = 1e-5
@@ -279,7 +279,7 @@ def fit_linear_singly(
             continue
         spectrum = spectrum_of(block, plain, used, smallest, limits.loss, buffer)
         status = _solve_pixel(structure, ties, x, spectrum, count, limits.alpha, flags, ws)
-        loss = gram_at(structure, ties, x, spectrum, ws.q, ws.rows, count, ws.derivative, ws.stack, ws.tile, ws.gram)
+        loss = gram_of(structure, ties, x, spectrum, count, ws.q, ws, ws.gram)
         if not math.isfinite(loss):
             status = NONFINITE_MODEL
         scale_of(ws.gram, count, ws.norm)
@@ -301,7 +301,7 @@ def _solve_pixel(
     ws: Workspace,
 ) -> int:
     """Move ``ws.q`` from its start to the solution; return the status."""
-    loss = gram_at(structure, ties, x, spectrum, ws.q, ws.rows, count, ws.derivative, ws.stack, ws.tile, ws.gram)
+    loss = gram_of(structure, ties, x, spectrum, count, ws.q, ws, ws.gram)
     if not math.isfinite(loss):
         return NONFINITE_MODEL
     for j in range(count):
@@ -327,6 +327,8 @@ def _solve_pixel(
     for j in range(count):
         ws.weight[j] = ws.norm[j]
     solved, _, _ = damped_or_not(structure, ties, x, spectrum, count, 0.0, False, ws)
+    for j in range(count):
+        solved = solved and ws.state[j] != FLAT
     if not solved:
         return SINGULAR
     for j in range(count):

@@ -5,8 +5,8 @@ Gauss-Newton step where it stays inside the region, else one damped until it doe
 running maximum of the column norms. Bounds are an active set inside each step. A fit that takes long is in a narrow curved
 valley: from then on steps are bent by their geodesic acceleration (`xfit.kernels.valley`). It stops
 where the estimated distance to the minimum, the decrease of the sum of squares that a Gauss-Newton step promises, is a
-small fraction of the residual variance; that last step is taken without another evaluation, and counts with the rate
-at which the distance fell before.
+small fraction of the residual variance. That last step counts with the rate at which the distance fell before; where it is so
+short that the quadratic model holds, it is taken without another evaluation.
 """
 
 from __future__ import annotations
@@ -16,32 +16,33 @@ import math
 import numpy as np
 
 from xfit.compile.special import square
-from xfit.kernels.evaluate import (
-    Spectrum,
-    Structure,
-    gram_at,
-    sum_of_squares,
-)
+from xfit.kernels.evaluate import Spectrum, Structure, sum_of_squares
 from xfit.kernels.extrapolation import extrapolate
 from xfit.kernels.jit import inlined, inner
-from xfit.kernels.layout import LINEAR
+from xfit.kernels.layout import LINEAR, STARTING
 from xfit.kernels.losses import LEAST_SQUARES
 from xfit.kernels.relax import EVALUATE, UNCHANGED, relax
-from xfit.kernels.status import CONVERGED, MAX_NFEV, NONFINITE_MODEL, SINGULAR
+from xfit.kernels.status import CONVERGED, MAX_NFEV, NONFINITE_DERIVATIVE, NONFINITE_MODEL, SINGULAR, STALLED
 from xfit.kernels.steps import (
     AT_LOWER,
     AT_UPPER,
     FLAT,
     FREE,
     RANK,
+    SHORT,
+    SMALL_CHANGE,
+    SMALL_MOVE,
     SMALLEST_PIVOT,
+    STATIONARY,
     bounded_step,
+    is_stationary,
     predicted_decrease,
     scale_of,
+    solve_cholesky,
 )
 from xfit.kernels.ties import Ties, apply_ties
 from xfit.kernels.valley import bend_step
-from xfit.kernels.workspace import Outcome, Workspace, factorise, length_of
+from xfit.kernels.workspace import UNKNOWN, Outcome, Workspace, factorise, gram_of, length_of
 
 #: First radius of the trust region of each attempt, in units of the start's length. A fit that fails is tried again
 #: with shorter first steps.
@@ -52,20 +53,23 @@ PATIENCE = 20
 
 EPS = 2.220446049250313e-16
 
+#: Part of the deviations that the first step may change at least, however small the parameters and their influence.
+SMALLEST_RADIUS = 1e-3
 
-@inlined
-def _evaluate(
-    structure: Structure,
-    ties: Ties,
-    x: np.ndarray,
-    spectrum: Spectrum,
-    count: int,
-    q: np.ndarray,
-    ws: Workspace,
-    gram: np.ndarray,
-) -> float:
-    """Sum of squares and Gram matrix at ``q``."""
-    return gram_at(structure, ties, x, spectrum, q, ws.rows, count, ws.derivative, ws.stack, ws.tile, gram)
+#: Rounding of the sum of squares, in units of the square of the rounding of the data, that may be left where a fit ends.
+ROUNDING = 100.0
+
+#: How often in a fit steps may stop short of bounds where other parameters would lose their influence, and by what part of the way.
+STOPS, STOP_AT = 3, 0.9
+
+#: Part of its influence that a parameter must not lose by a step to a bound.
+SMALLEST_REST = 1e-9
+
+#: How far a parameter is moved away from a bound where it has no influence, in units of the distance from which it came.
+RELEASE = 0.05
+
+#: Part of what the best amplitudes promise at the start that the loss must have fallen by, where it is not quadratic in them.
+PROMISED = 0.5
 
 
 @inlined
@@ -77,6 +81,7 @@ def _solve(by_qr: bool, count: int, damping: float, ws: Workspace) -> float:
         by_qr,
         count,
         ws.norm,
+        ws.bent,
         damping,
         ws.weight,
         ws.theta,
@@ -122,6 +127,8 @@ def _take(count: int, q: np.ndarray, ws: Workspace) -> None:
 @inlined
 def _accept(count: int, project: bool, ws: Workspace) -> None:
     """Make the trial point, with its Gram matrix, the current one."""
+    for j in range(count):
+        ws.moved[j] = abs(ws.trial[ws.rows[j]] - ws.theta[j])
     _take(count, ws.trial, ws)
     for i in range(count + 1):
         for j in range(i + 1):
@@ -260,6 +267,24 @@ def _relaxed(count: int, gram: np.ndarray, start: bool, project: bool, ws: Works
 
 
 @inner
+def _promise_of_amplitudes(count: int, ws: Workspace) -> float:
+    """By how much the best amplitudes would lower the loss at the trial point, without bounds; zero where they can't be told apart."""
+    gram, state, change = ws.gram_trial, ws.state_trial, ws.bend
+    scale_of(gram, count, ws.norm_trial)
+    for j in range(count):
+        change[j] = 0.0
+        amplitude = ws.code[j] == LINEAR or ws.code[j] == STARTING
+        state[j] = FREE if amplitude and ws.norm_trial[j] > 0.0 else AT_LOWER
+    quality = solve_cholesky(gram, count, ws.norm_trial, 0.0, ws.norm_trial, state, ws.chosen, ws.work, change)
+    decrease = 0.0
+    shapes = 0
+    for j in range(count):
+        decrease += change[j] * gram[count, j]
+        shapes += 1 if state[j] != FREE else 0
+    return decrease if shapes > 0 and quality > SMALLEST_PIVOT else 0.0
+
+
+@inner
 def _evaluate_trial(
     structure: Structure,
     ties: Ties,
@@ -275,24 +300,122 @@ def _evaluate_trial(
     Parameters
     ----------
     start : bool
-        Whether it is the first point, the current one. What makes it worse there is undone.
+        Whether it is the first point, the current one. What makes it worse there is undone, and ``ws.claim`` becomes the loss that the
+        best amplitudes would have there: a fit must not end above it.
 
     Returns
     -------
     chisq : float
+        Infinite where a derivative is not known, but at the start.
     evaluations : int
     """
-    before = _evaluate(structure, ties, x, spectrum, count, ws.trial, ws, ws.gram_trial)
+    before = gram_of(structure, ties, x, spectrum, count, ws.trial, ws, ws.gram_trial)
     if not math.isfinite(before):
         return before, 1
+    if ws.flags[UNKNOWN] != 0:
+        return before if start else math.inf, 1
+    if start:
+        share = 1.0 if spectrum.deviations.loss.kind == LEAST_SQUARES else PROMISED
+        ws.claim[0] = before - share * _promise_of_amplitudes(count, ws)
     if _relaxed(count, ws.gram_trial, start, project, ws) != EVALUATE:
         return ws.gram_trial[count, count], 1
-    chisq = _evaluate(structure, ties, x, spectrum, count, ws.trial, ws, ws.gram_trial)
-    if not start or chisq <= before:
+    chisq = gram_of(structure, ties, x, spectrum, count, ws.trial, ws, ws.gram_trial)
+    known = ws.flags[UNKNOWN] == 0
+    if known and (not start or chisq <= before):
         return chisq, 2
+    if not start:
+        return math.inf, 2
     for k in range(ws.q.size):
         ws.trial[k] = ws.q[k]
-    return _evaluate(structure, ties, x, spectrum, count, ws.trial, ws, ws.gram_trial), 3
+    return gram_of(structure, ties, x, spectrum, count, ws.trial, ws, ws.gram_trial), 3
+
+
+@inlined
+def _ends_here(count: int, least: float, ws: Workspace) -> bool:
+    """Whether no parameter promises more than the decrease ``least`` at the current point."""
+    return is_stationary(ws.gram, count, ws.norm, ws.theta, ws.lower, ws.upper, ws.state, least)
+
+
+@inlined
+def _forget_weights(count: int, project: bool, ws: Workspace) -> None:
+    """Let the weights of the damping be those of the current point."""
+    for j in range(count):
+        ws.weight[j] = 0.0
+    _rescale(count, project, ws)
+
+
+@inner
+def _stops_short(count: int, ties: Ties, ws: Workspace) -> bool:
+    """Move a trial point back from bounds that the step has taken parameters to, if others have lost their influence there.
+
+    An amplitude of zero takes the influence of its shape, which could never move again.
+    """
+    lost = False
+    for j in range(count):
+        at_bound = ws.state[j] == AT_LOWER or ws.state[j] == AT_UPPER
+        rest = ws.gram_trial[j, j]
+        lost = lost or (not at_bound and ws.norm[j] > 0.0 and rest < square(SMALLEST_REST * ws.norm[j]))
+    moved = False
+    if lost:
+        for j in range(count):
+            bound = ws.lower[j] if ws.state[j] == AT_LOWER else ws.upper[j]
+            if (ws.state[j] == AT_LOWER or ws.state[j] == AT_UPPER) and ws.theta[j] != bound:
+                ws.trial[ws.rows[j]] = ws.theta[j] + STOP_AT * (bound - ws.theta[j])
+                moved = True
+    if moved:
+        apply_ties(ties, ws.trial, ws.stack)
+    return moved
+
+
+@inner
+def _is_short(count: int, variance: float, ws: Workspace) -> bool:
+    """Whether the quadratic model can be trusted at the end of the step, so that it need not be evaluated there.
+
+    Parameters
+    ----------
+    variance : float
+        Sum of squares over the degrees of freedom.
+    """
+    total = 0.0
+    for j in range(count):
+        step = abs(ws.step[j])
+        total += square(max(ws.weight[j], ws.norm[j]) * step)
+        if ws.bent[j] and step > SMALL_CHANGE * abs(ws.theta[j]) and step > SMALL_MOVE * ws.moved[j]:
+            return False
+    return total <= SHORT * variance
+
+
+@inner
+def _released(
+    structure: Structure, ties: Ties, x: np.ndarray, spectrum: Spectrum, count: int, chisq: float, ws: Workspace
+) -> tuple[float, int]:
+    """Move a parameter that is held at a bound, where it has no influence, away from it if that lowers the loss.
+
+    A width that enters squared has a derivative of zero at zero, whichever way the loss bends there.
+
+    Returns
+    -------
+    chisq : float
+        The lower loss at the trial point; what it was if there is none.
+    evaluations : int
+    """
+    evaluations = 0
+    for j in range(count):
+        if ws.norm[j] > 0.0 or not (ws.state[j] == AT_LOWER or ws.state[j] == AT_UPPER) or ws.lower[j] == ws.upper[j]:
+            continue
+        way = ws.first[j] - ws.theta[j]
+        if way == 0.0:
+            inwards = 1.0 if ws.state[j] == AT_LOWER else -1.0
+            way = inwards * min(ws.upper[j] - ws.lower[j], max(abs(ws.theta[j]), 1.0))
+        for k in range(ws.q.size):
+            ws.trial[k] = ws.q[k]
+        ws.trial[ws.rows[j]] = ws.theta[j] + RELEASE * way
+        apply_ties(ties, ws.trial, ws.stack)
+        loss = gram_of(structure, ties, x, spectrum, count, ws.trial, ws, ws.gram_trial)
+        evaluations += 1
+        if ws.flags[UNKNOWN] == 0 and loss < chisq - STATIONARY * STATIONARY * chisq:
+            return loss, evaluations
+    return chisq, evaluations
 
 
 @inner
@@ -355,11 +478,15 @@ def minimise_from(
     chisq, nfev = _evaluate_trial(structure, ties, x, spectrum, count, True, project, ws)
     if not math.isfinite(chisq):
         return Outcome(NONFINITE_MODEL, chisq, nfev, False)
+    if ws.flags[UNKNOWN] != 0:
+        return Outcome(NONFINITE_DERIVATIVE, chisq, nfev, False)
     _accept(count, project, ws)
+    for j in range(count):
+        ws.moved[j] = 0.0
     dof = max(spectrum.used - count, 1)
     floor = EPS * EPS * sum_of_squares(spectrum.y)
-    radius = reach * length_of(count, ws.theta, ws)
-    if radius == 0.0:
+    radius = reach * max(length_of(count, ws.theta, ws), SMALLEST_RADIUS * math.sqrt(chisq))
+    if radius == 0.0 or length_of(count, ws.theta, ws) == 0.0:
         radius = reach * math.sqrt(max(chisq, floor)) if chisq > 0.0 else reach
     damping = 0.0
     promise = math.inf
@@ -368,34 +495,55 @@ def minimise_from(
     approximate = spectrum.deviations.loss.kind != LEAST_SQUARES
     factorised = False
     first = True
+    stops, releases, begun_again = STOPS, count, False
     while True:
         solved, by_qr, factorised = damped_or_not(structure, ties, x, spectrum, count, 0.0, factorised, ws)
         length = length_of(count, ws.step, ws) if solved else math.inf
         backwards = False
-        enough = max(tolerance * (chisq + floor) / dof, 4 * EPS * chisq) + floor
+        variance = (chisq + floor) / dof
+        enough = max(tolerance * variance, 4 * EPS * chisq) + floor
         loose = max(1e-6 * chisq / dof, enough)
+        least = max(STATIONARY * STATIONARY * chisq, 4 * EPS * chisq) + ROUNDING * floor
+        near = False
+        slope = decrease = 0.0
         if solved:
             slope, decrease = predicted_decrease(ws.gram, ws.jacobian, by_qr, count, ws.step)
             # After a full step the promise falls by about the factor that it fell by the last two times.
             fall = decrease / promise if full_steps >= 1 else 1.0
             rate = min(max(fall, fall_before), 1.0)
             promise, fall_before = decrease, fall
+            stationary = is_stationary(
+                ws.gram, count, ws.norm, ws.theta, ws.lower, ws.upper, ws.state, loose
+            )  # fmt: skip
+            near = stationary and abs(decrease) <= loose
             if decrease < -enough:
                 # Cut off at bounds, a step may lead upwards: only a shorter one is to be trusted.
                 backwards = True
                 radius = 0.5 * min(radius, length)
                 length = math.inf
-            elif decrease * rate <= enough and decrease <= loose:
-                if _any_flat(count, ws):
-                    return Outcome(SINGULAR, chisq, nfev, by_qr)
-                if approximate:
-                    extrapolate(count, full_steps >= 1 and not by_qr, ws)
-                _move(count, ties, ws, ws.trial)
-                _take(count, ws.trial, ws)
-                return Outcome(CONVERGED, max(chisq - max(decrease, 0.0), 0.0), nfev, by_qr)
-            if approximate and extrapolate(count, full_steps >= 1 and not by_qr, ws):
-                length = length_of(count, ws.step, ws)
-                slope, decrease = predicted_decrease(ws.gram, ws.jacobian, by_qr, count, ws.step)
+            else:
+                left = decrease
+                if approximate and extrapolate(count, full_steps >= 1 and not by_qr, ws):
+                    length = length_of(count, ws.step, ws)
+                    slope, decrease = predicted_decrease(ws.gram, ws.jacobian, by_qr, count, ws.step)
+                short = _is_short(count, variance, ws)
+                if near and left * rate <= enough and (short or left <= least):
+                    flat = _any_flat(count, ws)
+                    if releases > 0 and not flat:
+                        releases -= 1
+                        lower, evaluations = _released(structure, ties, x, spectrum, count, chisq, ws)
+                        nfev += evaluations
+                        if lower < chisq:
+                            chisq = lower
+                            _accept(count, project, ws)
+                            promise, fall_before, full_steps, factorised = math.inf, 1.0, 0, False
+                            radius = max(radius, length_of(count, ws.moved, ws))
+                            continue
+                    if short:
+                        _move(count, ties, ws, ws.trial)
+                        _take(count, ws.trial, ws)
+                        chisq = max(chisq - max(left, 0.0), 0.0)
+                    return Outcome(SINGULAR if flat else CONVERGED, chisq, nfev, by_qr)
         if nfev >= max_nfev:
             return Outcome(MAX_NFEV, chisq, nfev, by_qr)
         if length <= 1.1 * radius:
@@ -406,7 +554,7 @@ def minimise_from(
             )
             length = length_of(count, ws.step, ws)
             slope, decrease = predicted_decrease(ws.gram, ws.jacobian, by_qr, count, ws.step)
-            if not solved and abs(decrease) <= enough:
+            if not solved and abs(decrease) <= enough and _ends_here(count, least, ws):
                 return Outcome(SINGULAR, chisq, nfev, by_qr)
         if first:
             radius = min(radius, length)
@@ -419,14 +567,23 @@ def minimise_from(
         _move(count, ties, ws, ws.trial)
         trial, evaluations = _evaluate_trial(structure, ties, x, spectrum, count, False, project, ws)
         nfev += evaluations
+        if stops > 0 and math.isfinite(trial) and _stops_short(count, ties, ws):
+            stops -= 1
+            trial, evaluations = _evaluate_trial(structure, ties, x, spectrum, count, False, project, ws)
+            nfev += evaluations
         actual = chisq - trial if math.isfinite(trial) else -math.inf
         gain = actual / decrease if decrease > 0.0 else -1.0
-        if abs(decrease) <= 1e-13 * chisq and gain <= 1e-4 and math.isfinite(trial):
-            # Below rounding: the sum of squares can no longer tell the two points apart.
-            status = CONVERGED if solved and not backwards and not _any_flat(count, ws) else SINGULAR
-            return Outcome(status, chisq, nfev, by_qr)
-        if not radius > 0.0 or length == 0.0:
-            return Outcome(SINGULAR, chisq, nfev, by_qr)
+        if (abs(decrease) <= 1e-13 * chisq or not radius > 0.0) and gain <= 1e-4:
+            # Below rounding, or next to what is not finite: the sum of squares can't tell any more which way leads down.
+            if near or _ends_here(count, least, ws):
+                status = CONVERGED if solved and not backwards and not _any_flat(count, ws) else SINGULAR
+                return Outcome(status, chisq, nfev, by_qr)
+            if begun_again:
+                return Outcome(STALLED, chisq, nfev, by_qr)
+            begun_again = True
+            _forget_weights(count, project, ws)
+            radius = max(length_of(count, ws.theta, ws), math.sqrt(chisq))
+            continue
         radius = _new_radius(radius, length, damping, gain, actual / chisq, slope / chisq)
         if gain > 1e-4:
             full_steps = full_steps + 1 if damping == 0.0 else 0

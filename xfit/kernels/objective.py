@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from xfit.kernels.errors import finish
-from xfit.kernels.evaluate import Spectrum, Structure, gram_at, jacobian_at, sum_of_squares
+from xfit.kernels.evaluate import Spectrum, Structure, sum_of_squares
 from xfit.kernels.jit import entry
 from xfit.kernels.lm import damped_or_not, move_to
 from xfit.kernels.losses import Deviations
@@ -21,11 +21,11 @@ from xfit.kernels.pixel import (
     row_of,
     write,
 )
-from xfit.kernels.status import BAD_RESPONSE, CONVERGED, NONFINITE_MODEL, SINGULAR
-from xfit.kernels.steps import FREE, predicted_decrease, scale_of
+from xfit.kernels.status import BAD_RESPONSE, CONVERGED, NONFINITE_DERIVATIVE, NONFINITE_MODEL, SINGULAR
+from xfit.kernels.steps import FLAT, FREE, is_stationary, predicted_decrease, scale_of
 from xfit.kernels.ties import Ties
 from xfit.kernels.whole import set_response
-from xfit.kernels.workspace import Outcome, Workspace
+from xfit.kernels.workspace import UNKNOWN, Outcome, Workspace, gram_of, jacobian_of
 
 #: Largest decrease of the loss that a full step may still promise where a fit has converged, in units of the loss over the
 #: degrees of freedom: a hundredth of a standard error.
@@ -68,9 +68,7 @@ def loss_at(
 ) -> float:
     """Loss at free parameters ``theta``; the Gram matrix and minus half the gradient are left in ``ws.gram``."""
     move_to(theta, ties, ws)
-    return gram_at(
-        structure, ties, x, spectrum, ws.q, ws.rows, theta.size, ws.derivative, ws.stack, ws.tile, ws.gram
-    )  # fmt: skip
+    return gram_of(structure, ties, x, spectrum, theta.size, ws.q, ws, ws.gram)
 
 
 @entry
@@ -79,9 +77,7 @@ def deviations_at(
 ) -> None:
     """Leave the weighted Jacobian and, in the row after it, minus the deviations in ``ws.jacobian``."""
     move_to(theta, ties, ws)
-    jacobian_at(
-        structure, ties, x, spectrum, ws.q, ws.rows, theta.size, ws.derivative, ws.stack, ws.tile, ws.jacobian
-    )  # fmt: skip
+    jacobian_of(structure, ties, x, spectrum, theta.size, ws, ws.jacobian)
 
 
 @entry
@@ -113,7 +109,7 @@ def end_pixel(
     for j in range(count):
         ws.theta[j] = theta[j]
         ws.state[j] = FREE
-    loss = gram_at(structure, ties, x, spectrum, ws.q, ws.rows, count, ws.derivative, ws.stack, ws.tile, ws.gram)
+    loss = gram_of(structure, ties, x, spectrum, count, ws.q, ws, ws.gram)
     status = NONFINITE_MODEL
     by_qr = False
     if math.isfinite(loss):
@@ -125,7 +121,15 @@ def end_pixel(
         if solved:
             _, decrease = predicted_decrease(ws.gram, ws.jacobian, by_qr, count, ws.step)
             close = CLOSE * loss / max(spectrum.used - count, 1) + NOTHING_LEFT * sum_of_squares(spectrum.y)
-            status = CONVERGED if decrease <= close else otherwise
+            near = decrease <= close and is_stationary(
+                ws.gram, count, ws.norm, ws.theta, ws.lower, ws.upper, ws.state, close
+            )
+            flat = False
+            for j in range(count):
+                flat = flat or ws.state[j] == FLAT
+            status = otherwise if not near else SINGULAR if flat else CONVERGED
+        if ws.flags[UNKNOWN] != 0:
+            status = NONFINITE_DERIVATIVE
     outcome, chisq = evaluate_solution(structure, ties, x, spectrum, Outcome(status, loss, nfev, by_qr), count, ws)
     write(outcome, chisq, structure, count, limits, ws, block.out[i])
     if status == CONVERGED:

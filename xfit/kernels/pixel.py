@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xfit.kernels.evaluate import Spectrum, Structure, gram_at, weigh
+from xfit.kernels.evaluate import Spectrum, Structure, weigh
 from xfit.kernels.jit import inlined, inner
 from xfit.kernels.layout import PITCH
 from xfit.kernels.likelihood import constant_of_counts, log_of_product
@@ -24,7 +24,7 @@ from xfit.kernels.losses import (
 from xfit.kernels.status import BAD_COUNTS, BAD_DATA, BAD_START, BAD_VARIANCE, MASKED, NONFINITE_MODEL
 from xfit.kernels.steps import scale_of
 from xfit.kernels.ties import Ties, apply_ties
-from xfit.kernels.workspace import Outcome, Workspace
+from xfit.kernels.workspace import Outcome, Workspace, gram_of
 
 LOG_2PI = 1.8378770664093453
 
@@ -308,6 +308,6 @@ def evaluate_solution(
     """
     if spectrum.deviations.loss.kind == LEAST_SQUARES or outcome.status == NONFINITE_MODEL:
         return outcome, outcome.loss
-    loss = gram_at(structure, ties, x, spectrum, ws.q, ws.rows, count, ws.derivative, ws.stack, ws.tile, ws.gram)
+    loss = gram_of(structure, ties, x, spectrum, count, ws.q, ws, ws.gram)
     scale_of(ws.gram, count, ws.norm)
     return Outcome(outcome.status, loss, outcome.nfev, outcome.by_qr), spectrum.deviations.work[SUMS, SQUARES]

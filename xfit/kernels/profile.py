@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from xfit.kernels.evaluate import Spectrum, Structure, gram_at
+from xfit.kernels.evaluate import Spectrum, Structure
 from xfit.kernels.jit import entry, inner
 from xfit.kernels.lm import minimise_from, move_to
 from xfit.kernels.pixel import DOF, Block, Buffer, Limits, prepare, row_of, spectrum_of
@@ -14,7 +14,7 @@ from xfit.kernels.status import CONVERGED
 from xfit.kernels.steps import FREE, SMALLEST_PIVOT, scale_of, solve_cholesky
 from xfit.kernels.ties import Ties
 from xfit.kernels.whole import set_response
-from xfit.kernels.workspace import Workspace
+from xfit.kernels.workspace import Workspace, gram_of
 
 #: How closely the root of the rise is met, relative to what is asked for: in units of the standard error.
 _CLOSE = 1e-5
@@ -77,7 +77,7 @@ def _loss_with(
     ws.q[free[j]] = value
     move_to(ws.first[:count], ties, ws)
     if count == 0:
-        return gram_at(structure, ties, x, spectrum, ws.q, ws.rows, 0, ws.derivative, ws.stack, ws.tile, ws.gram)
+        return gram_of(structure, ties, x, spectrum, 0, ws.q, ws, ws.gram)
     # What is asked for is the loss alone: parameters need not be as close as in a fit.
     outcome = minimise_from(
         structure, ties, x, spectrum, count, max(limits.tolerance, 1e-8), limits.first_limit, 1.0, False, ws
@@ -204,9 +204,7 @@ def profile_pixels(
         dof = int(block.out[i, 3 * whole.q.size + DOF])
         if outcome.status != CONVERGED or dof < 1:
             continue
-        loss = gram_at(
-            structure, ties, x, spectrum, whole.q, whole.rows, count, whole.derivative, whole.stack, whole.tile, whole.gram
-        )  # fmt: skip
+        loss = gram_of(structure, ties, x, spectrum, count, whole.q, whole, whole.gram)
         for k in range(count):
             whole.theta[k] = whole.q[free[k]]
         scale_of(whole.gram, count, whole.norm)

@@ -22,6 +22,19 @@ SMALLEST_PIVOT = 1e-10
 #: A diagonal entry of R below this fraction of the column's norm says that the column depends on the others.
 RANK = 1e-13
 
+#: A parameter that changes the model by less than this part of the deviations, if it changes by its own size, has no influence: a line
+#: far outside of the data. Its steps would be random, and as long as nothing else limits them.
+NO_INFLUENCE = 1e-12
+
+#: The cosine between the deviations and a column, at a minimum.
+STATIONARY = 1e-6
+
+#: Square of the length of a step that may be taken without an evaluation, in units of the residual variance: a tenth of a standard error.
+SHORT = 1e-2
+
+#: And what it may change a parameter by: by this part of itself, or of its last move.
+SMALL_CHANGE, SMALL_MOVE = 0.1, 0.5
+
 FREE, AT_LOWER, AT_UPPER, FLAT = 0, -1, 1, 2
 
 
@@ -229,6 +242,7 @@ def hold_at_bounds(
     gram: np.ndarray,
     count: int,
     norm: np.ndarray,
+    bent: np.ndarray,
     theta: np.ndarray,
     lower: np.ndarray,
     upper: np.ndarray,
@@ -237,22 +251,50 @@ def hold_at_bounds(
 ) -> int:
     """Begin an active set: hold what sits at a bound and would leave through it, and what has no influence.
 
+    ``bent`` says in which parameters the model is not linear: only these can be without influence at any size of their own.
     Returns the number of parameters left free to move.
     """
     free = 0
+    level = NO_INFLUENCE * math.sqrt(gram[count, count])
     for j in range(count):
         step[j] = 0.0
         slope = gram[count, j]
-        if norm[j] == 0.0:
-            state[j] = FLAT
-        elif theta[j] <= lower[j] and slope <= 0.0:
+        if theta[j] <= lower[j] and slope <= 0.0:
             state[j] = AT_LOWER
         elif theta[j] >= upper[j] and slope >= 0.0:
             state[j] = AT_UPPER
+        elif norm[j] == 0.0 or (bent[j] and theta[j] != 0.0 and norm[j] * abs(theta[j]) < level):
+            state[j] = FLAT
         else:
             state[j] = FREE
             free += 1
     return free
+
+
+@inner
+def is_stationary(
+    gram: np.ndarray,
+    count: int,
+    norm: np.ndarray,
+    theta: np.ndarray,
+    lower: np.ndarray,
+    upper: np.ndarray,
+    state: np.ndarray,
+    least: float,
+) -> bool:
+    """Whether no parameter by itself promises a decrease of the loss of more than ``least`` within its bounds.
+
+    For one in the interior that decrease is the loss times the square of the cosine between the deviations and its column.
+    """
+    for j in range(count):
+        if norm[j] == 0.0 or state[j] == FLAT:
+            continue
+        slope = gram[count, j]
+        move = slope / (norm[j] * norm[j])
+        move = min(max(move, lower[j] - theta[j]), upper[j] - theta[j])
+        if 2.0 * slope * move - square(norm[j] * move) > least:
+            return False
+    return True
 
 
 @inner
@@ -282,6 +324,7 @@ def bounded_step(
     by_qr: bool,
     count: int,
     norm: np.ndarray,
+    bent: np.ndarray,
     damping: float,
     weight: np.ndarray,
     theta: np.ndarray,
@@ -294,7 +337,7 @@ def bounded_step(
 ) -> float:
     """Solve for a step within the bounds; return how well-posed it was (see the two solvers)."""
     quality = 1.0
-    if hold_at_bounds(gram, count, norm, theta, lower, upper, state, step) == 0:
+    if hold_at_bounds(gram, count, norm, bent, theta, lower, upper, state, step) == 0:
         return quality
     for _ in range(count + 1):
         if by_qr:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from xfit.kernels.evaluate import Spectrum, Structure, deviation_tile, jacobian_at
+from xfit.kernels.evaluate import Spectrum, Structure, deviation_tile
 from xfit.kernels.jit import inner
 from xfit.kernels.layout import TILE
 from xfit.kernels.steps import RANK, scale_of, solve_cholesky, solve_triangular
 from xfit.kernels.ties import Ties, apply_ties
-from xfit.kernels.workspace import Workspace, length_of
+from xfit.kernels.workspace import Workspace, jacobian_of, length_of
 
 #: Fraction of a step at which the curvature along it is measured.
 _PROBE = 0.1
@@ -32,7 +32,7 @@ def bend_step(
     acceleration solves the damped normal equations with ``-J'r''`` on the right.
     """
     n = spectrum.y.size
-    jacobian_at(structure, ties, x, spectrum, ws.q, ws.rows, count, ws.derivative, ws.stack, ws.tile, ws.curve)
+    jacobian_of(structure, ties, x, spectrum, count, ws, ws.curve)
     for k in range(ws.q.size):
         ws.trial[k] = ws.q[k]
     for j in range(count):
@@ -47,7 +47,9 @@ def bend_step(
             residual[i] += row[i] * ws.step[j]
     for first in range(0, n, TILE):
         size = min(TILE, n - first)
-        deviation_tile(structure, ties, x, spectrum, ws.trial, ws.rows, 0, ws.derivative, first, size, ws.tile)
+        deviation_tile(
+            structure, ties, x, spectrum, ws.trial, ws.rows, 0, ws.derivative, first, size, False, ws.spare, ws.tile
+        )  # fmt: skip
         for i in range(size):
             residual[first + i] -= ws.tile[ws.q.size, i] / _PROBE
     for j in range(count):

@@ -19,6 +19,7 @@ from xfit.kernels.call import call_kernel
 from xfit.kernels.fourier import backward, forward, transform_size, twiddles
 from xfit.kernels.jit import inlined, inlined_sums, inner, inner_sums
 from xfit.kernels.layout import LANES, PITCH, TILE, VECTOR
+from xfit.kernels.quotients import replace_rows
 from xfit.kernels.vector import load, store
 
 #: Rows that are convolved at a time: as real and imaginary parts of `LANES` sequences.
@@ -63,6 +64,8 @@ class Plan(NamedTuple):
         Parameters that the kept curves of steady components were computed with.
     transform, turns, work : int
         Transform of the response over ``size``; see `xfit.kernels.fourier`.
+    spare : int
+        Scratch of `xfit.kernels.quotients`.
     """
 
     components: int
@@ -84,6 +87,7 @@ class Plan(NamedTuple):
     transform: int
     turns: int
     work: int
+    spare: int
 
 
 _TRANSFORMED = Plan._fields.index("transformed")
@@ -165,6 +169,7 @@ def lay_out(
         "transform": 2 * size,
         "turns": 2 * size,
         "work": 2 * size * LANES,
+        "spare": (parameters + 3) * PITCH,
     }
     at, begins = 0, {}
     for name, count in parts.items():
@@ -193,7 +198,7 @@ def _head(plan: np.ndarray) -> Plan:
     """Read the first integers."""
     return Plan(
         plan[0], plan[1], plan[2], plan[3], plan[4], plan[5], plan[6], plan[7], plan[8], plan[9],
-        plan[10], plan[11], plan[12], plan[13], plan[14], plan[15], plan[16], plan[17], plan[18],
+        plan[10], plan[11], plan[12], plan[13], plan[14], plan[15], plan[16], plan[17], plan[18], plan[19],
     )  # fmt: skip
 
 
@@ -382,23 +387,17 @@ def _evaluate(plan: np.ndarray, numbers: np.ndarray, x: np.ndarray, q: np.ndarra
         at = plan[one + _XROW] * width + start
         target = head.tile + plan[one + _FIRST] * PITCH
         first = plan[one + _FIRST]
+        count = plan[one + _COUNT]
+        address = plan[one + _ADDRESS]
         if convolved:
-            call_kernel(
-                plan[one + _ADDRESS],
-                numbers,
-                head.grid + at,
-                width,
-                q,
-                first,
-                numbers,
-                last,
-                numbers,
-                target,
-                n,
-                numbers,
-            )
+            at += head.grid
+            call_kernel(address, numbers, at, width, q, first, numbers, last, numbers, target, n, numbers)
+            replace_rows(
+                address, numbers, at, width, q, first, count, numbers, target, last, n, numbers, head.spare, numbers
+            )  # fmt: skip
         else:
-            call_kernel(plan[one + _ADDRESS], x, at, width, q, first, numbers, last, numbers, target, n, numbers)
+            call_kernel(address, x, at, width, q, first, numbers, last, numbers, target, n, numbers)
+            replace_rows(address, x, at, width, q, first, count, numbers, target, last, n, numbers, head.spare, numbers)
         for i in range(n):
             numbers[head.values + start + i] = numbers[last + i]
         for r in range(plan[one + _BEGIN], plan[one + _END]):

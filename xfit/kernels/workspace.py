@@ -8,10 +8,15 @@ from typing import NamedTuple
 import numpy as np
 
 from xfit.compile.special import square
-from xfit.kernels.evaluate import Spectrum, Structure, aligned_rows, jacobian_at
+from xfit.kernels.evaluate import Spectrum, Structure, aligned_rows, gram_at, jacobian_at
 from xfit.kernels.jit import inlined, inner
+from xfit.kernels.layout import PITCH
 from xfit.kernels.steps import triangularise
 from xfit.kernels.ties import STACK, Ties
+
+#: What `Workspace.flags` say: whether derivatives had to be replaced before, so that they are looked at at once; whether some could not be
+#: replaced at the point that was evaluated last.
+CAREFUL, UNKNOWN = 0, 1
 
 
 class Workspace(NamedTuple):
@@ -46,6 +51,13 @@ class Workspace(NamedTuple):
     kept: np.ndarray
     full: np.ndarray
     taken: np.ndarray
+    moved: np.ndarray
+    spare: np.ndarray
+    flags: np.ndarray
+    bent: np.ndarray
+    lowest: np.ndarray
+    highest: np.ndarray
+    claim: np.ndarray
 
 
 class Outcome(NamedTuple):
@@ -89,13 +101,63 @@ def workspace(n_parameters: int, count: int, n_channels: int, n_derivatives: int
         np.empty(count),
         np.zeros(count),
         np.zeros(count),
+        np.zeros(count),
+        np.empty((n_parameters + 3) * PITCH),
+        np.zeros(2, np.int64),
+        np.zeros(count, np.bool_),
+        np.empty(count),
+        np.empty(count),
+        np.zeros(1),
     )
+
+
+@inner
+def gram_of(
+    structure: Structure,
+    ties: Ties,
+    x: np.ndarray,
+    spectrum: Spectrum,
+    count: int,
+    q: np.ndarray,
+    ws: Workspace,
+    gram: np.ndarray,
+) -> float:
+    """Evaluate the model at ``q``; see `xfit.kernels.evaluate.gram_at`.
+
+    Derivatives are looked at where their Gram matrix is not finite although the loss is, and replaced; ``ws.flags[UNKNOWN]`` says whether
+    some could not be.
+    """
+    careful = ws.flags[CAREFUL] != 0
+    loss = 0.0
+    for _ in range(2):
+        loss = gram_at(
+            structure, ties, x, spectrum, q, ws.rows, count, ws.derivative, ws.stack, careful, ws.spare, ws.tile, gram
+        )  # fmt: skip
+        known = True
+        for j in range(count):
+            known = known and math.isfinite(gram[j, j]) and math.isfinite(gram[count, j])
+        ws.flags[UNKNOWN] = 1 if math.isfinite(loss) and not known else 0
+        if careful or ws.flags[UNKNOWN] == 0:
+            break
+        careful = True
+        ws.flags[CAREFUL] = 1
+    return loss
+
+
+@inner
+def jacobian_of(
+    structure: Structure, ties: Ties, x: np.ndarray, spectrum: Spectrum, count: int, ws: Workspace, jacobian: np.ndarray
+) -> None:
+    """Fill ``jacobian`` at the current point; see `xfit.kernels.evaluate.jacobian_at`."""
+    jacobian_at(
+        structure, ties, x, spectrum, ws.q, ws.rows, count, ws.derivative, ws.stack, ws.spare, ws.tile, jacobian
+    )  # fmt: skip
 
 
 @inner
 def factorise(structure: Structure, ties: Ties, x: np.ndarray, spectrum: Spectrum, count: int, ws: Workspace) -> None:
     """Leave the triangular factor of the Jacobian at the current point in ``ws.jacobian``."""
-    jacobian_at(structure, ties, x, spectrum, ws.q, ws.rows, count, ws.derivative, ws.stack, ws.tile, ws.jacobian)
+    jacobian_of(structure, ties, x, spectrum, count, ws, ws.jacobian)
     triangularise(ws.jacobian, count, spectrum.y.size)
 
 
