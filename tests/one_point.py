@@ -10,7 +10,12 @@ import xarray as xr
 
 from tests.library import CASES
 from xfit import Model
-from xfit.curves import model_curves
+from xfit.compile.program import Program
+from xfit.inputs import settings_of
+from xfit.kernels.pixel import Block
+from xfit.options import FitOptions
+from xfit.pixel_problem import PixelProblem, Pixels
+from xfit.workbench import Workbench
 
 LOSSES = ("ls", "poisson", "huber", "soft_l1", "cauchy", "arctan")
 BOUNDS = ("own", "narrow")
@@ -103,28 +108,37 @@ def disagreement(setting: Setting, da: xr.DataArray, fit: xr.Dataset) -> np.ndar
     size = np.maximum(abs(da), abs(curve)).max(dims)
     rounding = 1e-15 * size * np.sqrt((chisq / variance.min(dims)) * da[0].size) + (1e-15 * size) ** 2 * da[0].size
     known = np.isfinite(fit.value).all("param") & np.isfinite(curve).all(dims)
-    return (abs(chisq - fit.chisq) / (AGREEMENT * chisq + rounding)).where(known, 0.0).values
+    return (abs(chisq - fit.chisq) / (AGREEMENT * chisq + rounding + 1e-300)).where(known, 0.0).values
 
 
 def cosines(setting: Setting, da: xr.DataArray, fit: xr.Dataset) -> np.ndarray:
-    """Largest cosine between the deviations and the column of a parameter that no bound holds, of least squares; by differences."""
-    dims = da.dims[1:]
+    """Largest cosine between the deviations and the column of a parameter that no bound holds, of least squares.
+
+    Derivatives are the compiled ones, which tests of the components compare with mpmath's: differences would be too coarse.
+    """
     model = model_of(setting)
-    residual = model_curves(fit, model, dims) - da
-    largest = xr.zeros_like(fit.chisq)
-    for parameter in model.parameters:
-        if not parameter.free or parameter.tied:
-            continue
-        here = fit.param == parameter.full_name
-        value = fit.value.sel(param=parameter.full_name)
-        step = 1e-6 * abs(value).where(value != 0, 1.0)
-        up = fit.assign(value=fit.value + step.where(here, 0.0))
-        down = fit.assign(value=fit.value - step.where(here, 0.0))
-        column = (model_curves(up, model, dims) - model_curves(down, model, dims)) / (2 * step)
-        slope = (column * residual).sum(dims)
-        norm = np.sqrt((column**2).sum(dims))
-        side = fit.at_bound.sel(param=parameter.full_name)
-        held = ((side < 0) & (slope >= 0)) | ((side > 0) & (slope <= 0)) | (norm == 0)
-        cosine = abs(slope) / (norm * np.sqrt((residual**2).sum(dims)))
-        largest = np.maximum(largest, cosine.where(~held & np.isfinite(cosine), 0.0))
-    return largest.values
+    program = Program.from_model(model)
+    axes = np.meshgrid(*(da[d].values for d in da.dims[1:]), indexing="ij")
+    coordinates = dict(zip(da.dims[1:], (axis.ravel() for axis in axes), strict=True))
+    n = axes[0].size
+    numbers = settings_of(model, program, np.ones(1, bool), bounded=True, n_channels=n)
+    bench = Workbench(program, numbers, FitOptions(), coordinates, n)
+    pattern = bench.pattern(numbers.active)
+    values = fit.value.sel(param=list(program.parameters)).transpose("pixel", "param").values
+    largest = np.zeros(len(values))
+    for i in np.flatnonzero(np.isfinite(values).all(axis=1)):
+        block = Block(
+            da.values[i].reshape(1, -1), np.empty((1, 0)), np.empty((1, 0), bool), np.empty(0), values[i][None],
+            numbers.lower[None], numbers.upper[None], np.empty((0, 2), np.int64), np.full((1, 4 * values.shape[1] + 9), np.nan),
+        )  # fmt: skip
+        pixels = Pixels(pattern.structure, bench.loaded.ties, bench.x, block, np.empty((1, 0)), pattern.free, pattern.limits, FitOptions().loss)  # fmt: skip
+        problem = PixelProblem(pixels)
+        assert problem.begin(0)
+        theta = values[i][pattern.free]
+        deviations, jacobian = problem.deviations(theta)
+        slope = jacobian.T @ deviations
+        norm = np.linalg.norm(jacobian, axis=0) * np.linalg.norm(deviations)
+        lower, upper = problem.bounds
+        held = ((theta <= lower) & (slope >= 0)) | ((theta >= upper) & (slope <= 0)) | (norm == 0)
+        largest[i] = np.where(held, 0.0, abs(slope) / np.where(norm > 0, norm, 1.0)).max()
+    return largest
