@@ -13,8 +13,9 @@ from xfit._version import __version__
 from xfit.axes import Axes
 from xfit.chunks import only
 from xfit.compile.program import Program
+from xfit.curves import ending
 from xfit.derived import label_of
-from xfit.kernels.status import DESCRIPTIONS, MEANINGS
+from xfit.kernels.status import MEANINGS
 from xfit.model import Model
 from xfit.options import Columns, FitOptions, Settings
 from xfit.units import derived_units, parameter_units
@@ -119,7 +120,7 @@ def assemble(
     # How the data's file encoded its coordinates is no business of the file that the result goes to.
     result = xr.Dataset(variables, coords=coords, attrs=attrs).drop_encoding()
     if not axes.navigation and isinstance(packed, np.ndarray):
-        result.attrs["message"] = DESCRIPTIONS[int(result["status"])]
+        result.attrs["message"] = ending(result, model, tuple(map(str, axes.dims)))
     return result
 
 

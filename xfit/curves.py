@@ -15,6 +15,7 @@ from xfit.axes import axes_of
 from xfit.block import evaluate_block
 from xfit.chunks import only
 from xfit.compile.program import Program
+from xfit.kernels.status import DESCRIPTIONS, NONFINITE_DERIVATIVE
 from xfit.model import Model
 from xfit.response import Grid, response_of
 
@@ -89,6 +90,35 @@ def model_curves(
         data = _evaluate(value.values, table, *([] if response is None else [response.values]), **keywords)
     curve = xr.DataArray(data, dims=(*navigation, *dims), coords=coords, name="model")
     return curve.drop_vars([c for c in ("units", "component", "parameter", "free", "param") if c in curve.coords])
+
+
+def ending(pixel: xr.Dataset, model: Model, dims: tuple[str, ...]) -> str:
+    """How the fit of a pixel ended, in words; where a derivative is not finite, of which parameter and in which channel.
+
+    Parameters
+    ----------
+    pixel : Dataset
+        A computed result without navigation dimensions.
+    model : Model
+        Its structure.
+    dims : tuple of str
+        Signal dimensions.
+    """
+    status = int(pixel["status"])
+    if status != NONFINITE_DERIVATIVE or any(d not in pixel.coords for d in dims):
+        return DESCRIPTIONS[status]
+    here = model_curves(pixel, model, dims)
+    for name in pixel["param"].values[pixel["free"].values]:
+        step = 1e-6 * abs(float(pixel["value"].sel(param=name))) or 1e-6
+        moved = [pixel["value"] + sign * step * (pixel["param"] == name) for sign in (-1, 1)]
+        # The engine gives up where the model is finite at a point, and on neither side of it.
+        sides = [np.isfinite(model_curves(pixel.assign(value=value), model, dims).values) for value in moved]
+        unknown = np.flatnonzero(np.isfinite(here.values) & ~sides[0] & ~sides[1])
+        if unknown.size:
+            place = np.unravel_index(unknown[0], here.shape)
+            at = ", ".join(f"{d}={here[d].values[k]}" for d, k in zip(here.dims, place, strict=True))
+            return f"{DESCRIPTIONS[status]} (with respect to {name}, at {at})"
+    return DESCRIPTIONS[status]
 
 
 def _lazy(value: xr.DataArray, table: np.ndarray, response: xr.DataArray | None, keywords: dict[str, Any]) -> Any:

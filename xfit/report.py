@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from xfit import html
+from xfit.curves import ending
 from xfit.derived import derived_error, derived_map, derived_names
 from xfit.kernels.status import CONVERGED, DESCRIPTIONS
 from xfit.model import Model
@@ -174,7 +176,8 @@ def pixel_table(pixel: xr.Dataset, model: Model, indexers: Mapping[str, Any]) ->
     """Parameters of one pixel as a table."""
     place = ", ".join(f"{d}={v}" for d, v in indexers.items())
     red_chisq = _number(float(pixel["red_chisq"]))
-    head = f"{place + ': ' if place else ''}{DESCRIPTIONS[int(pixel['status'])]}; reduced chi-squared {red_chisq}"
+    words = ending(pixel, model, tuple(json.loads(pixel.attrs["xfit_signal_dims"])))
+    head = f"{place + ': ' if place else ''}{words}; reduced chi-squared {red_chisq}"
     return Report([head, _parameters(pixel, model)])
 
 
@@ -190,7 +193,8 @@ def pixel_report(pixel: xr.Dataset, model: Model, indexers: Mapping[str, Any], m
     """
     place = ", ".join(f"{d}={v}" for d, v in indexers.items())
     title = f"{pixel.attrs.get('title', 'fit')}{' at ' + place if place else ''}"
-    parts: list[Any] = [f"{title}: {DESCRIPTIONS[int(pixel['status'])]}", _statistics(pixel), _parameters(pixel, model)]
+    words = ending(pixel, model, tuple(json.loads(pixel.attrs["xfit_signal_dims"])))
+    parts: list[Any] = [f"{title}: {words}", _statistics(pixel), _parameters(pixel, model)]
     derived = _derived(pixel, model)
     if derived[1]:
         parts.append(derived)
