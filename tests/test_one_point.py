@@ -14,7 +14,7 @@ from tests.one_point import Setting, cosines, disagreement, fitted, settings, sh
 from xfit.kernels.status import CONVERGED
 
 ALL = list(settings())
-SAMPLE = ALL if os.environ.get("XFIT_ALL") else [ALL[k] for k in np.random.default_rng(21).permutation(len(ALL))[:40]]
+SAMPLE = ALL if os.environ.get("XFIT_ALL") else [ALL[k] for k in np.random.default_rng(21).permutation(len(ALL))[:120]]
 
 
 def _id(setting: Setting) -> str:
