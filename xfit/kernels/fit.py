@@ -122,7 +122,7 @@ def _minimise(
                 following = _FROM_AMPLITUDES
         else:
             good = outcome.status == CONVERGED and outcome.loss <= best.loss * (1 + 1e-9)
-            above = min(outcome.loss, best.loss) > claim + 1e-9 * abs(claim)
+            above = min(outcome.loss, best.loss) > (claim + 1e-9 * abs(claim) if math.isfinite(claim) else claim)
             if good and (attempt == _FROM_AMPLITUDES or not above):
                 return Outcome(outcome.status, outcome.loss, nfev, outcome.by_qr)
             if good or outcome.loss < best.loss:

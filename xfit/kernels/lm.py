@@ -20,7 +20,7 @@ from xfit.kernels.evaluate import Spectrum, Structure, sum_of_squares
 from xfit.kernels.extrapolation import extrapolate
 from xfit.kernels.jit import inlined, inner
 from xfit.kernels.layout import LINEAR, STARTING
-from xfit.kernels.losses import LEAST_SQUARES
+from xfit.kernels.losses import LEAST_SQUARES, POISSON
 from xfit.kernels.relax import EVALUATE, UNCHANGED, relax
 from xfit.kernels.status import CONVERGED, MAX_NFEV, NONFINITE_DERIVATIVE, NONFINITE_MODEL, SINGULAR, STALLED
 from xfit.kernels.steps import (
@@ -68,7 +68,7 @@ SMALLEST_REST = 1e-9
 #: How far a parameter is moved away from a bound where it has no influence, in units of the distance from which it came.
 RELEASE = 0.05
 
-#: Part of what the best amplitudes promise at the start that the loss must have fallen by, where it is not quadratic in them.
+#: Part of what the best amplitudes promise at the start that the loss of counts, which is not quadratic in them, must have fallen by.
 PROMISED = 0.5
 
 
@@ -315,8 +315,12 @@ def _evaluate_trial(
     if ws.flags[UNKNOWN] != 0:
         return before if start else math.inf, 1
     if start:
-        share = 1.0 if spectrum.deviations.loss.kind == LEAST_SQUARES else PROMISED
-        ws.claim[0] = before - share * _promise_of_amplitudes(count, ws)
+        promise = _promise_of_amplitudes(count, ws)
+        kind = spectrum.deviations.loss.kind
+        share = 1.0 if kind == LEAST_SQUARES else PROMISED
+        # What robust losses promise is no measure of what they hold: only a fit of the amplitudes tells.
+        robust = kind != LEAST_SQUARES and kind != POISSON
+        ws.claim[0] = -math.inf if robust and promise > 0.0 else before - share * promise
     if _relaxed(count, ws.gram_trial, start, project, ws) != EVALUATE:
         return ws.gram_trial[count, count], 1
     chisq = gram_of(structure, ties, x, spectrum, count, ws.trial, ws, ws.gram_trial)
