@@ -7,12 +7,16 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from xfit.formula import FormulaError, symbol, to_text
+from xfit.formula_gradient import gradient
+from xfit.formula_graph import Graph, written_out
+from xfit.formula_linearity import linear_names
+from xfit.formula_syntax import MAX_SIMPLIFIED, shortened
 
 if TYPE_CHECKING:
     import sympy
 
-#: Operations of a second derivative beyond which simplifying it, to see whether it is zero, takes too long.
-MAX_OPERATIONS = 300
+#: Parts of a derivative, written out, that an expression may have.
+MAX_DERIVATIVE = 20_000
 
 
 def derivative(expr: sympy.Expr, name: str) -> sympy.Expr:
@@ -23,8 +27,22 @@ def derivative(expr: sympy.Expr, name: str) -> sympy.Expr:
     Raises
     ------
     FormulaError
-        Where there is none in closed form (of trigamma).
+        Where there is none in closed form (of trigamma), or where it is too long.
     """
+    graph = Graph()
+    slope = gradient(graph, graph.read(expr), [name])[0]
+    if graph.size[slope] > MAX_DERIVATIVE:
+        raise FormulaError(
+            f"the derivative of {shortened(to_text(expr))!r} with respect to {name!r} has more than {MAX_DERIVATIVE} parts; write "
+            "the formula in fewer parts, or split it into several components"
+        )
+    if graph.size[slope] > MAX_SIMPLIFIED or graph.size[graph.read(expr)] > MAX_SIMPLIFIED:
+        return written_out(graph, slope)
+    return _by_sympy(expr, name)
+
+
+def _by_sympy(expr: sympy.Expr, name: str) -> sympy.Expr:
+    """Derivative of a short expression, simplified as sympy does by itself."""
     import sympy
 
     # A sign or step is constant almost everywhere: as an opaque constant it has the derivative zero.
@@ -34,10 +52,7 @@ def derivative(expr: sympy.Expr, name: str) -> sympy.Expr:
     result = expr.xreplace(frozen).replace(sympy.Abs, absolute).diff(symbol(name)).replace(absolute, sympy.Abs)
     result = result.xreplace({value: key for key, value in frozen.items()})
     result = result.replace(sympy.Heaviside, lambda arg, *_: sympy.Heaviside(arg, sympy.Rational(1, 2)))
-    result = result.replace(sympy.DiracDelta, lambda *_: sympy.Integer(0))
-    if result.has(sympy.Derivative, sympy.Subs) or any(a.args[0] not in (0, 1) for a in result.atoms(sympy.polygamma)):
-        raise FormulaError(f"no derivative of {to_text(expr)!r} with respect to {name!r} in closed form")
-    return result
+    return result.replace(sympy.DiracDelta, lambda *_: sympy.Integer(0))
 
 
 @lru_cache(maxsize=1)
@@ -66,45 +81,7 @@ def linear_parameters(expr: sympy.Expr, candidates: Sequence[str]) -> tuple[str,
     candidates : sequence of str
         Names to try, in order.
     """
-    import sympy
+    from xfit.formula_graph import Graph
 
-    # Nothing is linear in what decides where a kink or step lies, though derivatives on either side may be constant.
-    kinked: list[sympy.Basic] = [c for piecewise in expr.atoms(sympy.Piecewise) for _, c in piecewise.args]
-    kinked += expr.atoms(sympy.Abs, sympy.sign, sympy.Heaviside, sympy.Min, sympy.Max)
-    excluded = set().union(*(part.free_symbols for part in kinked))
-    chosen: list[str] = []
-    for name in candidates:
-        if symbol(name) in excluded:
-            continue
-        first = expr.diff(symbol(name))
-        if all(_vanishes(first, other) for other in [*chosen, name]):
-            chosen.append(name)
-    return tuple(chosen)
-
-
-def _vanishes(first: sympy.Expr, name: str) -> bool:
-    """Whether a first derivative does not depend on a name."""
-    import sympy
-
-    if symbol(name) not in first.free_symbols:
-        return True
-    second = first.diff(symbol(name))
-    if second == 0:
-        return True
-    if _differs_from_zero(second) or second.count_ops() > MAX_OPERATIONS:
-        return False
-    return bool(sympy.simplify(second) == 0)
-
-
-def _differs_from_zero(expr: sympy.Expr) -> bool:
-    """Whether an expression is clearly not zero at some point: spares the long way of simplifying it."""
-    import sympy
-
-    # Floats leave rounding errors where exact numbers cancel.
-    floor = 1e-6 if expr.has(sympy.Float) else 1e-60
-    for seed in (37, 71, 113):
-        point = {s: sympy.Rational(seed + 19 * k, 100) for k, s in enumerate(sorted(expr.free_symbols, key=str))}
-        value = expr.evalf(15, subs=point)
-        if value.is_Float and value.is_finite and abs(value) > floor:
-            return True
-    return False
+    graph = Graph()
+    return linear_names(graph, graph.read(expr), candidates)

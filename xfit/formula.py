@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +16,10 @@ from xfit.formula_syntax import (
     MAX_CALLS,
     MAX_EXPONENT,
     MAX_EXTREMA,
+    MAX_FACTORED,
     MAX_INTEGER,
     MAX_NODES,
+    MAX_SIMPLIFIED,
     FormulaError,
     dotted,
     refuse,
@@ -73,10 +75,19 @@ def symbol(name: str) -> sympy.Symbol:
 class _Builder:
     """Builds the expression of one text; only what is named here can come out."""
 
-    def __init__(self, text: str, definitions: Mapping[str, ast.expr], quoted: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        text: str,
+        definitions: Mapping[str, ast.expr],
+        quoted: Mapping[str, str],
+        parameters: Collection[str],
+        evaluate: bool,
+    ) -> None:
         self.text = text
         self.definitions = definitions
         self.quoted = quoted
+        self.parameters = parameters
+        self.evaluate = evaluate
         self.open: list[str] = []
         self.done: dict[str, sympy.Expr] = {}
         self.sizes: dict[str, int] = {}
@@ -137,7 +148,7 @@ class _Builder:
         import sympy
 
         name = node.id
-        if name in CONSTANTS:
+        if name in CONSTANTS and name not in self.parameters:
             return {"pi": sympy.pi, "E": sympy.E}[name]
         if name in self.definitions:
             return self._defined(name)
@@ -165,29 +176,49 @@ class _Builder:
         return symbol(dotted(self.text, node, self.quoted))
 
     def _unary(self, node: ast.UnaryOp) -> sympy.Expr:
+        import sympy
+
         if isinstance(node.op, ast.USub):
-            return -self.build(node.operand)
+            return self._made(sympy.Mul, sympy.Integer(-1), self.build(node.operand))
         if isinstance(node.op, ast.UAdd):
             return self.build(node.operand)
         raise refuse(self.text, f"the operator {type(node.op).__name__} is not allowed")
 
     def _binary(self, node: ast.BinOp) -> sympy.Expr:
+        import sympy
+
         left, right = self.build(node.left), self.build(node.right)
         if isinstance(node.op, ast.Add):
-            return left + right
+            return self._made(sympy.Add, left, right)
         if isinstance(node.op, ast.Sub):
-            return left - right
+            return self._made(sympy.Add, left, self._made(sympy.Mul, sympy.Integer(-1), right))
         if isinstance(node.op, ast.Mult):
-            return left * right
+            return self._made(sympy.Mul, left, right)
         if isinstance(node.op, ast.Div):
-            if right.is_zero:
+            if right.is_number and right.is_zero:
                 raise refuse(self.text, "division by zero")
-            return left / right
+            return self._made(sympy.Mul, left, self._made(sympy.Pow, right, sympy.Integer(-1)))
         if isinstance(node.op, ast.Pow):
             return self._power(left, right)
         raise refuse(self.text, f"the operator {type(node.op).__name__} is not allowed; use + - * / **")
 
+    def _made(self, kind: Any, *args: sympy.Expr) -> sympy.Expr:
+        """Make a sum, product or power; of long formulas as it is written, but for numbers: sympy asks much of each part."""
+        if self.evaluate or all(arg.is_Number for arg in args):
+            return kind(*args)
+        if kind.is_Pow:
+            return args[0] if args[1] == 1 else kind(*args, evaluate=False)
+        parts = [part for arg in args for part in (arg.args if isinstance(arg, kind) else (arg,))]
+        number = kind(*(part for part in parts if part.is_Number))
+        others = [part for part in parts if not part.is_Number]
+        if number == 0 and kind.is_Mul:
+            return number
+        together = [*([] if number == kind.identity else [number]), *others]
+        return together[0] if len(together) == 1 else kind(*together, evaluate=False)
+
     def _power(self, base: sympy.Expr, exponent: sympy.Expr) -> sympy.Expr:
+        import sympy
+
         if not exponent.is_Integer:
             self._nest()
         if exponent.is_number:
@@ -197,7 +228,9 @@ class _Builder:
             factor = base if base.is_number else base.as_coeff_Mul()[0]
             if factor != 1:
                 _bounded_number(self.text, factor, value)
-        return base**exponent
+            if base.is_Rational and not exponent.is_Integer and max(abs(base.p), base.q) > MAX_FACTORED:
+                base = sympy.Float(base, 17)
+        return self._made(sympy.Pow, base, exponent)
 
     def _call(self, node: ast.Call) -> sympy.Expr:
         if not isinstance(node.func, ast.Name):
@@ -223,7 +256,7 @@ class _Builder:
             for arg in args:
                 if abs(_real(self.text, arg)) > 700:
                     raise refuse(self.text, f"{name}() of a constant beyond 700")
-        expr = _apply(name, args)
+        expr = _apply(name, args, self.evaluate or all(arg.is_number for arg in args))
         if expr.is_number:
             _real(self.text, expr)
         return expr
@@ -238,30 +271,38 @@ class _Builder:
         if relation is None:
             raise refuse(self.text, "where() compares with < <= > >= == or !=")
         left, right = self.build(condition.left), self.build(condition.comparators[0])
-        test = getattr(sympy, relation)(left, right)
+        evaluate = self.evaluate or (left.is_Number and right.is_Number)
+        test = getattr(sympy, relation)(left, right, evaluate=evaluate)
         if test.has(sympy.Piecewise):
             raise refuse(self.text, "the comparison in where() must not contain another where()")
-        return sympy.Piecewise((self.build(node.args[1]), test), (self.build(node.args[2]), True))
+        one, other = self.build(node.args[1]), self.build(node.args[2])
+        if test in (sympy.true, sympy.false):
+            return one if test == sympy.true else other
+        return sympy.Piecewise((one, test), (other, sympy.true), evaluate=self.evaluate)
 
 
-def _apply(name: str, args: list[sympy.Expr]) -> sympy.Expr:
+def _apply(name: str, args: list[sympy.Expr], evaluate: bool) -> sympy.Expr:
     """Apply a whitelisted function."""
     import sympy
 
-    if name == "log10":
-        return sympy.log(args[0]) / sympy.log(10)
-    if name == "log2":
-        return sympy.log(args[0]) / sympy.log(2)
+    if name in ("log10", "log2"):
+        factor = 1 / sympy.log(10 if name == "log10" else 2)
+        return sympy.Mul(factor, sympy.log(args[0], evaluate=evaluate), evaluate=evaluate)
     if name == "cbrt":
-        return sympy.sign(args[0]) * sympy.Abs(args[0]) ** sympy.Rational(1, 3)
+        size = sympy.Pow(sympy.Abs(args[0], evaluate=evaluate), sympy.Rational(1, 3), evaluate=evaluate)
+        return sympy.Mul(sympy.sign(args[0], evaluate=evaluate), size, evaluate=evaluate)
+    if name == "sqrt":
+        return sympy.Pow(args[0], sympy.S.Half, evaluate=evaluate)
     if name == "heaviside":
-        return sympy.Heaviside(args[0], sympy.Rational(1, 2))
+        return sympy.Heaviside(args[0], sympy.S.Half, evaluate=evaluate)
+    if name in ("digamma", "trigamma"):
+        return sympy.polygamma(("digamma", "trigamma").index(name), args[0], evaluate=evaluate)
     from xfit.formula_functions import FUNCTIONS as OURS
 
     if name in OURS:
-        return OURS[name](*args)
+        return OURS[name](*args, evaluate=evaluate)
     known = {"abs": "Abs", "minimum": "Min", "maximum": "Max"}
-    return getattr(sympy, known.get(name, name))(*args)
+    return getattr(sympy, known.get(name, name))(*args, evaluate=evaluate)
 
 
 def _in_whitelist(text: str, expr: sympy.Expr) -> sympy.Expr:
@@ -327,8 +368,21 @@ def _check_name(text: str, name: str) -> None:
         raise refuse(text, f"names must not begin with two underscores: {name!r}")
 
 
+def _parts_written_out(tree: ast.expr, definitions: Mapping[str, ast.expr], known: dict[str, int]) -> int:
+    """Parts of a formula with its definitions written out; of those that go in a circle, any number."""
+    parts = 0
+    for node in ast.walk(tree):
+        parts += isinstance(node, ast.Constant | ast.Name | ast.BinOp | ast.UnaryOp | ast.Call | ast.Attribute)
+        if isinstance(node, ast.Name) and node.id in definitions:
+            if node.id not in known:
+                known[node.id] = 0
+                known[node.id] = _parts_written_out(definitions[node.id], definitions, known)
+            parts += known[node.id]
+    return parts
+
+
 @lru_cache(maxsize=1024)
-def parse(text: str) -> sympy.Expr:
+def parse(text: str, parameters: tuple[str, ...] = ()) -> sympy.Expr:
     """Parse a formula.
 
     Parameters
@@ -337,10 +391,13 @@ def parse(text: str) -> sympy.Expr:
         Numbers, names, ``+ - * / **``, parentheses, the functions in `FUNCTIONS`, ``pi`` and ``E``;
         ``Fe.A`` is the parameter A of the component Fe, with backticks around names that are no identifiers. After
         ``;`` follow definitions: ``"a*z; z = exp(-x/tau)"``.
+    parameters : tuple of str
+        Which of the names in `CONSTANTS` are parameters in this formula.
 
     Returns
     -------
     sympy.Expr
+        Simplified as sympy does by itself; long formulas are as they are written.
 
     Raises
     ------
@@ -348,7 +405,8 @@ def parse(text: str) -> sympy.Expr:
         For anything else.
     """
     tree, definitions, quoted = statements(text)
-    builder = _Builder(text, definitions, quoted)
+    evaluate = _parts_written_out(tree, definitions, {}) <= MAX_SIMPLIFIED
+    builder = _Builder(text, definitions, quoted, parameters, evaluate)
     try:
         expr = builder.build(tree)
         unused = [name for name in definitions if name not in builder.done]
@@ -371,48 +429,52 @@ def parse(text: str) -> sympy.Expr:
 
 
 @lru_cache(maxsize=1024)
-def names(text: str) -> tuple[str, ...]:
+def names(text: str, parameters: tuple[str, ...] = ()) -> tuple[str, ...]:
     """Return the names that a formula uses, sorted, functions, constants and definitions left out.
 
     Parameters
     ----------
-    text : str
+    text, parameters : str, tuple of str
         As for `parse`.
     """
     tree, definitions, quoted = statements(text)
     found: set[str] = set()
     for expression in (tree, *definitions.values()):
         called = {id(node.func) for node in ast.walk(expression) if isinstance(node, ast.Call)}
-        parameters = [node for node in ast.walk(expression) if isinstance(node, ast.Attribute)]
-        bases = {id(node.value) for node in parameters}
-        found |= {dotted(text, node, quoted) for node in parameters}
+        attributes = [node for node in ast.walk(expression) if isinstance(node, ast.Attribute)]
+        bases = {id(node.value) for node in attributes}
+        found |= {dotted(text, node, quoted) for node in attributes}
         for node in ast.walk(expression):
             if isinstance(node, ast.Name) and id(node) not in called | bases:
                 found.add(node.id)
-    return tuple(sorted(found - set(definitions) - set(CONSTANTS)))
+    return tuple(sorted(found - set(definitions) - (set(CONSTANTS) - set(parameters))))
 
 
 # --- sympy to text ------------------------------------------------------------------------------------------------
 
 
 def to_text(expr: sympy.Expr) -> str:
-    """Print an expression as text that `parse` reads back."""
+    """Print an expression as text that `parse` reads back, where it is told of parameters that are called as constants are."""
+    import sympy
+
     from xfit.formula_printer import FormulaPrinter
 
+    if symbol("pi") in expr.free_symbols:
+        expr = expr.xreplace({sympy.pi: sympy.Float(math.pi, 17)})
     return str(FormulaPrinter().doprint(expr))
 
 
-def substitute(text: str, replacements: Mapping[str, str]) -> str:
+def substitute(text: str, replacements: Mapping[str, str], parameters: tuple[str, ...] = ()) -> str:
     """Rename names in a formula, leaving everything else as it is written.
 
     Parameters
     ----------
-    text : str
+    text, parameters : str, tuple of str
         As for `parse`.
     replacements : mapping of str to str
         Old and new names; dotted ones for parameters of components.
     """
-    expr = parse(text)
+    expr = parse(text, parameters)
     present = {str(s): s for s in expr.free_symbols}
     mapping = {present[old]: symbol(new) for old, new in replacements.items() if old in present}
     return to_text(expr.xreplace(mapping)) if mapping else text

@@ -6,6 +6,7 @@ import keyword
 import unicodedata
 from typing import Any
 
+import sympy
 from sympy.printing.str import StrPrinter
 
 from xfit.formula_syntax import MAX_INTEGER
@@ -36,14 +37,29 @@ class FormulaPrinter(StrPrinter):
         return repr(float(expr))
 
     def _print_Exp1(self, expr: Any) -> str:
-        return "E"
+        # "E" may be a parameter.
+        return "exp(1)"
 
     def _print_Piecewise(self, expr: Any) -> str:
         *branches, (last, _) = expr.args
         code = str(self._print(last))
         for value, condition in reversed(branches):
-            code = f"where({self._print(condition)}, {self._print(value)}, {code})"
+            code = self._where(condition, str(self._print(value)), code)
         return code
+
+    def _where(self, condition: Any, one: str, other: str) -> str:
+        """Two branches; sympy joins the conditions of branches that are equal."""
+        if isinstance(condition, sympy.Or):
+            for part in condition.args:
+                other = self._where(part, one, other)
+            return other
+        if isinstance(condition, sympy.And):
+            for part in condition.args:
+                one = self._where(part, one, other)
+            return one
+        if isinstance(condition, sympy.Not):
+            return self._where(condition.args[0], other, one)
+        return f"where({self._print(condition)}, {one}, {other})"
 
     def _print_Relational(self, expr: Any) -> str:
         return f"{self._print(expr.lhs)} {expr.rel_op} {self._print(expr.rhs)}"

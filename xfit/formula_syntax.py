@@ -15,6 +15,12 @@ MAX_EXPONENT = 64
 MAX_EXTREMA = 16
 MAX_CALLS = 8
 
+#: Parts beyond which a formula is kept as it is written: what sympy asks of each of them takes longer the more there are.
+MAX_SIMPLIFIED = 250
+
+#: Whole numbers beyond which roots of them are floats: sympy looks for their factors.
+MAX_FACTORED = 10**6
+
 #: Functions that a formula may call, with the number of their arguments.
 FUNCTIONS: dict[str, int] = {
     **dict.fromkeys(("exp", "log", "log10", "log2", "sqrt", "cbrt", "abs", "sin", "cos", "tan"), 1),
@@ -48,10 +54,14 @@ class FormulaError(ValueError):
     """A formula that can't be used; the message quotes it and says what is wrong."""
 
 
+def shortened(text: str) -> str:
+    """The beginning of a long text."""
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
 def refuse(text: str, reason: str) -> FormulaError:
     """The error that says what is wrong with a formula."""
-    shown = text if len(text) <= 80 else text[:77] + "..."
-    return FormulaError(f"formula {shown!r}: {reason}")
+    return FormulaError(f"formula {shortened(text)!r}: {reason}")
 
 
 def _quote_names(text: str) -> tuple[str, dict[str, str]]:

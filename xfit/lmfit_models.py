@@ -6,7 +6,7 @@ import ast
 import inspect
 import math
 import operator
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -185,7 +185,7 @@ def _component(model: lmfit.Model) -> Expression:
     name = model.prefix.rstrip("_") or kind
     coordinates = tuple(model.independent_vars) if isinstance(model, ExpressionModel) else None
     try:
-        component = Expression(text, name=name, coordinates=coordinates)
+        component = Expression(text, name=name, coordinates=coordinates, parameters=_called_as_constants(roots))
     except (FormulaError, ValueError) as error:
         raise ValueError(f"{model.name} can't be made a component: {error}. To go on, {_BY_HAND}") from error
     found = [p.name for p in component.parameters]
@@ -269,11 +269,16 @@ def _traced(model: lmfit.Model, roots: list[str]) -> str:
     return text
 
 
+def _called_as_constants(roots: Collection[str]) -> tuple[str, ...]:
+    """Parameters whose names mean something else in formulas: of a function they are its arguments."""
+    return tuple(name for name in (*formula.CONSTANTS, "e") if name in roots)
+
+
 def _same(called: Any, text: str, axes: tuple[str, ...], roots: list[str]) -> bool:
     """Whether a function has the values of its formula, at a few points."""
     import sympy
 
-    expression = formula.parse(text)
+    expression = formula.parse(text, _called_as_constants(roots))
     for k in range(3):
         numbers = {name: 0.7 + 0.31 * (j + 1) * (k + 1) % 1.3 for j, name in enumerate((*axes, *roots))}
         x = tuple(np.array([numbers[name], 2 * numbers[name]]) for name in axes)
@@ -309,7 +314,7 @@ def _resolved(
     import sympy
 
     try:
-        expression = formula.parse(text)
+        expression = formula.parse(text, _called_as_constants(params))
     except FormulaError as error:
         raise ValueError(f"{name} has the expr {text!r}, which is no formula that a tie can be: {error}") from error
     put: dict[Any, Any] = {}

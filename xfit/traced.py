@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,10 +24,10 @@ _FUNCTIONS = {
     "square": "({}**2)",
     "reciprocal": "(1/{})",
     "exp2": "(2**{})",
-    "deg2rad": "({}*pi/180)",
-    "radians": "({}*pi/180)",
-    "rad2deg": "({}*180/pi)",
-    "degrees": "({}*180/pi)",
+    "deg2rad": f"({{}}*{math.pi / 180!r})",
+    "radians": f"({{}}*{math.pi / 180!r})",
+    "rad2deg": f"({{}}*{180 / math.pi!r})",
+    "degrees": f"({{}}*{180 / math.pi!r})",
     "gammaln": "loggamma({})",
     "psi": "digamma({})",
     "j0": "besselj0({})",
@@ -78,8 +79,9 @@ def traced_formula(function: Callable[..., Any], coordinates: Sequence[str], par
         found = function(x[0] if len(x) == 1 else x, *(_Traced(name) for name in parameters))
         if not isinstance(found, _Traced):
             return None
-        used = formula.names(found.text)
-        formula.parse(found.text)
+        named = tuple(name for name in formula.CONSTANTS if name in (*coordinates, *parameters))
+        used = formula.names(found.text, named)
+        formula.parse(found.text, named)
     except Exception:
         # Whatever a user's function does not take names for; it is then compiled as it is.
         return None

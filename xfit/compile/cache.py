@@ -55,7 +55,7 @@ _ENGINE = (*_ARITHMETIC, "kernels/*.py")
 #: What the kernels of components are written by and compiled with.
 _COMPONENTS = (
     *_ARITHMETIC,
-    *(f"compile/{name}.py" for name in ("cache", "codegen", "powers", "printer", "straight_line")),
+    *(f"compile/{name}.py" for name in ("cache", "codegen", "graph_printer", "powers", "printer", "straight_line")),
     *("calculus.py", "formula*.py", "interpolation.py", "kernel_description.py"),
     *(f"kernels/{name}.py" for name in ("call", "jit", "layout", "vector")),
 )

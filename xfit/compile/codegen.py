@@ -12,14 +12,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xfit import calculus, formula
+from xfit import formula
 from xfit.compile.straight_line import StraightLine, straight_line
+from xfit.formula_gradient import gradient
+from xfit.formula_graph import Graph
+from xfit.formula_linearity import conflicts, decided_by, left_without
 from xfit.interpolation import Table, is_even
 from xfit.kernel_description import FormulaKernel, SplineSum
 from xfit.kernels.layout import LANE_PITCH, LANE_TILE, LANES, LINEAR, OTHER, PITCH
 
 if TYPE_CHECKING:
     import sympy
+
+#: Parts of the derivatives, written out, beyond which they are made of the formula's graph.
+MOST_FOR_SYMPY = 600
 
 _HEADER = """\
 import math
@@ -70,16 +76,23 @@ def kernel_source(kernel: FormulaKernel) -> str:
     str
         Python source that defines ``kernel`` and ``lane_kernel``.
     """
+    from xfit.compile.graph_printer import straight_line_of_graph
+
     coordinates, parameters = kernel.coordinates, kernel.parameters
     expr = expression_of(kernel)
-    split = straight_line(expr, coordinates, parameters, kernel.constants)
+    graph = Graph(coordinates)
+    output = graph.read(expr)
+    if _is_short(graph, output, parameters):
+        split = straight_line(expr, coordinates, parameters, kernel.constants)
+    else:
+        split = straight_line_of_graph(graph, output, coordinates, parameters, kernel.constants)
     bodies = [_body(split, coordinates, parameters), _lane_body(split, coordinates, parameters)]
     if split.costly:
         bodies.insert(0, _common_body(split, coordinates, parameters))
     body = "\n\n\n".join("\n".join(lines) for lines in bodies) + "\n"
     scratch = LANES + len(split.costly) * LANE_TILE * (1 + LANES)
-    amplitudes = amplitude_codes(expr, parameters)
-    proportional = _proportional(expr, parameters, amplitudes)
+    amplitudes = amplitude_codes(graph, output, parameters)
+    proportional = _proportional(graph, output, parameters, amplitudes)
     tables = "".join(_table_source(k, lookup.table) for k, lookup in enumerate(kernel.lookups))
     return f"{_HEADER}{_imports(body)}{tables}\nAMPLITUDES = {amplitudes!r}\nPROPORTIONAL = {proportional}\nSCRATCH = {scratch}\n\n\n{body}"
 
@@ -106,7 +119,9 @@ def expression_of(kernel: FormulaKernel) -> sympy.Expr:
         calls[formula.symbol(lookup.name)] = Interpolated(sympy.Integer(k), *zeros, *arguments)
     if kernel.splines is not None:
         calls[formula.symbol(kernel.splines.name)] = _spline_sum(kernel.splines)
-    return formula.parse(kernel.expression).xreplace(calls)
+    # What is a parameter of the kernel is none of the constants.
+    named = tuple(name for name in formula.CONSTANTS if name in (*kernel.coordinates, *kernel.parameters))
+    return formula.parse(kernel.expression, named).xreplace(calls)
 
 
 def _spline_sum(splines: SplineSum) -> sympy.Expr:
@@ -139,7 +154,14 @@ def _inverse_step(grid: np.ndarray) -> float:
     return float((grid.size - 1) / (grid[-1] - grid[0])) if is_even(grid) else 0.0
 
 
-def amplitude_codes(expr: sympy.Expr, parameters: tuple[str, ...]) -> tuple[int, ...]:
+def _is_short(graph: Graph, output: int, parameters: tuple[str, ...]) -> bool:
+    """Whether a formula's derivatives, written out, are so short that sympy looks for what they have in common in no time."""
+    if graph.size[output] * len(parameters) > MOST_FOR_SYMPY:
+        return False
+    return sum(graph.size[node] for node in gradient(graph, output, parameters)) <= MOST_FOR_SYMPY
+
+
+def amplitude_codes(graph: Graph, output: int, parameters: tuple[str, ...]) -> tuple[int, ...]:
     """Say which parameters are amplitudes, and which derivatives grow with them.
 
     The engine sets amplitudes to their best values at every point that it visits, for which it must know how
@@ -151,40 +173,36 @@ def amplitude_codes(expr: sympy.Expr, parameters: tuple[str, ...]) -> tuple[int,
         For each parameter `LINEAR` if the formula is linear in it and no derivative depends on it but in proportion; the
         position of the amplitude that the derivative is proportional to; or `OTHER`.
     """
-    symbols = [formula.symbol(name) for name in parameters]
-    derivatives = [calculus.derivative(expr, name) for name in parameters]
-    linear: list[int] = []
-    for k, slope in enumerate(derivatives):
-        if slope != 0 and not slope.free_symbols & {symbols[k], *(symbols[j] for j in linear)}:
-            linear.append(k)
+    bits = [graph.bits([name]) for name in parameters]
+    enters, never = conflicts(graph, output), decided_by(graph, output)
+    plain = 0
+    for node in graph.below([output], conditions=False):
+        plain |= graph.mask[node] if graph.operation[node] == "symbol" else 0
+    linear: dict[int, int] = {}
+    taken = 0
+    for k, bit in enumerate(bits):
+        if bit & plain and not bit & never and not enters.get(bit, 0) & (taken | bit):
+            linear[bit] = k
+            taken |= bit
     codes = [OTHER] * len(parameters)
-    for k, slope in enumerate(derivatives):
-        if k in linear:
+    for k, bit in enumerate(bits):
+        if bit & taken:
             codes[k] = LINEAR
             continue
-        grows = [j for j in linear if symbols[j] in slope.free_symbols]
+        grows = enters.get(bit, 0) & taken
         if not grows:
             continue
-        if len(grows) > 1 or not _vanishes_at_zero(slope, symbols[grows[0]]):
+        if grows & (grows - 1) or bit & left_without(graph, output, grows):
             return (OTHER,) * len(parameters)
-        codes[k] = grows[0]
+        codes[k] = linear[grows]
     return tuple(codes)
 
 
-def _proportional(expr: sympy.Expr, parameters: tuple[str, ...], codes: tuple[int, ...]) -> int:
+def _proportional(graph: Graph, output: int, parameters: tuple[str, ...], codes: tuple[int, ...]) -> int:
     """Position of the one amplitude that a formula is in proportion to; -1 if there is none."""
     found = [k for k, code in enumerate(codes) if code == LINEAR]
-    one = len(found) == 1 and _vanishes_at_zero(expr, formula.symbol(parameters[found[0]]))
+    one = len(found) == 1 and left_without(graph, output, graph.bits([parameters[found[0]]])) == 0
     return found[0] if one else -1
-
-
-def _vanishes_at_zero(expr: sympy.Expr, symbol: sympy.Symbol) -> bool:
-    """Whether an expression is zero where a symbol is, in every branch."""
-    import sympy
-
-    if isinstance(expr, sympy.Piecewise):
-        return all(_vanishes_at_zero(value, symbol) for value, _ in expr.args)
-    return bool(sympy.expand(expr.subs(symbol, 0)) == 0)
 
 
 def _body(split: StraightLine, coordinates: tuple[str, ...], parameters: tuple[str, ...]) -> list[str]:

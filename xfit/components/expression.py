@@ -5,11 +5,13 @@ from __future__ import annotations
 import keyword
 import math
 import numbers
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xfit import calculus, formula
 from xfit.component import Component
+from xfit.formula_syntax import shortened
 from xfit.kernel_description import FormulaKernel
 from xfit.parameters import Parameter
 
@@ -39,6 +41,9 @@ class Expression(Component):
     coordinates : sequence of str, optional
         Names of the coordinates; by default "x" and, if it is in the formula, "y". Others are coordinates of the data
         along the signal dimension(s).
+    parameters : sequence of str, optional
+        Which of the names ``E`` and ``pi`` are parameters. They are constants, Euler's number and 3.14159..., unless they stand here,
+        have a value, or are named by another argument.
     **values
         Values of the parameters; 1 by default.
 
@@ -48,6 +53,11 @@ class Expression(Component):
         For a formula that can't be read.
     ValueError
         For a formula without coordinate, or a name that a component can't give to a parameter.
+
+    Warns
+    -----
+    UserWarning
+        Once for each formula in which ``E`` is the constant, or ``e`` a parameter that looks as if Euler's number were meant.
 
     Notes
     -----
@@ -71,23 +81,30 @@ class Expression(Component):
         rotation_center: Sequence[str | float] | None = None,
         rename_pars: Mapping[str, str] | None = None,
         coordinates: Sequence[str] | None = None,
+        parameters: Sequence[str] = (),
         **values: Any,
     ) -> None:
+        named = _named(position, rotation_center, rename_pars, coordinates, parameters, values)
         if rename_pars:
-            expression = _renamed(expression, rename_pars)
-        used = formula.names(expression)
+            expression = _renamed(expression, rename_pars, named)
+        used = formula.names(expression, named)
+        named = tuple(n for n in named if n in used)
         axes = _coordinates(expression, used, coordinates)
-        parameters = [n for n in used if n not in axes]
-        _check_names(expression, parameters)
+        own = [n for n in used if n not in axes]
+        _check_names(expression, own)
         wanted = [position] if isinstance(position, str) else list(position or ())
-        unknown = [n for n in wanted if n not in parameters]
+        unknown = [n for n in wanted if n not in own]
         if unknown:
-            raise ValueError(f"position={position!r}: no parameter {unknown}; the formula has {parameters}")
+            raise ValueError(f"position={position!r}: no parameter {unknown}; the formula has {own}")
+        absent = [n for n in parameters if n not in own]
+        if absent:
+            raise ValueError(f"parameters={list(parameters)!r}: no parameter {absent}; the formula has {own}")
         # A rotation changes no linearity but that of the parameters it is about, so the plain formula tells.
-        center = _center(axes, parameters, position, rotation_center) if add_rotation else None
-        candidates = [n for n in parameters if n not in (center or ())]
-        linear = calculus.linear_parameters(formula.parse(expression), candidates)
-        made = {n: Parameter(n, 1.0, linear=n in linear) for n in parameters}
+        center = _center(axes, own, position, rotation_center) if add_rotation else None
+        candidates = [n for n in own if n not in (center or ())]
+        linear = calculus.linear_parameters(formula.parse(expression, named), candidates)
+        _note_eulers_number(expression, named, own, linear)
+        made = {n: Parameter(n, 1.0, linear=n in linear) for n in own}
         if center is not None:
             made["rotation_angle"] = Parameter("rotation_angle", 0.0, dimension={}, description="rotation, in radians")
         set_ = object.__setattr__
@@ -95,12 +112,14 @@ class Expression(Component):
         set_(self, "position", position if position is None or isinstance(position, str) else tuple(position))
         set_(self, "expression", expression)
         set_(self, "rotation_center", center)
-        set_(self, "_computed", expression if center is None else _rotated(expression, center))
+        set_(self, "_named", tuple(n for n in named if n not in axes))
+        set_(self, "_computed", expression if center is None else _rotated(expression, center, named))
         self._begin(name, dict(sorted(made.items())), values)
 
     expression: str
     rotation_center: tuple[str | float, ...] | None
     _computed: str
+    _named: tuple[str, ...]
 
     @property
     def options(self) -> dict[str, Any]:
@@ -111,12 +130,56 @@ class Expression(Component):
             "position": list(self.position) if isinstance(self.position, tuple) else self.position,
             "add_rotation": self.rotation_center is not None,
             "rotation_center": None if self.rotation_center is None else list(self.rotation_center),
+            **({"parameters": list(self._named)} if self._named else {}),
         }
 
     @property
     def kernel(self) -> FormulaKernel:
         """The formula, rotation included."""
         return FormulaKernel(self._computed, self.coordinates, tuple(self._by_name))
+
+
+def _named(
+    position: str | Sequence[str] | None,
+    center: Sequence[str | float] | None,
+    new_names: Mapping[str, str] | None,
+    coordinates: Sequence[str] | None,
+    parameters: Sequence[str],
+    values: Mapping[str, Any],
+) -> tuple[str, ...]:
+    """Which of the names that could be Euler's number, or pi, are none: they are named as what they are."""
+    if isinstance(parameters, str):
+        raise TypeError(f"parameters={parameters!r} must be a sequence of names, such as ({parameters!r},)")
+    renamed = (*(new_names or {}), *(new_names or {}).values())
+    told = (*_texts(position), *_texts(center), *renamed, *_texts(coordinates), *parameters, *values)
+    return tuple(n for n in (*formula.CONSTANTS, "e") if n in told)
+
+
+def _texts(given: Any) -> tuple[Any, ...]:
+    return (given,) if isinstance(given, str) else tuple(given or ())
+
+
+#: Formulas whose users were told already what E, or e, is.
+_noted: set[str] = set()
+
+
+def _note_eulers_number(
+    expression: str, named: Sequence[str], parameters: Sequence[str], linear: Sequence[str]
+) -> None:
+    """Warn, once, where E is a constant, or e a parameter, and the other may be meant."""
+    if expression in _noted:
+        return
+    note = None
+    if "E" not in named and "E" in formula.names(expression, ("E",)):
+        note = "E is Euler's number, 2.71828...; give it a value, E=..., to make it a parameter, or write exp(1) for the number"
+    # Where there is a d, e is the next coefficient; where it is a factor, it can be fitted.
+    elif "e" in parameters and "e" not in named and "d" not in parameters and "e" not in linear:
+        note = (
+            "e is a parameter; for Euler's number write E, or exp(...); give it a value, e=..., if a parameter is meant"
+        )
+    if note is not None:
+        _noted.add(expression)
+        warnings.warn(f"formula {shortened(expression)!r}: {note}", UserWarning, stacklevel=3)
 
 
 def _coordinates(expression: str, used: Sequence[str], given: Sequence[str] | None) -> tuple[str, ...]:
@@ -134,9 +197,10 @@ def _coordinates(expression: str, used: Sequence[str], given: Sequence[str] | No
     return axes
 
 
-def _renamed(expression: str, new_names: Mapping[str, str]) -> str:
+def _renamed(expression: str, new_names: Mapping[str, str], named: tuple[str, ...]) -> str:
     """Formula with other names of parameters."""
-    used = formula.names(expression)
+    before = tuple(n for n in named if n in new_names or n not in new_names.values())
+    used = formula.names(expression, before)
     unknown = [n for n in new_names if n not in used]
     if unknown:
         raise ValueError(f"rename_pars: the formula {expression!r} has no name {unknown}; it has {list(used)}")
@@ -144,7 +208,7 @@ def _renamed(expression: str, new_names: Mapping[str, str]) -> str:
     wrong = [n for n in new_names.values() if not n.isidentifier() or final.count(n) > 1]
     if wrong:
         raise ValueError(f"rename_pars={dict(new_names)!r}: {wrong} must be names that nothing else in the formula has")
-    return formula.substitute(expression, new_names)
+    return formula.substitute(expression, new_names, before)
 
 
 def _check_names(expression: str, parameters: Sequence[str]) -> None:
@@ -185,7 +249,7 @@ def _center(
     return tuple(float(n) if isinstance(n, numbers.Real) else n for n in about)
 
 
-def _rotated(expression: str, center: Sequence[str | float]) -> str:
+def _rotated(expression: str, center: Sequence[str | float], named: tuple[str, ...]) -> str:
     """Formula in coordinates rotated about a centre."""
     import sympy
 
@@ -194,4 +258,4 @@ def _rotated(expression: str, center: Sequence[str | float]) -> str:
     px, py = (formula.symbol(n) if isinstance(n, str) else sympy.Float(n, 17) if n else sympy.S.Zero for n in center)
     cos, sin = sympy.cos(angle), sympy.sin(angle)
     turned = {x: px + (x - px) * cos - (y - py) * sin, y: py + (x - px) * sin + (y - py) * cos}
-    return formula.to_text(formula.parse(expression).subs(turned, simultaneous=True))
+    return formula.to_text(formula.parse(expression, named).xreplace(turned))
