@@ -17,7 +17,7 @@ from xfit.kernel_description import FormulaKernel, FunctionKernel
 from xfit.kernels.evaluate import Structure
 from xfit.kernels.layout import LINEAR, OTHER, starting_only
 from xfit.kernels.ties import Ties
-from xfit.kernels.whole import WholeComponent, lay_out
+from xfit.kernels.whole import WholeComponent, lay_out, order_of
 
 if TYPE_CHECKING:
     from xfit.model import Model
@@ -101,17 +101,26 @@ class Channels:
 
     Attributes
     ----------
-    count : int
-        Number of channels.
+    x : float64 (n_rows, n_channels)
+        Coordinates of the channels, as the engine reads them.
     grid : float64 (n_rows, any)
         Coordinates of the convolved components, rounded up to whole vectors; see `xfit.kernels.whole.lay_out`.
     response : int
         Number of points of the response; 0 for none.
     """
 
-    count: int
+    x: np.ndarray
     grid: np.ndarray
     response: int
+
+    @property
+    def count(self) -> int:
+        """Number of channels."""
+        return int(self.x.shape[1])
+
+    def points(self, row: int, convolved: bool) -> np.ndarray:
+        """Coordinates that a component is evaluated at: float64 (n_points,)."""
+        return self.grid[row, : self.count + self.response - 1] if convolved else self.x[row]
 
 
 @dataclass(frozen=True)
@@ -156,7 +165,7 @@ class LoadedProgram:
         plain = np.flatnonzero(active & ~whole)
         address = [compiled_kernel(self.program.kernels[k]).address for k in plain]
         plan, numbers = np.empty(0, np.int64), np.empty(0)
-        others = [self._whole(int(k), fitted) for k in np.flatnonzero(active & whole)]
+        others = [self._whole(int(k), channels, fitted) for k in np.flatnonzero(active & whole)]
         if others:
             plan, numbers = lay_out(others, self.component_of.size, channels.count, channels.grid, channels.response)
         return self._structure(active, address, plain, 0, plan, numbers)
@@ -205,7 +214,7 @@ class LoadedProgram:
         summed = kernel.summed if isinstance(kernel, FormulaKernel) else None
         return -1 if summed is None else int(self.first[k]) + kernel.parameters.index(summed)
 
-    def _whole(self, k: int, fitted: np.ndarray | None) -> WholeComponent:
+    def _whole(self, k: int, channels: Channels, fitted: np.ndarray | None) -> WholeComponent:
         kernel = self.program.kernels[k]
         first = int(self.first[k])
         count = len(kernel.parameters)
@@ -214,15 +223,17 @@ class LoadedProgram:
         compiled = compiled_kernel(kernel)
         amplitude = first + compiled.proportional if compiled.proportional >= 0 else -1
         steady = amplitude >= 0 and set(rows) <= {amplitude}
+        row, factor, convolved = int(self.xrow[k]), self._factor(k), self.program.convolved[k]
         return WholeComponent(
             compiled.address,
             first,
             count,
-            int(self.xrow[k]),
-            self._factor(k),
-            self.program.convolved[k],
+            row,
+            factor,
+            convolved,
             [amplitude] if steady else rows,
             amplitude if steady else -1,
+            order_of(channels.points(row, convolved)) if factor >= 0 else np.empty(0, np.int64),
         )
 
     def constants_hold(self, free: np.ndarray, mapped: Collection[str]) -> bool:
