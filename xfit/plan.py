@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,7 +13,7 @@ import xarray as xr
 
 from xfit import companions, inputs
 from xfit.assembly import check_names
-from xfit.axes import Axes, axes_of, signal_dims
+from xfit.axes import Axes, axes_of, coordinates_taken, signal_dims, with_signal_coordinates
 from xfit.compile.program import Program
 from xfit.derived import pairs_of
 from xfit.estimate import estimated_start, split_start
@@ -31,7 +32,7 @@ class Plan:
     Attributes
     ----------
     da, model, axes
-        The data, the model and the signal space.
+        The data (with a coordinate along every signal dimension that has one), the model and the signal space.
     recipe : Recipe
         What travels with every task.
     extra : tuple of DataArray
@@ -92,7 +93,9 @@ def plan_of(
     inputs.check_method(method, grad, optimizer_options, starts, path, inspect.signature(plan_of).parameters)
     scaled = inputs.check_scaling(scale_covariance, what)
     program = Program.from_model(model)
-    axes = axes_of(da, signal_dims(da, dim, model.signal_dimension), program.coordinates, binned)
+    dims = signal_dims(da, dim, model.signal_dimension)
+    given, da = da, with_signal_coordinates(da, dims, program.coordinates, program.coordinates_read)
+    axes = axes_of(da, dims, program.coordinates, binned)
     response, grid = response_of(model, da, axes.dims, da, axes.navigation)
     text = model.to_json()
     masks = companions.check_active(active, model, da, axes)
@@ -158,6 +161,7 @@ def plan_of(
         "bounded": int(bounded),
         "tolerance": tolerance,
         **_noted(what, noise, path, starts),
+        **_taken(given, da),
         **({"alpha": alpha} if alpha else {}),
     }
     return Plan(da, model, axes, recipe, tuple(array for _, _, array in extra), how)
@@ -177,6 +181,12 @@ def _noted(loss: Loss, noise: tuple[float, float, float] | None, path: str, star
     if path != "independent":
         noted["path"] = path
     return noted | ({"starts": int(starts)} if starts > 1 else {})
+
+
+def _taken(given: xr.DataArray, da: xr.DataArray) -> dict[str, str]:
+    """Which coordinates stand for dimensions that have none of their own, as JSON."""
+    taken = coordinates_taken(given, da)
+    return {"coordinates": json.dumps(taken, ensure_ascii=False)} if taken else {}
 
 
 def _somewhere(model: Model, masks: dict[str, xr.DataArray | bool]) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from xfit import formula
 from xfit.compile.cache import CompiledKernel, component_hash, load_kernel
 from xfit.compile.codegen import kernel_source
 from xfit.compile.functions import load_function_kernel
@@ -69,6 +70,18 @@ class Program:
     def coordinates(self) -> tuple[str, ...]:
         """Names of the coordinates, each once."""
         return tuple(dict.fromkeys(name for kernel in self.kernels for name in kernel.coordinates))
+
+    def coordinates_read(self) -> set[str]:
+        """Names of the coordinates that values depend on: not of one that a constant has. A user's function reads all that it has."""
+        found: set[str] = set()
+        for kernel in self.kernels:
+            if isinstance(kernel, FunctionKernel):
+                found |= set(kernel.coordinates)
+                continue
+            texts = [kernel.expression, *(text for lookup in kernel.lookups for text in lookup.arguments)]
+            texts += [] if kernel.splines is None else [kernel.splines.argument]
+            found |= set(kernel.coordinates) & {name for text in texts for name in formula.names(text)}
+        return found
 
     def load(self) -> LoadedProgram:
         """Compile, or find what is compiled already; kept for the life of the process."""
