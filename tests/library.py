@@ -424,6 +424,13 @@ CASES: dict[str, Case] = {
         x=(-1, 9),
         wide={"B": _EXTREME},
     ),
+    "Decay": Case(
+        components.Decay,
+        lambda x, A, tau, t0: A * mp.exp(-(x - t0) / tau) if x >= t0 else mp.mpf(0),
+        {"A": 5, "tau": 3, "t0": 0.7},
+        x=(-2, 9),
+        wide={"tau": (1, 1e4)},
+    ),
     "DoubleExponentialDecay": Case(
         components.DoubleExponentialDecay,
         two_decays,

@@ -22,7 +22,7 @@ from xfit.mapping import Recipe
 from xfit.model import Model
 from xfit.options import FitOptions
 from xfit.registry import check_pair, optimizer_of
-from xfit.response import response_of
+from xfit.response import response_of, warn_of_growth
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,8 @@ def plan_of(
     reach = inputs.check_search(starts, spread, path, program, settings)
     estimations = estimated_start(ranges, start, model, program, settings, axes)
     program.load()
+    if response is not None and grid is not None:
+        warn_of_growth(program, settings, response, grid, axes.table[axes.names.index("x")])
     extra: list[tuple[str, str, xr.DataArray]] = [("start", name, array) for name, array in maps.items()]
     extra += [("active", name, array) for name, array in masks.items() if isinstance(array, xr.DataArray)]
     if isinstance(variance, xr.DataArray):

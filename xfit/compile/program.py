@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Collection
 from dataclasses import astuple, dataclass
 from functools import cached_property, lru_cache
@@ -16,7 +17,7 @@ from xfit.compile.functions import load_function_kernel
 from xfit.compile.ties import compile_ties
 from xfit.kernel_description import FormulaKernel, FunctionKernel
 from xfit.kernels.evaluate import Structure
-from xfit.kernels.layout import LINEAR, OTHER, starting_only
+from xfit.kernels.layout import LINEAR, OTHER, PITCH, TILE, starting_only
 from xfit.kernels.ties import Ties
 from xfit.kernels.whole import WholeComponent, lay_out, order_of
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from xfit.model import Model
 
 Kernel = FormulaKernel | FunctionKernel
+
+#: Numbers as C has them.
+_NUMBERS = ctypes.POINTER(ctypes.c_double)
 
 
 @dataclass(frozen=True)
@@ -322,6 +326,33 @@ def compiled_kernel(kernel: Kernel) -> CompiledKernel:
         return load_function_kernel(kernel)
     content = (kernel.expression, kernel.coordinates, kernel.parameters, kernel.constants, *_companions(kernel))
     return load_kernel(repr((component_hash(), *content)), lambda: kernel_source(kernel))
+
+
+def curve_of(kernel: Kernel, x: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Values of a component of one coordinate, by its own kernel: the engine, which may not be compiled yet, is not needed.
+
+    Parameters
+    ----------
+    kernel : FormulaKernel or FunctionKernel
+        What the component's kernel is made from. Its sum over channels of larger x, if it has one, is left out.
+    x : float64 (n_points,)
+        Where.
+    values : float64 (n_parameters,)
+        Its parameters.
+
+    Returns
+    -------
+    float64 (n_points,)
+    """
+    function = compiled_kernel(kernel).function
+    f, jac, out = np.zeros(PITCH), np.zeros((max(values.size, 1), PITCH)), np.empty(x.size)
+    for first in range(0, x.size, TILE):
+        part = np.array(x[first : first + TILE], np.float64)
+        f[:] = 0.0
+        at, p, into, slopes = (a.ctypes.data_as(_NUMBERS) for a in (part, np.array(values, np.float64), f, jac))
+        function.ctypes(at, part.size, p, into, slopes, part.size, into)
+        out[first : first + part.size] = f[: part.size]
+    return out
 
 
 def _companions(kernel: FormulaKernel) -> list[tuple[Any, ...]]:
