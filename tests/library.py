@@ -94,6 +94,11 @@ _SPLINE = CubicSpline(_PATTERN_X, PATTERN.values)
 def _pattern(x: Any, xscale: Any, yscale: Any, shift: Any) -> Any:
     """SciPy's spline, evaluated in as many digits as wanted."""
     u = xscale * x - shift
+    beyond = abs(u) - 12
+    if beyond > 0:
+        # It ends at zero, to which it goes within a step.
+        t = min(beyond * 2, 1)
+        return yscale * mp.mpf(float(PATTERN.values[-1 if u > 0 else 0])) * (1 - 3 * t**2 + 2 * t**3)
     k = min(max(int(mp.floor((u + 12) * 2)), 0), 47)
     return yscale * mp.polyval([mp.mpf(float(c)) for c in _SPLINE.c[:, k]], u - mp.mpf(float(_PATTERN_X[k])))
 

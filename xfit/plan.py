@@ -20,9 +20,9 @@ from xfit.estimate import estimated_start, split_start
 from xfit.losses import Loss, loss_of
 from xfit.mapping import Recipe
 from xfit.model import Model
-from xfit.options import FitOptions
+from xfit.options import FitOptions, Settings
 from xfit.registry import check_pair, optimizer_of
-from xfit.response import response_of, warn_of_growth
+from xfit.response import Grid, response_of, warn_of_growth
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,7 @@ def plan_of(
     inputs.check_keeps_bounds(method, program, settings, limits)
     reach = inputs.check_search(starts, spread, path, program, settings)
     estimations = estimated_start(ranges, start, model, program, settings, axes)
+    _check_reach(model, settings, axes, where, grid)
     program.load()
     if response is not None and grid is not None:
         warn_of_growth(program, settings, response, grid, axes.table[axes.names.index("x")])
@@ -183,6 +184,26 @@ def _noted(loss: Loss, noise: tuple[float, float, float] | None, path: str, star
     if path != "independent":
         noted["path"] = path
     return noted | ({"starts": int(starts)} if starts > 1 else {})
+
+
+def _check_reach(model: Model, settings: Settings, axes: Axes, where: xr.DataArray | None, grid: Grid | None) -> None:
+    """Have components that are given by tables refuse channels, or points of the response's grid, that these don't reach to."""
+    used = np.ones(int(np.prod(axes.shape)), bool)
+    if where is not None and where.chunks is None and set(where.dims) <= set(axes.dims):
+        missing = [d for d in axes.dims if d not in where.dims]
+        sizes = dict(zip(axes.dims, axes.shape, strict=True))
+        used = where.expand_dims({d: sizes[d] for d in missing}).transpose(*axes.dims).values.ravel()
+    first = 0
+    for component, on in zip(model, settings.active, strict=True):
+        names = [parameter.name for parameter in component.parameters]
+        values = dict(zip(names, map(float, settings.start[first:]), strict=False))
+        first += len(names)
+        if not on:
+            continue
+        if grid is not None and component.convolved:
+            component.check_reach(values, grid.points)
+        else:
+            component.check_reach(values, *(axes.table[axes.names.index(name)][used] for name in component.coordinates))
 
 
 def _taken(given: xr.DataArray, da: xr.DataArray) -> dict[str, str]:

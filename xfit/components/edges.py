@@ -164,6 +164,17 @@ class EELSCLEdge(Component):
         """Edge, beam, angles, and the oscillator strengths and what is said of a fine structure if they were given."""
         return dict(self._options)
 
+    def check_reach(self, values: Mapping[str, float], *coordinates: np.ndarray) -> None:
+        """Refuse collection angles that the tables don't have; energies beyond them follow a power law."""
+        low, high = ANGLES
+        angle = self["effective_angle"]
+        ends = (angle.min, angle.max) if angle.free else ()
+        if not all(low <= each <= high for each in (values["effective_angle"], *ends)):
+            raise ValueError(
+                f"component {self.name!r}: the tables of cross-sections are of effective angles from {low:g} to {high:g} mrad; the value "
+                f"{values['effective_angle']:g}{' or a bound' if ends else ''} lies beyond"
+            )
+
     @property
     def kernel(self) -> FormulaKernel:
         """The cross-section, looked up."""
