@@ -754,6 +754,7 @@ def test_the_coordinate_along_a_dimension_without_one_is_x(coords, way):
     np.testing.assert_allclose(fit["value"], [250, 550, 20, 1], rtol=1e-8)
     taken = "x" if "x" in coords else "wavelength"
     assert json.loads(fit.attrs["xfit_coordinates"]) == {"channel": taken}
+    assert f"channels along 'channel' lie at the coordinate '{taken}'" in fit.fit.report()
     np.testing.assert_array_equal(fit["channel"], da[taken])
     np.testing.assert_allclose(fit.fit.evaluate(), da, rtol=1e-9)
     np.testing.assert_allclose(fit.fit.residual(da), 0, atol=1e-8)

@@ -227,3 +227,17 @@ def test_derivatives_are_those_of_the_curve_beyond_the_ends_too(extrapolate: str
         step = np.where(np.arange(3) == k, h, 0.0)
         central = (curve_of(made.kernel, at, values + step) - curve_of(made.kernel, at, values - step)) / (2 * h)
         np.testing.assert_allclose(jac[k, :113], central, rtol=1e-5, atol=1e-6)
+
+
+def test_a_report_tells_of_a_pattern_that_a_fit_has_moved() -> None:
+    x = np.round(np.arange(-1.0, 1.0001, 0.02), 10)
+    ramp = ScalableFixedPattern(measured(np.exp(NARROW)), name="ramp", yscale=2)
+    ramp.set_parameters_not_free(["xscale", "yscale"])
+    data = measured(2 * np.exp(np.clip(x - 0.6, -1.2, 1.2)), x)
+    fit = data.fit(xfit.Model([ramp]), start={"ramp.shift": 0.15})
+    assert float(fit.fit["ramp.shift"]) == pytest.approx(0.6, abs=1e-4)
+    assert "ramp is a pattern that does not reach over the data and does not end at zero" in " ".join(
+        fit.fit.report().split()
+    )
+    near = measured(2 * np.exp(x - 0.1), x).fit(xfit.Model([ramp.copy()]))
+    assert "does not reach" not in near.fit.report()
