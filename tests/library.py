@@ -94,6 +94,11 @@ _SPLINE = CubicSpline(_PATTERN_X, PATTERN.values)
 def _pattern(x: Any, xscale: Any, yscale: Any, shift: Any) -> Any:
     """SciPy's spline, evaluated in as many digits as wanted."""
     u = xscale * x - shift
+    beyond = abs(u) - 12
+    if beyond > 0:
+        # It ends at zero, to which it goes within a step.
+        t = min(beyond * 2, 1)
+        return yscale * mp.mpf(float(PATTERN.values[-1 if u > 0 else 0])) * (1 - 3 * t**2 + 2 * t**3)
     k = min(max(int(mp.floor((u + 12) * 2)), 0), 47)
     return yscale * mp.polyval([mp.mpf(float(c)) for c in _SPLINE.c[:, k]], u - mp.mpf(float(_PATTERN_X[k])))
 
@@ -423,6 +428,13 @@ CASES: dict[str, Case] = {
         {"A": 50, "B": 1.5, "Phi": 0.7},
         x=(-1, 9),
         wide={"B": _EXTREME},
+    ),
+    "Decay": Case(
+        components.Decay,
+        lambda x, A, tau, t0: A * mp.exp(-(x - t0) / tau) if x >= t0 else mp.mpf(0),
+        {"A": 5, "tau": 3, "t0": 0.7},
+        x=(-2, 9),
+        wide={"tau": (1, 1e4)},
     ),
     "DoubleExponentialDecay": Case(
         components.DoubleExponentialDecay,

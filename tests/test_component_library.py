@@ -252,6 +252,7 @@ AREAS = {
     "PESCoreLineShape": lambda t: t["A"] * t["FWHM"] * math.sqrt(math.pi / math.log(2)) / 2,
     "PESVoigt": lambda t: t["area"] * t["transmission_function"],
     "PESVoigt with splitting": lambda t: t["area"] * t["transmission_function"] * (1 + t["spin_orbit_branching_ratio"]),
+    "Decay": lambda t: t["A"] * t["tau"],
     "DoubleExponentialDecay": lambda t: t["A1"] * t["tau1"] + t["A2"] * t["tau2"],
 }
 

@@ -317,7 +317,7 @@ def test_fine_structure_takes_the_place_of_the_cross_section() -> None:
 def test_a_gap_in_the_place_of_fine_structure() -> None:
     """For peaks of their own."""
     x = np.linspace(700.0, 760.0, 121)
-    values = values_of(iron(onset_width=1e-6, fine_structure_width=20), x)
+    values = values_of(iron(onset_width=1e-6, fine_structure_width=20, fine_structure_coefficients=0), x)
     assert (values[x < 728] == 0).all()
     np.testing.assert_array_equal(values[x > 728], values_of(iron(onset_width=1e-6), x)[x > 728])
 
@@ -407,6 +407,10 @@ def test_fine_structure_is_stored_with_the_model() -> None:
         ({"width": 10, "onset": -1}, "fine_structure_onset=-1 and"),
         ({"width": 10, "coefficients": 3}, "fine_structure_coefficients=3 must be zero, or from 4 to 400"),
         ({"width": 10, "coefficients": 4.5}, "fine_structure_coefficients=4.5 must be an integer"),
+        (
+            {"width": 35},
+            "fine_structure_width=35 takes the cross-section away .*: give fine_structure_coefficients=, from 4 to 400",
+        ),
         ({"coefficients": 8}, "a fine structure needs its width"),
         ({"onset": 2.0}, "a fine structure needs its width"),
     ],

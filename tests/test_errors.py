@@ -216,6 +216,20 @@ def test_binned_data_whose_channels_have_no_width(da):
     with refused(ValueError, "binned", "'energy'"):
         da.assign_coords(energy=energy).fit.multifit(two_peaks(), binned=True)
     one = Model([Offset(name="bg")])
+    out_of_order = np.random.default_rng(0).permutation(60)
+    with refused(ValueError, "binned", "rises or falls throughout", "da.sortby('energy')", "binned=False"):
+        da.isel(energy=out_of_order).fit.multifit(two_peaks(), binned=True)
+    with refused(ValueError, "binned", "rises or falls throughout", "there twice"):
+        xr.concat([da, da], "energy").fit.multifit(two_peaks(), binned=True)
+    with refused(ValueError, "binned", "steps of the coordinate 'energy'", "NaN", "binned=False"):
+        da.isel(energy=np.r_[0:20, 21:60]).fit.multifit(two_peaks(), binned=True)
+    with refused(ValueError, "binned", "steps of the coordinate 'energy'"):
+        flagged = da.isel(energy=np.r_[0:20, 40:60])
+        flagged.assign_coords(energy=("energy", flagged.energy.values, {"is_binned": 1})).fit.multifit(two_peaks())
+    with refused(TypeError, "binned='yes'", "True, False or None"):
+        da.fit.multifit(one, binned="yes")
+    with refused(ValueError, "is_binned='False'", "'energy'"):
+        da.assign_coords(energy=("energy", da.energy.values, {"is_binned": "False"})).fit.multifit(one)
     with refused(ValueError, "binned", "two channels", "'energy'"):
         da.isel(energy=[0]).fit.multifit(one, binned=True)
 

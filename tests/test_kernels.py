@@ -134,7 +134,7 @@ def test_best_amplitudes_by_algebra_are_those_of_an_evaluation() -> None:
     def gram_of(q: np.ndarray) -> np.ndarray:
         gram = np.zeros((6, 6))
         gram_at(
-            program.structure(np.ones(2, bool), np.zeros(2, bool), Channels(64, np.empty((0, 0)), 0)),
+            program.structure(np.ones(2, bool), np.zeros(2, bool), Channels(x, np.empty((0, 0)), 0)),
             program.ties,
             x,
             spectrum,

@@ -83,6 +83,7 @@ DRAWS: dict[str, Draw] = {
     "HeavisideStep": Draw({"A": (1, 100), "n": (-8, 8)}),
     "Logistic": Draw({"a": (1, 100), "c": (0.4, 3), "origin": (-8, 8)}),
     "RC": Draw({"Vmax": (1, 100), "V0": (-5, 5), "tau": (1, 8)}, x=(0.0, 20.0, 200)),
+    "Decay": Draw({"A": (1, 100), "tau": (1, 8)}, x=(-4.0, 30.0, 300)),
     "DoubleExponentialDecay": Draw(
         {"A1": (20, 100), "tau1": (0.5, 1.5), "A2": (20, 100), "tau2": (4, 8), "centre": (3, 6), "sigma": (0.2, 0.6)},
         x=(0.0, 40.0, 500),

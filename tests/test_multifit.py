@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import math
 import pickle
 import warnings
@@ -694,6 +695,104 @@ def test_binned_data_with_a_variance_and_falling_coordinates():
     other = flipped.fit(one_peak(A=300.0), binned=True, variance=abs(flipped) + 1)
     np.testing.assert_allclose(fit["value"], other["value"], rtol=1e-8)
     np.testing.assert_allclose(fit["chisq"], other["chisq"], rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "x", [np.arange(1.0, 9) ** 2, 2.0 ** np.arange(8), np.arange(0.0, 8) ** 2, np.linspace(4, 7, 8)]
+)
+def test_steps_that_change_smoothly_are_widths(x):
+    """Of squares, powers, and even ones, falling too: central differences."""
+    for way in (1, -1):
+        da = xr.DataArray(np.ones(8), dims="x", coords={"x": x[::way]})
+        fit = da.fit(Model([Offset(name="o")]), binned=True)
+        np.testing.assert_allclose(fit["channel_width"], np.abs(np.gradient(x[::way])), rtol=1e-14)
+
+
+def test_the_width_of_channels_is_that_of_the_coordinate_that_the_model_is_of():
+    """Along channels that have no coordinate, or another one: 3 counts in channels of half a unit are 6 a unit."""
+    energy = 100 + 0.5 * np.arange(20)
+    for coords in ({"energy": ("channel", energy)}, {"energy": ("channel", energy), "channel": np.arange(20)}):
+        da = xr.DataArray(np.full(20, 3.0), dims="channel", coords=coords)
+        level = Expression("a + 0*energy", coordinates=("energy",), name="level", a=1.0)
+        fit = da.fit(Model([level]), binned=True)
+        np.testing.assert_allclose(fit.fit["level.a"], 6.0, rtol=1e-12)
+    two = da.assign_coords(group=("channel", np.arange(20) % 2.0))
+    slope = Expression("a*energy + b*group", coordinates=("energy", "group"), name="s")
+    with pytest.raises(ValueError, match=r"binned=True needs the width .* \['energy', 'group'\]"):
+        two.fit(Model([slope]), binned=True)
+
+
+# --- which coordinate is meant -----------------------------------------------------------------
+
+
+W = np.linspace(400, 700, 61)
+
+
+def line_over(coords: dict, dims: str = "channel") -> xr.DataArray:
+    return xr.DataArray(gaussian(W, 250.0, 550.0, 20.0) + 1, dims=dims, coords=coords)
+
+
+def line_model() -> Model:
+    return Model([Gaussian(name="g", A=200, centre=540, sigma=25), Offset(name="o")])
+
+
+@pytest.mark.parametrize(
+    "coords",
+    [
+        {"x": ("channel", W)},
+        {"wavelength": ("channel", W, {"units": "nm"})},
+        {"x": ("channel", W), "other": ("channel", W**2)},
+        {"wavelength": ("channel", W), "name": ("channel", list("ab" * 30 + "a"))},
+        {"wavelength": ("channel", W), "variance": ("channel", W), "DQ": ("channel", np.zeros(61, int))},
+    ],
+)
+@pytest.mark.parametrize("way", [slice(None), np.random.default_rng(0).permutation(61)])
+def test_the_coordinate_along_a_dimension_without_one_is_x(coords, way):
+    da = line_over(coords)[way]
+    fit = da.fit(line_model())
+    # The truth that the data are made of.
+    np.testing.assert_allclose(fit["value"], [250, 550, 20, 1], rtol=1e-8)
+    taken = "x" if "x" in coords else "wavelength"
+    assert json.loads(fit.attrs["xfit_coordinates"]) == {"channel": taken}
+    assert f"channels along 'channel' lie at the coordinate '{taken}'" in fit.fit.report()
+    np.testing.assert_array_equal(fit["channel"], da[taken])
+    np.testing.assert_allclose(fit.fit.evaluate(), da, rtol=1e-9)
+    np.testing.assert_allclose(fit.fit.residual(da), 0, atol=1e-8)
+    several = xr.concat([da, 2 * da], "p")
+    chunked = several.chunk(p=1).fit.multifit(line_model(), where=xfit.signal_range(da, (450, 650))).compute()
+    np.testing.assert_allclose(chunked.fit["g.A"], [250, 500], rtol=1e-8)
+    found = Gaussian(name="g").estimate(da, range=(500, 600))
+    assert float(found["g.centre"]) == pytest.approx(550, abs=1)
+    if coords.get("wavelength", ())[2:]:
+        assert fit["units"].sel(param="g.centre") == "nm"
+
+
+def test_coordinates_of_which_any_could_be_meant_are_refused():
+    for coords, said in (
+        ({"energy": ("channel", W), "wavelength": ("channel", W[::-1])}, r"\['energy', 'wavelength'\] lie along it"),
+        ({"channel": np.arange(61), "x": ("channel", W)}, "could be the signal dimension's coordinate 'channel' or"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            line_over(coords).fit(line_model())
+    # Said: by name, by the dimension, or where nothing depends on it.
+    both = line_over({"energy": ("channel", W), "wavelength": ("channel", W[::-1])})
+    named = Expression("a*energy + b*wavelength", coordinates=("energy", "wavelength"), name="s")
+    assert int(both.fit(Model([named, Offset(name="o")]))["status"]) != 0
+    swapped = both.swap_dims(channel="energy").fit(line_model())
+    np.testing.assert_allclose(swapped.fit["g.centre"], 550, rtol=1e-8)
+    same = line_over({"channel": W, "x": ("channel", W)}).fit(line_model())
+    np.testing.assert_allclose(same.fit["g.centre"], 550, rtol=1e-8)
+
+
+def test_images_whose_dimensions_have_no_coordinates():
+    """X is the last dimension, y the one before; each takes the only coordinate along it."""
+    across, up = np.linspace(10, 20, 31), np.linspace(-3, 3, 21)
+    spot = 5 * np.exp(-((across - 14) ** 2) / 2 - ((up[:, None] - 0.7) ** 2) / 0.5)
+    da = xr.DataArray(spot, dims=("row", "col"), coords={"across": ("col", across), "up": ("row", up)})
+    spots = xfit.components.Gaussian2D(name="s", A=10, centre_x=14.5, centre_y=0.5, sigma_x=1.2, sigma_y=0.6)
+    fit = da.fit(Model([spots]))
+    np.testing.assert_allclose([fit.fit["s.centre_x"], fit.fit["s.centre_y"]], [14, 0.7], rtol=1e-8)
+    assert json.loads(fit.attrs["xfit_coordinates"]) == {"row": "up", "col": "across"}
 
 
 # --- models ------------------------------------------------------------------------------------

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import xfit
 from tests.builders import peak_map, two_peaks
+from xfit.components import Gaussian, Gaussian2D, GaussianHF, Offset, PESCoreLineShape, Voigt
 
 
 @pytest.fixture(scope="module")
@@ -102,3 +104,62 @@ def test_places_outside_of_the_map_are_refused(fit) -> None:
     assert beside[1:] == on[1:]
     with pytest.raises(ValueError, match=rf"y=1000.0 lies outside of 'y', which goes from {y.min():g} to {y.max():g}"):
         fit.fit.report(y=1000.0, x=0.0)
+
+
+# --- lines too narrow for the channels ----------------------------------------------------------------------------------------
+
+
+def words(report: str) -> str:
+    return " ".join(report.split())
+
+
+LINES = {
+    "derived": (lambda w: Gaussian(name="n", centre=4.02, sigma=w / 2.3548), "fwhm"),
+    "a parameter": (lambda w: GaussianHF(name="n", centre=4.02, fwhm=w), "fwhm"),
+    "in capitals": (lambda w: PESCoreLineShape(name="n", origin=4.02, FWHM=w), "FWHM"),
+    "of two widths": (lambda w: Voigt(name="n", centre=4.02, sigma=w / 2.3548, gamma=0.0), "fwhm"),
+}
+
+
+@pytest.mark.parametrize("kind", LINES)
+@pytest.mark.parametrize(
+    ("binned", "width", "said"), [(False, 0.09, True), (False, 0.11, False), (True, 0.19, True), (True, 0.21, False)]
+)
+def test_a_line_narrower_than_the_channels_is_named(kind: str, binned: bool, width: float, said: bool) -> None:
+    """Channels of 0.1; of binned data up to two of them are too few."""
+    make, name = LINES[kind]
+    line = make(width)
+    line.set_parameters_not_free([p.name for p in line.parameters if not p.linear])
+    x = np.linspace(0, 10, 101)
+    da = xr.DataArray(np.exp(-((x - 4) ** 2) * 100), dims="x", coords={"x": x})
+    fit = da.fit(xfit.Model([line, Offset(name="o")]), binned=binned)
+    text = words(fit.fit.report())
+    assert ("n is narrower than" in text) is said
+    if said:
+        what = "two channels of binned data" if binned else "a channel"
+        assert f"warning: n is narrower than {what}: {name} {width:.3g}, channels of 0.1." in text
+
+
+def test_narrow_lines_are_counted_over_a_map_and_at_the_channels_where_they_are() -> None:
+    x = np.concatenate([np.arange(0, 5, 0.05), np.arange(5, 10, 0.2)])
+    sigma, centre = np.array([0.01, 0.05, 0.05, 0.2]), np.array([2.0, 2.0, 8.0, 8.0])
+    g = Gaussian(name="g")
+    g.set_parameters_not_free(["centre", "sigma"])
+    da = xr.DataArray(np.ones((4, x.size)), dims=("p", "x"), coords={"x": x})
+    start = {"g.sigma": xr.DataArray(sigma, dims="p"), "g.centre": xr.DataArray(centre, dims="p")}
+    fit = da.fit.multifit(xfit.Model([g]), start=start)
+    # Full widths of 0.024 and 0.118 at channels of 0.05, of 0.118 and 0.47 at channels of 0.2.
+    assert "g is narrower than a channel in 2 of 4 pixels: fwhm" in words(fit.fit.report())
+    assert "narrower" not in fit.fit.report(p=1)
+    assert "narrower" in fit.fit.report(p=2)
+    assert "g is narrower than a channel in 2 of 4 pixels" in words(repr(fit.fit))
+
+
+def test_narrow_spots_of_images() -> None:
+    x, y = np.linspace(0, 10, 51), np.linspace(0, 10, 26)
+    spot = Gaussian2D(name="s", centre_x=4.0, centre_y=4.0, sigma_x=0.5, sigma_y=0.1)
+    spot.set_parameters_not_free(["centre_x", "centre_y", "sigma_x", "sigma_y"])
+    da = xr.DataArray(np.ones((26, 51)), dims=("y", "x"), coords={"x": x, "y": y})
+    text = words(da.fit(xfit.Model([spot])).fit.report())
+    assert "s is narrower than a channel: fwhm_y 0.235, channels of 0.4." in text
+    assert text.count("narrower than") == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import dask
@@ -11,7 +12,18 @@ import xarray as xr
 from scipy.optimize import curve_fit
 
 import xfit
-from xfit.components import Expression, Gaussian, Gaussian2D, Lorentzian, Offset, PowerLaw, Voigt
+from xfit.components import (
+    Decay,
+    Exponential,
+    Expression,
+    Gaussian,
+    Gaussian2D,
+    Lorentzian,
+    Offset,
+    Polynomial,
+    PowerLaw,
+    Voigt,
+)
 
 STEP = 0.25
 ENERGY = 100 + STEP * np.arange(301)
@@ -377,3 +389,95 @@ def _with(described: xfit.Model, kernel: xr.DataArray) -> xfit.Model:
     other = described.copy()
     other.response = kernel
     return other
+
+
+# --- components without a beginning ------------------------------------------------------------------------------------------
+
+T = np.round(np.arange(0, 25, 0.05), 10)
+
+
+def over_time(values: np.ndarray, t: np.ndarray = T) -> xr.DataArray:
+    return xr.DataArray(values, dims="t", coords={"t": t})
+
+
+def pulse(t: np.ndarray = T) -> np.ndarray:
+    """Instrument response of a counter, with a later reflection."""
+    irf = np.exp(-((t - 3.0) ** 2) / (2 * 0.15**2)) + 0.05 * np.exp(-((t - 4.0) ** 2) / 0.5)
+    return irf / irf.sum()
+
+
+@pytest.mark.parametrize("t0", [0.0, 1.0])
+def test_a_decay_through_a_measured_response(t0: float) -> None:
+    """By NumPy's convolution of the sampled decay, which begins at a channel."""
+    decay = np.where(t0 <= T, 1000 * np.exp(-(T - t0) / 2.5), 0.0)
+    data = over_time(np.convolve(pulse(), decay)[: T.size] + 2)
+    model = xfit.Model(
+        [Decay(name="d", A=800, tau=2.0, t0=t0), Offset(name="bg", offset=1)], response=over_time(pulse())
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit = data.fit(model)
+    np.testing.assert_allclose([fit.fit["d.A"], fit.fit["d.tau"], fit.fit["bg.offset"]], [1000, 2.5, 2], rtol=1e-8)
+
+
+def test_a_tracer_through_its_input() -> None:
+    """K exp(-k t) of an arterial input, which is no peak and sums to no one."""
+    s = np.arange(0, 300, 2.0)
+    rise = np.clip(s - 20, 0, None)
+    aif = (rise / 8) ** 2 * np.exp(-rise / 8) + 0.15 * (1 - np.exp(-rise / 5)) * np.exp(-rise / 400)
+    data = over_time(0.01 * 2 * np.convolve(aif, np.exp(-0.02 * s))[: s.size], s)
+    fit = data.fit(xfit.Model([Decay(name="d", A=0.005, tau=100.0)], response=over_time(2 * aif, s)))
+    np.testing.assert_allclose([fit.fit["d.A"], 1 / fit.fit["d.tau"]], [0.01, 0.02], rtol=1e-8)
+
+
+GROWING = {
+    "exponential": Exponential(name="d", A=800, tau=2),
+    "of no amplitude yet": Exponential(name="d", A=0, tau=2),
+    "two of them": Expression("a*exp(-x/s) + b*exp(-x/t)", name="d", a=1.0, b=2.0, s=1.0, t=4.0),
+    "stretched": Expression("a*exp(-((x + 30)/s)**0.7)", name="d", a=1.0, s=2.0),
+    "power law": Expression("a*(x + 30)**(-3)", name="d", a=1.0),
+    "to the right": Exponential(name="d", A=1, tau=-2),
+    "polynomial": Polynomial(order=1, name="d", a0=1, a1=-0.03),
+}
+TAME = {
+    "decay": Decay(name="d", tau=2),
+    "peak": Gaussian(name="d", A=3, centre=8),
+    "peak before the data": Gaussian(name="d", A=3, centre=-4, sigma=0.5),
+    "constant": Expression("a + 0*x", name="d", a=2.0),
+    "step": Expression("a*erfc(x - 5)", name="d", a=2.0),
+    "slow": Exponential(name="d", A=5, tau=2000),
+    "said to begin": Expression("where(x < 0, 0, a*exp(-x/s))", name="d", a=1.0, s=2.0),
+}
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("name", GROWING)
+def test_components_that_grow_beyond_the_data_are_warned_of(name: str, lazy: bool) -> None:
+    both = 0.5 * (pulse() + pulse()[::-1])
+    response = over_time(both if name == "to the right" else pulse(), T - 12.5 if name == "to the right" else T)
+    model = xfit.Model([GROWING[name].copy()], response=response.chunk(t=-1) if lazy else response)
+    with pytest.warns(
+        UserWarning, match=r"component 'd' is convolved with the response and has no beginning.*Decay\(A, tau, t0\)"
+    ):
+        over_time(np.ones(T.size)).fit(model, max_nfev=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model["d"].convolved = False
+        model.append(Gaussian(name="g", centre=5))
+        over_time(np.ones(T.size)).fit(model, max_nfev=1)
+
+
+@pytest.mark.parametrize("name", TAME)
+def test_components_that_end_or_hardly_change_are_not(name: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        over_time(np.ones(T.size)).fit(xfit.Model([TAME[name].copy()], response=over_time(pulse())), max_nfev=1)
+
+
+def test_a_response_that_does_not_reach_what_grows() -> None:
+    """A narrow resolution on an axis as long as the data, nearly all of it zeros."""
+    narrow = np.where(np.abs(T - 12.5) < 0.2, 1.0, 0.0)
+    response = over_time(narrow / narrow.sum(), T - 12.5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        over_time(np.ones(T.size)).fit(xfit.Model([Exponential(name="d", A=5, tau=100)], response=response), max_nfev=1)

@@ -121,3 +121,69 @@ def test_with_a_response(convolved: bool) -> None:
         expected = with_background(core(X, 100, 1, 85), 0.02)
     found = spectra(np.ones(X.size)).fit(m).fit.evaluate([line.name])
     np.testing.assert_allclose(found, expected, atol=1e-12 * 100)
+
+
+ORDERS = {
+    "falls": np.arange(251)[::-1],
+    "upper window first": np.r_[120:251, 0:120],
+    "interleaved passes": np.r_[0:251:2, 1:251:2],
+    "measured twice": np.r_[0:251, 0:251],
+    "out of order": np.random.default_rng(3).permutation(251),
+}
+
+
+def shirley(x: np.ndarray, line: np.ndarray, factor: float) -> np.ndarray:
+    """The definition: what each channel has of all channels of larger x; those of the same x have the same."""
+    return line + factor * np.array([line[x > at].sum() for at in x])
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_sums_go_along_the_coordinate_however_channels_lie(order: str) -> None:
+    x = X[ORDERS[order]]
+    data = spectra(shirley(x, core(x, 100, 1.3, 85), 0.02) + 5, x)
+    m = xfit.Model([PESCoreLineShape(name="s", A=90, FWHM=1.1, origin=85.2, shirley=0.01), Offset(name="o", offset=4)])
+    m["s"].shirley.free = True
+    fit = data.fit(m)
+    for name, value in {"s.A": 100, "s.FWHM": 1.3, "s.origin": 85, "s.shirley": 0.02, "o.offset": 5}.items():
+        assert float(fit.fit[name]) == pytest.approx(value, rel=1e-9), name
+    # Where the sum is rounded is the only difference: 251 additions of numbers up to 100.
+    np.testing.assert_allclose(fit.fit.evaluate(), data, atol=1e-10)
+    # Channels that are left out, variances and channels that are not finite stay with theirs.
+    variance = spectra(1 + 0.1 * (x - 80), x)
+    spoilt = data.where((data.energy < 84) | (data.energy > 84.3)).where(data.energy != x[7])
+    masked = spoilt.fit(m, where=data.energy > 80.5, variance=variance)
+    assert float(masked.fit["s.shirley"]) == pytest.approx(0.02, rel=1e-8)
+
+
+def test_errors_of_channels_out_of_order_are_those_in_order() -> None:
+    random = np.random.default_rng(5)
+    noisy = random.normal(shirley(X, core(X, 200, 1.3, 85), 0.02) + 10, 3)
+    m = xfit.Model(
+        [PESCoreLineShape(name="s", A=190, FWHM=1.2, origin=85.1, shirley=0.015), Offset(name="o", offset=8)]
+    )
+    m["s"].shirley.free = True
+    expected = spectra(noisy).fit(m)
+    for optimizer in ("lm", "trf", "varpro"):
+        order = ORDERS["out of order"]
+        found = spectra(noisy[order], X[order]).fit(m, optimizer=optimizer)
+        np.testing.assert_allclose(found["value"], expected["value"], rtol=1e-5)
+        np.testing.assert_allclose(found["stderr"], expected["stderr"], rtol=1e-4)
+
+
+def test_both_lines_of_a_doublet_out_of_order() -> None:
+    values = {"area": 50, "centre": 86, "FWHM": 0.8, "gamma": 0.3, "shirley_background": 0.02}
+    line = PESVoigt(True, **values, spin_orbit_branching_ratio=0.6, spin_orbit_splitting_energy=2)
+    sigma = 0.8 / np.sqrt(8 * np.log(2))
+    x = X[ORDERS["measured twice"]]
+    both = voigt(x, 50, 86, sigma, 0.3) + 0.6 * voigt(x, 50, 84, sigma, 0.3)
+    np.testing.assert_allclose(curve(line, x), shirley(x, both, 0.02), rtol=1e-11)
+
+
+def test_a_response_needs_even_steps_in_order() -> None:
+    order = ORDERS["interleaved passes"]
+    line = PESCoreLineShape(name="s", A=100, FWHM=1, origin=85, shirley=0.02)
+    m = xfit.Model([line], response=spectra(np.ones(3) / 3, (X[1] - X[0]) * np.arange(-1, 2)))
+    with pytest.raises(
+        ValueError, match="the data's coordinate 'energy' has uneven steps; a convolution needs even ones"
+    ):
+        spectra(core(X, 100, 1, 85)[order], X[order]).fit(m)

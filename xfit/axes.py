@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
+
+from xfit.files.fits_roles import role_of
+
+#: Where one step is this many times that before or after it, and the steps about it do not change likewise, half of both is no width of a
+#: channel: one that is missing makes a step of twice the length, and channels of another width begin so too.
+_JUMP = 1.5
+
+#: Part of the change, in logarithms, that one beside it must have where steps grow smoothly: those of squares, 1, 3, 5, do so by 3 and 5/3.
+_SMOOTH = 0.4
 
 
 @dataclass(frozen=True)
@@ -81,12 +90,85 @@ def signal_dims(
     return tuple(found)
 
 
+def with_signal_coordinates(
+    da: xr.DataArray,
+    dims: tuple[Hashable, ...],
+    names: Sequence[str],
+    read: Callable[[], Collection[str]] | None = None,
+) -> xr.DataArray:
+    """Give a signal dimension that has no coordinate of its own the one that lies along it.
+
+    Parameters
+    ----------
+    da : DataArray
+        The data.
+    dims : tuple
+        Signal dimensions.
+    names : sequence of str
+        Names of the coordinates that the model uses. Only "x" and "y" stand for dimensions; the others are looked up by name.
+    read : callable, optional
+        Returns those of them that its values depend on, which of a constant is none; asked only where it matters.
+
+    Returns
+    -------
+    DataArray
+        The same data. A dimension that "x" or "y" stands for, and that has no coordinate, has the values of the coordinate of that
+        name along it, or else of the only one of numbers there (noise and flags don't count).
+
+    Raises
+    ------
+    ValueError
+        Where several could be meant, or where the dimension has a coordinate and another one is called "x" or "y"; names them.
+    """
+    for name in ("x", "y"):
+        d = dimension_of(name, dims) if name in names else None
+        if d is None or d == name:
+            continue
+        along = [str(c) for c in _numbers_along(da, d)]
+        meant = [name] if name in along else along
+        own = d in da.coords
+        unclear = name in along and not np.array_equal(da.coords[name].values, da[d].values) if own else len(meant) > 1
+        if unclear and read is not None and name not in read():
+            continue
+        if unclear and own:
+            raise ValueError(
+                f"the model's {name!r} could be the signal dimension's coordinate {d!r} or the coordinate {name!r} along it. Use "
+                f"da.swap_dims({{{d!r}: {name!r}}}) for the latter, or da.drop_vars({name!r}) for the former"
+            )
+        if unclear:
+            raise ValueError(
+                f"the signal dimension {d!r} has no coordinate of its own, and {meant} lie along it: which of them the model's {name!r} is must "
+                f"be said. Use da.swap_dims({{{d!r}: {meant[0]!r}}}), or da.drop_vars({meant}) to count channels"
+            )
+        if meant and not own:
+            da = da.assign_coords({d: (d, da.coords[meant[0]].values, da.coords[meant[0]].attrs)})
+    return da
+
+
+def coordinates_taken(before: xr.DataArray, after: xr.DataArray) -> dict[str, str]:
+    """Which coordinate `with_signal_coordinates` took for a dimension, by its name."""
+    given = [d for d in after.dims if d in after.coords and d not in before.coords]
+    return {
+        str(d): next(str(c) for c in _numbers_along(before, d) if np.array_equal(before.coords[c], after[d]))
+        for d in given
+    }
+
+
+def _numbers_along(da: xr.DataArray, dim: Hashable) -> list[Hashable]:
+    """Coordinates of numbers along a dimension, besides its own; noise and flags of bad data are none that a model could mean."""
+    return [
+        name
+        for name, c in da.coords.items()
+        if c.dims == (dim,) and name != dim and c.dtype.kind in "iuf" and role_of(str(name).upper(), {}) == "science"
+    ]
+
+
 def axes_of(da: xr.DataArray, dims: tuple[Hashable, ...], names: Sequence[str], binned: bool | None) -> Axes:
     """Collect the coordinates that a model names along the signal dimensions.
 
     ``x`` is the signal dimension called "x" if there is one, else the last; ``y`` that called "y", else the
     one before. Any other name is a coordinate of the data along signal dimensions. A dimension without coordinate
-    counts 0, 1, 2, ...
+    counts 0, 1, 2, ... (see `with_signal_coordinates` for what comes before).
 
     Parameters
     ----------
@@ -95,20 +177,59 @@ def axes_of(da: xr.DataArray, dims: tuple[Hashable, ...], names: Sequence[str], 
 
     Raises
     ------
-    ValueError
-        For a coordinate that is not there, not numeric, not finite, or that varies over the map.
+    TypeError, ValueError
+        For a coordinate that is not there, not numeric, not finite, or that varies over the map, and for binned data whose channels have no
+        width.
     """
+    if not isinstance(binned, bool | np.bool_ | None):
+        raise TypeError(f"binned={binned!r} must be True, False or None")
     shape = tuple(da.sizes[d] for d in dims)
     rows = [_flat(coordinate(da, dims, name), dims, da) for name in names]
-    flags = [bool(da[d].attrs.get("is_binned", False)) for d in dims]
+    measured = _measured(da, dims, names)
+    flags = [_is_binned(da[d]) or any(_is_binned(c) for c in measured if c.dims == (d,)) for d in dims]
     if binned is None and len(set(flags)) > 1:
         raise ValueError(
             f"is_binned differs between the signal dimensions {list(dims)}; say binned=True or binned=False"
         )
-    width = channel_width(da, dims) if (flags[0] if binned is None else binned) else None
+    width = None
+    if flags[0] if binned is None else binned:
+        if not measured:
+            raise ValueError(
+                f"binned=True needs the width of the channels in units of the model's coordinates, and {list(names)} are not those of the "
+                f"dimensions {list(dims)}; divide the data by the width of their channels, and fit with binned=False"
+            )
+        width = _product([_widths(c) for c in measured])
     navigation = tuple(d for d in da.dims if d not in dims)
     table = np.array(rows, np.float64).reshape(len(rows), int(np.prod(shape)))
     return Axes(dims, navigation, shape, tuple(names), table, width)
+
+
+def _measured(da: xr.DataArray, dims: tuple[Hashable, ...], names: Sequence[str]) -> list[xr.DataArray]:
+    """Coordinates in whose units a model counts the width of channels: those of the dimensions, or the only one that it names."""
+    if {"x", "y", *dims} & set(names) or not names:
+        return [da[d] for d in dims]
+    alone = [coordinate(da, dims, name) for name in names]
+    return alone if len(alone) == len(dims) == 1 and alone[0].ndim == 1 else []
+
+
+def _is_binned(values: xr.DataArray) -> bool:
+    """What the attribute ``is_binned`` of a coordinate says; a file may hold it as a number."""
+    flag = np.asarray(values.attrs.get("is_binned", False))
+    if flag.size != 1 or flag.dtype.kind not in "biuf" or float(flag.item()) not in (0.0, 1.0):
+        raise ValueError(
+            f"the attribute is_binned={values.attrs['is_binned']!r} of the coordinate {values.name!r} must be True or False (1 or 0)"
+        )
+    return bool(flag.item())
+
+
+def dimension_of(name: str, dims: tuple[Hashable, ...]) -> Hashable | None:
+    """Signal dimension that "x" or "y" stands for; None where it is a coordinate like any other."""
+    if name in dims:
+        return name
+    if len(dims) == 2:
+        others = [d for d in dims if d not in ("x", "y")]
+        return others[0] if len(others) == 1 else dims[1 if name == "x" else 0]
+    return dims[0] if name == "x" else None
 
 
 def coordinate(da: xr.DataArray, dims: tuple[Hashable, ...], name: str) -> xr.DataArray:
@@ -118,13 +239,9 @@ def coordinate(da: xr.DataArray, dims: tuple[Hashable, ...], name: str) -> xr.Da
             raise ValueError(
                 "the model uses the coordinate 'y', but there is one signal dimension and no such coordinate"
             )
-        if name in dims:
-            return da[name]
-        if len(dims) == 2:
-            others = [d for d in dims if d not in ("x", "y")]
-            return da[others[0] if len(others) == 1 else dims[1 if name == "x" else 0]]
-        if name == "x":
-            return da[dims[0]]
+        d = dimension_of(name, dims)
+        if d is not None:
+            return da[d]
     if name not in da.coords:
         raise ValueError(
             f"the model uses the coordinate {name!r}, which the data do not have; they have {list(da.coords)}"
@@ -141,8 +258,8 @@ def _flat(values: xr.DataArray, dims: tuple[Hashable, ...], da: xr.DataArray) ->
     """Values of a coordinate over the flattened signal space."""
     if values.dtype.kind not in "iuf":
         raise ValueError(
-            f"the coordinate {values.name!r} has dtype {values.dtype}; a model needs numbers "
-            f"(for times: seconds since a start, as floats)"
+            f"the coordinate {values.name!r} has dtype {values.dtype}; a model needs numbers (of times: seconds since a start, as floats; "
+            f"of intervals: their middles){_others(values, da)}"
         )
     missing = {d: da.sizes[d] for d in dims if d not in values.dims}
     flat = np.asarray(values.expand_dims(missing).transpose(*dims).values, np.float64).ravel()
@@ -151,20 +268,60 @@ def _flat(values: xr.DataArray, dims: tuple[Hashable, ...], da: xr.DataArray) ->
     return flat
 
 
+def _others(values: xr.DataArray, da: xr.DataArray) -> str:
+    """What a user may do who has numbers along the dimension of a coordinate that is none."""
+    found = _numbers_along(da, values.dims[0]) if values.ndim == 1 else []
+    return f"; or da.swap_dims({{{values.dims[0]!r}: {found[0]!r}}})" if found else ""
+
+
 def channel_width(da: xr.DataArray, dims: tuple[Hashable, ...]) -> np.ndarray:
     """Widths of the channels, by central differences of the coordinate; products of them in two dimensions.
 
     Raises
     ------
     ValueError
-        If a dimension has one channel only, or a width is zero.
+        If a dimension has one channel only, or a coordinate that does not rise or fall throughout, or whose steps jump: where channels end
+        is then not known.
     """
+    return _product([_widths(da[d]) for d in dims])
+
+
+def _product(widths: Sequence[np.ndarray]) -> np.ndarray:
+    """Areas of all channels, flattened, from the widths along each dimension."""
     total = np.ones(())
-    for d in dims:
-        if da.sizes[d] < 2:
-            raise ValueError(f"binned=True needs at least two channels along {d!r} to tell their width")
-        width = np.abs(np.gradient(np.asarray(da[d].values, np.float64)))
-        if not (np.isfinite(width).all() and (width > 0).all()):
-            raise ValueError(f"binned=True needs a coordinate {d!r} that rises or falls throughout")
-        total = np.multiply.outer(total, width)
+    for each in widths:
+        total = np.multiply.outer(total, each)
     return np.asarray(total, np.float64).ravel()
+
+
+def _widths(values: xr.DataArray) -> np.ndarray:
+    """Widths along one dimension; see `channel_width`."""
+    name, d = values.name, values.dims[0]
+    if values.size < 2:
+        raise ValueError(f"binned=True needs at least two channels along {d!r} to tell their width")
+    x = np.asarray(values.values, np.float64)
+    steps = np.diff(x)
+    way_out = "or divide the data by the width of their channels, and fit with binned=False"
+    if not ((steps > 0).all() or (steps < 0).all()):
+        raise ValueError(
+            f"binned=True needs a coordinate {name!r} that rises or falls throughout, which tells where channels end; sort channels that are "
+            f"out of order, da.sortby({name!r}), add up those that are there twice, {way_out}"
+        )
+    k = _jump(np.abs(steps))
+    if k is not None:
+        raise ValueError(
+            f"binned=True takes the width of channels from the steps of the coordinate {name!r}, which change from {abs(steps[k]):g} to "
+            f"{abs(steps[k + 1]):g} at {x[k + 1]:g}: where channels end there is not known. Give channels that are missing as NaN (for instance "
+            f"da.reindex), fit the parts by themselves, {way_out}"
+        )
+    return np.abs(np.gradient(x))
+
+
+def _jump(steps: np.ndarray) -> int | None:
+    """Number of the first step from which to the next one lengths jump; None where there is none."""
+    change = np.log(steps[1:] / steps[:-1])
+    around = np.concatenate([[0.0], change, [0.0]])
+    # In the direction of the change itself.
+    beside = np.maximum(np.sign(change) * around[:-2], np.sign(change) * around[2:])
+    found = np.flatnonzero((np.abs(change) > np.log(_JUMP)) & (beside < _SMOOTH * np.abs(change)))
+    return int(found[0]) if found.size else None

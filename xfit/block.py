@@ -351,7 +351,7 @@ def evaluate_block(
     loaded = program.load()
     n = len(next(iter(coordinates.values())))
     x = coordinate_rows(loaded, coordinates, n)
-    channels = channels_of(loaded, n, response, grid)
+    channels = channels_of(loaded, x, response, grid)
     whole = loaded.needing_whole_axis(((values == 0.0) | np.isnan(values)).all(axis=0))
     out = np.full((values.shape[0], n), np.nan)
     missing = np.isnan(values)

@@ -14,6 +14,7 @@ from xfit.parameters import Parameter
 from xfit.ties import known_value
 
 if TYPE_CHECKING:
+    import numpy as np
     import xarray as xr
 
     from xfit.estimators import Estimator
@@ -254,6 +255,22 @@ class Component:
             raise TypeError(f"names={names!r} must be a list of names, such as [{names!r}]")
         chosen = list(self.parameters) if names is None else [self[name] for name in names]
         return [p for p in chosen if not (only_linear and not p.linear) and not (only_nonlinear and p.linear)]
+
+    def check_reach(self, values: Mapping[str, float], *coordinates: np.ndarray) -> None:
+        """Refuse a fit at whose start the component is not known in the channels; those that are given by a table say more.
+
+        Parameters
+        ----------
+        values : mapping of str to float
+            The parameters.
+        *coordinates : float64 (n_channels,)
+            Its coordinates, in the channels that are used.
+
+        Raises
+        ------
+        ValueError
+            Says which range is known, and what can be done.
+        """
 
     # --- start values
 

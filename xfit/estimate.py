@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xfit.axes import Axes, axes_of, signal_dims
+from xfit.axes import Axes, axes_of, signal_dims, with_signal_coordinates
 from xfit.companions import check_where
 from xfit.compile.program import Program
 from xfit.component import Component
@@ -39,7 +39,9 @@ def estimate(
         raise ValueError(
             f"{component.name} has no free parameter to estimate; set free=True on what is to be estimated"
         )
-    axes = axes_of(da, signal_dims(da, dim, component.signal_dimension), component.coordinates, binned)
+    dims = signal_dims(da, dim, component.signal_dimension)
+    da = with_signal_coordinates(da, dims, component.coordinates)
+    axes = axes_of(da, dims, component.coordinates, binned)
     part = None if range is None else checked_range(range, "range", component.signal_dimension)
     estimation = _estimation(component, targets, taken, part, axes)
     data = da.transpose(*axes.navigation, *axes.dims)

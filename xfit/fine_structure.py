@@ -73,14 +73,17 @@ def fine_structure_of(width: Any, onset: Any, coefficients: Any) -> FineStructur
     Raises
     ------
     TypeError, ValueError
-        For what is no number, for energies below the edge, and for an onset or coefficients without a width.
+        For what is no number, for energies below the edge, for an onset or coefficients without a width, and for a width of which it is not
+        said what is in it.
     """
     for name, value in (("fine_structure_onset", onset), ("fine_structure_width", width)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, numbers.Real)):
             raise TypeError(f"{name}={value!r} must be a number, in eV above the edge")
+    low, high = _COUNTS
+    told = coefficients is not None
+    coefficients = coefficients if told else 0
     if isinstance(coefficients, bool) or not isinstance(coefficients, numbers.Integral):
         raise TypeError(f"fine_structure_coefficients={coefficients!r} must be an integer")
-    low, high = _COUNTS
     if coefficients and not low <= int(coefficients) <= high:
         raise ValueError(f"fine_structure_coefficients={coefficients} must be zero, or from {low} to {high}")
     if width is None:
@@ -90,5 +93,11 @@ def fine_structure_of(width: Any, onset: Any, coefficients: Any) -> FineStructur
     if not (np.isfinite(width) and 0 <= onset < width):
         raise ValueError(
             f"fine_structure_onset={onset!r} and fine_structure_width={width!r} must be energies above the edge in eV, the width the larger"
+        )
+    if not told:
+        raise ValueError(
+            f"fine_structure_width={width!r} takes the cross-section away up to there, and nothing is said of what takes its place: give "
+            f"fine_structure_coefficients=, from {low} to {high} B-splines (about one for each three channels), or 0 to leave the range empty for "
+            f"components of your own"
         )
     return FineStructure(float(width), float(onset), int(coefficients))

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xfit.axes import with_signal_coordinates
+
 
 def signal_range(
     da: xr.DataArray, *ranges: Any, dim: Hashable | Sequence[Hashable] | None = None, remove: bool = False
@@ -79,7 +81,7 @@ def _rectangle(da: xr.DataArray, given: Any, dims: list[Hashable]) -> xr.DataArr
     for d in dims:
         ends = given.get(d, (None, None)) if isinstance(given, Mapping) else given
         low, high = _ends(ends, given)
-        at = da[d]
+        at = with_signal_coordinates(da, (d,), ("x",))[d]
         if at.dtype.kind not in "iuf":
             raise TypeError(f"the coordinate {d!r} has dtype {at.dtype}; a range needs numbers")
         part = (at >= low) & (at <= high)

@@ -82,7 +82,7 @@ def multifit(
         Where each named component takes part. Elsewhere its parameters are NaN in the result and are not counted.
     binned : bool, optional
         Whether data are integrals over channels, so that the model is multiplied by the channel width; by
-        default the attribute ``is_binned`` of the signal coordinate.
+        default the attribute ``is_binned`` of the signal coordinate, which then must rise or fall without jumps.
     bounded : bool, optional
         Whether the bounds of the parameters are kept.
     bounds : mapping of str to (min, max), optional
@@ -188,9 +188,9 @@ def multifit(
     _check_needs_store(
         storage_options=storage_options, resume=resume, overwrite=overwrite, zarr_chunks=zarr_chunks, client=client, progress=progress
     )  # fmt: skip
-    packed = run(da, plan.axes, plan.recipe, list(plan.extra))
+    packed = run(plan.da, plan.axes, plan.recipe, list(plan.extra))
     recipe = plan.recipe
-    return assemble(packed, da, model, recipe.program, recipe.settings, plan.axes, recipe.options, plan.how)
+    return assemble(packed, plan.da, model, recipe.program, recipe.settings, plan.axes, recipe.options, plan.how)
 
 
 def _check_needs_store(**given: Any) -> None:

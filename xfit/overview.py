@@ -158,4 +158,4 @@ def _summary(ds: xr.Dataset, model: Model | Exception) -> list[Part]:
         return [ended, *pixel_report(ds, model, {}, 0.1).parts[1:]]
     if ds["value"].size > _QUICK:
         return [Statuses.of(ds["status"].values), ".fit.report() tells the spread of every parameter"]
-    return list(summary(ds).parts[1:])
+    return list(summary(ds, model).parts[1:])

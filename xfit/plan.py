@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,16 +13,16 @@ import xarray as xr
 
 from xfit import companions, inputs
 from xfit.assembly import check_names
-from xfit.axes import Axes, axes_of, signal_dims
+from xfit.axes import Axes, axes_of, coordinates_taken, signal_dims, with_signal_coordinates
 from xfit.compile.program import Program
 from xfit.derived import pairs_of
 from xfit.estimate import estimated_start, split_start
 from xfit.losses import Loss, loss_of
 from xfit.mapping import Recipe
 from xfit.model import Model
-from xfit.options import FitOptions
+from xfit.options import FitOptions, Settings
 from xfit.registry import check_pair, optimizer_of
-from xfit.response import response_of
+from xfit.response import Grid, response_of, warn_of_growth
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Plan:
     Attributes
     ----------
     da, model, axes
-        The data, the model and the signal space.
+        The data (with a coordinate along every signal dimension that has one), the model and the signal space.
     recipe : Recipe
         What travels with every task.
     extra : tuple of DataArray
@@ -92,7 +93,9 @@ def plan_of(
     inputs.check_method(method, grad, optimizer_options, starts, path, inspect.signature(plan_of).parameters)
     scaled = inputs.check_scaling(scale_covariance, what)
     program = Program.from_model(model)
-    axes = axes_of(da, signal_dims(da, dim, model.signal_dimension), program.coordinates, binned)
+    dims = signal_dims(da, dim, model.signal_dimension)
+    given, da = da, with_signal_coordinates(da, dims, program.coordinates, program.coordinates_read)
+    axes = axes_of(da, dims, program.coordinates, binned)
     response, grid = response_of(model, da, axes.dims, da, axes.navigation)
     text = model.to_json()
     masks = companions.check_active(active, model, da, axes)
@@ -110,7 +113,10 @@ def plan_of(
     inputs.check_keeps_bounds(method, program, settings, limits)
     reach = inputs.check_search(starts, spread, path, program, settings)
     estimations = estimated_start(ranges, start, model, program, settings, axes)
+    _check_reach(model, settings, axes, where, grid)
     program.load()
+    if response is not None and grid is not None:
+        warn_of_growth(program, settings, response, grid, axes.table[axes.names.index("x")])
     extra: list[tuple[str, str, xr.DataArray]] = [("start", name, array) for name, array in maps.items()]
     extra += [("active", name, array) for name, array in masks.items() if isinstance(array, xr.DataArray)]
     if isinstance(variance, xr.DataArray):
@@ -158,6 +164,7 @@ def plan_of(
         "bounded": int(bounded),
         "tolerance": tolerance,
         **_noted(what, noise, path, starts),
+        **_taken(given, da),
         **({"alpha": alpha} if alpha else {}),
     }
     return Plan(da, model, axes, recipe, tuple(array for _, _, array in extra), how)
@@ -177,6 +184,32 @@ def _noted(loss: Loss, noise: tuple[float, float, float] | None, path: str, star
     if path != "independent":
         noted["path"] = path
     return noted | ({"starts": int(starts)} if starts > 1 else {})
+
+
+def _check_reach(model: Model, settings: Settings, axes: Axes, where: xr.DataArray | None, grid: Grid | None) -> None:
+    """Have components that are given by tables refuse channels, or points of the response's grid, that these don't reach to."""
+    used = np.ones(int(np.prod(axes.shape)), bool)
+    if where is not None and where.chunks is None and set(where.dims) <= set(axes.dims):
+        missing = [d for d in axes.dims if d not in where.dims]
+        sizes = dict(zip(axes.dims, axes.shape, strict=True))
+        used = where.expand_dims({d: sizes[d] for d in missing}).transpose(*axes.dims).values.ravel()
+    first = 0
+    for component, on in zip(model, settings.active, strict=True):
+        names = [parameter.name for parameter in component.parameters]
+        values = dict(zip(names, map(float, settings.start[first:]), strict=False))
+        first += len(names)
+        if not on:
+            continue
+        if grid is not None and component.convolved:
+            component.check_reach(values, grid.points)
+        else:
+            component.check_reach(values, *(axes.table[axes.names.index(name)][used] for name in component.coordinates))
+
+
+def _taken(given: xr.DataArray, da: xr.DataArray) -> dict[str, str]:
+    """Which coordinates stand for dimensions that have none of their own, as JSON."""
+    taken = coordinates_taken(given, da)
+    return {"coordinates": json.dumps(taken, ensure_ascii=False)} if taken else {}
 
 
 def _somewhere(model: Model, masks: dict[str, xr.DataArray | bool]) -> np.ndarray:

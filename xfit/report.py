@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from xfit import html
+from xfit.cautions import cautions, coordinates_words
 from xfit.curves import ending
 from xfit.derived import derived_error, derived_map, derived_names
 from xfit.kernels.status import CONVERGED, DESCRIPTIONS
@@ -199,7 +200,7 @@ def pixel_report(pixel: xr.Dataset, model: Model, indexers: Mapping[str, Any], m
     if derived[1]:
         parts.append(derived)
     parts += _correlations(pixel, min_correlation)
-    return Report(parts + _warnings(pixel))
+    return Report(parts + _warnings(pixel, model))
 
 
 def _statistics(pixel: xr.Dataset) -> str:
@@ -218,7 +219,7 @@ def _statistics(pixel: xr.Dataset) -> str:
         for name in ("aic", "aicc", "bic")
         if name in pixel
     ]
-    return "\n".join(lines + ([", ".join(criteria)] if criteria else []))
+    return "\n".join([*lines, *([", ".join(criteria)] if criteria else []), *coordinates_words(pixel)])
 
 
 def _parameters(pixel: xr.Dataset, model: Model) -> tuple[Sequence[str], list[Sequence[str]]]:
@@ -241,8 +242,6 @@ def _parameters(pixel: xr.Dataset, model: Model) -> tuple[Sequence[str], list[Se
 
 def _derived(pixel: xr.Dataset, model: Model) -> tuple[Sequence[str], list[Sequence[str]]]:
     """Table of what follows from the parameters."""
-    import json
-
     units = json.loads(pixel.attrs.get("xfit_derived_units", "{}"))
     rows: list[Sequence[str]] = []
     with_pairs = "pair_covariance" in pixel or "covariance" in pixel
@@ -276,9 +275,9 @@ def correlation_of(covariance: xr.DataArray) -> xr.DataArray:
     return covariance.copy(data=found.where(~one | found.isnull(), 1.0).clip(-1.0, 1.0).data)
 
 
-def _warnings(pixel: xr.Dataset) -> list[str]:
+def _warnings(pixel: xr.Dataset, model: Model) -> list[str]:
     """What should make a reader careful."""
-    found = []
+    found = cautions(pixel, model)
     if int(pixel["status"]) != CONVERGED:
         found.append("the fit has not converged")
     for name, side in zip(pixel["param"].values, pixel["at_bound"].values, strict=True):
@@ -294,8 +293,8 @@ def _warnings(pixel: xr.Dataset) -> list[str]:
     return [f"warning: {each}" for each in found]
 
 
-def summary(result: xr.Dataset) -> Report:
-    """Summary of a map: statuses, goodness of fit, spread of every parameter over the converged pixels."""
+def summary(result: xr.Dataset, model: Model) -> Report:
+    """Summary of a map: statuses, goodness of fit, spread of every parameter over the converged pixels, and what should make a reader careful."""
     ds = result[["value", "stderr", "at_bound", "red_chisq", "status", "nfev"]].compute()
     status = ds["status"].values
     title = f"{result.attrs.get('title', 'fit')}: {status.size} pixels"
@@ -311,10 +310,16 @@ def summary(result: xr.Dataset) -> Report:
         f"warning: {name} lies at a bound in {100 * float(share):.1f} % of the pixels"
         for name, share in zip(ds["param"].values, shares.values, strict=True)
         if share >= _MANY
-    ]
+    ] + [f"warning: {each}" for each in cautions(ds.assign_coords(_signal_coords(result)), model)]
     head = ("parameter", "median", "5-95 %", "median stderr", "at bound", "units")
+    lines += coordinates_words(result)
     goodness = ["\n".join(lines)] if lines else []
     return Report([title, Statuses.of(status), *goodness, (head, rows), *warnings])
+
+
+def _signal_coords(result: xr.Dataset) -> dict[Hashable, xr.DataArray]:
+    """Coordinates along the signal."""
+    return {d: result.coords[d] for d in json.loads(result.attrs.get("xfit_signal_dims", "[]")) if d in result.coords}
 
 
 def _spread(ds: xr.Dataset, good: xr.Dataset, k: int) -> Sequence[str]:

@@ -291,7 +291,7 @@ class FitResult:
         """
         ds = self._require()
         if self.navigation_dims and not indexers:
-            return report.summary(ds)
+            return report.summary(ds, self.model)
         if not 0 <= min_correlation <= 1:
             raise ValueError(f"min_correlation={min_correlation!r} must lie between 0 and 1")
         pixel = report.pixel_of(ds, self.navigation_dims, indexers)

@@ -65,7 +65,7 @@ class Workbench:
         self.loaded = program.load()
         self._program, self._settings, self._options, self._mapped = program, settings, options, mapped
         self.x = coordinate_rows(self.loaded, coordinates, n_channels, VECTOR)
-        self._channels = channels_of(self.loaded, n_channels, response, grid)
+        self._channels = channels_of(self.loaded, self.x[:, :n_channels], response, grid)
         self._whole = self.loaded.needing_whole_axis(_zeros(program, settings, mapped))
         self._patterns: dict[bytes, Pattern] = {}
 
@@ -164,10 +164,10 @@ def _zeros(program: Program, settings: Settings, mapped: Collection[str]) -> np.
     return (settings.start == 0.0) & ~settings.free & ~given
 
 
-def channels_of(loaded: LoadedProgram, count: int, response: np.ndarray | None, grid: np.ndarray | None) -> Channels:
+def channels_of(loaded: LoadedProgram, x: np.ndarray, response: np.ndarray | None, grid: np.ndarray | None) -> Channels:
     """Where components are evaluated that need the whole axis at once."""
     if response is None or grid is None:
-        return Channels(count, np.empty((0, 0)), 0)
+        return Channels(x, np.empty((0, 0)), 0)
     # Convolved components have the one coordinate; rows of others are never read.
     rows = coordinate_rows(loaded, dict.fromkeys(loaded.coordinate_rows, grid), grid.size, VECTOR)
-    return Channels(count, rows, response.shape[1])
+    return Channels(x, rows, response.shape[1])

@@ -142,8 +142,8 @@ def _spline_sum(splines: SplineSum) -> sympy.Expr:
 
 def _table_source(k: int, table: Table) -> str:
     """Write a table's polynomials as constants, with what the functions in `xfit.compile.lookup` need to find them."""
-    grids = [(float(grid[0]), _inverse_step(grid)) for grid in table.points]
-    arrays = [table.pieces, *(table.points if len(grids) == 1 else ())]
+    grids = [(float(grid[0]), _inverse_step(grid)) for grid in table.knots]
+    arrays = [table.pieces, *(table.knots if len(grids) == 1 else ())]
     written = [f'np.frombuffer(bytes.fromhex("{a.tobytes().hex()}")).reshape({a.shape})' for a in arrays]
     numbers = [repr(number) for grid in grids for number in grid]
     return f"import numpy as np\nTABLE_{k} = ({', '.join([*written, *numbers])})\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Collection
 from dataclasses import astuple, dataclass
 from functools import cached_property, lru_cache
@@ -9,20 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from xfit import formula
 from xfit.compile.cache import CompiledKernel, component_hash, load_kernel
 from xfit.compile.codegen import kernel_source
 from xfit.compile.functions import load_function_kernel
 from xfit.compile.ties import compile_ties
 from xfit.kernel_description import FormulaKernel, FunctionKernel
 from xfit.kernels.evaluate import Structure
-from xfit.kernels.layout import LINEAR, OTHER, starting_only
+from xfit.kernels.layout import LINEAR, OTHER, PITCH, TILE, starting_only
 from xfit.kernels.ties import Ties
-from xfit.kernels.whole import WholeComponent, lay_out
+from xfit.kernels.whole import WholeComponent, lay_out, order_of
 
 if TYPE_CHECKING:
     from xfit.model import Model
 
 Kernel = FormulaKernel | FunctionKernel
+
+#: Numbers as C has them.
+_NUMBERS = ctypes.POINTER(ctypes.c_double)
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,18 @@ class Program:
         """Names of the coordinates, each once."""
         return tuple(dict.fromkeys(name for kernel in self.kernels for name in kernel.coordinates))
 
+    def coordinates_read(self) -> set[str]:
+        """Names of the coordinates that values depend on: not of one that a constant has. A user's function reads all that it has."""
+        found: set[str] = set()
+        for kernel in self.kernels:
+            if isinstance(kernel, FunctionKernel):
+                found |= set(kernel.coordinates)
+                continue
+            texts = [kernel.expression, *(text for lookup in kernel.lookups for text in lookup.arguments)]
+            texts += [] if kernel.splines is None else [kernel.splines.argument]
+            found |= set(kernel.coordinates) & {name for text in texts for name in formula.names(text)}
+        return found
+
     def load(self) -> LoadedProgram:
         """Compile, or find what is compiled already; kept for the life of the process."""
         return _load(self)
@@ -101,17 +118,26 @@ class Channels:
 
     Attributes
     ----------
-    count : int
-        Number of channels.
+    x : float64 (n_rows, n_channels)
+        Coordinates of the channels, as the engine reads them.
     grid : float64 (n_rows, any)
         Coordinates of the convolved components, rounded up to whole vectors; see `xfit.kernels.whole.lay_out`.
     response : int
         Number of points of the response; 0 for none.
     """
 
-    count: int
+    x: np.ndarray
     grid: np.ndarray
     response: int
+
+    @property
+    def count(self) -> int:
+        """Number of channels."""
+        return int(self.x.shape[1])
+
+    def points(self, row: int, convolved: bool) -> np.ndarray:
+        """Coordinates that a component is evaluated at: float64 (n_points,)."""
+        return self.grid[row, : self.count + self.response - 1] if convolved else self.x[row]
 
 
 @dataclass(frozen=True)
@@ -156,7 +182,7 @@ class LoadedProgram:
         plain = np.flatnonzero(active & ~whole)
         address = [compiled_kernel(self.program.kernels[k]).address for k in plain]
         plan, numbers = np.empty(0, np.int64), np.empty(0)
-        others = [self._whole(int(k), fitted) for k in np.flatnonzero(active & whole)]
+        others = [self._whole(int(k), channels, fitted) for k in np.flatnonzero(active & whole)]
         if others:
             plan, numbers = lay_out(others, self.component_of.size, channels.count, channels.grid, channels.response)
         return self._structure(active, address, plain, 0, plan, numbers)
@@ -206,7 +232,7 @@ class LoadedProgram:
         summed = kernel.summed if isinstance(kernel, FormulaKernel) else None
         return -1 if summed is None else int(self.first[k]) + kernel.parameters.index(summed)
 
-    def _whole(self, k: int, fitted: np.ndarray | None) -> WholeComponent:
+    def _whole(self, k: int, channels: Channels, fitted: np.ndarray | None) -> WholeComponent:
         kernel = self.program.kernels[k]
         first = int(self.first[k])
         count = len(kernel.parameters)
@@ -215,15 +241,17 @@ class LoadedProgram:
         compiled = compiled_kernel(kernel)
         amplitude = first + compiled.proportional if compiled.proportional >= 0 else -1
         steady = amplitude >= 0 and set(rows) <= {amplitude}
+        row, factor, convolved = int(self.xrow[k]), self._factor(k), self.program.convolved[k]
         return WholeComponent(
             compiled.address,
             first,
             count,
-            int(self.xrow[k]),
-            self._factor(k),
-            self.program.convolved[k],
+            row,
+            factor,
+            convolved,
             [amplitude] if steady else rows,
             amplitude if steady else -1,
+            order_of(channels.points(row, convolved)) if factor >= 0 else np.empty(0, np.int64),
         )
 
     def constants_hold(self, free: np.ndarray, mapped: Collection[str]) -> bool:
@@ -304,6 +332,33 @@ def compiled_kernel(kernel: Kernel) -> CompiledKernel:
         return load_function_kernel(kernel)
     content = (kernel.expression, kernel.coordinates, kernel.parameters, kernel.constants, *_companions(kernel))
     return load_kernel(repr((component_hash(), *content)), lambda: kernel_source(kernel))
+
+
+def curve_of(kernel: Kernel, x: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Values of a component of one coordinate, by its own kernel: the engine, which may not be compiled yet, is not needed.
+
+    Parameters
+    ----------
+    kernel : FormulaKernel or FunctionKernel
+        What the component's kernel is made from. Its sum over channels of larger x, if it has one, is left out.
+    x : float64 (n_points,)
+        Where.
+    values : float64 (n_parameters,)
+        Its parameters.
+
+    Returns
+    -------
+    float64 (n_points,)
+    """
+    function = compiled_kernel(kernel).function
+    f, jac, out = np.zeros(PITCH), np.zeros((max(values.size, 1), PITCH)), np.empty(x.size)
+    for first in range(0, x.size, TILE):
+        part = np.array(x[first : first + TILE], np.float64)
+        f[:] = 0.0
+        at, p, into, slopes = (a.ctypes.data_as(_NUMBERS) for a in (part, np.array(values, np.float64), f, jac))
+        function.ctypes(at, part.size, p, into, slopes, part.size, into)
+        out[first : first + part.size] = f[: part.size]
+    return out
 
 
 def _companions(kernel: FormulaKernel) -> list[tuple[Any, ...]]:

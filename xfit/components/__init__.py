@@ -2,7 +2,7 @@
 
 from xfit.component import Component
 from xfit.components.backgrounds import Bleasdale, Exponential, Offset, Polynomial, PowerLaw, Vignetting
-from xfit.components.decays import RC, DoubleExponentialDecay
+from xfit.components.decays import RC, Decay, DoubleExponentialDecay
 from xfit.components.edges import EELSCLEdge
 from xfit.components.eels import DoublePowerLaw, VolumePlasmonDrude
 from xfit.components.expression import Expression
@@ -29,6 +29,7 @@ __all__ = [
     "Bleasdale",
     "BreitWignerFano",
     "DampedOscillator",
+    "Decay",
     "Doniach",
     "DoubleExponentialDecay",
     "DoublePowerLaw",
@@ -75,6 +76,7 @@ TYPES: dict[str, type[Component]] = {
         Bleasdale,
         BreitWignerFano,
         DampedOscillator,
+        Decay,
         Doniach,
         DoubleExponentialDecay,
         DoublePowerLaw,

@@ -144,7 +144,8 @@ class Exponential(Component):
 
     Notes
     -----
-    Parameterised as HyperSpy's Exponential.
+    Parameterised as HyperSpy's Exponential. It has no beginning, and grows without limit to the left; convolved with a response, what lies
+    before the data comes into them: see `Decay`.
     """
 
     formula = "A*exp(-x/tau)"

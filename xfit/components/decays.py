@@ -1,4 +1,4 @@
-"""Decays after a pulse, seen with the response of the instrument."""
+"""Decays after a pulse, and what approaches a level."""
 
 from __future__ import annotations
 
@@ -9,6 +9,46 @@ from xfit.estimators import Estimator
 
 _DATA = {"data": 1.0}
 _X = {"x": 1.0}
+
+
+class Decay(Component):
+    r"""Exponential decay that begins at a time, with nothing before it.
+
+    .. math:: f(x) = A \exp\left(-\frac{x - t_0}{\tau}\right) \quad\text{for } x \ge t_0\text{, else } 0
+
+    Convolved with a model's response it is the decay as an instrument sees it, or a tracer's in tissue: an `Exponential` is, by contrast, never
+    zero, and what it has before the data comes into them through a response.
+
+    Parameters
+    ----------
+    name : str, optional
+        Name of the component.
+    A : float
+        Value at the beginning, in units of the data.
+    tau : float
+        Decay time, in units of x.
+    t0 : float
+        Where it begins, in units of x; fixed by default.
+
+    Notes
+    -----
+    At ``t0`` itself the value is ``A``. The derivative with respect to ``t0`` is that on either side, ``f/tau`` from ``t0`` on and 0 before:
+    which channel is the first jumps from one to the next, which no derivative tells. To fit the time of a pulse take
+    `DoubleExponentialDecay`, whose onset is as wide as a Gaussian response.
+    """
+
+    formula = "where(x < t0, 0, A*exp(-(x-t0)/tau))"
+    specs = {
+        "A": Spec(1.0, linear=True, dimension=_DATA, description="value at the beginning"),
+        "tau": Spec(1.0, dimension=_X, description="decay time"),
+        "t0": Spec(0.0, free=False, dimension=_X, description="where it begins"),
+    }
+    derived = {
+        "area": Derived("A*tau", {"data": 1.0, "x": 1.0}, "area"),
+        "half_life": Derived("tau*log(2)", _X, "time over which it halves"),
+    }
+    position = "t0"
+    estimator = Estimator(estimators.decay, channels=2, takes=("t0",))
 
 
 class DoubleExponentialDecay(Component):

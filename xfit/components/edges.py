@@ -56,12 +56,13 @@ class EELSCLEdge(Component):
     name : str, optional
         Name of the component; by default that of the edge.
     fine_structure_width : float, optional
-        Energy in eV above ``onset_energy`` below which fine structure takes the place of the cross-section; by default there is none.
+        Energy in eV above ``onset_energy`` below which fine structure takes the place of the cross-section; by default there is none. It needs
+        ``fine_structure_coefficients``.
     fine_structure_onset : float, optional
         Energy in eV above ``onset_energy`` where the fine structure begins; below it there is nothing.
     fine_structure_coefficients : int, optional
         Number of cubic B-splines that make up the fine structure: 4 is a cubic, and about one for each three channels follows white
-        lines. Zero, the default, for nothing, where peaks of their own stand for it.
+        lines. Zero for nothing, where peaks of their own stand for it.
     intensity : float
         Factor: the areal density of the atoms per barn, times the counts of the incident beam; at least zero by default.
     onset_energy : float
@@ -77,7 +78,7 @@ class EELSCLEdge(Component):
     Raises
     ------
     TypeError, ValueError
-        For an edge that is not known, and for energies and angles that can't be.
+        For an edge that is not known, for energies and angles that can't be, and for a ``fine_structure_width`` without coefficients.
 
     Notes
     -----
@@ -125,7 +126,7 @@ class EELSCLEdge(Component):
         *,
         fine_structure_width: float | None = None,
         fine_structure_onset: float = 0.0,
-        fine_structure_coefficients: int = 0,
+        fine_structure_coefficients: int | None = None,
         **values: Any,
     ) -> None:
         known = edge_of(edge)
@@ -162,6 +163,17 @@ class EELSCLEdge(Component):
     def options(self) -> dict[str, Any]:
         """Edge, beam, angles, and the oscillator strengths and what is said of a fine structure if they were given."""
         return dict(self._options)
+
+    def check_reach(self, values: Mapping[str, float], *coordinates: np.ndarray) -> None:
+        """Refuse collection angles that the tables don't have; energies beyond them follow a power law."""
+        low, high = ANGLES
+        angle = self["effective_angle"]
+        ends = (angle.min, angle.max) if angle.free else ()
+        if not all(low <= each <= high for each in (values["effective_angle"], *ends)):
+            raise ValueError(
+                f"component {self.name!r}: the tables of cross-sections are of effective angles from {low:g} to {high:g} mrad; the value "
+                f"{values['effective_angle']:g}{' or a bound' if ends else ''} lies beyond"
+            )
 
     @property
     def kernel(self) -> FormulaKernel:

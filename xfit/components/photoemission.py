@@ -69,7 +69,8 @@ class PESCoreLineShape(Component):
         g(x) = A \exp\left(-\frac{4\ln 2\,(x - \mathrm{origin} + \mathrm{ab})^2}{\mathrm{FWHM}^2}\right)
 
     The background at a channel is made of the electrons of all channels of larger kinetic energy that lost some of it: of
-    all channels of the data, whether they are used or not.
+    all channels of the data, whether they are used or not, and in whatever order. Channels of the same x, of a window that was measured
+    twice, count both for those below and not for each other.
 
     Parameters
     ----------

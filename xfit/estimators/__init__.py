@@ -21,7 +21,7 @@ from xfit.estimators.backgrounds import (
     power_law,
     vignetting,
 )
-from xfit.estimators.decays import double_decay, saturation
+from xfit.estimators.decays import decay, double_decay, saturation
 from xfit.estimators.images import airy, gaussian2d, lorentzian2d, moffat2d, surface
 from xfit.estimators.peaks import (
     core_line,
@@ -56,6 +56,7 @@ __all__ = [
     "arctan",
     "bleasdale",
     "core_line",
+    "decay",
     "doniach",
     "double_decay",
     "double_power_law",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from xfit.estimators.backgrounds import exponential
 from xfit.estimators.rows import Estimates, filled, height_of, pick, regression, sums
 
 
@@ -21,6 +22,15 @@ def saturation(x: np.ndarray, y: np.ndarray, width: np.ndarray) -> Estimates:
     approach = -np.expm1(-x / tau[:, None])
     maximum, constant = regression([approach, np.ones_like(y)], y)
     return {"Vmax": maximum, "V0": constant, "tau": tau}
+
+
+def decay(x: np.ndarray, y: np.ndarray, width: np.ndarray, *, t0: float) -> Estimates:
+    """Estimate a decay that begins at ``t0``, which stays as it is: as an exponential, from the channels from there on."""
+    first = int(np.searchsorted(x, t0, "left"))
+    if x.size - first < 2:
+        return {"A": np.full(len(y), np.nan), "tau": np.full(len(y), np.nan), "t0": np.full(len(y), t0)}
+    found = exponential(x[first:] - t0, np.ascontiguousarray(y[:, first:]), width[first:])
+    return {**found, "t0": np.full(len(y), t0)}
 
 
 def double_decay(x: np.ndarray, y: np.ndarray, width: np.ndarray) -> Estimates:

@@ -9,6 +9,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xfit.files.fits_axes import (
+    SPECTRAL,
+    coordinate_along,
+    spectral_coordinate,
+    spectral_position,
+    without_repeated_cards,
+)
 from xfit.files.fits_roles import owner_of, role_of, variance_of
 from xfit.files.fits_tables import open_tables
 
@@ -16,17 +23,6 @@ EXTENSIONS = (".fits", ".fit", ".fts", ".fits.gz", ".fit.gz", ".fz")
 
 #: Size of a chunk in bytes: spectra lie scattered through the file, and larger pieces of lines are read faster.
 _CHUNK = 64 << 20
-
-#: Names of spectral axes by what WCS calls them.
-_SPECTRAL = {
-    **dict.fromkeys(("WAVE", "AWAV", "LAMB"), "wavelength"),
-    **dict.fromkeys(("VRAD", "VOPT", "VELO", "FELO"), "velocity"),
-    "FREQ": "frequency",
-    "ENER": "energy",
-    "WAVN": "wavenumber",
-    "ZOPT": "redshift",
-    "BETA": "beta",
-}
 
 
 class _Image:
@@ -62,8 +58,8 @@ def open_fits(path: Path, original_metadata: bool) -> list[xr.DataArray]:
     except ImportError as error:
         raise ImportError(f"reading FITS needs astropy ({error}); install it with: pip install 'xfit[io]'") from error
     with fits.open(path, memmap=False) as file:
-        first = file[0].header
-        images = [(n, hdu.name.upper() or "PRIMARY", hdu.header.copy(), hdu.shape, _dtype(hdu)) for n, hdu in enumerate(file) if hdu.is_image and hdu.header.get("NAXIS", 0) and hdu.size]  # fmt: skip
+        first = without_repeated_cards(file[0].header, path)
+        images = [(n, hdu.name.upper() or "PRIMARY", first if n == 0 else without_repeated_cards(hdu.header, path), hdu.shape, _dtype(hdu)) for n, hdu in enumerate(file) if hdu.is_image and hdu.header.get("NAXIS", 0) and hdu.size]  # fmt: skip
     science = [image for image in images if role_of(image[1], image[2]) == "science"]
     if not science:
         return open_tables(path, original_metadata)
@@ -105,7 +101,7 @@ def _data(path: Path, number: int, header: Any, shape: tuple[int, ...], dtype: n
         return image[tuple(slice(None) for _ in shape)]
     import dask.array
 
-    return dask.array.from_array(image, chunks=_chunks(shape, dtype, _spectral(header)), name=f"fits-{path.name}-{number}-{dask.base.tokenize(str(path), path.stat().st_mtime_ns)}", asarray=False)  # fmt: skip
+    return dask.array.from_array(image, chunks=_chunks(shape, dtype, spectral_position(header)), name=f"fits-{path.name}-{number}-{dask.base.tokenize(str(path), path.stat().st_mtime_ns)}", asarray=False)  # fmt: skip
 
 
 def _chunks(shape: tuple[int, ...], dtype: np.dtype, at: int | None) -> Any:
@@ -121,19 +117,9 @@ def _chunks(shape: tuple[int, ...], dtype: np.dtype, at: int | None) -> Any:
     return dask.array.core.normalize_chunks(wanted, shape, limit=_CHUNK, dtype=dtype)
 
 
-def _spectral(header: Any) -> int | None:
-    """Position in the array of the axis that spectra lie along."""
-    ndim = header["NAXIS"]
-    found = [n for n in range(1, ndim + 1) if str(header.get(f"CTYPE{n}", "")).upper()[:4] in _SPECTRAL]
-    if not found and ndim != 2:
-        # Without a word about it: the last of FITS, which is the first of the array.
-        found = [n for n in range(ndim, 0, -1) if header[f"NAXIS{n}"] > 1][:1]
-    return ndim - found[0] if found else None
-
-
 def _arranged(data: Any, header: Any) -> Any:
     """Values with spectra along the last axis, without axes of one pixel."""
-    at = _spectral(header)
+    at = spectral_position(header)
     order = [k for k in range(data.ndim) if k != at] + ([] if at is None else [at])
     data = data.transpose(order)
     return data.reshape([n for k, n in zip(order, data.shape, strict=True) if n > 1 or k == at])
@@ -141,22 +127,22 @@ def _arranged(data: Any, header: Any) -> Any:
 
 def _array(path: Path, number: int, name: str, header: Any, shape: tuple[int, ...], dtype: np.dtype, first: Any, compressed: bool) -> xr.DataArray:  # fmt: skip
     """One image with its coordinates."""
-    at = _spectral(header)
+    at = spectral_position(header)
     kept = [k for k, n in enumerate(shape) if n > 1 and k != at]
     words = ["z", "y", "x"][-len(kept) :] if 0 < len(kept) <= 3 else [f"axis_{k}" for k in kept]
     data = _arranged(_data(path, number, header, shape, dtype, compressed), header)
     coords: dict[Any, Any] = {}
     for k, word in zip(kept, words, strict=True):
-        coords[word] = (word, _linear(header, len(shape) - k, shape[k]) if not _celestial(header) else np.arange(shape[k], dtype=float), {"navigate": int(at is not None)})  # fmt: skip
+        coords[word] = (word, coordinate_along(header, len(shape) - k, shape[k]) if not _celestial(header) else np.arange(shape[k], dtype=float), {"navigate": int(at is not None)})  # fmt: skip
         unit = str(header.get(f"CUNIT{len(shape) - k}", "")).strip()
         if unit and not _celestial(header):
             coords[word][2]["units"] = unit
     dims = list(words)
     if at is not None:
         axis = len(shape) - at
-        word = _SPECTRAL.get(str(header.get(f"CTYPE{axis}", "")).upper()[:4], "channel")
+        word = SPECTRAL.get(str(header.get(f"CTYPE{axis}", "")).upper()[:4], "channel")
         dims.append(word if word not in words else f"{word}_2")
-        values, unit = _spectral_values(header, axis, shape[at])
+        values, unit = spectral_coordinate(header, axis, shape[at])
         coords[dims[-1]] = (dims[-1], values, {"navigate": 0, "is_binned": 0} | ({"units": unit} if unit else {}))
     if _celestial(header) and len(words) == 2:
         coords |= _sky(header, words, [shape[k] for k in kept])
@@ -173,32 +159,6 @@ def _array(path: Path, number: int, name: str, header: Any, shape: tuple[int, ..
 
 def _celestial(header: Any) -> bool:
     return any(str(header.get(f"CTYPE{n}", ""))[:4] in ("RA--", "DEC-", "GLON", "GLAT") for n in range(1, header["NAXIS"] + 1))  # fmt: skip
-
-
-def _linear(header: Any, axis: int, size: int) -> np.ndarray:
-    """Coordinate by the linear keywords."""
-    step = header.get(f"CDELT{axis}", header.get(f"CD{axis}_{axis}", 1.0))
-    pixel = np.arange(size) + 1 - float(header.get(f"CRPIX{axis}", 1.0))
-    return float(header.get(f"CRVAL{axis}", 0.0)) + float(step) * pixel
-
-
-def _spectral_values(header: Any, axis: int, size: int) -> tuple[np.ndarray, str]:
-    """Coordinate along the spectral axis, in the header's units."""
-    unit = str(header.get(f"CUNIT{axis}", "")).strip()
-    if str(header.get(f"CTYPE{axis}", "")).upper()[:4] not in _SPECTRAL:
-        return _linear(header, axis, size), unit
-    from astropy import units, wcs
-
-    try:
-        with warnings.catch_warnings():
-            # On dates and other keywords that have nothing to do with it.
-            warnings.simplefilter("ignore", wcs.FITSFixedWarning)
-            spectral = wcs.WCS(header).sub([axis])
-            values = spectral.wcs_pix2world(np.arange(size, dtype=float)[:, None], 0)[:, 0]
-            given = units.Unit(unit or str(spectral.wcs.cunit[0]))
-            return np.asarray((values * spectral.wcs.cunit[0]).to_value(given)), unit or str(given)
-    except (ValueError, units.UnitsError, wcs.WcsError) as error:
-        raise ValueError(f"the spectral axis {axis} of the header can't be understood: {error}") from error
 
 
 def _sky(header: Any, words: list[str], sizes: list[int]) -> dict[Any, Any]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from xfit.files.fits_axes import without_repeated_cards
 from xfit.files.fits_roles import owner_of, role_of, variance_of
 
 #: Names of columns with the coordinate of spectra, and what xfit calls it.
@@ -89,7 +91,8 @@ class _Table:
 
     def __init__(self, path: Path, number: int, hdu: Any, first: Any) -> None:
         self.first = first
-        self.path, self.number, self.header, self.data = path, number, hdu.header, hdu.data
+        self.path, self.number, self.data = path, number, hdu.data
+        self.header = without_repeated_cards(hdu.header, path)
         self.title = hdu.name or str(number)
         self.units = {c.name: str(c.unit or "") for c in hdu.columns}
         fields = {name: hdu.data[name] for name in hdu.columns.names}
@@ -183,8 +186,9 @@ class _Table:
         coords: dict[str, Any] = {dim: (dim, np.arange(self.size if self.size > 1 else len(self.data)), signal)}
         if self.axis is not None:
             values, unit = np.array(self.data[self.axis], float), self.units[self.axis]
-            if self.axis.upper() == "LOGLAM":
-                values, unit = 10**values, unit or "Angstrom"
+            logarithm = re.fullmatch(r"(?:log|log10|dex)\((.+)\)", unit.strip(), re.IGNORECASE)
+            if logarithm or self.axis.upper() == "LOGLAM":
+                values, unit = 10**values, logarithm[1] if logarithm else unit or "Angstrom"
             about = {"units": unit} if unit else {}
             if values.ndim == 1 or (values == values[:1]).all():
                 coords[dim] = (dim, values if values.ndim == 1 else values[0], signal | about)

@@ -45,7 +45,7 @@ class Plan(NamedTuple):
         Number of parameters of the model.
     listed, targets : int
         Where in the integers the rows are listed whose derivatives are needed, and then, for each row that is convolved, the
-        position of its parameter; after these the integers end.
+        position of its parameter; the orders of what is cumulated follow.
     pitch : int
         Length of a row of ``grid`` and ``rows``.
     transformed : int
@@ -94,9 +94,9 @@ _TRANSFORMED = Plan._fields.index("transformed")
 
 #: Integers of each component: address, first parameter, number of parameters, row of coordinates, position of the factor of what
 #: is cumulated or -1, whether convolved, where its rows begin and end among the listed rows, position of the amplitude of
-#: a steady one or -1, row of the responses that its kept curve was convolved with.
-_ADDRESS, _FIRST, _COUNT, _XROW, _FACTOR, _CONVOLVED, _BEGIN, _END, _AMPLITUDE, _SEEN = range(10)
-_LISTED = 10
+#: a steady one or -1, row of the responses that its kept curve was convolved with, where its order begins (see `order_of`).
+_ADDRESS, _FIRST, _COUNT, _XROW, _FACTOR, _CONVOLVED, _BEGIN, _END, _AMPLITUDE, _SEEN, _ORDER = range(11)
+_LISTED = 11
 
 #: No row of the responses: nothing is known yet.
 _NEVER = -2
@@ -119,6 +119,8 @@ class WholeComponent:
         Positions of the parameters whose derivatives are needed.
     amplitude : int
         Position of the parameter that it is in proportion to, if that is the only one among ``rows``; else -1.
+    order : int64 (n_points,)
+        In which order its points are summed (see `order_of`); empty for a component without ``factor``.
     """
 
     address: int
@@ -129,6 +131,24 @@ class WholeComponent:
     convolved: bool
     rows: Sequence[int]
     amplitude: int
+    order: np.ndarray
+
+
+def order_of(x: np.ndarray) -> np.ndarray:
+    """Points from the largest coordinate to the smallest; ``-1 - i`` for a point ``i`` whose coordinate is that of the one before.
+
+    Parameters
+    ----------
+    x : float64 (n_points,)
+        Coordinates, in any order.
+
+    Returns
+    -------
+    int64 (n_points,)
+    """
+    order = np.argsort(-x, kind="stable").astype(np.int64)
+    again = np.concatenate([[False], np.diff(x[order]) == 0])
+    return np.where(again, -1 - order, order)
 
 
 def lay_out(
@@ -186,11 +206,14 @@ def lay_out(
         len(components), channels, length, lead, size, parameters, listed, listed + len(rows), pitch, -1, **begins
     )
     ends = np.cumsum([len(c.rows) for c in components])
+    sizes = np.array([c.order.size for c in components])
+    orders = head.targets + lines + np.cumsum(sizes) - sizes
     each = [
-        (c.address, c.first, c.count, c.xrow, c.factor, int(c.convolved), end - len(c.rows), end, c.amplitude, _NEVER)
-        for c, end in zip(components, ends, strict=True)
-    ]
-    return np.array([*head, *(n for one in each for n in one), *rows, *([parameters] * lines)], np.int64), numbers
+        (c.address, c.first, c.count, c.xrow, c.factor, int(c.convolved), end - len(c.rows), end, c.amplitude, _NEVER, order)
+        for c, end, order in zip(components, ends, orders, strict=True)
+    ]  # fmt: skip
+    integers = np.array([*head, *(n for one in each for n in one), *rows, *([parameters] * lines)], np.int64)
+    return np.concatenate([integers, *(c.order for c in components)]), numbers
 
 
 @inlined
@@ -242,16 +265,23 @@ def set_response(plan: np.ndarray, numbers: np.ndarray, response: np.ndarray, ro
 
 
 @inlined_sums
-def _cumulate(numbers: np.ndarray, at: int, n: int, falls: bool, factor: float, total_at: int) -> None:
+def _cumulate(plan: np.ndarray, order: int, n: int, numbers: np.ndarray, at: int, factor: float, total_at: int) -> None:
     """Add to each point ``factor`` times the sum over all points of larger x; keep that sum at ``total_at`` if that is not -1."""
-    total = 0.0
+    above = 0.0
+    # Of the points of the same x that come before, which are not above it.
+    level = 0.0
     for k in range(n):
-        i = k if falls else n - 1 - k
+        i = plan[order + k]
+        if i < 0:
+            i = -1 - i
+        else:
+            above += level
+            level = 0.0
         value = numbers[at + i]
-        numbers[at + i] = value + factor * total
+        numbers[at + i] = value + factor * above
         if total_at >= 0:
-            numbers[total_at + i] = total
-        total += value
+            numbers[total_at + i] = above
+        level += value
 
 
 @inner
@@ -322,7 +352,7 @@ def fill_whole(plan: np.ndarray, numbers: np.ndarray, x: np.ndarray, q: np.ndarr
         _evaluate(plan, numbers, x, q, one, line)
         n = head.length if convolved else head.channels
         if plan[one + _FACTOR] >= 0:
-            _add_sums(plan, numbers, x, q, one, line, n)
+            _add_sums(plan, numbers, q, one, line, n)
         if steady:
             _remember(plan, numbers, q, one)
         else:
@@ -408,24 +438,19 @@ def _evaluate(plan: np.ndarray, numbers: np.ndarray, x: np.ndarray, q: np.ndarra
 
 
 @inlined
-def _add_sums(plan: np.ndarray, numbers: np.ndarray, x: np.ndarray, q: np.ndarray, one: int, line: int, n: int) -> None:
+def _add_sums(plan: np.ndarray, numbers: np.ndarray, q: np.ndarray, one: int, line: int, n: int) -> None:
     """Add to a component's value and derivatives their sums over all points of larger x."""
     head = _head(plan)
     position = plan[one + _FACTOR]
-    row = plan[one + _XROW]
-    if plan[one + _CONVOLVED] != 0:
-        at = head.grid + row * head.pitch
-        falls = numbers[at + 1] < numbers[at]
-    else:
-        falls = x[row, 1] < x[row, 0]
+    order = plan[one + _ORDER]
     kept = -1
     for r in range(plan[one + _BEGIN], plan[one + _END]):
         place = _place(plan, head, one, line, r)
         if plan[head.listed + r] == position:
             kept = place
         else:
-            _cumulate(numbers, place, n, falls, q[position], -1)
-    _cumulate(numbers, head.values, n, falls, q[position], kept)
+            _cumulate(plan, order, n, numbers, place, q[position], -1)
+    _cumulate(plan, order, n, numbers, head.values, q[position], kept)
 
 
 @inlined

@@ -70,13 +70,13 @@ class Explorer:
                 'are estimated by start="estimate", and fit.fit.plot(da) and fit.fit.dashboard(da) show what came of them'
             )
         load()
-        self.da, self.dim, self._options = da, plan.axes.dims[0], options
+        self.da, self.dim, self._options = plan.da, plan.axes.dims[0], options
         self.navigation: tuple[Hashable, ...] = plan.axes.navigation
         self._binned = plan.axes.width is not None
-        self._blocks = Blocks(da, self.navigation)
+        self._blocks = Blocks(plan.da, self.navigation)
         self._model, self._history = model.copy(), list[Model]()
         self.version = Version()
-        units = parameter_units(model, da, plan.axes)
+        units = parameter_units(model, plan.da, plan.axes)
         self.units = {each.full_name: unit for each, unit in zip(model.parameters, units, strict=True)}
         self.result: xr.Dataset | None = None
         self.place: dict[Hashable, int] | None = None

@@ -110,6 +110,8 @@ def look_at(
     data = data.transpose(*one.signal_dims)
     model = one.evaluate(response=response).compute()
     curves = one.components(response=response).compute()
+    # A fit may have taken another coordinate along a dimension that has none of its own.
+    data = data.assign_coords({d: model[d] for d in one.signal_dims if d not in data.coords})
     units = data.attrs.get("units", "")
     residual = (
         (data - model).rename("residual").assign_attrs(long_name="residual", **({"units": units} if units else {}))

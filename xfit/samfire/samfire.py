@@ -121,6 +121,7 @@ class Samfire:
         chosen = strategies_of(strategies, navigation)
         radii = [s.radii(navigation) for s in chosen if isinstance(s, LocalStrategy)]
         reach = tuple(int(np.ceil(max(r))) for r in zip(*radii, strict=True)) if radii else (0,) * len(navigation)
+        da = self._plan.da
         self._data = da.transpose(*navigation, *self._plan.axes.dims)
         if da.chunks is not None:
             self._data = whole_signals(self._data, self._plan.axes.dims, "fit", stacklevel=3, client=client)
