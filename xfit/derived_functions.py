@@ -23,7 +23,7 @@ def _faddeeva(x: Any, y: Any) -> tuple[Any, Any, Any]:
     first = 2j / _ROOT_PI - 2 * z * w
     near = w, first, -2 * (w + z * first)
     part = 1 / (2 * z * z)
-    term, sums = np.ones_like(z), [np.ones_like(z), np.ones_like(z), 2 * np.ones_like(z)]
+    term, sums = np.ones_like(z), [np.ones_like(z), np.ones_like(z), np.full_like(z, 2.0)]
     for k in range(1, 13):
         term = term * (2 * k - 1) * part
         for total, factor in zip(sums, (1, 2 * k + 1, (2 * k + 1) * (2 * k + 2)), strict=True):
