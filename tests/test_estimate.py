@@ -31,7 +31,7 @@ from xfit.components import (
     Offset,
     Polynomial,
 )
-from xfit.estimate_block import Estimation, Target, estimate_block
+from xfit.estimate_block import Estimation, Target
 
 X = np.linspace(-20, 60, 400)
 LIBRARY = [kind for kind in TYPES.values() if kind.estimator is not None and kind.coordinates == ("x",)]
@@ -176,7 +176,7 @@ def test_maps_are_lazy_read_once_and_equal_however_cut(cls, monkeypatch):
         assert len(source.reads) == n_chunks
     moved = cls(name="c").estimate(da.transpose("energy", "x", "y"), (3, 18), dim="energy")
     assert_same_bits(moved.transpose("y", "x"), expected)
-    monkeypatch.setattr("xfit.estimate_block._BATCH", 7 * 80)
+    monkeypatch.setattr("xfit.start_block._BATCH", 7 * 80)
     assert_same_bits(cls(name="c").estimate(da, (3, 18)), expected)
 
 
@@ -195,12 +195,12 @@ def test_an_estimation_is_the_same_in_every_process():
     )
     one, other = (subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout for _ in "ab")
     assert one == other
+    x, y = X, np.random.default_rng(0).normal(size=(3, X.size))
     function = Polynomial(3).estimator.function
     estimation = Estimation(function, tuple(Target(f"a{k}", f"a{k}", 0.0, -np.inf, np.inf) for k in range(4)))
     again = pickle.loads(pickle.dumps(estimation))
-    y = np.random.default_rng(0).normal(size=(3, X.size))
-    for name, values in estimate_block([estimation], {"x": X}, y).items():
-        np.testing.assert_array_equal(estimate_block([again], {"x": X}, y)[name], values)
+    for name, values in estimation.found([x], y, np.gradient(x)).items():
+        np.testing.assert_array_equal(again.found([x], y, np.gradient(x))[name], values)
 
 
 # --- starts of fits ----------------------------------------------------------------------------

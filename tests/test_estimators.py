@@ -218,7 +218,8 @@ def test_descending_and_unsorted_coordinates_do_not_matter(cls):
     for order in (slice(None, None, -1), random.permutation(x.size)):
         found = estimates(cls(), spectra(y[:, order], x[order]))
         for name, values in expected.items():
-            np.testing.assert_array_equal(found[name], values)
+            # An amplitude that is fitted again, for an exponent at its bound, is a sum in the order of the channels.
+            np.testing.assert_allclose(found[name], values, rtol=1e-14 if cls is PowerLaw else 0)
 
 
 @pytest.mark.parametrize("cls", LIBRARY)

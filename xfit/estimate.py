@@ -11,15 +11,17 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xfit import formula
 from xfit.axes import Axes, axes_of, signal_dims, with_signal_coordinates
 from xfit.companions import check_where
 from xfit.compile.program import Program
 from xfit.component import Component
-from xfit.estimate_block import Estimation, Target, estimate_block
+from xfit.estimate_block import Estimation, Target
 from xfit.execution.spectra import whole_signals
 from xfit.inputs import check_data
 from xfit.model import Model
 from xfit.options import Settings
+from xfit.start_block import Task, start_block
 from xfit.units import parameter_units
 
 #: Parts of the signal coordinates to use; None is all of them.
@@ -43,18 +45,36 @@ def estimate(
     da = with_signal_coordinates(da, dims, component.coordinates)
     axes = axes_of(da, dims, component.coordinates, binned)
     part = None if range is None else checked_range(range, "range", component.signal_dimension)
-    estimation = _estimation(component, targets, taken, part, axes)
+    everywhere = ((-math.inf, math.inf),) * component.signal_dimension
+    estimation = _estimation(component, targets, taken, part or everywhere, axes)
     data = da.transpose(*axes.navigation, *axes.dims)
     mask = check_where(where, da)
     data = data if mask is None else data.where(mask)
     if data.chunks is not None:
         data = whole_signals(data, axes.dims, "estimate", stacklevel=3)
-    result = _dataset(data, estimation, axes)
+    result = _dataset(data, Task((estimation,), *_alone(component)), axes)
     known = parameter_units(Model([component.copy()]), da, axes)
     for parameter, units in zip(component.parameters, known, strict=True):
         if parameter.full_name in result and units:
             result[parameter.full_name].attrs["units"] = units
     return result if axes.navigation else _set_values(component, result.compute())
+
+
+def _alone(component: Component) -> tuple[Program, Settings]:
+    """A model of the component alone: what is tied to other components keeps its value."""
+    own = component.copy()
+    own.active = True
+    full = {p.full_name for p in own.parameters}
+    for parameter in own.parameters:
+        if parameter.tie_formula is not None and not set(formula.names(parameter.tie_formula)) <= full:
+            parameter.untie()
+            parameter.free = False
+    model = Model([own])
+    start, lower, upper = (
+        np.array([getattr(p, key) for p in own.parameters], float) for key in ("value", "min", "max")
+    )
+    free = np.array([p.free and not p.is_tied for p in own.parameters])
+    return Program.from_model(model), Settings(start, lower, upper, free, np.ones(1, bool))
 
 
 def split_start(start: Any, model: Model) -> tuple[Any, dict[str, Range]]:
@@ -109,8 +129,10 @@ def estimated_start(
     """
     estimations = []
     names = set(given) if isinstance(given, Mapping) else set()
-    for component, is_on in zip(model, settings.active, strict=True):
-        if not (is_on and component.name in ranges):
+    active = [(k, component) for k, component in enumerate(model) if settings.active[k]]
+    places = [(k, place) for k, component in active if (place := _place_of(component))]
+    for number, component in active:
+        if component.name not in ranges:
             continue
         targets, taken = [], {}
         for parameter in component.parameters:
@@ -122,7 +144,9 @@ def estimated_start(
                 bounds = float(settings.lower[k]), float(settings.upper[k])
                 targets.append(Target(parameter.name, parameter.full_name, value, *bounds))
         if targets:
-            estimations.append(_estimation(component, tuple(targets), taken, ranges[component.name], axes))
+            others = tuple(place for place in places if place[0] != number)
+            part = ranges[component.name]
+            estimations.append(_estimation(component, tuple(targets), taken, part, axes, number, others))
     return tuple(estimations)
 
 
@@ -167,13 +191,24 @@ def _those_with_one() -> str:
 
 
 def _estimation(
-    component: Component, targets: tuple[Target, ...], taken: Mapping[str, float], range: Range, axes: Axes
+    component: Component,
+    targets: tuple[Target, ...],
+    taken: Mapping[str, float],
+    range: Range,
+    axes: Axes,
+    number: int = 0,
+    neighbours: tuple[tuple[int, tuple[str, ...]], ...] = (),
 ) -> Estimation:
     """Put an estimate together, with enough channels for it."""
     estimator = component.estimator
     assert estimator is not None
     grid = [axes.table[axes.names.index(name)] for name in component.coordinates]
-    estimation = Estimation(estimator.function, targets, tuple(taken.items()), range, component.coordinates)
+    linear = tuple(parameter.name for parameter in component.parameters if parameter.linear)
+    place = _place_of(component)
+    estimation = Estimation(
+        estimator.function, targets, tuple(taken.items()), range, component.coordinates, number, linear, place,
+        estimator.channels, bool(place) and _points_down(component, targets, linear), neighbours,
+    )  # fmt: skip
     n = int(estimation.part(grid).sum())
     if n < estimator.channels:
         along = " and ".join(repr(d) for d in axes.dims)
@@ -186,32 +221,48 @@ def _estimation(
     return estimation
 
 
-def _dataset(data: xr.DataArray, estimation: Estimation, axes: Axes) -> xr.Dataset:
+def _place_of(component: Component) -> tuple[str, ...]:
+    """Names of the parameters that say where a component is; none of a background, which is everywhere."""
+    if component.position is None or component.is_background:
+        return ()
+    return (component.position,) if isinstance(component.position, str) else component.position
+
+
+def _points_down(component: Component, targets: tuple[Target, ...], linear: tuple[str, ...]) -> bool:
+    """Whether the one amplitude of a component begins, or must stay, below zero."""
+    if len(linear) != 1:
+        return False
+    top = [target.upper for target in targets if target.key == linear[0]]
+    return component[linear[0]].value < 0 or any(upper <= 0 for upper in top)
+
+
+def _dataset(data: xr.DataArray, task: Task, axes: Axes) -> xr.Dataset:
     """Maps of the estimates: one task for each chunk of the data."""
     signal = list(axes.dims)
+    targets = task.estimations[0].targets
     packed = xr.apply_ufunc(
         _estimate_nd,
         data.drop_vars([name for name, c in data.coords.items() if set(c.dims) & set(signal)]),
         input_core_dims=[signal],
         output_core_dims=[["xfit_target"]],
         kwargs={
-            "estimation": estimation,
+            "task": task,
             "coordinates": dict(zip(axes.names, axes.table, strict=True)),
             "width": axes.width,
             "n_signal": len(signal),
         },
         dask="parallelized",
         output_dtypes=[np.float64],
-        dask_gufunc_kwargs={"output_sizes": {"xfit_target": len(estimation.targets)}},
+        dask_gufunc_kwargs={"output_sizes": {"xfit_target": len(targets)}},
     )
-    maps = {t.name: packed.isel(xfit_target=k).rename(t.name) for k, t in enumerate(estimation.targets)}
+    maps = {t.name: packed.isel(xfit_target=k).rename(t.name) for k, t in enumerate(targets)}
     return xr.Dataset({name: array.assign_attrs(long_name=f"estimate of {name}") for name, array in maps.items()})
 
 
 def _estimate_nd(
     data: np.ndarray,
     *,
-    estimation: Estimation,
+    task: Task,
     coordinates: Mapping[str, np.ndarray],
     width: np.ndarray | None,
     n_signal: int,
@@ -219,8 +270,8 @@ def _estimate_nd(
     """Estimates of a block, navigation dimensions first, along a last axis."""
     shape = data.shape[: data.ndim - n_signal]
     flat = data.reshape(int(np.prod(shape)), int(np.prod(data.shape[len(shape) :])))
-    found = estimate_block([estimation], coordinates, flat, width=width)
-    return np.stack([found[target.name].reshape(shape) for target in estimation.targets], axis=-1)
+    found = start_block(task, flat, coordinates, width=width)
+    return np.stack([values.reshape(shape) for values in found.values()], axis=-1)
 
 
 def _set_values(component: Component, result: xr.Dataset) -> xr.Dataset:

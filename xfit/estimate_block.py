@@ -1,17 +1,14 @@
-"""estimate_block: pixels x channels in, estimates of parameters out; NumPy only, whoever schedules it."""
+"""One component's estimates, taken alone: pixels x channels in, estimates of parameters out; NumPy only, whoever schedules it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from xfit.estimators import Estimates
-
-#: Elements of data that are estimated at a time: what is computed on the way stays in the cache.
-_BATCH = 1 << 18
 
 #: An estimate beyond a bound is moved inside of it by this part of the room there is.
 _MARGIN = 1e-3
@@ -68,6 +65,18 @@ class Estimation:
         Parts of the coordinates that are used, both ends included; None is all of them.
     coordinates : tuple of str
         Names of the coordinates.
+    component : int
+        Position of the component in the model.
+    linear : tuple of str
+        Names in the component of the parameters that it is linear in.
+    place : tuple of str
+        Names in the component of the parameters that say where it is; empty for backgrounds, which are everywhere.
+    channels : int
+        Smallest number of channels that the function needs.
+    downwards : bool
+        Whether it is a peak that points downwards.
+    neighbours : tuple of (int, tuple of str)
+        Other components that are somewhere, by position in the model, and the parameters that say where.
     """
 
     function: Callable[..., Estimates]
@@ -75,6 +84,12 @@ class Estimation:
     taken: tuple[tuple[str, float], ...] = ()
     ranges: tuple[tuple[float, float], ...] | None = None
     coordinates: tuple[str, ...] = ("x",)
+    component: int = 0
+    linear: tuple[str, ...] = ()
+    place: tuple[str, ...] = ()
+    channels: int = 2
+    downwards: bool = False
+    neighbours: tuple[tuple[int, tuple[str, ...]], ...] = ()
 
     def part(self, grid: Sequence[np.ndarray]) -> np.ndarray:
         """Which channels are used."""
@@ -83,18 +98,19 @@ class Estimation:
             used &= (values >= low) & (values <= high)
         return used
 
-    def __call__(self, grid: Sequence[np.ndarray], y: np.ndarray, width: np.ndarray) -> Estimates:
-        """Estimate the targets; a pixel with anything that is not finite is NaN in all of them."""
-        if self.ranges is not None:
-            part = np.flatnonzero(self.part(grid))
-            grid, y, width = [values[part] for values in grid], y[:, part], width[part]
-        found = self.function(*grid, np.ascontiguousarray(y), width, **dict(self.taken))
+    def found(self, grid: Sequence[np.ndarray], y: np.ndarray, width: np.ndarray) -> Estimates:
+        """What the function finds, bounds or not; a pixel with anything that is not finite is NaN in all of them."""
+        sign = -1.0 if self.downwards else 1.0
+        found = self.function(*grid, np.ascontiguousarray(sign * y), width, **dict(self.taken))
         usable = np.logical_and.reduce([np.isfinite(values) for values in found.values()])
-        return {target.name: np.where(usable, target.inside(found[target.key]), np.nan) for target in self.targets}
+        return {
+            key: np.where(usable, sign * values if key in self.linear else values, np.nan)
+            for key, values in found.items()
+        }
 
 
 @dataclass(frozen=True)
-class _Grid:
+class Grid:
     """Coordinates as estimators want them: one of its own ascending, two as they are; and the channels' widths or areas."""
 
     coordinates: list[np.ndarray]
@@ -102,7 +118,8 @@ class _Grid:
     order: np.ndarray | None
 
     @classmethod
-    def of(cls, coordinates: list[np.ndarray]) -> _Grid:
+    def of(cls, coordinates: list[np.ndarray]) -> Grid:
+        """Sort one coordinate; two stay as they are."""
         if len(coordinates) > 1:
             return cls(coordinates, np.prod([_spacing(values) for values in coordinates], axis=0), None)
         (x,) = coordinates
@@ -119,50 +136,7 @@ def _spacing(values: np.ndarray) -> np.ndarray:
     return np.asarray(np.gradient(different)[place.ravel()]) if different.size > 1 else np.ones(values.size)
 
 
-def estimate_block(
-    estimations: Sequence[Estimation],
-    coordinates: Mapping[str, np.ndarray],
-    y: np.ndarray,
-    *,
-    width: np.ndarray | None = None,
-    where: np.ndarray | None = None,
-) -> Estimates:
-    """Estimate parameters in every pixel of a block.
-
-    Parameters
-    ----------
-    estimations : sequence of Estimation
-        What to estimate.
-    coordinates : mapping of str to float64 (n_channels,)
-        The coordinates, in any order.
-    y : array (n_pixels, n_channels)
-        Data of any real dtype; channels that are not finite are left out.
-    width : float64 (n_channels,), optional
-        Channel widths, for binned data.
-    where : bool array (n_pixels or 1, n_channels or 1), optional
-        Channels to use.
-
-    Returns
-    -------
-    dict of str to float64 (n_pixels,)
-        Values by the targets' names, inside of their bounds; NaN where the data do not tell them.
-    """
-    out = {target.name: np.full(len(y), np.nan) for estimation in estimations for target in estimation.targets}
-    grids = [_Grid.of([coordinates[name] for name in estimation.coordinates]) for estimation in estimations]
-    step = max(_BATCH // max(y.shape[1], 1), 1)
-    for first in range(0, len(y), step):
-        batch = slice(first, first + step)
-        with np.errstate(all="ignore"):
-            mask = where if where is None or len(where) == 1 else where[batch]
-            density = _densities(y[batch], width, mask)
-            for estimation, grid in zip(estimations, grids, strict=True):
-                ordered = density if grid.order is None else density[:, grid.order]
-                for name, values in estimation(grid.coordinates, ordered, grid.spacing).items():
-                    out[name][batch] = values
-    return out
-
-
-def _densities(y: np.ndarray, width: np.ndarray | None, where: np.ndarray | None) -> np.ndarray:
+def densities(y: np.ndarray, width: np.ndarray | None, where: np.ndarray | None) -> np.ndarray:
     """Data per unit of x as float64; NaN where they are not to be used."""
     density = y.astype(np.float64) if width is None else y / width
     usable = np.isfinite(density) if where is None else np.isfinite(density) & where

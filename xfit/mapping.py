@@ -20,11 +20,12 @@ from xfit.block import fit_block
 from xfit.chunks import flat, only, spread
 from xfit.compile.engine import prepare_engine
 from xfit.compile.program import Program
-from xfit.estimate_block import Estimation, estimate_block
+from xfit.estimate_block import Estimation
 from xfit.execution.spectra import whole_signals
 from xfit.interval_block import Intervals, interval_block
 from xfit.options import Columns, FitOptions, Settings
 from xfit.response import Grid
+from xfit.start_block import Task, start_block
 
 #: Elements of NumPy-backed data in one block: large enough to hide a task's overhead, small enough to spread over cores.
 _BLOCK = 1 << 24
@@ -231,13 +232,18 @@ def arguments_of(
         else:
             values = spread(array, dims, recipe.navigation, shape).ravel()
             (start if role == "start" else active)[name] = values
-    if recipe.estimations:
-        start |= _estimated(recipe, y, coordinates, width, where, variance)
     flags = None
     if active:
         flags = np.tile(recipe.settings.active, (y.shape[0], 1))
         for name, values in active.items():
             flags[:, recipe.program.components.index(name)] = values
+    points = None if recipe.grid is None else recipe.grid.points
+    if recipe.estimations:
+        task = Task(recipe.estimations, recipe.program, recipe.settings, tuple(start))
+        start |= start_block(
+            task, y, coordinates, start=start, bounds=bounds, variance=variance, where=where, width=width,
+            active=flags, response=response, grid=points,
+        )  # fmt: skip
     arguments: dict[str, Any] = {
         "start": start,
         "variance": variance,
@@ -245,7 +251,7 @@ def arguments_of(
         "width": width,
         "active": flags,
         "response": response,
-        "grid": None if recipe.grid is None else recipe.grid.points,
+        "grid": points,
         "bounds": bounds,
         "varying": {role for role, _, dims in recipe.roles if set(dims) & set(recipe.navigation)}
         | ({"start"} if start else set()),
@@ -277,18 +283,3 @@ def serpentine(shape: tuple[int, ...]) -> np.ndarray:
         rows = order.reshape(-1, *shape[axis:]) if axis < len(shape) else order
         rows[1::2] = rows[1::2, ::-1]
     return order.ravel()
-
-
-def _estimated(
-    recipe: Recipe,
-    y: np.ndarray,
-    coordinates: dict[str, np.ndarray],
-    width: np.ndarray | None,
-    where: np.ndarray | None,
-    variance: np.ndarray | None,
-) -> dict[str, np.ndarray]:
-    """Start values from the data of a block: of the channels that the fit uses."""
-    if variance is not None:
-        finite = np.isfinite(variance)
-        where = finite if where is None else finite & where
-    return estimate_block(recipe.estimations, coordinates, y, width=width, where=where)

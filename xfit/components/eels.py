@@ -92,7 +92,8 @@ class VolumePlasmonDrude(Component):
     position = "plasmon_energy"
     derived = {
         "maximum": Derived(
-            "sqrt((u + sqrt(u**2 + 12*plasmon_energy**4))/6); u = 2*plasmon_energy**2 - fwhm**2",
+            "where(u > 0, sqrt((w + u)/6), sqrt(2/(w - u))*plasmon_energy**2);"
+            "u = 2*plasmon_energy**2 - fwhm**2; w = sqrt(u**2 + 12*plasmon_energy**4)",
             _X,
             "position of the maximum",
         ),

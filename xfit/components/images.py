@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from xfit import estimators
 from xfit.component import Component, Derived, Spec
-from xfit.components.pieces import log1p
+from xfit.components.pieces import beyond_one, log1p
 from xfit.estimators import Estimator
 from xfit.kernel_description import FormulaKernel
 
@@ -84,13 +84,13 @@ class Gaussian2D(_Turned):
         "sigma_y": Spec(1.0, min=0.0, dimension=_Y, description="standard deviation along y"),
     }
     derived = {
-        "fwhm_x": Derived("2*sqrt(2*log(2))*sigma_x", _X, "full width at half maximum along x"),
-        "fwhm_y": Derived("2*sqrt(2*log(2))*sigma_y", _Y, "full width at half maximum along y"),
+        "fwhm_x": Derived("2*sqrt(2*log(2))*abs(sigma_x)", _X, "full width at half maximum along x"),
+        "fwhm_y": Derived("2*sqrt(2*log(2))*abs(sigma_y)", _Y, "full width at half maximum along y"),
         "height": Derived("A/(2*pi*sigma_x*sigma_y)", {"data": 1.0}, "height"),
-        "sigma_major": Derived("(sigma_x + sigma_y + abs(sigma_x - sigma_y))/2", _X, "larger standard deviation"),
-        "sigma_minor": Derived("(sigma_x + sigma_y - abs(sigma_x - sigma_y))/2", _X, "smaller standard deviation"),
+        "sigma_major": Derived("maximum(abs(sigma_x), abs(sigma_y))", _X, "larger standard deviation"),
+        "sigma_minor": Derived("minimum(abs(sigma_x), abs(sigma_y))", _X, "smaller standard deviation"),
         "ellipticity": Derived(
-            "(sigma_x + sigma_y + abs(sigma_x - sigma_y))/(sigma_x + sigma_y - abs(sigma_x - sigma_y))",
+            "maximum(abs(sigma_x), abs(sigma_y))/minimum(abs(sigma_x), abs(sigma_y))",
             {},
             "larger over smaller standard deviation",
         ),
@@ -128,8 +128,8 @@ class Lorentzian2D(_Turned):
         "gamma_y": Spec(1.0, min=0.0, dimension=_Y, description="half width at half maximum along y"),
     }
     derived = {
-        "fwhm_x": Derived("2*gamma_x", _X, "full width at half maximum along x"),
-        "fwhm_y": Derived("2*gamma_y", _Y, "full width at half maximum along y"),
+        "fwhm_x": Derived("2*abs(gamma_x)", _X, "full width at half maximum along x"),
+        "fwhm_y": Derived("2*abs(gamma_y)", _Y, "full width at half maximum along y"),
     }
     estimator = Estimator(estimators.lorentzian2d, channels=9, takes=("rotation_angle",))
 
@@ -174,10 +174,12 @@ class Moffat2D(_Turned):
     }
     derived = {
         "volume": Derived(
-            "pi*height*sigma_x*sigma_y/(beta - 1)", {"data": 1.0, "x": 1.0, "y": 1.0}, "volume, for beta above one"
+            "pi*height*abs(sigma_x*sigma_y)/(maximum(beta, 1) - 1)",
+            {"data": 1.0, "x": 1.0, "y": 1.0},
+            "volume, infinite up to a beta of one",
         ),
-        "fwhm_x": Derived("2*sigma_x*sqrt(2**(1/beta) - 1)", _X, "full width at half maximum along x"),
-        "fwhm_y": Derived("2*sigma_y*sqrt(2**(1/beta) - 1)", _Y, "full width at half maximum along y"),
+        "fwhm_x": Derived(f"2*abs(sigma_x)*sqrt({beyond_one('beta')})", _X, "full width at half maximum along x"),
+        "fwhm_y": Derived(f"2*abs(sigma_y)*sqrt({beyond_one('beta')})", _Y, "full width at half maximum along y"),
     }
     estimator = Estimator(estimators.moffat2d, channels=9, takes=("rotation_angle",))
 
@@ -220,7 +222,7 @@ class AiryDisk(Component):
         "radius": Spec(1.0, min=0.0, dimension=_X, description="radius of the first dark ring"),
     }
     derived = {
-        "fwhm": Derived("0.8436659602162362*radius", _X, "full width at half maximum"),
+        "fwhm": Derived("0.8436659602162362*abs(radius)", _X, "full width at half maximum"),
     }
     estimator = Estimator(estimators.airy, channels=9)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xfit import estimators
 from xfit.component import Component, Derived, Spec
-from xfit.components.pieces import log1p, voigt
+from xfit.components.pieces import beyond_one, gamma_ratio, log1p, voigt, voigt_height
 from xfit.estimators import Estimator
 
 _AREA = {"data": 1.0, "x": 1.0}
@@ -42,8 +42,8 @@ class Gaussian(Component):
         "sigma": Spec(1.0, min=0.0, dimension=_X, description="standard deviation"),
     }
     derived = {
-        "area": Derived("A", _AREA, "area"),
-        "fwhm": Derived("2*sqrt(2*log(2))*sigma", _X, _FWHM),
+        "area": Derived("where(sigma < 0, -A, A)", _AREA, "area"),
+        "fwhm": Derived("2*sqrt(2*log(2))*abs(sigma)", _X, _FWHM),
         "height": Derived("A/(sigma*sqrt(2*pi))", _DATA, "height"),
     }
     position = "centre"
@@ -78,8 +78,8 @@ class GaussianHF(Component):
         "height": Spec(1.0, min=0.0, linear=True, dimension=_DATA, description="height"),
     }
     derived = {
-        "sigma": Derived("fwhm/(2*sqrt(2*log(2)))", _X, "standard deviation"),
-        "area": Derived("height*fwhm*sqrt(pi/log(2))/2", _AREA, "area"),
+        "sigma": Derived("abs(fwhm)/(2*sqrt(2*log(2)))", _X, "standard deviation"),
+        "area": Derived("height*abs(fwhm)*sqrt(pi/log(2))/2", _AREA, "area"),
     }
     position = "centre"
     estimator = Estimator(estimators.gaussian_hf, channels=3)
@@ -113,7 +113,7 @@ class Lorentzian(Component):
         "gamma": Spec(1.0, dimension=_X, description="half width at half maximum"),
     }
     derived = {
-        "area": Derived("A", _AREA, "area"),
+        "area": Derived("where(gamma < 0, -A, A)", _AREA, "area"),
         "fwhm": Derived("2*abs(gamma)", _X, _FWHM),
         "height": Derived("A/(pi*gamma)", _DATA, "height"),
     }
@@ -161,9 +161,9 @@ class Voigt(Component):
             _X,
             "full width at half maximum, to 0.02 %",
         ),
-        "gwidth": Derived("2*sqrt(2*log(2))*sigma", _X, "full width at half maximum of the Gaussian"),
+        "gwidth": Derived("2*sqrt(2*log(2))*abs(sigma)", _X, "full width at half maximum of the Gaussian"),
         "lwidth": Derived("2*gamma", _X, "full width at half maximum of the Lorentzian"),
-        "height": Derived("area*erfcx(gamma/(sqrt(2)*sigma))/(sigma*sqrt(2*pi))", _DATA, "height"),
+        "height": Derived(f"area*{voigt_height('sigma', 'gamma')}", _DATA, "height"),
     }
     position = "centre"
     estimator = Estimator(estimators.voigt, channels=4)
@@ -205,7 +205,7 @@ class PseudoVoigt(Component):
         "fraction": Spec(0.5, min=0.0, max=1.0, dimension={}, description="share of the Lorentzian in the area"),
     }
     derived = {
-        "area": Derived("A", _AREA, "area"),
+        "area": Derived("where(fwhm < 0, -A, A)", _AREA, "area"),
         "height": Derived("A*2/fwhm*((1-fraction)*sqrt(log(2)/pi) + fraction/pi)", _DATA, "height"),
     }
     position = "centre"
@@ -245,11 +245,11 @@ class Moffat(Component):
         "beta": Spec(1.0, min=0.0, dimension={}, description="exponent"),
     }
     derived = {
-        "fwhm": Derived("2*sigma*sqrt(2**(1/beta) - 1)", _X, "full width at half maximum"),
+        "fwhm": Derived(f"2*abs(sigma)*sqrt({beyond_one('beta')})", _X, _FWHM),
         "area": Derived(
-            "height*sigma*sqrt(pi)*exp(loggamma(beta - 1/2) - loggamma(beta))",
+            f"height*abs(sigma)*sqrt(pi)/((b - 1/2)*{gamma_ratio('b')}); b = maximum(beta, 1/2)",
             _AREA,
-            "area, for beta above one half",
+            "area, infinite up to a beta of one half",
         ),
     }
     position = "centre"
@@ -297,9 +297,9 @@ class PearsonVII(Component):
         "expon": Spec(1.5, min=0.5, dimension={}, description="exponent"),
     }
     derived = {
-        "area": Derived("A", _AREA, "area"),
+        "area": Derived("where(fwhm < 0, -A, A)", _AREA, "area"),
         "height": Derived(
-            "A*2*sqrt(2**(1/expon) - 1)/fwhm/sqrt(pi)*exp(loggamma(expon) - loggamma(expon - 1/2))", _DATA, "height"
+            f"A*2*sqrt({beyond_one('expon')})/fwhm/sqrt(pi)*(expon - 1/2)*{gamma_ratio('expon')}", _DATA, "height"
         ),
     }
     position = "centre"

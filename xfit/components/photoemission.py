@@ -56,8 +56,13 @@ class Doniach(Component):
     }
     position = "centre"
     derived = {
-        "height": Derived("A*cos(pi*alpha/(2*(2 - alpha)))**(2 - alpha)*sigma**(alpha - 1)", _DATA, "height"),
-        "maximum": Derived("centre + 0.17741*sigma*tan(pi*alpha/(2*(2 - alpha)))", _X, "position of the maximum"),
+        # The cosine of pi*alpha/(2*(2 - alpha)), written as a sine that is exact where alpha is next to one.
+        "height": Derived("A*sin(pi*(1 - alpha)/(2 - alpha))**(2 - alpha)*sigma**(alpha - 1)", _DATA, "height"),
+        "maximum": Derived(
+            "centre + 0.17741*sigma*sin(pi*alpha/(2*(2 - alpha)))/sin(pi*(1 - alpha)/(2 - alpha))",
+            _X,
+            "position of the maximum",
+        ),
     }
     estimator = Estimator(estimators.doniach, channels=4, takes=("alpha",))
 
@@ -247,8 +252,9 @@ class SEE(Component):
     }
     position = "Phi"
     derived = {
-        "area": Derived("A/(6*B**2)", {"data": 1.0, "x": 1.0}, "area"),
-        "height": Derived("27*A/(256*B**3)", _DATA, "height"),
-        "maximum": Derived("Phi + B/3", _X, "position of the maximum"),
+        # Where B is not above zero there is a pole, of infinite area, at Phi - B.
+        "area": Derived("A/(6*maximum(B, 0)**2)", {"data": 1.0, "x": 1.0}, "area"),
+        "height": Derived("27*A/(256*maximum(B, 0)**3)", _DATA, "height"),
+        "maximum": Derived("Phi + maximum(B, 0)/3 + maximum(-B, 0)", _X, "position of the maximum"),
     }
     estimator = Estimator(estimators.secondary_electrons, channels=4)

@@ -20,6 +20,33 @@ def log1p(z: str) -> str:
     return f"where({z} < 0.02, 2*{s}*(1 + {s}**2*(1/3 + {s}**2*(1/5 + {s}**2/7))), log(1 + {z}))"
 
 
+def beyond_one(exponent: str) -> str:
+    """Write 2**(1/exponent) - 1, to full precision where the exponent is large."""
+    half = f"(log(2)/(2*{exponent}))"
+    return f"(2*exp({half})*sinh({half}))"
+
+
+def gamma_ratio(m: str) -> str:
+    """Write Gamma(m) / Gamma(m + 1/2): for large m by the asymptotic series of its logarithm, to 1e-15 there."""
+    r = f"(1/({m} - 1/4)**2)"
+    series = f"{r}*(1/64 + {r}*(-5/2048 + {r}*(61/49152 + {r}*(-1385/1048576 + {r}*50521/20971520))))"
+    return f"where({m} > 12, exp(-{series})/sqrt({m} - 1/4), exp(loggamma({m}) - loggamma({m} + 1/2)))"
+
+
+def sine(a: str, b: str) -> str:
+    """Write a / sqrt(a**2 + b**2), in which neither squares nor, in derivatives, differences lose digits."""
+    return f"where(abs({a}) > abs({b}), sign({a})/sqrt(1 + ({b}/{a})**2), {a}/(abs({b})*sqrt(1 + ({a}/{b})**2)))"
+
+
+def voigt_height(sigma: str, gamma: str) -> str:
+    """Write the height of a Voigt profile of unit area, exact where it is a Gaussian or a Lorentzian: see `voigt`."""
+    e = f"({sigma}/{gamma})**2"
+    far = f"({' + '.join(f'{w!r}/(1 + {2 * t!r}*{e})' for t, w in _HERMITE)})/(pi*{gamma})"
+    near = f"erfcx({gamma}/(sqrt(2)*abs({sigma})))/(abs({sigma})*sqrt(2*pi))"
+    # Both zero is a line of no width.
+    return f"where(abs({gamma}) > 16*abs({sigma}), {far}, where(abs({sigma}) > 0, {near}, 1/abs({sigma})))"
+
+
 def voigt(u: str, variance: str, gamma: str) -> str:
     """Write a Voigt profile of unit area: a Gaussian convolved with a Lorentzian.
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from xfit import estimators
 from xfit.component import Component, Derived, Spec
-from xfit.components.pieces import tailed
+from xfit.components.pieces import sine, tailed
 from xfit.estimators import Estimator
 
 _AREA = {"data": 1.0, "x": 1.0}
 _DATA = {"data": 1.0}
 _X = {"x": 1.0}
+
+_DELTA = sine("shape", "1")
 
 
 class SkewNormal(Component):
@@ -46,10 +48,12 @@ class SkewNormal(Component):
         "x0": Spec(0.0, dimension=_X, description="position"),
     }
     derived = {
-        "area": Derived("A*scale", _AREA, "area"),
-        "mean": Derived("x0 + scale*sqrt(2/pi)*shape/sqrt(1 + shape**2)", _X, "mean"),
-        "variance": Derived("scale**2*(1 - 2/pi*shape**2/(1 + shape**2))", {"x": 2.0}, "variance"),
-        "skewness": Derived("(4-pi)/2*d**3/(1 - d**2)**(3/2); d = sqrt(2/pi)*shape/sqrt(1 + shape**2)", {}, "skewness"),
+        "area": Derived("A*abs(scale)", _AREA, "area"),
+        "mean": Derived(f"x0 + scale*sqrt(2/pi)*{_DELTA}", _X, "mean"),
+        "variance": Derived(f"scale**2*(1 - d**2); d = sqrt(2/pi)*{_DELTA}", {"x": 2.0}, "variance"),
+        "skewness": Derived(
+            f"where(scale < 0, -g, g); g = (4-pi)/2*d**3/(1 - d**2)**(3/2); d = sqrt(2/pi)*{_DELTA}", {}, "skewness"
+        ),
     }
     position = "x0"
     estimator = Estimator(estimators.skew_normal, channels=4)
@@ -94,11 +98,13 @@ class SplitVoigt(Component):
         "fraction": Spec(0.0, min=0.0, max=1.0, dimension={}, description="share of the Lorentzian in the area"),
     }
     derived = {
-        "area": Derived("A", _AREA, "area"),
+        "area": Derived(
+            "where(minimum(sigma1, sigma2) < 0, A*(abs(sigma1) + abs(sigma2))/(sigma1 + sigma2), A)", _AREA, "area"
+        ),
         "height": Derived("2*A/(sigma1+sigma2)*((1-fraction)/sqrt(2*pi) + fraction/pi)", _DATA, "height"),
         # A polynomial through the roots of the equation for half of the height, between 1.1774 and 1.
         "fwhm": Derived(
-            "(sigma1+sigma2)*(1.177411 - f*(0.109735 + f*(0.045773 + f*(0.019784 - f*(0.001852 - f*(0.009993 - 0.006022*f))))));"
+            "(abs(sigma1)+abs(sigma2))*(1.177411 - f*(0.109735 + f*(0.045773 + f*(0.019784 - f*(0.001852 - f*(0.009993 - 0.006022*f))))));"
             "f = fraction",
             _X,
             "full width at half maximum, to 1e-6",
@@ -145,7 +151,7 @@ class ExponentiallyModifiedGaussian(Component):
         "area": Derived("A", _AREA, "area"),
         "mean": Derived("centre + tau", _X, "mean"),
         "variance": Derived("sigma**2 + tau**2", {"x": 2.0}, "variance"),
-        "skewness": Derived("2*tau**3/(sigma**2 + tau**2)**(3/2)", {}, "skewness"),
+        "skewness": Derived(f"2*{sine('tau', 'sigma')}**3", {}, "skewness"),
     }
     position = "centre"
     estimator = Estimator(estimators.exponentially_modified, channels=4)
@@ -181,10 +187,14 @@ class LogNormal(Component):
         "sigma": Spec(0.25, min=0.0, dimension={}, description="standard deviation of the logarithm"),
     }
     derived = {
-        "area": Derived("A", _AREA, "area"),
+        "area": Derived("where(sigma < 0, -A, A)", _AREA, "area"),
         "mean": Derived("centre*exp(sigma**2/2)", _X, "mean"),
         "mode": Derived("centre*exp(-sigma**2)", _X, "position of the maximum"),
-        "fwhm": Derived("2*centre*exp(-sigma**2)*sinh(sigma*sqrt(2*log(2)))", _X, "full width at half maximum"),
+        "fwhm": Derived(
+            "centre*where(s < 20, 2*exp(-s**2)*sinh(k*s), exp(s*(k - s))); s = abs(sigma); k = sqrt(2*log(2))",
+            _X,
+            "full width at half maximum",
+        ),
         "height": Derived("A*exp(sigma**2/2)/(sigma*sqrt(2*pi)*centre)", _DATA, "height"),
     }
     position = "centre"
@@ -260,8 +270,11 @@ class DampedOscillator(Component):
         "sigma": Spec(0.1, min=0.0, dimension={}, description="damping ratio"),
     }
     derived = {
-        "height": Derived("amplitude/(2*sigma*sqrt(1 - sigma**2))", _DATA, "height, for a damping ratio below 0.7"),
-        "maximum": Derived("centre*sqrt(1 - 2*sigma**2)", _X, "position of the maximum"),
+        # From a damping ratio of 0.7 on it has its maximum at zero.
+        "height": Derived(
+            "where(2*s**2 < 1, amplitude/(2*s*sqrt((1 - s)*(1 + s))), amplitude); s = abs(sigma)", _DATA, "height"
+        ),
+        "maximum": Derived("where(2*sigma**2 < 1, centre*sqrt(1 - 2*sigma**2), 0)", _X, "position of the maximum"),
     }
     position = "centre"
     estimator = Estimator(estimators.oscillator, channels=3)

@@ -69,13 +69,18 @@ def above_baseline(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     -------
     float64 (n_pixels, n_channels)
     """
+    above = y - line_through_ends(x, y)
+    at_an_end = above.sum(axis=1) < 0
+    return np.where(at_an_end[:, None], y - np.minimum(*levels(y))[:, None], above)
+
+
+def line_through_ends(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Straight line through the medians of the first and the last tenth of the channels: (n_pixels, n_channels)."""
     n = max(x.size // 10, 1)
-    left, right = np.median(y[:, :n], axis=1), np.median(y[:, -n:], axis=1)
+    left, right = levels(y)
     at_left, at_right = x[:n].mean(), x[-n:].mean()
     slope = (right - left) / (at_right - at_left) if at_right > at_left else np.zeros_like(left)
-    above = y - (left[:, None] + slope[:, None] * (x - at_left))
-    at_an_end = above.sum(axis=1) < 0
-    return np.where(at_an_end[:, None], y - np.minimum(left, right)[:, None], above)
+    return np.asarray(left[:, None] + slope[:, None] * (x - at_left))
 
 
 def sums(y: np.ndarray) -> np.ndarray:
