@@ -198,8 +198,8 @@ class PixelProblem:
         theta = self.inside(theta)
         mine = self.loss(theta) if p.loss.function is not None else 0.0
         end_pixel(
-            p.structure, p.ties, p.x, p.block, self._i, self._spectrum, theta, otherwise, self.nfev, p.limits,
-            self._buffer, self._ws,
+            p.structure, p.ties, p.x, p.block, self._i, self._spectrum, theta, otherwise, p.loss.function is None,
+            self.nfev, p.limits, self._buffer, self._ws,
         )  # fmt: skip
         if p.loss.function is not None:
             self._overwrite(mine, otherwise)

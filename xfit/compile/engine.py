@@ -200,7 +200,7 @@ def _prepare_objectives() -> None:
     spectrum = spectrum_for(buffer, limits, False, 0, 0.0, 0)
     loss_at(structure, ties, x, spectrum, nothing, ws)
     deviations_at(structure, ties, x, spectrum, nothing, ws)
-    end_pixel(structure, ties, x, block, 0, spectrum, nothing, 0, 0, limits, buffer, ws)
+    end_pixel(structure, ties, x, block, 0, spectrum, nothing, 0, False, 0, limits, buffer, ws)
 
 
 def _prepare_linear(dtype: type = np.float64) -> None:

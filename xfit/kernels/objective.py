@@ -8,7 +8,7 @@ import numpy as np
 
 from xfit.kernels.errors import finish
 from xfit.kernels.evaluate import Spectrum, Structure, sum_of_squares
-from xfit.kernels.jit import entry
+from xfit.kernels.jit import entry, inner
 from xfit.kernels.lm import damped_or_not, move_to
 from xfit.kernels.losses import Deviations
 from xfit.kernels.pixel import (
@@ -22,7 +22,7 @@ from xfit.kernels.pixel import (
     write,
 )
 from xfit.kernels.status import BAD_RESPONSE, CONVERGED, NONFINITE_DERIVATIVE, NONFINITE_MODEL, SINGULAR
-from xfit.kernels.steps import FLAT, FREE, is_stationary, predicted_decrease, scale_of
+from xfit.kernels.steps import FLAT, FREE, STATIONARY, is_stationary, predicted_decrease, scale_of
 from xfit.kernels.ties import Ties
 from xfit.kernels.whole import set_response
 from xfit.kernels.workspace import UNKNOWN, Outcome, Workspace, gram_of, jacobian_of
@@ -30,6 +30,9 @@ from xfit.kernels.workspace import UNKNOWN, Outcome, Workspace, gram_of, jacobia
 #: Largest decrease of the loss that a full step may still promise where a fit has converged, in units of the loss over the
 #: degrees of freedom: a hundredth of a standard error.
 CLOSE = 1e-4
+
+#: How many full steps are taken then.
+STEPS = 3
 
 #: And the part of the data's sum of squares below which nothing is left to be fitted.
 NOTHING_LEFT = 1e-12
@@ -80,6 +83,31 @@ def deviations_at(
     jacobian_of(structure, ties, x, spectrum, theta.size, ws, ws.jacobian)
 
 
+@inner
+def _arrive(
+    structure: Structure, ties: Ties, x: np.ndarray, spectrum: Spectrum, theta: np.ndarray, ws: Workspace
+) -> float:
+    """Make ``theta`` the current point of the workspace; return its loss."""
+    count = theta.size
+    move_to(theta, ties, ws)
+    loss = gram_of(structure, ties, x, spectrum, count, ws.q, ws, ws.gram)
+    scale_of(ws.gram, count, ws.norm)
+    for j in range(count):
+        ws.theta[j] = theta[j]
+        ws.state[j] = FREE
+        ws.weight[j] = ws.norm[j]
+    return loss
+
+
+@inner
+def _any_flat(count: int, ws: Workspace) -> bool:
+    """Whether a free parameter has no influence on the model here."""
+    for j in range(count):
+        if ws.state[j] == FLAT:
+            return True
+    return False
+
+
 @entry
 def end_pixel(
     structure: Structure,
@@ -90,6 +118,7 @@ def end_pixel(
     spectrum: Spectrum,
     theta: np.ndarray,
     otherwise: int,
+    polish: bool,
     nfev: int,
     limits: Limits,
     buffer: Buffer,
@@ -97,39 +126,51 @@ def end_pixel(
 ) -> None:
     """Write a pixel whose fit ended at ``theta``, with errors.
 
-    It has converged where a full step from there promises next to nothing, whatever the optimizer says of itself.
+    It has converged where a full step from there promises next to nothing, whatever the optimizer says of itself. Such steps are taken, as
+    long as they lower the loss.
 
     Parameters
     ----------
     otherwise : int
         The status if it has not.
+    polish : bool
+        Whether to take these steps.
     """
     count = theta.size
-    move_to(theta, ties, ws)
-    for j in range(count):
-        ws.theta[j] = theta[j]
-        ws.state[j] = FREE
-    loss = gram_of(structure, ties, x, spectrum, count, ws.q, ws, ws.gram)
+    loss = _arrive(structure, ties, x, spectrum, theta, ws)
     status = NONFINITE_MODEL
-    by_qr = False
-    if math.isfinite(loss):
-        scale_of(ws.gram, count, ws.norm)
-        for j in range(count):
-            ws.weight[j] = ws.norm[j]
-        solved, by_qr, _ = damped_or_not(structure, ties, x, spectrum, count, 0.0, False, ws)
-        status = SINGULAR
-        if solved:
-            _, decrease = predicted_decrease(ws.gram, ws.jacobian, by_qr, count, ws.step)
-            close = CLOSE * loss / max(spectrum.used - count, 1) + NOTHING_LEFT * sum_of_squares(spectrum.y)
-            near = decrease <= close and is_stationary(
-                ws.gram, count, ws.norm, ws.theta, ws.lower, ws.upper, ws.state, close
-            )
-            flat = False
-            for j in range(count):
-                flat = flat or ws.state[j] == FLAT
-            status = otherwise if not near else SINGULAR if flat else CONVERGED
+    by_qr = moved = False
+    for _ in range(1 + (STEPS if polish else 0)):
+        if not math.isfinite(loss):
+            break
         if ws.flags[UNKNOWN] != 0:
             status = NONFINITE_DERIVATIVE
+            break
+        solved, by_qr, _ = damped_or_not(structure, ties, x, spectrum, count, 0.0, False, ws)
+        status = SINGULAR
+        if not solved:
+            break
+        _, decrease = predicted_decrease(ws.gram, ws.jacobian, by_qr, count, ws.step)
+        close = CLOSE * loss / max(spectrum.used - count, 1) + NOTHING_LEFT * sum_of_squares(spectrum.y)
+        near = decrease <= close and is_stationary(
+            ws.gram, count, ws.norm, ws.theta, ws.lower, ws.upper, ws.state, close
+        )
+        status = otherwise if not near else SINGULAR if _any_flat(count, ws) else CONVERGED
+        if status != CONVERGED or not polish or decrease <= STATIONARY * STATIONARY * loss:
+            break
+        for j in range(count):
+            ws.best[j] = ws.theta[j]
+            ws.first[j] = min(max(ws.theta[j] + ws.step[j], ws.lower[j]), ws.upper[j])
+        lower = _arrive(structure, ties, x, spectrum, ws.first, ws)
+        nfev += 1
+        moved = True
+        if not lower < loss:
+            loss = _arrive(structure, ties, x, spectrum, ws.best, ws)
+            break
+        loss = lower
+    if moved:
+        # Errors need what belongs to the point of the end.
+        _, by_qr, _ = damped_or_not(structure, ties, x, spectrum, count, 0.0, False, ws)
     outcome, chisq = evaluate_solution(structure, ties, x, spectrum, Outcome(status, loss, nfev, by_qr), count, ws)
     write(outcome, chisq, structure, count, limits, ws, block.out[i])
     if status == CONVERGED:
