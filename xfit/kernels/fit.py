@@ -80,7 +80,16 @@ def _let_shapes_go(count: int, ws: Workspace) -> None:
         ws.lower[j], ws.upper[j] = ws.lowest[j], ws.highest[j]
 
 
-#: Attempts at a fit: with the usual first step; with a shorter one; of the amplitudes alone; from where that ended; from the best of all,
+@inlined
+def _has_idle(count: int, ws: Workspace) -> bool:
+    """Whether a parameter has no influence where the fit ended."""
+    for j in range(count):
+        if ws.norm[j] == 0.0:
+            return True
+    return False
+
+
+#: Attempts at a fit: with the usual first step; with a shorter one, that keeps away from bounds; of the amplitudes alone; from where that ended; from the best of all,
 #: for errors need what a fit leaves behind.
 _USUAL, _SHORTER, _AMPLITUDES, _FROM_AMPLITUDES, _BEST, _NONE = range(6)
 
@@ -89,7 +98,7 @@ _USUAL, _SHORTER, _AMPLITUDES, _FROM_AMPLITUDES, _BEST, _NONE = range(6)
 def _minimise(
     structure: Structure, ties: Ties, x: np.ndarray, spectrum: Spectrum, count: int, limits: Limits, ws: Workspace
 ) -> Outcome:
-    """Fit one pixel from ``ws.first``, trying again with shorter first steps if it did not converge.
+    """Fit one pixel from ``ws.first``, trying again with shorter first steps if it did not converge, or a parameter has lost its influence.
 
     What ends above the best amplitudes at the start is begun again from these.
     """
@@ -104,7 +113,7 @@ def _minimise(
     while True:
         move_to(ws.first, ties, ws)
         outcome = minimise_from(
-            structure, ties, x, spectrum, count, limits.tolerance, limit, RADII[1] if attempt == _SHORTER else RADII[0],
+            structure, ties, x, spectrum, count, limits.tolerance, limit, RADII[1] if attempt == _SHORTER else RADII[0], attempt == _SHORTER,
             limits.project and attempt == _USUAL, ws,
         )  # fmt: skip
         nfev += outcome.nfev
@@ -123,12 +132,12 @@ def _minimise(
         else:
             good = outcome.status == CONVERGED and outcome.loss <= best.loss * (1 + 1e-9)
             above = min(outcome.loss, best.loss) > (claim + 1e-9 * abs(claim) if math.isfinite(claim) else claim)
-            if good and (attempt == _FROM_AMPLITUDES or not above):
+            if good and (attempt == _FROM_AMPLITUDES or not above) and (attempt != _USUAL or not _has_idle(count, ws)):
                 return Outcome(outcome.status, outcome.loss, nfev, outcome.by_qr)
             if good or outcome.loss < best.loss:
                 _remember(count, ws)
                 best = outcome
-            if limit > 0 and attempt == _USUAL and not good:
+            if limit > 0 and attempt == _USUAL and (not good or _has_idle(count, ws)):
                 following = _SHORTER
             elif limit > 0 and attempt != _FROM_AMPLITUDES and above:
                 following = _AMPLITUDES

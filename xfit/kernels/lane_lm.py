@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from xfit.compile.special import square
 from xfit.kernels.extrapolation import extrapolate_lanes
 from xfit.kernels.jit import inlined_sums
 from xfit.kernels.lane_evaluate import Spectra, at, derivatives_of_lanes, gram_of_lanes
@@ -253,7 +254,9 @@ def _decide(
     if any_lane(small):
         near = small & stationary_lanes(lanes.q, lanes.rows, count, loose, ls)
     lost = (may & negation(ok & (decrease >= -enough))) | (small & negation(near))
-    little = decrease <= _least(chisq, floor)
+    little = near
+    if any_lane(near):
+        little = near & (decrease <= _least(chisq, floor, lanes, count, ls))
     if approximate:
         able = extrapolate_lanes(may, load(known, FULL) >= 1.0, lanes.q, lanes.rows, count, ls)
         length = length_of_lanes(count, ls.step, lanes.all_, ls.weight)
@@ -265,7 +268,7 @@ def _decide(
     if any_lane(near):
         short = near & short_lanes(lanes.q, lanes.rows, count, (chisq + floor) / dof, ls)
     last = near & short
-    stay = near & little & negation(short)
+    stay = little & negation(short)
     left = select(last & (load(known, PROMISE) > 0.0), chisq - load(known, PROMISE), chisq)
     claim = load(known, CLAIM)
     above = (last | stay) & (left > claim + 1e-9 * abs(claim))
@@ -273,10 +276,13 @@ def _decide(
 
 
 @inlined_sums
-def _least(chisq: Any, floor: Any) -> Any:
+def _least(chisq: Any, floor: Any, lanes: Lanes, count: int, ls: LaneSteps) -> Any:
     """Decrease that may be left where a fit ends; see `lm.minimise_from`."""
     least, rounding = STATIONARY * STATIONARY * chisq, 4.0 * EPS * chisq
-    return select(least > rounding, least, rounding) + ROUNDING * floor
+    total = reals(0.0)
+    for j in range(count):
+        total += square(load(lanes.q, lanes.rows[j])) * load(ls.gram, at(j, j))
+    return select(least > rounding, least, rounding) + ROUNDING * (floor + EPS * EPS * total)
 
 
 @inlined_sums
@@ -284,7 +290,7 @@ def _settled(settled: Any, stuck: Any, lanes: Lanes, count: int, ls: LaneSteps) 
     """Take out of what has settled the pixels that are at no minimum, or above their best amplitudes at the start: they are stuck."""
     if any_lane(settled):
         chisq, claim = load(lanes.known, CHISQ), load(lanes.known, CLAIM)
-        least = _least(chisq, load(lanes.known, FLOOR))
+        least = _least(chisq, load(lanes.known, FLOOR), lanes, count, ls)
         ends = stationary_lanes(lanes.q, lanes.rows, count, least, ls) & (chisq <= claim + 1e-9 * abs(claim))
         stuck = stuck | (settled & negation(ends))
         settled = settled & ends

@@ -56,11 +56,20 @@ EPS = 2.220446049250313e-16
 #: Part of the deviations that the first step may change at least, however small the parameters and their influence.
 SMALLEST_RADIUS = 1e-3
 
-#: Rounding of the sum of squares, in units of the square of the rounding of the data, that may be left where a fit ends.
+#: Rounding of the sum of squares that may be left where a fit ends, in units of the squares of the rounding of data and parameters.
 ROUNDING = 100.0
+
+#: Part of the first sum of squares that is nothing.
+NOTHING = 1e-40
+
+#: Damping, relative to the weights, from which on columns that depend on each other give a step.
+SMALLEST_DAMPING = 1e-11
 
 #: How often in a fit steps may stop short of bounds where other parameters would lose their influence, and by what part of the way.
 STOPS, STOP_AT = 3, 0.9
+
+#: And how often in an attempt that keeps away from bounds.
+STOPS_INSIDE = 12
 
 #: Part of its influence that a parameter must not lose by a step to a bound.
 SMALLEST_REST = 1e-9
@@ -233,7 +242,12 @@ def _damped_step(
     damping = min(max(damping, 1e-3 * high), high)
     by_qr = False
     for _ in range(12):
-        _, by_qr, factorised = damped_or_not(structure, ties, x, spectrum, count, damping, factorised, ws)
+        solved, by_qr, factorised = damped_or_not(structure, ties, x, spectrum, count, damping, factorised, ws)
+        if not solved:
+            # Columns that depend on each other: so little damping does not tell them apart.
+            damping = max(100 * damping, SMALLEST_DAMPING)
+            high = max(high, damping)
+            continue
         length = length_of(count, ws.step, ws)
         if abs(length - radius) <= 0.1 * radius or length == at_low or length == 0.0:
             break
@@ -340,6 +354,15 @@ def _ends_here(count: int, least: float, ws: Workspace) -> bool:
     return is_stationary(ws.gram, count, ws.norm, ws.theta, ws.lower, ws.upper, ws.state, least)
 
 
+@inner
+def _rounding(count: int, ws: Workspace) -> float:
+    """What rounding the parameters to their last digit does to the sum of squares where nothing else is left of it."""
+    total = 0.0
+    for j in range(count):
+        total += square(ws.norm[j] * ws.theta[j])
+    return EPS * EPS * total
+
+
 @inlined
 def _forget_weights(count: int, project: bool, ws: Workspace) -> None:
     """Let the weights of the damping be those of the current point."""
@@ -349,12 +372,12 @@ def _forget_weights(count: int, project: bool, ws: Workspace) -> None:
 
 
 @inner
-def _stops_short(count: int, ties: Ties, ws: Workspace) -> bool:
+def _stops_short(count: int, ties: Ties, inside: bool, ws: Workspace) -> bool:
     """Move a trial point back from bounds that the step has taken parameters to, if others have lost their influence there.
 
-    An amplitude of zero takes the influence of its shape, which could never move again.
+    An amplitude of zero takes the influence of its shape, which could never move again. Where ``inside``, in any case.
     """
-    lost = False
+    lost = inside
     for j in range(count):
         at_bound = ws.state[j] == AT_LOWER or ws.state[j] == AT_UPPER
         rest = ws.gram_trial[j, j]
@@ -455,6 +478,7 @@ def minimise_from(
     tolerance: float,
     max_nfev: int,
     reach: float,
+    inside: bool,
     project: bool,
     ws: Workspace,
 ) -> Outcome:
@@ -470,6 +494,8 @@ def minimise_from(
         Model evaluations at which to stop.
     reach : float
         First radius of the trust region, in units of the start's length.
+    inside : bool
+        Whether steps that would end on bounds stop short of them at first.
     project : bool
         Whether amplitudes follow the shapes at every point (Golub and Pereyra's variable projection).
     """
@@ -487,6 +513,7 @@ def minimise_from(
     _accept(count, project, ws)
     for j in range(count):
         ws.moved[j] = 0.0
+    chisq_at_start = chisq
     dof = max(spectrum.used - count, 1)
     floor = EPS * EPS * sum_of_squares(spectrum.y)
     radius = reach * max(length_of(count, ws.theta, ws), SMALLEST_RADIUS * math.sqrt(chisq))
@@ -499,7 +526,7 @@ def minimise_from(
     approximate = spectrum.deviations.loss.kind != LEAST_SQUARES
     factorised = False
     first = True
-    stops, releases, begun_again = STOPS, count, False
+    stops, releases, begun_again = STOPS_INSIDE if inside else STOPS, count, False
     while True:
         solved, by_qr, factorised = damped_or_not(structure, ties, x, spectrum, count, 0.0, factorised, ws)
         length = length_of(count, ws.step, ws) if solved else math.inf
@@ -507,7 +534,7 @@ def minimise_from(
         variance = (chisq + floor) / dof
         enough = max(tolerance * variance, 4 * EPS * chisq) + floor
         loose = max(1e-6 * chisq / dof, enough)
-        least = max(STATIONARY * STATIONARY * chisq, 4 * EPS * chisq) + ROUNDING * floor
+        least = max(STATIONARY * STATIONARY * chisq, 4 * EPS * chisq) + ROUNDING * (floor + _rounding(count, ws))
         near = False
         slope = decrease = 0.0
         if solved:
@@ -571,7 +598,7 @@ def minimise_from(
         _move(count, ties, ws, ws.trial)
         trial, evaluations = _evaluate_trial(structure, ties, x, spectrum, count, False, project, ws)
         nfev += evaluations
-        if stops > 0 and math.isfinite(trial) and _stops_short(count, ties, ws):
+        if stops > 0 and math.isfinite(trial) and _stops_short(count, ties, inside, ws):
             stops -= 1
             trial, evaluations = _evaluate_trial(structure, ties, x, spectrum, count, False, project, ws)
             nfev += evaluations
@@ -579,7 +606,7 @@ def minimise_from(
         gain = actual / decrease if decrease > 0.0 else -1.0
         if (abs(decrease) <= 1e-13 * chisq or not radius > 0.0) and gain <= 1e-4:
             # Below rounding, or next to what is not finite: the sum of squares can't tell any more which way leads down.
-            if near or _ends_here(count, least, ws):
+            if near or chisq <= NOTHING * chisq_at_start or _ends_here(count, least, ws):
                 status = CONVERGED if solved and not backwards and not _any_flat(count, ws) else SINGULAR
                 return Outcome(status, chisq, nfev, by_qr)
             if begun_again:

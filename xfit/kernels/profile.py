@@ -80,7 +80,7 @@ def _loss_with(
         return gram_of(structure, ties, x, spectrum, 0, ws.q, ws, ws.gram)
     # What is asked for is the loss alone: parameters need not be as close as in a fit.
     outcome = minimise_from(
-        structure, ties, x, spectrum, count, max(limits.tolerance, 1e-8), limits.first_limit, 1.0, False, ws
+        structure, ties, x, spectrum, count, max(limits.tolerance, 1e-8), limits.first_limit, 1.0, False, False, ws
     )  # fmt: skip
     return outcome.loss if outcome.status == CONVERGED else math.nan
 
@@ -199,7 +199,7 @@ def profile_pixels(
             continue
         spectrum = spectrum_of(block, plain, used, smallest, limits.loss, buffer)
         outcome = minimise_from(
-            structure, ties, x, spectrum, count, limits.tolerance, limits.first_limit, 1.0, False, whole
+            structure, ties, x, spectrum, count, limits.tolerance, limits.first_limit, 1.0, False, False, whole
         )  # fmt: skip
         dof = int(block.out[i, 3 * whole.q.size + DOF])
         if outcome.status != CONVERGED or dof < 1:
