@@ -8,6 +8,7 @@ import math
 import pickle
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 import sympy
 
 from xfit import Component, Model, calculus, component, formula
+from xfit.compile.codegen import expression_of
 from xfit.components import (
     Exponential,
     Expression,
@@ -54,7 +56,7 @@ def evaluate(expr: sympy.Expr, names: tuple[str, ...], *values: object) -> np.nd
 
 def value_and_gradients(c: Component, coordinates: list[np.ndarray], at: dict[str, float]) -> dict[str, np.ndarray]:
     """Value of a component, under "f", and its derivatives by the names of parameters."""
-    expr = formula.parse(c.kernel.expression)
+    expr = expression_of(c.kernel)
     names = (*c.coordinates, *c.kernel.parameters)
     numbers = [*coordinates, *(at.get(name, c[name].value) for name in c.kernel.parameters)]
     expressions = {"f": expr} | {name: calculus.derivative(expr, name) for name in c.kernel.parameters}
@@ -204,9 +206,65 @@ def test_expression_with_renamed_parameters():
     np.testing.assert_allclose(found["f"], ORACLE["Lorentzian"]["f"], rtol=1e-13)
 
 
+def test_a_value_makes_e_and_pi_parameters():
+    c = Expression("E*x + b", name="m", E=70)
+    assert [(p.name, p.value, p.linear) for p in c] == [("E", 70, True), ("b", 1, True)]
+    both = Expression("E*x**2 + pi*x + b*exp(1)", E=3, pi=2.0)
+    assert [p.name for p in both] == ["E", "b", "pi"]
+    found = value_and_gradients(both, [np.array([2.0])], {"E": 3.0, "b": 5.0, "pi": 2.0})
+    assert found["f"] == pytest.approx([3 * 4 + 2 * 2 + 5 * math.e], rel=1e-15)
+    assert [p.name for p in Expression("a*exp(-E/k)", coordinates=("E",))] == ["a", "k"]
+    assert [p.name for p in Expression("E*x", rename_pars={"E": "modulus"})] == ["modulus"]
+    assert [p.name for p in Expression("a*x + exp(1)*b", rename_pars={"a": "E"})] == ["E", "b"]
+    assert [p.name for p in Expression("b*(x - E)", position="E")] == ["E", "b"]
+    turned = Expression("pi*x + E*y", pi=2.0, parameters=["E"], add_rotation=True)
+    assert [p.name for p in turned] == ["E", "pi", "rotation_angle"]
+    # After half a turn about the origin, pi x + E y is its negative.
+    at = {"E": 3.0, "pi": 2.0, "rotation_angle": math.pi}
+    assert value_and_gradients(turned, [np.array([5.0]), np.array([7.0])], at)["f"] == pytest.approx([-31.0], rel=1e-14)
+
+
+def test_e_stays_a_parameter_in_copies_and_files(tmp_path):
+    model = Model([Expression("E*x + pi", name="m", E=70)])
+    again = [
+        model.copy(),
+        copy.deepcopy(model),
+        pickle.loads(pickle.dumps(model)),
+        Model.from_json(model.to_json()),
+    ]
+    for name in ("model.toml", "model.json"):
+        model.to_file(tmp_path / name)
+        again.append(Model.from_file(tmp_path / name))
+    for other in again:
+        assert [(p.name, p.value) for p in other["m"]] == [("E", 70)]
+        assert other["m"].kernel == model["m"].kernel
+        assert other == model
+
+
+def test_e_that_may_be_the_other_is_noted_once():
+    with pytest.warns(UserWarning, match=r"formula 'E\*x \+ b \+ 1/7': E is Euler's number, 2.71828.*E=\.\.\."):
+        constant = Expression("E*x + b + 1/7")
+    assert [p.name for p in constant] == ["b"]
+    with pytest.warns(UserWarning, match="e is a parameter; for Euler's number write E"):
+        gompertz = Expression("A*exp(-exp(mu*e/A*(lam - x) + 1))")
+    assert [p.name for p in gompertz] == ["A", "e", "lam", "mu"]
+    with pytest.warns(UserWarning, match="e is a parameter"):
+        Expression("a*e**(-x/t)")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Expression("E*x + b + 1/7")
+        Expression("e*x + b")
+        Expression("a*x + b*sin(c*x)/(1 + d*x + exp(e*x))")
+        Expression("a*(1 - e**2)/(1 + e*cos(x))", e=0.2)
+        Expression("a*sin(2*pi*x)*I")
+        Expression("E*x", E={"value": 2, "min": 0})
+
+
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
+        (lambda: Expression("a*x", parameters=("E",)), ValueError, r"no parameter \['E'\]; the formula has \['a'\]"),
+        (lambda: Expression("E*x", parameters="E"), TypeError, r"must be a sequence of names, such as \('E',\)"),
         (lambda: Expression("a + b"), ValueError, "does not depend on x; for a constant use Offset"),
         (lambda: Expression("a*y"), ValueError, "does not depend on x"),
         (lambda: Expression("a*x +"), FormulaError, "not a valid expression"),
@@ -381,3 +439,8 @@ def test_library_components_need_no_computer_algebra():
         "assert 'sympy' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_functions_keep_the_names_of_their_arguments():
+    c = Function(lambda x, E, pi, e: E * x + pi * e, linear=("E",))
+    assert [p.name for p in c] == ["E", "pi", "e"]

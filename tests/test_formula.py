@@ -340,6 +340,38 @@ def test_linear_parameters(text: str, candidates: str, expected: str) -> None:
     assert linear_parameters(parse(text), tuple(candidates)) == tuple(expected)
 
 
+_LINE = "{w}*exp(-(x - {l}*(1 + v/299792.458))**2/(2*({l}*b/299792.458)**2))"
+_DOUBLET = _LINE.format(w=0.61, l=2796.352) + " + " + _LINE.format(w=0.31, l=2803.531)
+_HYPERFINE = " + ".join(_LINE.format(w=k / 37, l=f"93.{171617 + 331 * k}123456") for k in range(1, 16))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (f"(c0 + c1*(x - 2800))*exp(-N*({_DOUBLET}))", ("c0", "c1")),
+        (f"A*({_DOUBLET}) + d", ("A", "d")),
+        (f"(0.0479*x/(exp(0.0479*x/T) - 1) - 1.7)*(1 - exp(-tau*({_HYPERFINE})))*f", ("f",)),
+        (
+            " + ".join(f"a{k}*where(abs(x - {k}) < 0.5, 1, 0)" for k in range(6)) + " + b**2",
+            tuple(f"a{k}" for k in range(6)),
+        ),
+        ("a*(b + x)/(b + 1) + c/(1 + 1/x)", ("a", "c")),
+        ("exp(log(a) + log(x)) + log(exp(b*x))", ("a", "b")),
+        ("a*x**n + (b**2 + 2*b*c*x + c**2*x**2 - (b + c*x)**2)*d", ("a", "b", "c", "d")),
+        # Next to nothing everywhere, and yet not linear.
+        ("a*x + 1e-200*b**2", ("a",)),
+        ("exp(-(x - 2796)**2*1e6)*(b + b**2)", ()),
+        ("a + (a*b)**2*1e-30", ()),
+        # An identity of functions alone makes it linear.
+        ("a*x + sin(b)**2 + cos(b)**2", ("a",)),
+    ],
+)
+def test_linear_parameters_without_values(text: str, expected: tuple[str, ...]) -> None:
+    """Linearity does not depend on where a formula has values that can be told from zero, nor on how large they are."""
+    candidates = tuple(n for n in names(text) if n != "x")
+    assert linear_parameters(parse(text), candidates) == expected
+
+
 def test_linear_parameters_of_tiny_products() -> None:
     """A second derivative that is tiny everywhere, as of a product of many ratios, is not taken for zero."""
     expr = parse("/".join(f"(a{k}*x + b{k})" for k in range(15)))

@@ -20,7 +20,8 @@ from xfit.compile.codegen import kernel_source
 from xfit.compile.graph_printer import straight_line_of_graph
 from xfit.compile.straight_line import StraightLine, straight_line
 from xfit.formula import FormulaError
-from xfit.formula_graph import Graph, written_out
+from xfit.formula_gradient import gradient
+from xfit.formula_graph import Graph, graph_of, written_out
 from xfit.kernel_description import FormulaKernel
 
 _SETTINGS = partial(
@@ -214,8 +215,7 @@ def _compared(text: str, ways: list[StraightLine], names: tuple[str, ...]) -> in
 def _ways(text: str, names: tuple[str, ...]) -> list[StraightLine]:
     """Code by the formula's graph, and, of short formulas, by sympy."""
     expr = formula.parse(text)
-    graph = Graph(("x",))
-    output = graph.read(expr)
+    graph, output = graph_of(expr, ("x",))
     ways = [straight_line_of_graph(graph, output, ("x",), names, names[:1])]
     if graph.size[output] < 30:
         ways.append(straight_line(expr, ("x",), names, names[:1]))
@@ -306,6 +306,57 @@ def test_each_ends(text: str) -> None:
     assert time.perf_counter() - start < 5, text
 
 
+def _chain(step: str, count: int, start: str = "x + b") -> str:
+    """Definitions that each name the one before; # stands for that and @ for a number."""
+    steps = "; ".join(f"u{k} = {step.replace('#', f'u{k - 1}').replace('@', str(k))}" for k in range(1, count))
+    return f"u{count - 1}; {steps}; u0 = {start}"
+
+
+def _many(term: str, count: int, sign: str) -> str:
+    return sign.join(term.replace("@", str(k)) for k in range(count))
+
+
+_FAMILIES = {
+    **{f"{name} within itself": f"{name}(" * 8 + "a*x + b" + ")" * 8 for name in _UNARY},
+    **{f"{name} within itself": f"{name}(" * 8 + "a*x" + ", b)" * 8 for name in _BINARY},
+    "voigt within itself": "voigt(" * 8 + "a*x" + ", b, c)" * 8,
+    "sums of branches": "a*exp(-(x - c)**2); c = " + _many("c@*where(abs(x - @) < 0.5, 1, 0)", 20, " + "),
+    "branches within branches": "a*" + "".join(f"where(x > {k}, {k}*b, " for k in range(20)) + "x" + ")" * 20,
+    "products of branches": _many("where(x > a@, b@, c@*x)", 40, "*"),
+    "products": _many("(x - a@)", 100, "*"),
+    "products of functions": _many("sin(a@*x + b@)", 60, "*"),
+    "quotients": _many("(a@*x + b@)", 60, "/"),
+    "powers of sums": "((a + b + c + x)**8 - (a + b - c - x)**8)**8",
+    "roots of products": "(" + _many("(a@ - x)", 60, "*") + ")**(1/3)",
+    "sums within a function": "tanh(" + _many("v@*tanh(w@*x + b@)", 60, " + ") + ")",
+    "lines": _many("a@*exp(-(x - c@)**2/(2*s@**2))", 60, " + "),
+    "continued fraction": "1/(a + b*" * 50 + "x" + ")" * 50,
+    "powers of powers": "a**(b**(c**(d**(f**(g**(h**x))))))",
+    "large numbers": "a*x*" + _many("(10**17 + @)**(1/7)", 40, "*"),
+    "roots of numbers": "a*x*(" + _many("sqrt(@ + 2)", 30, " + ") + ")**64",
+    "comparisons of numbers": "where(" + _many("sin(@ + 1)", 60, " + ") + " > 0, a, b)*x",
+    "squares of squares": _chain("#*(a@ + #)", 7),
+    "branches of branches": _chain("where(x > a@, # + b@, #*c@)", 7),
+    "functions of functions": _chain("exp(-#*a@) + #", 7),
+}
+
+
+@pytest.mark.parametrize("family", _FAMILIES)
+def test_families_end(family: str) -> None:
+    """What grows beyond all bounds when it is written out or simplified has derivatives of some times its own size, at once."""
+    text = _FAMILIES[family]
+    start = time.perf_counter()
+    _made(text)
+    # A second is what is asked for on an idle machine.
+    assert time.perf_counter() - start < 5
+    try:
+        graph, output = graph_of(formula.parse(text), ("x",))
+        slopes = gradient(graph, output, _names(text))
+    except FormulaError:
+        return
+    assert len(graph.below([output, *slopes])) < 12 * len(graph.below([output])) + 40
+
+
 @given(_FORMULAS)
 @_SETTINGS(max_examples=200)
 def test_numbers(text: str) -> None:
@@ -394,8 +445,7 @@ def test_what_is_linear(text: str) -> None:
 def test_graphs_as_expressions(text: str) -> None:
     """What is read into a graph, written out and read again is the same node."""
     try:
-        graph = Graph(("x",))
-        node = graph.read(formula.parse(text))
+        graph, node = graph_of(formula.parse(text), ("x",))
     except FormulaError:
         return
     expr = written_out(graph, node)

@@ -243,3 +243,24 @@ def test_parameters_that_can_not_be_kept_are_named() -> None:
     unset = lmfit.Model(lambda x, a: a * x, name="line")
     with pytest.raises(ValueError, match="a has no value"):
         xfit.Model.from_lmfit(unset)
+
+
+@pytest.mark.parametrize("name", ["E", "pi", "e", "I"])
+def test_functions_keep_the_names_of_their_arguments(name: str) -> None:
+    """A parameter of a function, or of a formula, that is called as a constant is in formulas is that parameter."""
+    scope: dict[str, Any] = {}
+    exec(f"def curve(x, {name}, b): return {name}*x + np.deg2rad(b)", {"np": np}, scope)
+    theirs = lmfit.Model(scope["curve"])
+    params = theirs.make_params(**{name: 2.0, "b": 90.0})
+    ours = xfit.Model.from_lmfit(theirs, params)
+    assert [p.name for p in ours.parameters] == sorted([name, "b"])
+    np.testing.assert_allclose(value(ours, x=X), theirs.eval(params, x=X), rtol=1e-14)
+
+
+def test_ties_to_parameters_called_as_constants() -> None:
+    """In an expr of lmfit's E is the parameter E, where there is one."""
+    theirs = models.ExpressionModel("E*x + b")
+    params = theirs.make_params(E=2.0, b=1.0)
+    params["b"].set(expr="3*E")
+    ours = xfit.Model.from_lmfit(theirs, params)
+    assert [p.value for p in ours.parameters] == [2.0, 6.0]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from xfit.formula import FormulaError, symbol, to_text
 from xfit.formula_gradient import gradient
-from xfit.formula_graph import Graph, written_out
+from xfit.formula_graph import graph_of, written_out
 from xfit.formula_linearity import linear_names
 from xfit.formula_syntax import MAX_SIMPLIFIED, shortened
 
@@ -29,16 +29,16 @@ def derivative(expr: sympy.Expr, name: str) -> sympy.Expr:
     FormulaError
         Where there is none in closed form (of trigamma), or where it is too long.
     """
-    graph = Graph()
-    slope = gradient(graph, graph.read(expr), [name])[0]
+    graph, output = graph_of(expr)
+    slope = gradient(graph, output, [name])[0]
     if graph.size[slope] > MAX_DERIVATIVE:
         raise FormulaError(
             f"the derivative of {shortened(to_text(expr))!r} with respect to {name!r} has more than {MAX_DERIVATIVE} parts; write "
             "the formula in fewer parts, or split it into several components"
         )
-    if graph.size[slope] > MAX_SIMPLIFIED or graph.size[graph.read(expr)] > MAX_SIMPLIFIED:
-        return written_out(graph, slope)
-    return _by_sympy(expr, name)
+    if graph.suits_sympy(output, MAX_SIMPLIFIED) and graph.suits_sympy(slope, MAX_SIMPLIFIED):
+        return _by_sympy(expr, name)
+    return written_out(graph, slope)
 
 
 def _by_sympy(expr: sympy.Expr, name: str) -> sympy.Expr:
@@ -81,7 +81,4 @@ def linear_parameters(expr: sympy.Expr, candidates: Sequence[str]) -> tuple[str,
     candidates : sequence of str
         Names to try, in order.
     """
-    from xfit.formula_graph import Graph
-
-    graph = Graph()
-    return linear_names(graph, graph.read(expr), candidates)
+    return linear_names(*graph_of(expr), candidates)

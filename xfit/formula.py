@@ -20,6 +20,7 @@ from xfit.formula_syntax import (
     MAX_INTEGER,
     MAX_NODES,
     MAX_SIMPLIFIED,
+    WAY_OUT,
     FormulaError,
     dotted,
     refuse,
@@ -122,13 +123,13 @@ class _Builder:
         """Count parts as if every definition were written out wherever it is used."""
         self.parts += parts
         if self.parts > MAX_NODES:
-            raise refuse(self.text, f"more than {MAX_NODES} parts when its definitions are written out")
+            raise refuse(self.text, f"more than {MAX_NODES} parts when its definitions are written out; {WAY_OUT}")
 
     def _nest(self) -> None:
         """Count a call around what was built last: sympy's time doubles with each of some functions."""
         self.height += 1
         if self.height > MAX_CALLS:
-            raise refuse(self.text, f"more than {MAX_CALLS} functions or powers within one another")
+            raise refuse(self.text, f"more than {MAX_CALLS} functions or powers within one another; {WAY_OUT}")
 
     def _constant(self, node: ast.Constant) -> sympy.Expr:
         import sympy
@@ -251,7 +252,7 @@ class _Builder:
         if name in ("minimum", "maximum"):
             self.extrema += 1
             if self.extrema > MAX_EXTREMA:
-                raise refuse(self.text, f"more than {MAX_EXTREMA} calls of minimum() and maximum()")
+                raise refuse(self.text, f"more than {MAX_EXTREMA} calls of minimum() and maximum(); {WAY_OUT}")
         if name in _STEEP and all(arg.is_number for arg in args):
             for arg in args:
                 if abs(_real(self.text, arg)) > 700:

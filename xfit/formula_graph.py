@@ -13,7 +13,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from xfit.formula_syntax import FormulaError
+from xfit.formula_syntax import FormulaError, refuse
 
 if TYPE_CHECKING:
     import sympy
@@ -26,6 +26,9 @@ STEPS = ("sign", "Heaviside")
 
 #: Functions with a kink where an operand passes zero, or another operand.
 KINKS = (*STEPS, "Abs", "Min", "Max")
+
+#: Operations within one another that sympy, which calls itself for each of them, is given.
+_DEEPEST_FOR_SYMPY = 40
 
 #: Fractions with longer numbers are floats.
 _LONGEST = 10**18
@@ -50,6 +53,8 @@ class Graph:
         Bits of the symbols that enter a node.
     size : list of int
         Parts of a node when it is written out.
+    depth : list of int
+        Operations within one another.
     sign : list of int
         2 for what is positive, 1 for what is not negative, 0 for what may be either.
     bit : dict
@@ -65,6 +70,7 @@ class Graph:
         self.operands: list[tuple[Any, ...]] = []
         self.mask: list[int] = []
         self.size: list[int] = []
+        self.depth: list[int] = []
         self.sign: list[int] = []
         self.bit: dict[str, int] = {}
         self._known: dict[tuple[Any, ...], int] = {}
@@ -92,6 +98,7 @@ class Graph:
             mask |= self.mask[part]
         self.mask.append(mask | bit)
         self.size.append(1 + sum(self.size[part] for part in parts))
+        self.depth.append(1 + max((self.depth[part] for part in parts), default=0))
         self.sign.append(self._sign(operation, operands))
         return number
 
@@ -206,8 +213,18 @@ class Graph:
             moving, steady = self.operands[one]
             if self.is_steady(steady) and not (b is None and self.is_steady(moving)):
                 return self.multiply(moving, self.multiply(steady, other))
+        (core, factor), (other_core, other_factor) = self._factors(one), self._factors(other)
+        if not self.is_steady(other) and (factor is not None or other_factor is not None):
+            factors = [each for each in (factor, other_factor) if each is not None]
+            return self.multiply(self.multiply(core, other_core), self.product(factors))
         in_order = b is not None or self.is_steady(one) != self.is_steady(other)
         return self.node("multiply", *((one, other) if in_order else sorted((one, other))))
+
+    def _factors(self, node: int) -> tuple[int, int | None]:
+        """What varies in a product, and what no coordinate enters."""
+        if self.operation[node] == "multiply" and not self.is_steady(node) and self.is_steady(self.operands[node][1]):
+            return self.operands[node]
+        return node, None
 
     def divide(self, one: int, other: int) -> int:
         """Quotient."""
@@ -456,9 +473,31 @@ class Graph:
             waiting += parts
         return sorted(seen)
 
+    def suits_sympy(self, node: int, most: int) -> bool:
+        """Whether a node, written out, has so few parts, and so few within one another, that sympy handles it in no time."""
+        return self.size[node] <= most and self.depth[node] <= _DEEPEST_FOR_SYMPY
+
     def bits(self, names: Iterable[str]) -> int:
         """Bits of names, of those that occur."""
         return sum(self.bit.get(name, 0) for name in names)
+
+
+def graph_of(expr: sympy.Expr, coordinates: Sequence[str] = ()) -> tuple[Graph, int]:
+    """Return the graph of an expression, and the node that it is.
+
+    Raises
+    ------
+    FormulaError
+        For an expression that has no finite real value, or is nested too deeply.
+    """
+    from xfit.formula import to_text
+
+    graph = Graph(coordinates)
+    try:
+        return graph, graph.read(expr)
+    except (FormulaError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise refuse(to_text(expr), reason) from None
 
 
 def written_out(graph: Graph, node: int) -> sympy.Expr:

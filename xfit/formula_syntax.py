@@ -50,6 +50,10 @@ ALIASES = {
 CONSTANTS = ("pi", "E")
 
 
+#: What to do about a formula that is too long or too deep.
+WAY_OUT = "split it into several components, or write it in Python with @xfit.component"
+
+
 class FormulaError(ValueError):
     """A formula that can't be used; the message quotes it and says what is wrong."""
 
@@ -150,7 +154,7 @@ def _check_size(text: str, tree: ast.expr) -> None:
         node, depth = stack.pop()
         nodes += 1
         if depth > 4 * MAX_DEPTH or nodes > MAX_NODES:
-            raise refuse(text, f"more than {MAX_NODES} parts, or nested too deeply")
+            raise refuse(text, f"more than {MAX_NODES} parts, or nested too deeply; {WAY_OUT}")
         stack += [(child, depth + 1) for child in ast.iter_child_nodes(node)]
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from xfit import formula
 from xfit.compile.straight_line import StraightLine, straight_line
 from xfit.formula_gradient import gradient
-from xfit.formula_graph import Graph
+from xfit.formula_graph import Graph, graph_of
 from xfit.formula_linearity import conflicts, decided_by, left_without
 from xfit.interpolation import Table, is_even
 from xfit.kernel_description import FormulaKernel, SplineSum
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import sympy
 
 #: Parts of the derivatives, written out, beyond which they are made of the formula's graph.
-MOST_FOR_SYMPY = 600
+MOST_FOR_SYMPY = 1400
 
 _HEADER = """\
 import math
@@ -80,8 +80,7 @@ def kernel_source(kernel: FormulaKernel) -> str:
 
     coordinates, parameters = kernel.coordinates, kernel.parameters
     expr = expression_of(kernel)
-    graph = Graph(coordinates)
-    output = graph.read(expr)
+    graph, output = graph_of(expr, coordinates)
     if _is_short(graph, output, parameters):
         split = straight_line(expr, coordinates, parameters, kernel.constants)
     else:
@@ -156,9 +155,13 @@ def _inverse_step(grid: np.ndarray) -> float:
 
 def _is_short(graph: Graph, output: int, parameters: tuple[str, ...]) -> bool:
     """Whether a formula's derivatives, written out, are so short that sympy looks for what they have in common in no time."""
-    if graph.size[output] * len(parameters) > MOST_FOR_SYMPY:
+    if not graph.suits_sympy(output, MOST_FOR_SYMPY // max(len(parameters), 1)):
         return False
-    return sum(graph.size[node] for node in gradient(graph, output, parameters)) <= MOST_FOR_SYMPY
+    slopes = gradient(graph, output, parameters)
+    return (
+        all(graph.suits_sympy(node, MOST_FOR_SYMPY) for node in slopes)
+        and sum(graph.size[node] for node in slopes) <= MOST_FOR_SYMPY
+    )
 
 
 def amplitude_codes(graph: Graph, output: int, parameters: tuple[str, ...]) -> tuple[int, ...]:
