@@ -201,6 +201,47 @@ def test_multifit_agrees(navigation: tuple[int, ...]) -> None:
     assert_same_fit(gaussians(navigation), gaussians(navigation))
 
 
+@pytest.mark.parametrize("place", [0, -1])
+@pytest.mark.parametrize(
+    "name", ["value", "param", "status", "chisq", "fitted", "variance", "order", "units", "param_"]
+)
+def test_axes_of_any_name(name: str, place: int) -> None:
+    s = spectra((3, 2))
+    s.axes_manager[place].name = name
+    s.set_noise_variance(0.25)
+    m = s.create_model()
+    m.extend([C1.Offset(4.0), C1.Gaussian(A=30.0, sigma=1.5, centre=10.0)])
+    noisy(m)
+    fit = xh.multifit(m)
+    assert f"{name}_axis" in (*fit.dims, *fit.coords)
+    # The same with names that mean nothing: the fit has the same bits.
+    s.axes_manager[place].name = "plain"
+    expected = xh.convert(m).data.fit.multifit(xh.convert(m).model, variance=0.25)
+    np.testing.assert_array_equal(m[1].centre.map["values"].reshape(-1), fit.fit["Gaussian.centre"].values.reshape(-1))
+    # From where the first fit ended: within its tolerance.
+    np.testing.assert_allclose(fit.fit["Gaussian.centre"].values, expected.fit["Gaussian.centre"].values, rtol=1e-7)
+    s.axes_manager[place].name = name
+    back = xfit.to_hyperspy(xh.convert(m).data)
+    assert back.axes_manager[place].name == name
+
+
+def test_labels_that_the_axis_contradicts_are_left_out() -> None:
+    """HyperSpy's parameters keep the units that they had before an axis was converted; its values are on the axis."""
+    s = spectra()
+    m = s.create_model()
+    m.append(C1.Gaussian(A=30.0, sigma=1.5, centre=10.0))
+    noisy(m, 0.01)
+    m[0].centre.units = "keV"
+    found = xh.convert(m)
+    assert found.model["Gaussian.centre"].units is None
+    assert any("Gaussian.centre" in note and "label" in note for note in found.notes)
+    fit = xh.multifit(m)
+    assert str(fit.units.sel(param="Gaussian.centre").values) == "eV"
+    other = fit.assign_coords(units=("param", ["", "keV", "keV"]))
+    with pytest.raises(ValueError, match=r"result: Gaussian.centre is in 'keV' there, but with these data in 'eV'"):
+        xh.put_result(m, other)
+
+
 @pytest.mark.parametrize("binned", [False, True])
 def test_axes_that_are_not_uniform(binned: bool) -> None:
     axis = {"axis": np.linspace(0.7, 4.4, 60) ** 2, "is_binned": binned}

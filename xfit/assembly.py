@@ -45,6 +45,11 @@ _LONG_NAMES = {
 }
 _INTEGERS = {"at_bound": np.int8, "dof": np.int32, "nfev": np.int32, "status": np.int8}
 
+#: Names of dimensions, coordinates and variables of a result.
+RESERVED = frozenset(_LONG_NAMES) | {
+    *("param", "param_", "pair", "component", "parameter", "units", "free", "channel_width"),
+}
+
 
 def check_names(da: xr.DataArray) -> None:
     """Refuse data whose dimensions or coordinates have names that the result needs for itself.
@@ -54,8 +59,7 @@ def check_names(da: xr.DataArray) -> None:
     ValueError
         Naming them.
     """
-    reserved = {*_LONG_NAMES, "param", "param_", "pair", "component", "parameter", "units", "free", "channel_width"}
-    taken = sorted({str(name) for name in (*da.dims, *da.coords)} & reserved)
+    taken = sorted({str(name) for name in (*da.dims, *da.coords)} & RESERVED)
     if taken:
         raise ValueError(
             f"the data have dimension(s) or coordinate(s) called {taken}, which are names of the result's own; "

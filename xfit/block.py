@@ -160,27 +160,29 @@ def fit_block(
                 continue
             if optimizer.engine == "linear":
                 fit_linear(group, pixels, designs)
-                continue
-            if optimizer.engine != "kernel":
+            elif optimizer.engine != "kernel":
                 # Not at the top: SciPy's optimizers would make `import xfit` wait.
                 from xfit.scipy_fits import fit_by_scipy
 
                 fit_by_scipy(optimizer, group, pixels, dict(options.further), options.grad, last, options.chained)
-                continue
-            fit_pixels(
-                structure,
-                pattern.side_by_side,
-                group.ties,
-                group.x,
-                block,
-                group.response,
-                pattern.free,
-                pattern.constants_hold,
-                pixels,
-                pattern.limits,
-                pattern.search._replace(last=last),
-                pattern.scratch,
-            )
+            else:
+                fit_pixels(
+                    structure,
+                    pattern.side_by_side,
+                    group.ties,
+                    group.x,
+                    block,
+                    group.response,
+                    pattern.free,
+                    pattern.constants_hold,
+                    pixels,
+                    pattern.limits,
+                    pattern.search._replace(last=last),
+                    pattern.scratch,
+                )
+            if structure.idle.size:
+                # Whatever the optimizer, and though a tie of another component may follow them.
+                results[np.ix_(pixels, columns.of_parameters(structure.idle, options.pairs))] = np.nan
         if order is not None:
             out[batch] = results
     return ends if profile else out

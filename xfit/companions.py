@@ -15,6 +15,7 @@ from xfit.losses import Loss
 from xfit.model import Model
 from xfit.noise import Poisson
 from xfit.options import Settings
+from xfit.units import differ, units_of
 
 #: Numbers that are looked at together.
 _PIECE = 1 << 16
@@ -58,7 +59,20 @@ def broadcastable(
             raise ValueError(
                 f"{name} has other labels along {d!r} than the data; align them first (for instance {name}.reindex_like(da))"
             )
+        check_coordinate_units(array, name, da, d)
     return array.transpose(*(d for d in da.dims if d in array.dims))
+
+
+def check_coordinate_units(array: xr.DataArray, name: str, da: xr.DataArray, d: Hashable) -> None:
+    """Refuse an array whose coordinate along a dimension is in other units than that of the data."""
+    if d not in array.coords or d not in da.coords:
+        return
+    own, units = array[d].attrs.get("units"), da[d].attrs.get("units")
+    if differ(own, units):
+        raise ValueError(
+            f"{name} has the coordinate {d!r} in {own!r}, the data have it in {units!r}, and no units are converted: convert one of the "
+            f"coordinates and its attribute units"
+        )
 
 
 def check_variance(variance: Any, da: xr.DataArray) -> xr.DataArray | float | None:
@@ -219,9 +233,9 @@ def _result_maps(result: xr.Dataset, program: Program, tied: Mapping[str, str]) 
     """Maps of the parameters that an earlier result shares with the model."""
     if "value" not in result or "param" not in result.get("value", xr.DataArray()).dims:
         raise ValueError("start is a Dataset without the variable 'value' over 'param': it is no result of a fit")
-    known = [str(name) for name in result["param"].values]
+    found = units_of(result)
+    known = list(found)
     shared = [name for name in program.parameters if name in known and name not in tied]
     if not shared:
         raise ValueError(f"start has no parameter in common with the model: {known} and {list(program.parameters)}")
-    value = result["value"]
-    return {name: value.isel(param=known.index(name)).reset_coords(drop=True) for name in shared}
+    return {name: found[name] for name in shared}

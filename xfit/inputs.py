@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import numbers
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from xfit.losses import Loss
 from xfit.model import Model
 from xfit.options import Settings
 from xfit.registry import Optimizer
+from xfit.ties import values_of
 
 
 def check_data(da: xr.DataArray) -> None:
@@ -71,7 +72,7 @@ def check_search(
         raise TypeError(f"spread must map parameter names to numbers, not {type(spread).__name__}")
     if spread and starts == 1:
         raise ValueError("spread says where further starts lie, but there are none: give starts=n as well")
-    on = settings.active[program.load().component_of] & settings.free
+    on = program.fitted(settings.free, settings.active)
     free = [name for name, fitted in zip(program.parameters, on, strict=True) if fitted]
     for name, value in (spread or {}).items():
         if name not in free:
@@ -131,7 +132,7 @@ def _check_room(name: str, lower: float, upper: float, start: float) -> None:
 
 def check_keeps_bounds(optimizer: Optimizer, program: Program, settings: Settings, maps: Mapping[Any, Any]) -> None:
     """Refuse bounds on optimizers that keep none, and lack of them on those that need them."""
-    on = settings.active[program.load().component_of] & settings.free
+    on = program.fitted(settings.free, settings.active)
     mapped = {name for name, _ in maps}
     lower, upper = np.isfinite(settings.lower), np.isfinite(settings.upper)
     for k in np.flatnonzero(on):
@@ -166,15 +167,15 @@ def settings_of(model: Model, program: Program, active: np.ndarray, *, bounded: 
         For a start value out of bounds, bounds that leave no room, no free parameter, or fewer channels than these.
     """
     parameters = [parameter for component in model for parameter in component.parameters]
-    on = np.repeat(active, [len(component.parameters) for component in model])
-    start = np.array([parameter.value for parameter in parameters], np.float64)
+    start = np.array(values_of(parameters), np.float64)
     free = np.array([parameter.free and parameter.tie_formula is None for parameter in parameters])
     lower = np.array([parameter.min for parameter in parameters], np.float64)
     upper = np.array([parameter.max for parameter in parameters], np.float64)
+    fitted = program.fitted(free, active)
     if not bounded:
         lower, upper = np.full_like(lower, -np.inf), np.full_like(upper, np.inf)
     for k, name in enumerate(program.parameters):
-        if not (free[k] and on[k]):
+        if not fitted[k]:
             continue
         if lower[k] == upper[k]:
             raise ValueError(f"{name}: min and max are both {lower[k]}; to keep it there, set value and free=False")
@@ -183,11 +184,11 @@ def settings_of(model: Model, program: Program, active: np.ndarray, *, bounded: 
                 f"{name}: the start value {start[k]} is outside of its bounds [{lower[k]}, {upper[k]}]; "
                 f"change the value or the bounds, or fit with bounded=False"
             )
-    if not (free & on).any():
+    if not fitted.any():
         raise ValueError(
             "the model has no free parameter in an active component; set free=True on what is to be fitted"
         )
-    count = int((free & on).sum())
+    count = int(fitted.sum())
     if n_channels < count:
         raise ValueError(
             f"{n_channels} channel(s) can't determine {count} free parameters; fix some or use more channels"
@@ -255,21 +256,27 @@ def check_linear(
 
 def nonlinear_parameters(model: Model, active: np.ndarray) -> list[str]:
     """Full names of parameters in which a model is not linear jointly with the rest, of those that are free or follow from such."""
-    free = {p.full_name for component in model for p in component.parameters if p.free}
-    resolved = model.resolve_ties()
+    # What a fit changes: free parameters, and what follows from such, directly or through others.
+    moving = {p.full_name for component in model for p in component.parameters if p.free}
+    bent: set[str] = set()
+    for name, text in model.resolve_ties().items():
+        followed = sorted(set(formula.names(text)) & moving)
+        if followed:
+            moving.add(name)
+            if not bent.isdisjoint(followed) or not _is_affine(text, followed):
+                bent.add(name)
     found = []
     for component, on in zip(model, active, strict=True):
         for p in component.parameters:
-            if not on or (p.is_tied and not set(formula.names(resolved[p.full_name])) & free):
+            if not on or p.full_name not in moving:
                 continue
-            if p.is_tied and not _is_affine(resolved[p.full_name], free):
+            if p.full_name in bent:
                 found.append(f"{p.full_name} (tied to {p.tie_formula})")
-            elif (p.free or p.is_tied) and not p.linear:
+            elif not p.linear:
                 found.append(p.full_name)
     return found
 
 
-def _is_affine(text: str, free: set[str]) -> bool:
-    """Whether a tie is linear in the free parameters, with a constant or without."""
-    names = sorted(set(formula.names(text)) & free)
+def _is_affine(text: str, names: Sequence[str]) -> bool:
+    """Whether a tie is linear in parameters, with a constant or without."""
     return set(names) <= set(calculus.linear_parameters(formula.parse(text), names))

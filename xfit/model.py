@@ -77,7 +77,18 @@ class Model(ComponentList):
     # --- parameters
 
     def resolve_ties(self) -> dict[str, str]:
-        """Return every tie in terms of parameters that are not tied themselves."""
+        """Return the ties as a program: formulas in an order in which they can be evaluated.
+
+        Returns
+        -------
+        dict of str to str
+            Full name of each tied parameter and its formula, which names parameters that are not tied, or stand before it.
+
+        Raises
+        ------
+        ValueError
+            For a tie to a parameter that is not in the model, or in a circle.
+        """
         return ties.resolve(self)
 
     @property
@@ -220,6 +231,8 @@ class Model(ComponentList):
         return model
 
     def _released(self) -> list[Component]:
+        # Twins of copies are known by name until they are asked for, and names are about to change.
+        ties.resolve(self)
         components, self._components[:] = list(self._components), []
         for component in components:
             object.__setattr__(component, "model", None)

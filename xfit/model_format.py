@@ -6,7 +6,7 @@ import difflib
 import json
 import math
 import numbers
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from xfit.component import Component, kinds
@@ -15,6 +15,7 @@ from xfit.formula import FormulaError
 from xfit.model import Model
 from xfit.parameters import Parameter
 from xfit.response import response_from_dict, response_to_dict
+from xfit.ties import Graph
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -127,12 +128,22 @@ def model_from_dict(data: Mapping[str, Any]) -> Model:
         if component.name in model and "name" in item:
             raise ModelFormatError(f"components[{k}].name: {component.name!r} is the name of two components")
         model.append(component)
+    _tie(pending)
+    return model
+
+
+def _tie(pending: Sequence[tuple[str, Parameter, str]]) -> None:
+    """Tie the parameters of a model that has no ties yet."""
+    graph = Graph()
     for place, parameter, text in pending:
         try:
-            parameter.tie(text)
+            graph.tie(parameter, text)
         except ValueError as error:
             raise ModelFormatError(f"{place}.tie: {error}") from None
-    return model
+    try:
+        graph.order(parameter for _, parameter, _ in pending)
+    except ValueError as error:
+        raise ModelFormatError(f"{pending[-1][0]}.tie: {error}") from None
 
 
 def _response(item: Any) -> xr.DataArray | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -111,6 +112,15 @@ class Columns:
         if self.bias:
             found["bias"] = slice(self.total - n, self.total)
         return found
+
+    def of_parameters(self, positions: np.ndarray, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
+        """Columns with values, errors, bounds met, covariances and bias of parameters, given the pairs whose covariance is kept."""
+        among = np.isin(np.arange(self.n), positions)
+        marks = {"value": among, "stderr": among, "at_bound": among, "bias": among}
+        marks["covariance"] = (among[:, None] | among).ravel()
+        marks["pair_covariance"] = np.array([among[a] or among[b] for a, b in pairs], bool)
+        found = [np.arange(part.start, part.stop)[marks[name]] for name, part in self.slices.items() if name in marks]
+        return np.concatenate(found)
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,8 @@ class Parameter:
     free : bool
         Whether a fit may change it.
     units : str, optional
-        Units; by default they follow from those of data and coordinates.
+        Units of the value, where they do not follow from those of data and coordinates, which is the default. Nothing is converted: a
+        fit refuses units that contradict those of the data.
     linear : bool
         Whether the component is linear in it (jointly with all others so marked).
     dimension : mapping of str to float, optional
@@ -58,13 +59,13 @@ class Parameter:
         "_component",
         "_description",
         "_dimension",
+        "_followed",
         "_free",
         "_linear",
         "_max",
         "_min",
         "_name",
         "_tie",
-        "_twin",
         "_units",
         "_value",
     )
@@ -88,13 +89,13 @@ class Parameter:
         self._dimension = None if dimension is None else dict(dimension)
         self._description = description
         self._tie: str | None = None
-        self._twin: Parameter | None = None
+        self._followed: Parameter | str | None = None
         self._value, self._min, self._max, self._free = 0.0, -math.inf, math.inf, True
         self._units: str | None = None
         self.set(value=value, min=min, max=max, free=free, units=units)
 
     def __setattr__(self, name: str, value: object) -> None:
-        if name in _SETTABLE or name in self.__slots__:
+        if name in _SETTABLE or name in self.__slots__ or name == "_twin":
             object.__setattr__(self, name, value)
             return
         can = f"what can be set: {', '.join(_SETTABLE)}"
@@ -336,8 +337,23 @@ class Parameter:
         ties.check_twin(self, other)
         self._tie, self._twin = None, other
 
+    @property
+    def _twin(self) -> Parameter | None:
+        """Parameter that this one is the twin of as an object, not by a formula."""
+        if isinstance(self._followed, str):
+            # Copied or unpickled with its model, which is whole by now.
+            assert self.model is not None
+            self._followed = self.model.parameter(self._followed)
+        return self._followed
+
+    @_twin.setter
+    def _twin(self, other: Parameter | None) -> None:
+        self._followed = other
+
     def rename_references(self, replacements: Mapping[str, str]) -> None:
         """Rewrite the formula of the tie when components are renamed: new full names by old ones."""
+        if isinstance(self._followed, str):
+            self._followed = replacements.get(self._followed, self._followed)
         if self._tie is not None:
             from xfit import formula
 
@@ -356,7 +372,9 @@ class Parameter:
 
     def __copy__(self) -> Parameter:
         new = Parameter.__new__(Parameter)
-        new.__setstate__(self.__getstate__() | {"_component": None})
+        new.__setstate__(
+            {name: getattr(self, name) for name in self.__slots__} | {"_component": None, "_followed": self._twin}
+        )
         return new
 
     def copy(self) -> Parameter:
@@ -364,7 +382,11 @@ class Parameter:
         return copy.copy(self)
 
     def __getstate__(self) -> dict[str, object]:
-        return {name: getattr(self, name) for name in self.__slots__}
+        state = {name: getattr(self, name) for name in self.__slots__}
+        # By name, for pickles and deep copies of long chains of twins would go deeper than Python's stack.
+        if self._twin is not None and self._twin.model is not None and self._twin.model is self.model:
+            state["_followed"] = self._twin.full_name
+        return state
 
     def __setstate__(self, state: Mapping[str, object]) -> None:
         for name, value in state.items():

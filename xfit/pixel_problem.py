@@ -186,8 +186,9 @@ class PixelProblem:
         slopes[p.free, np.arange(start.size)] = 1.0
         derivative = np.empty(max(p.ties.row.size, 1))
         tie_derivatives(p.ties, ws.q, derivative, ws.stack)
-        for row, column, slope in zip(p.ties.row, p.ties.column, derivative, strict=False):
-            slopes[p.ties.tied[row]] += slope * slopes[column]
+        # From the end: what a tie follows comes after it.
+        for d in reversed(range(p.ties.row.size)):
+            slopes[p.ties.tied[p.ties.row[d]]] += derivative[d] * slopes[p.ties.column[d]]
         offset = ws.q - slopes @ start
         offset[p.structure.idle] = np.nan
         return offset, slopes

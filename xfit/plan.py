@@ -23,6 +23,7 @@ from xfit.model import Model
 from xfit.options import FitOptions, Settings
 from xfit.registry import check_pair, optimizer_of
 from xfit.response import Grid, response_of, warn_of_growth
+from xfit.units import check_units, parameter_units
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,7 @@ def plan_of(
     dims = signal_dims(da, dim, model.signal_dimension)
     given, da = da, with_signal_coordinates(da, dims, program.coordinates, program.coordinates_read)
     axes = axes_of(da, dims, program.coordinates, binned)
+    units = dict(zip(program.parameters, parameter_units(model, da, axes), strict=True))
     response, grid = response_of(model, da, axes.dims, da, axes.navigation)
     text = model.to_json()
     masks = companions.check_active(active, model, da, axes)
@@ -105,11 +107,14 @@ def plan_of(
     settings = inputs.settings_of(model, program, on, bounded=bounded, n_channels=used)
     start, ranges = split_start(start, model)
     values, maps = companions.check_start(start, model, program, settings, da, axes)
+    check_units(maps, "start", units)
     alpha = 0.0
     if method.engine == "linear":
         settings, alpha = inputs.check_linear(method, model, program, settings, optimizer_options)
         optimizer_options = {}
     settings, limits = inputs.check_bounds(bounds, program, replace(settings, start=values), da, axes)
+    for (name, side), array in limits.items():
+        check_units({name: array}, f"bounds, {side}", units)
     inputs.check_keeps_bounds(method, program, settings, limits)
     reach = inputs.check_search(starts, spread, path, program, settings)
     estimations = estimated_start(ranges, start, model, program, settings, axes)

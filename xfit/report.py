@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xfit import html
+from xfit import formula, html
 from xfit.cautions import cautions, coordinates_words
 from xfit.curves import ending
 from xfit.derived import derived_error, derived_map, derived_names
@@ -195,7 +196,7 @@ def pixel_report(pixel: xr.Dataset, model: Model, indexers: Mapping[str, Any], m
     place = ", ".join(f"{d}={v}" for d, v in indexers.items())
     title = f"{pixel.attrs.get('title', 'fit')}{' at ' + place if place else ''}"
     words = ending(pixel, model, tuple(json.loads(pixel.attrs["xfit_signal_dims"])))
-    parts: list[Any] = [f"{title}: {words}", _statistics(pixel), _parameters(pixel, model)]
+    parts: list[Any] = [f"{title}: {words}", _statistics(pixel, model), _parameters(pixel, model)]
     derived = _derived(pixel, model)
     if derived[1]:
         parts.append(derived)
@@ -203,10 +204,24 @@ def pixel_report(pixel: xr.Dataset, model: Model, indexers: Mapping[str, Any], m
     return Report(parts + _warnings(pixel, model))
 
 
-def _statistics(pixel: xr.Dataset) -> str:
+def number_fitted(result: xr.Dataset, model: Model) -> xr.DataArray:
+    """Number of parameters that were fitted in each pixel, those of components that are off included where a tie follows them."""
+    known = result["value"].notnull()
+    count = (result["free"] & known).sum("param")
+    ties = model.resolve_ties()
+    follows = {name: formula.names(text) for name, text in ties.items()}
+    needed = {name: known.sel(param=name, drop=True) for name in {*follows, *itertools.chain(*follows.values())}}
+    for name, sources in reversed(follows.items()):
+        for source in sources:
+            needed[source] = needed[source] | needed[name]
+    hidden = [name for name in needed if name not in ties and model.parameter(name).free]
+    return sum((needed[name] & ~known.sel(param=name, drop=True) for name in hidden), count)
+
+
+def _statistics(pixel: xr.Dataset, model: Model) -> str:
     """What was minimised, and how well."""
     attrs = pixel.attrs
-    free = int((pixel["free"] & pixel["value"].notnull()).sum())
+    free = int(number_fitted(pixel, model))
     dof = int(pixel["dof"])
     scaled = "scaled by" if attrs.get("xfit_scale_covariance") else "not scaled by"
     lines = [

@@ -123,6 +123,9 @@ def response_of(
         raise ValueError(
             f"response has no coordinate {dim!r}; it must say where each point lies, zero being where nothing is shifted"
         )
+    from xfit.companions import check_coordinate_units
+
+    check_coordinate_units(response, "response", signal, dim)
     start, step = _even(np.asarray(signal[dim].values, np.float64), f"the data's coordinate {dim!r}", None)
     points = np.asarray(response[dim].values, np.float64)
     if points.size > 1 and (points[-1] - points[0]) * step < 0:

@@ -246,8 +246,7 @@ class FitResult:
             square = square.where(where)
         dims = [d for d in self.signal_dims if d in square.dims]
         used = square.notnull().sum(dims)
-        free = (ds["free"] & ds["value"].notnull()).sum("param")
-        dof = (used - free).rename("dof")
+        dof = (used - report.number_fitted(ds, self.model)).rename("dof")
         chisq = square.sum(dims, min_count=1)
         return xr.Dataset({"chisq": chisq, "red_chisq": (chisq / dof).where(dof > 0), "dof": dof})
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from xfit import html
 from xfit.kernel_description import FormulaKernel
 from xfit.terminal import shortened, terminal_width, text_table
-from xfit.ties import known_value
+from xfit.ties import known_value, known_values
 
 if TYPE_CHECKING:
     from xfit.component import Component
@@ -53,9 +53,10 @@ def component_text(component: Component) -> str:
 def model_text(model: Model, *, only_free: bool = False, only_active: bool = False) -> str:
     """Table of a model's parameters."""
     rows = []
+    known = _known(model.parameters)
     for component, parameters in _listed(model, only_free, only_active):
         label = component.name + ("" if component.active else " (inactive)")
-        rows += [(label if k == 0 else "", *_row(p)) for k, p in enumerate(parameters)]
+        rows += [(label if k == 0 else "", *_row(p, known[id(p)])) for k, p in enumerate(parameters)]
     return text_table(("component", *_HEAD), rows, width=terminal_width())
 
 
@@ -93,8 +94,12 @@ def _listed(model: Model, only_free: bool, only_active: bool) -> list[tuple[Comp
     return found
 
 
-def _row(parameter: Parameter) -> tuple[str, ...]:
-    value = known_value(parameter)
+def _known(parameters: Sequence[Parameter]) -> dict[int, float | None]:
+    """Values by the parameters' ids, those of tied ones worked out together."""
+    return dict(zip(map(id, parameters), known_values(parameters), strict=True))
+
+
+def _row(parameter: Parameter, value: float | None) -> tuple[str, ...]:
     state = f"= {parameter.tie_formula}" if parameter.is_tied else "free" if parameter.free else "fixed"
     state = shortened(state, 28) + (" (outside!)" if _is_outside(parameter, value) else "")
     low, high = (_number(each) if math.isfinite(each) else "" for each in (parameter.min, parameter.max))
@@ -119,12 +124,14 @@ def counted(count: int, what: str) -> str:
 
 def parameter_html(parameter: Parameter) -> str:
     """A parameter as HTML."""
-    return html.page("Parameter", parameter.full_name, "", parameters_table([parameter]))
+    return html.page("Parameter", parameter.full_name, "", parameters_table([parameter], _known([parameter])))
 
 
 def component_html(component: Component) -> str:
     """A component as HTML."""
-    return html.page(type(component).__name__, component.name, _about(component), *_inside(component))
+    return html.page(
+        type(component).__name__, component.name, _about(component), *_inside(component, _known(component.parameters))
+    )
 
 
 def model_html(model: Model) -> str:
@@ -146,24 +153,25 @@ def model_about(model: Model) -> str:
 def model_sections(model: Model, *, opened: bool = True) -> list[str]:
     """HTML of a model's components and its response; sections of a few components are open, if any are to be."""
     opened = opened and len(model) <= _FEW
+    known = _known(model.parameters)
     parts = [
-        html.section(c.name, f"{type(c).__name__}, {_about(c)}", *_inside(c), opened=opened and c.active) for c in model
+        html.section(c.name, f"{type(c).__name__}, {_about(c)}", *_inside(c, known), opened=opened and c.active)
+        for c in model
     ]
     if model.response is not None:
         parts.append(html.section("response", _sizes(model), html.lines(_convolved(model))))
     return parts
 
 
-def parameters_table(parameters: Sequence[Parameter]) -> str:
-    """Table of parameters as HTML."""
+def parameters_table(parameters: Sequence[Parameter], known: Mapping[int, float | None]) -> str:
+    """Table of parameters as HTML, with their values by their ids."""
     head = ("parameter", "value", "min", "max", "state", "units", "description")
-    rows = [_cells(parameter) for parameter in parameters]
+    rows = [_cells(parameter, known[id(parameter)]) for parameter in parameters]
     kept = [k for k in range(len(head)) if k < _ALWAYS or any(row[k] for row in rows)]
     return html.table([head[k] for k in kept], [[row[k] for k in kept] for row in rows])
 
 
-def _cells(parameter: Parameter) -> tuple[str, ...]:
-    value = known_value(parameter)
+def _cells(parameter: Parameter, value: float | None) -> tuple[str, ...]:
     state = f"tied to {parameter.tie_formula}" if parameter.is_tied else "free" if parameter.free else "fixed"
     if _is_outside(parameter, value):
         state += " (outside of its bounds!)"
@@ -179,9 +187,9 @@ def _about(component: Component) -> str:
     return ", ".join(words + ([] if component.active else ["inactive"]))
 
 
-def _inside(component: Component) -> list[str]:
+def _inside(component: Component, known: Mapping[int, float | None]) -> list[str]:
     """HTML of a component's formula, parameters and derived quantities."""
-    parts = [html.code(*formula_of(component)), parameters_table(component.parameters)]
+    parts = [html.code(*formula_of(component)), parameters_table(component.parameters, known)]
     if component.derived:
         rows = [
             (name, _derived(component, name), quantity.formula, quantity.description)

@@ -1,20 +1,20 @@
-"""Ties between the parameters of a model: checked, resolved to free parameters, evaluated, inverted."""
+"""Ties between the parameters of a model: checked, put in the order in which they are evaluated, evaluated, inverted."""
 
 from __future__ import annotations
 
 import keyword
 import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from xfit import formula
 
 if TYPE_CHECKING:
-    import sympy
-
     from xfit.component import Component
     from xfit.model import Model
     from xfit.parameters import Parameter
+
+K = TypeVar("K", bound=Hashable)
 
 
 # --- before a tie is set -------------------------------------------------------------------------------------------
@@ -28,6 +28,16 @@ def check_tie(parameter: Parameter, text: str) -> None:
     FormulaError, ValueError
         See `xfit.parameters.Parameter.tie`.
     """
+    used = _check_text(parameter, text)
+    graph = Graph()
+    known = graph.in_reach(parameter)
+    if parameter.model is not None:
+        _refuse_unknown(parameter, text, known)
+    graph.order([parameter], {id(parameter): [known[name] for name in used if name in known]})
+
+
+def _check_text(parameter: Parameter, text: str) -> tuple[str, ...]:
+    """Check a tie by itself; return the names in it."""
     used = formula.names(text)
     formula.parse(text)
     if not used:
@@ -36,10 +46,7 @@ def check_tie(parameter: Parameter, text: str) -> None:
         )
     if parameter.full_name in used:
         raise ValueError(f"{parameter.full_name} can't be tied to itself: {text!r}")
-    known = _in_reach(parameter)
-    if parameter.model is not None:
-        _refuse_unknown(parameter, text, known)
-    _refuse_circle(parameter, [known[name] for name in used if name in known])
+    return used
 
 
 def check_twin(parameter: Parameter, other: Parameter) -> None:
@@ -54,16 +61,11 @@ def check_twin(parameter: Parameter, other: Parameter) -> None:
         raise ValueError(f"{parameter.full_name} can't be its own twin")
     if parameter.model is not None and other.model is not None and parameter.model is not other.model:
         raise ValueError(f"{parameter.full_name} and {other.full_name} are in different models; twins share one")
-    _refuse_circle(parameter, [other])
+    Graph().order([parameter], {id(parameter): [other]})
 
 
 def _by_name(owner: Model | Component | None) -> dict[str, Parameter]:
     return {} if owner is None else {parameter.full_name: parameter for parameter in owner.parameters}
-
-
-def _in_reach(parameter: Parameter) -> dict[str, Parameter]:
-    """Parameters that a tie can name: those of the model, or of the component while it is in none."""
-    return _by_name(parameter.component if parameter.model is None else parameter.model)
 
 
 def _refuse_unknown(parameter: Parameter, text: str, known: Mapping[str, Parameter]) -> None:
@@ -85,55 +87,132 @@ def reference(parameter: Parameter) -> str:
 
 def plain_source(parameter: Parameter, text: str) -> Parameter | None:
     """Parameter that a formula is nothing but the name of, if it is."""
-    return {reference(other): other for other in _in_reach(parameter).values()}.get(text.strip())
+    return {reference(other): other for other in Graph().in_reach(parameter).values()}.get(text.strip())
 
 
-def _sources(parameter: Parameter) -> list[Parameter]:
-    """Parameters that a tied one follows directly, as far as they are known."""
-    if parameter._twin is not None:
-        return [parameter._twin]
-    if parameter._tie is None:
-        return []
-    known = _in_reach(parameter)
-    return [known[name] for name in formula.names(parameter._tie) if name in known]
+class Graph:
+    """Which parameter follows which, as the ties are now; names are looked up once."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, dict[str, Parameter]] = {}
+
+    def in_reach(self, parameter: Parameter) -> dict[str, Parameter]:
+        """Parameters that a tie can name: those of the model, or of the component while it is in none."""
+        owner = parameter.component if parameter.model is None else parameter.model
+        if id(owner) not in self._known:
+            self._known[id(owner)] = _by_name(owner)
+        return self._known[id(owner)]
+
+    def tie(self, parameter: Parameter, text: str) -> None:
+        """Tie a parameter of a model that is being read; whether ties go in a circle is left to `order`.
+
+        Raises
+        ------
+        FormulaError, ValueError
+            As `check_tie`.
+        """
+        _check_text(parameter, text)
+        _refuse_unknown(parameter, text, self.in_reach(parameter))
+        parameter._tie, parameter._twin = text, None
+
+    def sources(self, parameter: Parameter) -> list[Parameter]:
+        """Parameters that a tied one follows directly, as far as they are known."""
+        if parameter._twin is not None:
+            return [parameter._twin]
+        if parameter._tie is None:
+            return []
+        known = self.in_reach(parameter)
+        return [known[name] for name in formula.names(parameter._tie) if name in known]
+
+    def order(
+        self, parameters: Iterable[Parameter], instead: Mapping[int, Sequence[Parameter]] | None = None
+    ) -> list[Parameter]:
+        """Parameters and all that they follow, each once and after those that it follows itself.
+
+        Parameters
+        ----------
+        parameters : iterable of Parameter
+            Where to begin.
+        instead : mapping of int to sequence of Parameter, optional
+            What parameters, given by their id, are to follow instead of what they follow now.
+
+        Raises
+        ------
+        ValueError
+            For ties in a circle.
+        """
+        instead = instead or {}
+        met: dict[int, Parameter] = {}
+
+        def followed(key: int) -> list[int]:
+            found = instead[key] if key in instead else self.sources(met[key])
+            met.update((id(each), each) for each in found)
+            return [id(each) for each in found]
+
+        starts = list(parameters)
+        met.update((id(each), each) for each in starts)
+        return [met[key] for key in in_order(map(id, starts), followed, lambda key: met[key].full_name)]
 
 
-def _refuse_circle(start: Parameter, sources: Sequence[Parameter]) -> None:
-    """Refuse ties that lead back to where they start."""
-    path = [start]
-    seen: list[Parameter] = []
-    stack = [iter(sources)]
-    while stack:
-        following = next(stack[-1], None)
-        if following is None:
-            stack.pop()
-            path.pop()
-        elif any(following is p for p in path):
-            begin = next(k for k, p in enumerate(path) if p is following)
-            names = [p.full_name for p in [*path[begin:], following]]
-            raise ValueError(f"ties go in a circle: {' -> '.join(names)}")
-        elif not any(following is p for p in seen):
-            seen.append(following)
-            path.append(following)
-            stack.append(iter(_sources(following)))
+def in_order(starts: Iterable[K], followed: Callable[[K], Iterable[K]], name: Callable[[K], str] = str) -> list[K]:
+    """Put what is tied after what it follows.
+
+    Parameters
+    ----------
+    starts : iterable
+        Where to begin.
+    followed : callable
+        What each follows.
+    name : callable, optional
+        How it is called in errors.
+
+    Returns
+    -------
+    list
+        The starts and all that they follow, each once.
+
+    Raises
+    ------
+    ValueError
+        Where they go in a circle.
+    """
+    done: dict[K, None] = {}
+    path: dict[K, None] = {}
+    for start in starts:
+        # Not by recursion: chains may be longer than Python's stack is deep.
+        stack = [iter([start])]
+        while stack:
+            following = next(stack[-1], None)
+            if following is None:
+                stack.pop()
+                if path:
+                    done.setdefault(path.popitem()[0])
+            elif following in path:
+                circle = [*list(path)[list(path).index(following) :], following]
+                raise ValueError(f"ties go in a circle: {' -> '.join(map(name, circle))}")
+            elif following not in done:
+                path[following] = None
+                stack.append(iter(followed(following)))
+    return list(done)
 
 
 # --- all ties of a model ---------------------------------------------------------------------------------------------
 
 
 def resolve(model: Model) -> dict[str, str]:
-    """Return the ties of a model in terms of parameters that are not tied themselves.
+    """Return the ties of a model as a program: formulas in an order in which they can be evaluated.
 
     Returns
     -------
     dict
-        Full name of each tied parameter and its formula.
+        Full name of each tied parameter and its formula, in which there are only parameters that are not tied or stand before it.
 
     Raises
     ------
     ValueError
         For a tie to an unknown parameter or in a circle.
     """
+    graph = Graph()
     known = _by_name(model)
     texts: dict[str, str] = {}
     for name, parameter in known.items():
@@ -144,21 +223,9 @@ def resolve(model: Model) -> dict[str, str]:
         if twin is not None and twin.model is not model:
             raise ValueError(f"{name} is the twin of {twin.full_name}, which is in no component of the model")
         _refuse_unknown(parameter, text, known)
-        _refuse_circle(parameter, _sources(parameter))
         texts[name] = text
-    if not any(name in texts for text in texts.values() for name in formula.names(text)):
-        return texts
-    done: dict[str, sympy.Expr] = {}
-    return {name: formula.to_text(_in_free_terms(name, texts, done)) for name in texts}
-
-
-def _in_free_terms(name: str, texts: Mapping[str, str], done: dict[str, sympy.Expr]) -> sympy.Expr:
-    """Formula of a tied parameter with those of all that it follows put in; each is worked out once."""
-    if name not in done:
-        expr = formula.parse(texts[name])
-        tied = [symbol for symbol in expr.free_symbols if str(symbol) in texts]
-        done[name] = expr.xreplace({symbol: _in_free_terms(str(symbol), texts, done) for symbol in tied})
-    return done[name]
+    ordered = graph.order(known[name] for name in texts)
+    return {p.full_name: texts[p.full_name] for p in ordered if p.full_name in texts}
 
 
 # --- values ----------------------------------------------------------------------------------------------------------
@@ -172,29 +239,66 @@ def value_of(parameter: Parameter) -> float:
     ValueError
         Where a parameter that it follows is not there yet, or the formula has no finite real value.
     """
-    _refuse_circle(parameter, _sources(parameter))
-    return _evaluate(parameter, {})
+    return values_of([parameter])[0]
 
 
-def _evaluate(parameter: Parameter, done: dict[int, float]) -> float:
-    """Value of a parameter; those that were worked out already stand in ``done`` by their id."""
-    if not parameter.is_tied:
-        return parameter.value
-    if id(parameter) not in done:
-        twin = parameter._twin
-        done[id(parameter)] = _evaluate_formula(parameter, done) if twin is None else _evaluate(twin, done)
-    return done[id(parameter)]
+def values_of(parameters: Sequence[Parameter]) -> list[float]:
+    """Values of parameters, tied or not; what several follow is worked out once. Raises as `value_of`."""
+    found = _evaluated(parameters)
+    for value in found:
+        if isinstance(value, ValueError):
+            raise value
+    return [value for value in found if not isinstance(value, ValueError)]
 
 
-def _evaluate_formula(parameter: Parameter, done: dict[int, float]) -> float:
+def known_values(parameters: Sequence[Parameter]) -> list[float | None]:
+    """Values of parameters; None where a tie gives none, such as before it is in a model."""
+    return [None if isinstance(value, ValueError) else value for value in _evaluated(parameters)]
+
+
+def known_value(parameter: Parameter) -> float | None:
+    """Value of a parameter, or None; see `known_values`."""
+    return known_values([parameter])[0]
+
+
+def _evaluated(parameters: Sequence[Parameter]) -> list[float | ValueError]:
+    """Values of parameters; the error of what has none."""
+    graph = Graph()
+    done: dict[int, float | ValueError] = {}
+    try:
+        ordered = graph.order(parameters)
+    except ValueError as error:
+        return [error for _ in parameters]
+    for parameter in ordered:
+        try:
+            done[id(parameter)] = _value_at(parameter, graph, done) if parameter.is_tied else parameter._value
+        except ValueError as error:
+            done[id(parameter)] = error
+    return [done[id(parameter)] for parameter in parameters]
+
+
+def _value_at(parameter: Parameter, graph: Graph, done: Mapping[int, float | ValueError]) -> float:
+    """Value of a tied parameter from those that it follows."""
+    text, known = parameter._tie, graph.in_reach(parameter)
+    if text is not None:
+        if parameter.model is None and not set(formula.names(text)) <= set(known):
+            raise ValueError(f"{parameter.full_name} is tied to {text!r}, which has no value before it is in a model")
+        _refuse_unknown(parameter, text, known)
+    values: dict[str, float] = {}
+    for source in graph.sources(parameter):
+        value = done[id(source)]
+        if isinstance(value, ValueError):
+            raise value
+        values[source.full_name] = value
+    return next(iter(values.values())) if text is None else _evaluate(parameter, text, values)
+
+
+def _evaluate(parameter: Parameter, text: str, values: Mapping[str, float]) -> float:
+    """Value of a formula at the values of the parameters in it."""
+    if len(values) == 1 and text.strip() in values:
+        return values[text.strip()]
     import sympy
 
-    text = str(parameter._tie)
-    known = _in_reach(parameter)
-    if parameter.model is None and not set(formula.names(text)) <= set(known):
-        raise ValueError(f"{parameter.full_name} is tied to {text!r}, which has no value before it is in a model")
-    _refuse_unknown(parameter, text, known)
-    values = {name: _evaluate(known[name], done) for name in formula.names(text)}
     numbers = {formula.symbol(name): sympy.Float(value, 17) for name, value in values.items()}
     result = formula.parse(text).xreplace(numbers).evalf(17)
     value = float(result) if result.is_Float or result.is_Rational else math.nan
@@ -202,14 +306,6 @@ def _evaluate_formula(parameter: Parameter, done: dict[int, float]) -> float:
         at = ", ".join(f"{name} = {number:g}" for name, number in values.items())
         raise ValueError(f"{parameter.full_name} is tied to {text!r}, which is not a finite real number at {at}")
     return value
-
-
-def known_value(parameter: Parameter) -> float | None:
-    """Value of a parameter; None where its tie gives none, such as before it is in a model."""
-    try:
-        return parameter.value
-    except ValueError:
-        return None
 
 
 def set_through_tie(parameter: Parameter, value: float) -> None:
@@ -220,11 +316,19 @@ def set_through_tie(parameter: Parameter, value: float) -> None:
     ValueError
         Where the tie depends on several parameters or has no unique real inverse.
     """
-    _refuse_circle(parameter, _sources(parameter))
-    twin, text, known = parameter.twin, parameter.tie_formula, _in_reach(parameter)
+    graph = Graph()
+    graph.order([parameter])
+    source = parameter
+    while source.is_tied:
+        source, value = _inverted(source, value, graph)
+    source.value = value
+
+
+def _inverted(parameter: Parameter, value: float, graph: Graph) -> tuple[Parameter, float]:
+    """The one parameter that a tied one follows, and its value that makes the tie give ``value``."""
+    twin, text, known = parameter.twin, parameter.tie_formula, graph.in_reach(parameter)
     if twin is not None:
-        twin.value = value
-        return
+        return twin, value
     used = () if text is None else formula.names(text)
     hint = f"set {' or '.join(used)}, or untie() it first"
     if text is None or len(used) != 1 or used[0] not in known:
@@ -236,7 +340,7 @@ def set_through_tie(parameter: Parameter, value: float) -> None:
             f"{parameter.full_name} is tied to {text!r}; to make that {value:g}, exactly one value of {used[0]} is "
             f"needed, but {found}; {hint}"
         )
-    known[used[0]].value = roots[0]
+    return known[used[0]], roots[0]
 
 
 def _real_roots(text: str, name: str, value: float) -> list[float]:

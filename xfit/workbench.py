@@ -86,7 +86,7 @@ class Workbench:
 
     def _made(self, on: np.ndarray) -> Pattern:
         loaded, options = self.loaded, self._options
-        free = free_positions(loaded, self._settings, on)
+        free = np.flatnonzero(self._program.fitted(self._settings.free, on)).astype(np.int64)
         codes = loaded.amplitudes(free)
         limits = _limits(options, codes)
         return Pattern(
@@ -134,16 +134,6 @@ def _search(options: FitOptions, program: Program, free: np.ndarray) -> Search:
         options.chained,
         np.full(len(program.parameters), np.nan),
     )
-
-
-def free_positions(loaded: LoadedProgram, settings: Settings, active: np.ndarray) -> np.ndarray:
-    """Positions of the free parameters: those of active components, and those that an active tie needs."""
-    needed = active[loaded.component_of]
-    ties = loaded.ties
-    used = needed[ties.tied[ties.row]]
-    needed = needed.copy()
-    needed[ties.column[used]] = True
-    return np.flatnonzero(settings.free & needed).astype(np.int64)
 
 
 def coordinate_rows(

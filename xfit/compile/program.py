@@ -20,6 +20,7 @@ from xfit.kernels.evaluate import Structure
 from xfit.kernels.layout import LINEAR, OTHER, PITCH, TILE, starting_only
 from xfit.kernels.ties import Ties
 from xfit.kernels.whole import WholeComponent, lay_out, order_of
+from xfit.ties import in_order
 
 if TYPE_CHECKING:
     from xfit.model import Model
@@ -41,7 +42,7 @@ class Program:
     kernels : tuple of FormulaKernel or FunctionKernel
         What each component's kernel is made from.
     ties : tuple of (str, str)
-        Full name of each tied parameter and its formula in terms of parameters that are not tied.
+        Full name of each tied parameter and its formula, in which others of them may be named; by name.
     convolved : tuple of bool
         Which components are convolved with a response.
     """
@@ -69,6 +70,34 @@ class Program:
             for component, kernel in zip(self.components, self.kernels, strict=True)
             for parameter in kernel.parameters
         )
+
+    def fitted(self, free: np.ndarray, active: np.ndarray) -> np.ndarray:
+        """Which parameters are fitted.
+
+        Parameters
+        ----------
+        free : bool (n_parameters,)
+            Which may vary.
+        active : bool (n_components,)
+            Which components take part.
+
+        Returns
+        -------
+        bool (n_parameters,)
+            Free parameters of active components, and those that a tie of an active component follows, be it through other ties.
+        """
+        on = np.repeat(active, [len(kernel.parameters) for kernel in self.kernels])
+        needed = dict(zip(self.parameters, map(bool, on), strict=True))
+        for name, sources in reversed(self._followed.items()):
+            for source in sources:
+                needed[source] |= needed[name]
+        return free & np.array(list(needed.values()))
+
+    @cached_property
+    def _followed(self) -> dict[str, list[str]]:
+        """What each tied parameter has in its formula, those that others follow first."""
+        found = {name: sorted(map(str, formula.parse(text).free_symbols)) for name, text in self.ties}
+        return {name: found[name] for name in in_order(found, lambda name: found.get(name, ())) if name in found}
 
     @property
     def coordinates(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Ties from formulas to instructions of the stack machine, values and exact derivatives both."""
+"""Ties from formulas to instructions of the stack machine, values and exact derivatives both, each formula by itself."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from xfit import calculus, formula
 from xfit.kernels.ties import CODE, STACK, Ties
+from xfit.ties import in_order
 
 if TYPE_CHECKING:
     import sympy
@@ -91,7 +92,7 @@ def compile_ties(formulas: Mapping[str, str], parameters: Sequence[str]) -> Ties
     Parameters
     ----------
     formulas : mapping of str to str
-        Full name of each tied parameter and its formula in terms of parameters that are not tied themselves.
+        Full name of each tied parameter and its formula, in which others of them may be named.
     parameters : sequence of str
         Full names of all parameters in the engine's order.
 
@@ -104,22 +105,28 @@ def compile_ties(formulas: Mapping[str, str], parameters: Sequence[str]) -> Ties
     ------
     FormulaError
         For a function without derivative or a formula that is nested too deeply.
+    ValueError
+        For formulas in a circle.
     """
     position = {name: k for k, name in enumerate(parameters)}
     tape = _Tape(position)
-    tied, span, row, column = [], [0], [], []
     expressions = {name: formula.parse(text) for name, text in formulas.items()}
-    for name, expr in expressions.items():
-        _append(tape, expr, name)
-        tied.append(position[name])
+    followed = {
+        name: sorted(map(str, expr.free_symbols), key=position.__getitem__) for name, expr in expressions.items()
+    }
+    order = [name for name in in_order(followed, lambda name: followed.get(name, ())) if name in followed]
+    span, row, column = [0], [], []
+    for name in order:
+        _append(tape, expressions[name], name)
         span.append(len(tape))
     derivative_span = [len(tape)]
-    for index, (name, expr) in enumerate(expressions.items()):
-        for source in sorted(map(str, expr.free_symbols), key=position.__getitem__):
-            _append(tape, calculus.derivative(expr, source), name)
+    for index, name in reversed(list(enumerate(order))):
+        for source in followed[name]:
+            _append(tape, calculus.derivative(expressions[name], source), name)
             row.append(index)
             column.append(position[source])
             derivative_span.append(len(tape))
+    tied = [position[name] for name in order]
     return Ties(
         np.array(tied, np.int64),
         np.array(span, np.int64),

@@ -35,7 +35,7 @@ def signal_to_array(signal: Mapping[str, Any], *, original_metadata: bool = Fals
         Lazy if the data are. Navigation dimensions first, signal dimensions last; a coordinate along each (see
         `xfit.files.signal_axes.coordinate_of`). ``name`` is the title. Attributes: ``long_name`` and ``units`` of the data, ``signal_type``,
         and the metadata, flattened (``"Acquisition_instrument.TEM.beam_energy"``). A noise variance becomes the
-        coordinate ``variance``. Colours of pictures lie along a last dimension ``color``.
+        coordinate ``variance`` (an axis of that name becomes ``variance_axis``). Colours of pictures lie along a last dimension ``color``.
 
     Raises
     ------
@@ -65,7 +65,10 @@ def signal_to_array(signal: Mapping[str, Any], *, original_metadata: bool = Fals
     counts = str(about.get("signal_type") or "").startswith(("EELS", "EDS"))
     default = bool(about.pop("binned", counts))
     about.pop("record_by", None)
+    variance = _taken(metadata, "variance")
     names = dimension_names(axes, navigate)
+    if variance is not None:
+        names = ["variance_axis" if name == "variance" else name for name in names]
     coords: dict[Hashable, Any] = {}
     for k, (axis, name) in enumerate(zip(axes, names, strict=True)):
         binned = axis.get("is_binned", default and not navigate[k])
@@ -74,7 +77,6 @@ def signal_to_array(signal: Mapping[str, Any], *, original_metadata: bool = Fals
     if colours is not None:
         dims.append("color" if "color" not in names else "color_2")
         coords[dims[-1]] = (dims[-1], np.array(colours, object), {"navigate": 1})
-    variance = _taken(metadata, "variance")
     attrs = _attributes(metadata)
     if original_metadata and signal.get("original_metadata"):
         attrs["original_metadata"] = as_json(signal["original_metadata"])

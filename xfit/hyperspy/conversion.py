@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xfit.axes import channel_width
+from xfit.axes import Axes, axes_of, channel_width
 from xfit.curves import model_curves
 from xfit.model import Model
 from xfit.multifit import multifit
@@ -90,6 +90,11 @@ class Conversion:
     def navigation(self) -> tuple[Hashable, ...]:
         """Navigation dimensions."""
         return tuple(d for d in self.data.dims if d not in self.dim)
+
+    @property
+    def axes(self) -> Axes:
+        """The signal space, with the coordinates that the model uses."""
+        return axes_of(self.data, self.dim, self.model.coordinates, self.binned)
 
     @property
     def options(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from xfit.derived import covariance_of
 from xfit.hyperspy.conversion import Conversion, Link
 from xfit.hyperspy.models import convert
 from xfit.kernels.status import CONVERGED, MAX_NFEV, POOR_FIT, SINGULAR, STALLED
+from xfit.units import check_units, parameter_units, units_of
 
 #: Options of HyperSpy's fits, and what there is in xfit for them.
 _THEIRS = {
@@ -238,6 +239,10 @@ def _check_result(conversion: Conversion, result: xr.Dataset) -> None:
     found = {str(name) for name in result["param"].values}
     if found != wanted:
         raise ValueError(f"the result is of another model: it has {sorted(found)}, the model {sorted(wanted)}")
+    units = parameter_units(conversion.model, conversion.data, conversion.axes)
+    check_units(
+        units_of(result), "result", dict(zip((p.full_name for p in conversion.model.parameters), units, strict=True))
+    )
     sizes = {d: conversion.data.sizes[d] for d in conversion.navigation}
     if {d: n for d, n in result["chisq"].sizes.items()} != sizes:
         raise ValueError(f"the result is over {dict(result['chisq'].sizes)}, the model's signal over {sizes}")

@@ -10,6 +10,8 @@ import numpy as np
 import xarray as xr
 
 from xfit import formula
+from xfit.assembly import RESERVED
+from xfit.axes import axes_of
 from xfit.files.signals import signal_to_array
 from xfit.hyperspy.components import FINE_STRUCTURE, Converted, check_kind, converted, expression_text
 from xfit.hyperspy.conversion import Conversion, Link
@@ -17,6 +19,11 @@ from xfit.hyperspy.plain import plain_model
 from xfit.hyperspy.signals import from_hyperspy
 from xfit.model import Model
 from xfit.parameters import Parameter
+from xfit.samfire.samfire import NOTES
+from xfit.units import without_others
+
+#: Names that have a meaning in conversions and in what is made of results, besides those of results themselves.
+_OWN = {"variance", "fitted", "active", "level"}
 
 #: Map of a parameter: values, errors, and where they are set.
 _Map = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -63,7 +70,7 @@ def conversion_of(model: Mapping[str, Any], da: xr.DataArray) -> Conversion:
     da : DataArray
         Its signal, from `xfit.files.signals.signal_to_array`.
     """
-    da, dims = _signal_dims(da)
+    da, dims = _signal_dims(_renamed(da))
     navigation = tuple(d for d in da.dims if d not in dims)
     items = _checked_components(model)
     parts: list[Converted] = []
@@ -85,6 +92,10 @@ def conversion_of(model: Mapping[str, Any], da: xr.DataArray) -> Conversion:
         made.response = _response(model["low_loss"], da, dims, navigation)
     _warn(notes)
     (first, *_) = dims
+    binned = len(dims) == 1 and bool(da[first].attrs.get("is_binned", False))
+    # HyperSpy's values are on its axes as they are, whatever a label says that was set before these were converted.
+    other = without_others(made, da, axes_of(da, dims, made.coordinates, binned))
+    notes += [f"the units of {p.full_name} are those of the axis, not what its label says" for p in other]
     return Conversion(
         model=made,
         data=da.drop_vars("variance", errors="ignore"),
@@ -93,7 +104,7 @@ def conversion_of(model: Mapping[str, Any], da: xr.DataArray) -> Conversion:
         active=active,
         where=_where(model.get("_channel_switches"), da, dims),
         variance=_variance(da),
-        binned=len(dims) == 1 and bool(da[first].attrs.get("is_binned", False)),
+        binned=binned,
         stored=_stored(model, maps, navigation, shape),
         links=links,
         notes=tuple(notes),
@@ -108,6 +119,20 @@ def _warn(notes: Sequence[str]) -> None:
 
 
 # --- data -----------------------------------------------------------------------------------------------------------------
+
+
+def _renamed(da: xr.DataArray) -> xr.DataArray:
+    """Give axes other names whose own have a meaning in results or conversions; ``axis_name`` keeps theirs."""
+    new: dict[Hashable, str] = {}
+    for d in da.dims:
+        if d in RESERVED.union(NOTES, _OWN):
+            name = f"{d}_axis"
+            while name in (*da.dims, *da.coords):
+                name += "_"
+            new[d] = name
+    renamed = da.rename(new)
+    own = {name: da[d].attrs.get("axis_name", str(d)) for d, name in new.items()}
+    return renamed.assign_coords({name: renamed[name].assign_attrs(axis_name=axis) for name, axis in own.items()})
 
 
 def _signal_dims(da: xr.DataArray) -> tuple[xr.DataArray, tuple[Hashable, ...]]:

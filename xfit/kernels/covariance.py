@@ -129,7 +129,8 @@ def covariance_root(
             for k in range(free):
                 spread[rows[j], k] = root[at, k] if k >= at else 0.0
             at += 1
-    for d in range(ties.row.size):
+    # What a tied parameter follows comes after it in the list of derivatives, so that this goes from the end to the beginning.
+    for d in range(ties.row.size - 1, -1, -1):
         source = spread[ties.column[d]]
         target = spread[ties.tied[ties.row[d]]]
         if free == 0 or math.isnan(source[0]):

@@ -53,7 +53,8 @@ def _write_bias(alpha: float, ties: Ties, count: int, ws: Workspace, out: np.nda
     )  # fmt: skip
     for j in range(count):
         out[at + ws.rows[j]] = ws.step[j] if quality > SMALLEST_PIVOT else math.nan
-    for d in range(ties.row.size):
+    # As in `covariance_root`, what is followed first.
+    for d in range(ties.row.size - 1, -1, -1):
         out[at + ties.tied[ties.row[d]]] += ws.derivative[d] * out[at + ties.column[d]]
 
 

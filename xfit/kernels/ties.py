@@ -87,14 +87,18 @@ STACK = 64
 class Ties(NamedTuple):
     """The ties of a model as arrays.
 
+    A tie may name parameters that are tied themselves, so that a chain of ties is as long as its formulas together. Derivatives are those
+    with respect to what a formula names; the chain rule is in the order of the list. A Jacobian row of a parameter that is tied has got
+    all that is added to it before it is added, in turn, to the rows of what it follows.
+
     Attributes
     ----------
     tied : int64 (n_tied,)
-        Positions of the tied parameters.
+        Positions of the tied parameters, each after those that it follows.
     span : int64 (n_tied + 1,)
         Where the instructions of each tied parameter's value begin and end.
     row, column : int64 (n_derivatives,)
-        Which tied parameter (index into ``tied``) depends on which parameter (position).
+        Which tied parameter (index into ``tied``) has which parameter (position) in its formula; the last of ``tied`` come first.
     derivative_span : int64 (n_derivatives + 1,)
         Where the instructions of each derivative begin and end.
     operation, position : int64 (n_instructions,)
@@ -226,13 +230,13 @@ def _run(ties: Ties, start: int, stop: int, q: np.ndarray, stack: np.ndarray) ->
 
 @inlined
 def apply_ties(ties: Ties, q: np.ndarray, stack: np.ndarray) -> None:
-    """Set the tied entries of ``q`` from the others, in place."""
+    """Set the tied entries of ``q`` from the others, in place, in their order."""
     for t in range(ties.tied.size):
         q[ties.tied[t]] = _run(ties, ties.span[t], ties.span[t + 1], q, stack)
 
 
 @inlined
 def tie_derivatives(ties: Ties, q: np.ndarray, derivative: np.ndarray, stack: np.ndarray) -> None:
-    """Evaluate every derivative of a tied parameter with respect to another at ``q``."""
+    """Evaluate the derivative of every tie with respect to each parameter in its formula at ``q``."""
     for d in range(ties.row.size):
         derivative[d] = _run(ties, ties.derivative_span[d], ties.derivative_span[d + 1], q, stack)

@@ -20,6 +20,7 @@ from xfit.plot.blocks import Blocks
 from xfit.plot.explore_page import PLACES, WIDTHS, bounds_of, explore_page
 from xfit.plot.looks import coordinate
 from xfit.plot.page import load
+from xfit.ties import values_of
 from xfit.units import parameter_units
 
 #: States that can be taken back.
@@ -136,7 +137,9 @@ class Explorer:
         x = spectrum[self.dim] if self.dim in spectrum.coords else (self.dim, np.arange(spectrum.sizes[self.dim]))
         parameters = self._model.parameters
         names = np.array([each.full_name for each in parameters], object)
-        values = np.array([each.value if self._owner(each).active else 0.0 for each in parameters])
+        on = np.array([self._owner(each).active for each in parameters])
+        values = np.zeros(on.size)
+        values[on] = values_of([each for each, active in zip(parameters, on, strict=True) if active])
         coords: dict[Hashable, Any] = {"param": names, self.dim: x}
         if self._binned:
             places = np.asarray(spectrum[self.dim].values, float)

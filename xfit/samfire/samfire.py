@@ -35,6 +35,7 @@ from xfit.samfire.run import Run
 from xfit.samfire.stored import end, lay_out
 from xfit.samfire.strategies import LocalStrategy, strategies_of
 from xfit.selection import CRITERIA
+from xfit.units import check_units, parameter_units, units_of
 
 #: Names of the result's own variables, besides those of every fit.
 NOTES = ("order", "strategy", "tries")
@@ -115,7 +116,8 @@ class Samfire:
         taken = sorted({str(name) for name in (*da.dims, *da.coords)} & {*NOTES, "active"})
         if taken:
             raise ValueError(
-                f"the data have dimension(s) or coordinate(s) called {taken}, which are names of the result's own"
+                f"the data have dimension(s) or coordinate(s) called {taken}, which are names of the result's own; "
+                f"rename them (for instance da.rename({{{taken[0]!r}: 'other_{taken[0]}'}}))"
             )
         self._reporter = reporter_of(progress)
         chosen = strategies_of(strategies, navigation)
@@ -382,6 +384,8 @@ def _packed(result: xr.Dataset, plan: Plan, columns: Columns) -> xr.DataArray:
     known = [str(name) for name in result["param"].values]
     if sorted(known) != sorted(names):
         raise ValueError(f"start is a result of another model: it has the parameters {known}, this one {names}")
+    units = dict(zip(names, parameter_units(plan.model, plan.da, plan.axes), strict=True))
+    check_units(units_of(result), "start", units)
     sizes = {d: plan.da.sizes[d] for d in navigation}
     if {d: n for d, n in result["status"].sizes.items()} != sizes:
         raise ValueError(f"start is a result over {dict(result['status'].sizes)}; the map has {sizes}")
