@@ -743,7 +743,13 @@ def line_model() -> Model:
         {"wavelength": ("channel", W, {"units": "nm"})},
         {"x": ("channel", W), "other": ("channel", W**2)},
         {"wavelength": ("channel", W), "name": ("channel", list("ab" * 30 + "a"))},
-        {"wavelength": ("channel", W), "variance": ("channel", W), "DQ": ("channel", np.zeros(61, int))},
+        {
+            "wavelength": ("channel", W),
+            "variance": ("channel", W),
+            "DQ": ("channel", np.arange(61)),
+            "weights": ("channel", W),
+            "run": ("channel", np.ones(61)),
+        },
     ],
 )
 @pytest.mark.parametrize("way", [slice(None), np.random.default_rng(0).permutation(61)])

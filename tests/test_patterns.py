@@ -78,6 +78,18 @@ def test_a_binned_pattern_is_a_density() -> None:
     np.testing.assert_allclose(fit.fit["f.yscale"], 2, rtol=1e-12)
 
 
+def test_a_binned_pattern_needs_channels_that_follow_each_other() -> None:
+    counts = pattern()
+    counts["x"].attrs["is_binned"] = 1
+    with pytest.raises(
+        ValueError, match="a pattern that is binned takes the width of channels from the steps of the coordinate 'x'"
+    ):
+        ScalableFixedPattern(counts.isel(x=np.r_[0:50, 60:301]))
+    counts["x"].attrs["is_binned"] = "False"
+    with pytest.raises(ValueError, match="is_binned='False' of the coordinate 'x' must be True or False"):
+        ScalableFixedPattern(counts)
+
+
 def test_patterns_are_stored_with_models_and_results(tmp_path: Path) -> None:
     m = xfit.Model([ScalableFixedPattern(pattern(), name="f"), Offset(name="o")])
     again = xfit.Model.from_json(m.to_json())

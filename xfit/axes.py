@@ -8,14 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from xfit.files.fits_roles import role_of
-
-#: Where one step is this many times that before or after it, and the steps about it do not change likewise, half of both is no width of a
-#: channel: one that is missing makes a step of twice the length, and channels of another width begin so too.
-_JUMP = 1.5
-
-#: Part of the change, in logarithms, that one beside it must have where steps grow smoothly: those of squares, 1, 3, 5, do so by 3 and 5/3.
-_SMOOTH = 0.4
+from xfit.roles import role_of_name
+from xfit.widths import is_binned, widths_of
 
 
 @dataclass(frozen=True)
@@ -113,7 +107,7 @@ def with_signal_coordinates(
     -------
     DataArray
         The same data. A dimension that "x" or "y" stands for, and that has no coordinate, has the values of the coordinate of that
-        name along it, or else of the only one of numbers there (noise and flags don't count).
+        name along it, or else of the only one of numbers there (noise, flags, weights and constants don't count).
 
     Raises
     ------
@@ -155,12 +149,17 @@ def coordinates_taken(before: xr.DataArray, after: xr.DataArray) -> dict[str, st
 
 
 def _numbers_along(da: xr.DataArray, dim: Hashable) -> list[Hashable]:
-    """Coordinates of numbers along a dimension, besides its own; noise and flags of bad data are none that a model could mean."""
+    """Coordinates of numbers along a dimension, besides its own, that can say where channels lie: not noise, flags or weights, nor a constant."""
     return [
         name
         for name, c in da.coords.items()
-        if c.dims == (dim,) and name != dim and c.dtype.kind in "iuf" and role_of(str(name).upper(), {}) == "science"
+        if c.dims == (dim,) and name != dim and c.dtype.kind in "iuf" and _can_be_places(str(name), c)
     ]
+
+
+def _can_be_places(name: str, values: xr.DataArray) -> bool:
+    named = role_of_name(name) == "science" and name.lower() not in ("weight", "weights")
+    return named and (values.size < 2 or not bool((values == values[0]).all()))
 
 
 def axes_of(da: xr.DataArray, dims: tuple[Hashable, ...], names: Sequence[str], binned: bool | None) -> Axes:
@@ -186,7 +185,7 @@ def axes_of(da: xr.DataArray, dims: tuple[Hashable, ...], names: Sequence[str], 
     shape = tuple(da.sizes[d] for d in dims)
     rows = [_flat(coordinate(da, dims, name), dims, da) for name in names]
     measured = _measured(da, dims, names)
-    flags = [_is_binned(da[d]) or any(_is_binned(c) for c in measured if c.dims == (d,)) for d in dims]
+    flags = [is_binned(da[d]) or any(is_binned(c) for c in measured if c.dims == (d,)) for d in dims]
     if binned is None and len(set(flags)) > 1:
         raise ValueError(
             f"is_binned differs between the signal dimensions {list(dims)}; say binned=True or binned=False"
@@ -198,7 +197,7 @@ def axes_of(da: xr.DataArray, dims: tuple[Hashable, ...], names: Sequence[str], 
                 f"binned=True needs the width of the channels in units of the model's coordinates, and {list(names)} are not those of the "
                 f"dimensions {list(dims)}; divide the data by the width of their channels, and fit with binned=False"
             )
-        width = _product([_widths(c) for c in measured])
+        width = _product([widths_of(c) for c in measured])
     navigation = tuple(d for d in da.dims if d not in dims)
     table = np.array(rows, np.float64).reshape(len(rows), int(np.prod(shape)))
     return Axes(dims, navigation, shape, tuple(names), table, width)
@@ -210,16 +209,6 @@ def _measured(da: xr.DataArray, dims: tuple[Hashable, ...], names: Sequence[str]
         return [da[d] for d in dims]
     alone = [coordinate(da, dims, name) for name in names]
     return alone if len(alone) == len(dims) == 1 and alone[0].ndim == 1 else []
-
-
-def _is_binned(values: xr.DataArray) -> bool:
-    """What the attribute ``is_binned`` of a coordinate says; a file may hold it as a number."""
-    flag = np.asarray(values.attrs.get("is_binned", False))
-    if flag.size != 1 or flag.dtype.kind not in "biuf" or float(flag.item()) not in (0.0, 1.0):
-        raise ValueError(
-            f"the attribute is_binned={values.attrs['is_binned']!r} of the coordinate {values.name!r} must be True or False (1 or 0)"
-        )
-    return bool(flag.item())
 
 
 def dimension_of(name: str, dims: tuple[Hashable, ...]) -> Hashable | None:
@@ -283,7 +272,7 @@ def channel_width(da: xr.DataArray, dims: tuple[Hashable, ...]) -> np.ndarray:
         If a dimension has one channel only, or a coordinate that does not rise or fall throughout, or whose steps jump: where channels end
         is then not known.
     """
-    return _product([_widths(da[d]) for d in dims])
+    return _product([widths_of(da[d]) for d in dims])
 
 
 def _product(widths: Sequence[np.ndarray]) -> np.ndarray:
@@ -292,36 +281,3 @@ def _product(widths: Sequence[np.ndarray]) -> np.ndarray:
     for each in widths:
         total = np.multiply.outer(total, each)
     return np.asarray(total, np.float64).ravel()
-
-
-def _widths(values: xr.DataArray) -> np.ndarray:
-    """Widths along one dimension; see `channel_width`."""
-    name, d = values.name, values.dims[0]
-    if values.size < 2:
-        raise ValueError(f"binned=True needs at least two channels along {d!r} to tell their width")
-    x = np.asarray(values.values, np.float64)
-    steps = np.diff(x)
-    way_out = "or divide the data by the width of their channels, and fit with binned=False"
-    if not ((steps > 0).all() or (steps < 0).all()):
-        raise ValueError(
-            f"binned=True needs a coordinate {name!r} that rises or falls throughout, which tells where channels end; sort channels that are "
-            f"out of order, da.sortby({name!r}), add up those that are there twice, {way_out}"
-        )
-    k = _jump(np.abs(steps))
-    if k is not None:
-        raise ValueError(
-            f"binned=True takes the width of channels from the steps of the coordinate {name!r}, which change from {abs(steps[k]):g} to "
-            f"{abs(steps[k + 1]):g} at {x[k + 1]:g}: where channels end there is not known. Give channels that are missing as NaN (for instance "
-            f"da.reindex), fit the parts by themselves, {way_out}"
-        )
-    return np.abs(np.gradient(x))
-
-
-def _jump(steps: np.ndarray) -> int | None:
-    """Number of the first step from which to the next one lengths jump; None where there is none."""
-    change = np.log(steps[1:] / steps[:-1])
-    around = np.concatenate([[0.0], change, [0.0]])
-    # In the direction of the change itself.
-    beside = np.maximum(np.sign(change) * around[:-2], np.sign(change) * around[2:])
-    found = np.flatnonzero((np.abs(change) > np.log(_JUMP)) & (beside < _SMOOTH * np.abs(change)))
-    return int(found[0]) if found.size else None

@@ -17,12 +17,13 @@ from xfit.axes import Axes, axes_of, coordinates_taken, signal_dims, with_signal
 from xfit.compile.program import Program
 from xfit.derived import pairs_of
 from xfit.estimate import estimated_start, split_start
+from xfit.growth import warn_of_growth
 from xfit.losses import Loss, loss_of
 from xfit.mapping import Recipe
 from xfit.model import Model
 from xfit.options import FitOptions, Settings
 from xfit.registry import check_pair, optimizer_of
-from xfit.response import Grid, response_of, warn_of_growth
+from xfit.response import Grid, response_of
 from xfit.units import check_units, parameter_units
 
 

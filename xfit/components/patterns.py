@@ -16,6 +16,7 @@ from xfit.estimators import Estimator
 from xfit.interpolation import Table
 from xfit.kernel_description import FormulaKernel, Lookup
 from xfit.plain_data import number_array
+from xfit.widths import is_binned, widths_of
 
 #: What a pattern can be beyond its ends.
 _BEYOND = ("zero", "constant", "cubic")
@@ -205,9 +206,9 @@ def _from_array(pattern: xr.DataArray) -> Table:
         raise ValueError("pattern is not finite everywhere; leave out or fill in what is not")
     if x.size < 2:
         raise ValueError(f"pattern has {x.size} point; it needs at least two")
-    if bool(pattern[dim].attrs.get("is_binned", False)):
-        values = values / np.abs(np.gradient(x))
     order = slice(None) if x[-1] > x[0] else slice(None, None, -1)
     if not (np.diff(x[order]) > 0).all():
         raise ValueError(f"pattern has a coordinate {dim!r} that neither rises nor falls throughout")
+    if is_binned(pattern[dim]):
+        values = values / widths_of(pattern[dim], "a pattern that is binned")
     return Table((x[order],), values[order])

@@ -7,29 +7,17 @@ from typing import Any
 
 import numpy as np
 
-#: Extensions that hold noise: how the variance follows from them.
-_NOISE = {
-    **dict.fromkeys(("STAT", "VAR", "VARIANCE", "MSE"), "variance"),
-    **dict.fromkeys(("ERR", "ERROR", "ERRORS", "SIGMA", "STDDEV", "STD", "UNCERT", "UNCERTAINTY", "RMSE", "NOISE"), "deviation"),
-    **dict.fromkeys(("IVAR", "INVVAR", "INVMSE"), "inverse"),
-}  # fmt: skip
-_FLAGS = ("DQ", "MASK", "FLAGS", "QUALITY", "BPM")
+from xfit.roles import NOISE, role_of_name
 
 
 def role_of(name: str, header: Any) -> str:
     """Tell what an image or column is by its name in capitals or its header: "science", "flags", or how a variance follows from it."""
     declared = str(header.get("HDUCLAS3", "")).upper()
-    if str(header.get("HDUCLAS2", "")).upper() == "ERROR" and declared in _NOISE:
-        return _NOISE[declared]
+    if str(header.get("HDUCLAS2", "")).upper() == "ERROR" and declared in NOISE:
+        return NOISE[declared]
     if str(header.get("HDUCLAS2", "")).upper() == "QUALITY":
         return "flags"
-    words = name.replace("-", "_").split("_")
-    for word in (name, words[0], words[-1]):
-        if word in _NOISE:
-            return _NOISE[word]
-        if word in _FLAGS:
-            return "flags"
-    return "science"
+    return role_of_name(name)
 
 
 def owner_of(label: str, shape: tuple[int, ...], science: Sequence[tuple[Any, str, tuple[int, ...]]]) -> Any:

@@ -17,6 +17,7 @@ from xfit.components import TYPES, EELSCLEdge, Expression, Gaussian2D, PESVoigt,
 from xfit.components import Vignetting as VignettingComponent
 from xfit.files.signals import signal_to_array
 from xfit.hyperspy.respelling import respelt
+from xfit.widths import is_binned, widths_of
 
 #: HyperSpy's components that are not convolved unless told to be.
 _NOT_CONVOLVED = ("PowerLaw", "HeavisideStep", "Offset", "ScalableFixedPattern")
@@ -288,9 +289,8 @@ def _pattern(item: Mapping[str, Any], name: str, da: xr.DataArray, dims: tuple[A
             raise ValueError(
                 f"component {item.get('name')!r} has a pattern of {pattern.size} channels and interpolate=False, the data have {da.sizes[dim]}"
             )
-        attrs = pattern[pattern.dims[0]].attrs
-        if attrs.get("is_binned"):
-            pattern = pattern / np.abs(np.gradient(pattern[pattern.dims[0]].values))
+        if is_binned(pattern[pattern.dims[0]]):
+            pattern = pattern / widths_of(pattern[pattern.dims[0]], "a pattern that is binned")
         pattern = xr.DataArray(pattern.values, dims=(dim,), coords={dim: da[dim].values})
     component = ScalableFixedPattern(pattern, interpolate=interpolate, name=name)
     names = _names(item) if interpolate else ["yscale"]
