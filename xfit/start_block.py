@@ -135,6 +135,8 @@ def _rows(array: np.ndarray | None, batch: slice) -> np.ndarray | None:
 
 def _about_mean(rest: np.ndarray) -> np.ndarray:
     """Sum of squares about the mean, of what is not NaN."""
+    # In rows: other layouts are summed in another order, which depends on their number.
+    rest = np.ascontiguousarray(rest)
     known = ~np.isnan(rest)
     mean = np.where(known, rest, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
     return np.asarray((np.where(known, rest - mean[:, None], 0.0) ** 2).sum(axis=1))
@@ -519,6 +521,8 @@ class _Pixels:
             program, replace(settings, free=free, active=on), y, self.shared.coordinates,
             start=table, variance=variance, active=self.active[pixels] & on, response=response, grid=self.shared.grid,
             bounds={key: values[pixels] for key, values in self.bounds.items()}, options=_OPTIONS,
+            # A block of one pixel must be fitted as one of many.
+            varying=("start", "variance", "response"),
         )  # fmt: skip
         values = packed[:, Columns.of(len(settings.start), _OPTIONS).slices["value"]]
         out = table.copy()
