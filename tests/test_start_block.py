@@ -11,9 +11,10 @@ import xarray as xr
 
 from tests.builders import assert_same_bits, from_source, gaussian
 from tests.library import CASES
-from xfit import Component, Model
+from xfit import Component, Model, formula
 from xfit.block import evaluate_block
 from xfit.compile.program import Program
+from xfit.compile.ties import compile_ties
 from xfit.components import (
     Exponential,
     Expression,
@@ -26,6 +27,9 @@ from xfit.components import (
     PowerLaw,
     Voigt,
 )
+from xfit.estimators.windows import Place, Template, windows_of
+from xfit.formula_syntax import FUNCTIONS
+from xfit.tied_values import set_tied
 
 X = np.linspace(200.0, 1200.0, 500)
 
@@ -343,3 +347,77 @@ def test_starts_at_one_place_outside_of_the_data() -> None:
     fit = da.fit.multifit(model, dim="x", start="estimate")
     found = np.sort(np.stack([fit.fit["a.centre"].values, fit.fit["b.centre"].values]), axis=0)
     np.testing.assert_allclose(found, [[400] * 20, [900] * 20], atol=3)
+
+
+# --- parts ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(f"{name}(a)" for name, count in FUNCTIONS.items() if count == 1 and name != "trigamma"),
+        *(f"{name}(a, b)" for name, count in FUNCTIONS.items() if count == 2),
+        "where(a < b, a - b, 3*b)",
+        "where(a >= b, a - b, where(b > 2, b**a, -b))",
+        "where(a == b, 1, where(a != b, 2, 3)) + where(a <= b, a, b)",
+    ],
+)
+def test_ties_of_many_pixels_at_once(text: str) -> None:
+    """Against the formula itself in 20 digits; second derivatives of w(z) lose digits. Ties to trigamma are refused."""
+    ties = compile_ties({"t": text}, ("a", "b", "t"))
+    values = np.array([[0.3, 0.7, np.nan], [0.8, 0.2, np.nan], [0.5, 0.5, np.nan]])
+    set_tied(ties, values)
+    for a, b, found in values:
+        exact = formula.parse(text).subs({formula.symbol("a"): a, formula.symbol("b"): b}).evalf(20)
+        assert found == pytest.approx(float(exact), rel=1e-12)
+
+
+def place(start: list[float], lower: list[float] | None = None, upper: list[float] | None = None) -> Place:
+    n = len(start)
+    return Place(np.array(start), np.array(lower or [-np.inf] * n), np.array(upper or [np.inf] * n))
+
+
+def extent(window: np.ndarray, axis: np.ndarray) -> tuple[float, float]:
+    return float(axis[window].min()), float(axis[window].max())
+
+
+def test_windows_end_half_way_or_where_bounds_tell() -> None:
+    x = np.arange(101.0)
+    shape = np.exp(-((x - 40) ** 2) / 8)
+
+    def found(own: Place, *others: Place) -> list[tuple[float, float]]:
+        return [extent(window, x) for window in windows_of([x], own, list(others), shape, 3)]
+
+    assert found(place([40])) == [(0, 100)] * 2
+    assert found(place([40]), place([20]), place([70])) == [(30, 55)] * 2
+    # Half way is moved to where both may be, and lies between bounds that exclude each other.
+    assert found(place([40]), place([44], [60], [90]))[0] == (0, 60)
+    assert found(place([40], [20], [50]), place([44], [60], [90]))[0] == (0, 55)
+    # Bounds leave one and a half widths, here of 5 channels and one, on either side.
+    assert found(place([40], [38], [45]))[1] == (38 - 7, 45 + 7)
+    # Neighbours outside of the data, or at the same place, leave everything.
+    assert found(place([400]), place([200])) == [(0, 100)] * 2
+    assert found(place([40]), place([40])) == [(0, 100)] * 2
+
+
+def test_windows_of_images_end_along_the_axis_that_tells_spots_apart() -> None:
+    y, x = (values.ravel() for values in np.meshgrid(np.arange(50.0), np.arange(100.0), indexing="ij"))
+    window, _ = windows_of([x, y], place([20, 10]), [place([80, 12]), place([25, 40])], np.zeros(x.size), 9)
+    assert (extent(window, x), extent(window, y)) == ((0, 50), (0, 25))
+
+
+def test_a_template_finds_a_weak_shape_over_a_constant() -> None:
+    """Its multiple and place, with channels missing; nothing is found in what points down."""
+    x = np.arange(100.0)
+    places = np.arange(10.0, 90.0, 2.0)[:, None]
+    template = Template.of(places, np.exp(-((x - places) ** 2) / 18))
+    assert template is not None
+    y = np.stack([7 + 3 * np.exp(-((x - 34) ** 2) / 18), 7 - np.exp(-((x - 34) ** 2) / 18) * (np.abs(x - 34) < 40)])
+    y[0, 80:90] = np.nan
+    gain, factor, at = template.best(y)
+    assert template.places[at[0], 0] == 34
+    # The mean over fewer channels is another.
+    assert factor[0] == pytest.approx(3, rel=0.02)
+    assert gain[0] > 0
+    # Beside a dip the data are above their mean, by a fifteenth of it.
+    assert factor[1] < 0.15
