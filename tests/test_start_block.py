@@ -338,6 +338,17 @@ def test_a_start_that_is_better_than_the_estimate_is_kept() -> None:
     np.testing.assert_allclose(estimated["chisq"], plain["chisq"], rtol=1e-8)
 
 
+@pytest.mark.parametrize("background", [Offset(name="o"), Expression("u + v*x", name="o", u=0.0, v=0.0)])
+def test_a_background_that_is_not_estimated_does_not_hide_a_peak(background: Component) -> None:
+    """A peak that wanders, on a background whose start is far off: only the peak is estimated."""
+    random = np.random.default_rng(8)
+    places = random.uniform(300, 1100, (40, 1))
+    da = spectra(random.poisson(500 * np.exp(-((X - places) ** 2) / 128) + 2000).astype(float))
+    model = Model([Gaussian(name="g", A=100.0, centre=700, sigma=5.0), background.copy()])
+    fit = da.fit.multifit(model, dim="x", start={"g": "estimate"})
+    np.testing.assert_allclose(fit.fit["g.centre"], places[:, 0], atol=3)
+
+
 def test_starts_at_one_place_outside_of_the_data() -> None:
     """Defaults say nothing of where peaks are: each takes what the others leave of all the data."""
     random = np.random.default_rng(7)
