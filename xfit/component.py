@@ -285,6 +285,9 @@ class Component:
     ) -> xr.Dataset:
         """Estimate the free parameters from data, of one spectrum or of every spectrum of a map.
 
+        Where a bound, or a parameter that is fixed or tied, makes the shape another than the one that was found, the
+        amplitudes are fitted to the data for the shape that is used.
+
         From one spectrum the component's own values are set too. Maps change nothing; they can be start values of a fit:
         ``start=dict(peak.estimate(da))``.
 

@@ -59,9 +59,10 @@ def multifit(
     start : mapping, Dataset or "estimate", optional
         Start values that differ from the model's: numbers or maps over navigation dimensions by full parameter
         name ("Fe.centre"), or an earlier result. Where a map is NaN, the model's value is used. For fixed parameters these
-        are the values. With "estimate", every active component that can be is estimated from each pixel's data; in a
-        mapping, ``{"Fe": (690, 730)}`` estimates that component from that part of the signal coordinate. Where the data do
-        not tell, the model's value is used.
+        are the values. With "estimate", every active component that can be is estimated from each pixel's data, near its own
+        start, on what the others leave; in a mapping, ``{"Fe": (690, 730)}`` estimates that component from that part of the
+        signal coordinate, as if it were alone there. Where the data do not tell, or the model's own values describe them
+        better, these are used.
     optimizer : str, optional
         How to minimise; `xfit.optimizers` prints what there is. By default Levenberg-Marquardt in compiled code.
     loss : str, LossKernel or callable, optional

@@ -16,6 +16,7 @@ from xfit.estimate_block import Estimation, Grid, densities
 from xfit.estimators import Estimates
 from xfit.estimators.rows import filled, line_through_ends
 from xfit.estimators.windows import Place, Template, trial_places, windows_of
+from xfit.kernels.layout import LINEAR
 from xfit.options import Columns, FitOptions, Settings
 from xfit.tied_values import set_tied
 
@@ -54,8 +55,8 @@ class Task:
         names = self.program.kernels[component].parameters
         return np.array([first + names.index(key) for key in keys], np.intp)
 
-    def groups(self) -> tuple[list[tuple[int, ...]], tuple[int, ...], np.ndarray]:
-        """Components whose curves are known with each estimate; those known without any; and which never are, bool (n_components,).
+    def groups(self) -> tuple[list[tuple[int, ...]], tuple[int, ...], tuple[int, ...]]:
+        """Components whose curves are known with each estimate, those known without any, and those that never are.
 
         A component that is tied to estimated ones is known with the last of them.
         """
@@ -65,22 +66,30 @@ class Task:
         given = {names.index(name) for name in self.mapped}
         groups: list[list[int]] = [[each.component] for each in self.estimations]
         own = [each.component for each in self.estimations]
-        known, unknown = [], np.zeros(len(self.program.kernels), bool)
-        for c in range(unknown.size):
+        known, unknown = [], []
+        for c in np.flatnonzero(self.settings.active).tolist():
             roots = {int(k) for k in np.flatnonzero(loaded.component_of == c)}
             for d in range(loaded.ties.row.size):
                 if int(loaded.ties.tied[loaded.ties.row[d]]) in roots:
                     roots.add(int(loaded.ties.column[d]))
             free = {k for k in roots if self.settings.free[k]}
             needs = [estimated[k] for k in free if k in estimated]
-            unknown[c] = bool(free - set(estimated) - given)
-            if unknown[c] or c in own:
+            if c in own:
                 continue
-            if needs:
+            if free - set(estimated) - given:
+                unknown.append(c)
+            elif needs:
                 groups[max(needs)].append(c)
             else:
                 known.append(c)
-        return [tuple(group) for group in groups], tuple(known), unknown
+        return [tuple(group) for group in groups], tuple(known), tuple(unknown)
+
+    def amplitudes_of(self, components: Sequence[int]) -> np.ndarray:
+        """Which free parameters components are linear in: bool (n_parameters,)."""
+        loaded, free = self.program.load(), np.flatnonzero(self.settings.free)
+        linear = np.zeros_like(self.settings.free)
+        linear[free] = loaded.amplitudes(free) == LINEAR
+        return linear & np.isin(loaded.component_of, list(components))
 
 
 def start_block(
@@ -135,6 +144,8 @@ def _rows(array: np.ndarray | None, batch: slice) -> np.ndarray | None:
 
 def _about_mean(rest: np.ndarray) -> np.ndarray:
     """Sum of squares about the mean, of what is not NaN."""
+    # In rows: other layouts are summed in another order, which depends on their number.
+    rest = np.ascontiguousarray(rest)
     known = ~np.isnan(rest)
     mean = np.where(known, rest, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
     return np.asarray((np.where(known, rest - mean[:, None], 0.0) ** 2).sum(axis=1))
@@ -160,18 +171,23 @@ class _Shared:
     windows: list[_Window]
     groups: list[tuple[int, ...]]
     known: tuple[int, ...]
-    unknown: np.ndarray
+    unknown: tuple[int, ...]
+    loose: np.ndarray
 
     @classmethod
     def of(cls, task: Task, coordinates: Mapping[str, np.ndarray], grid: np.ndarray | None) -> _Shared:
         grids = [Grid.of([coordinates[name] for name in each.coordinates]) for each in task.estimations]
+        groups, known, unknown = task.groups()
         return cls(
             task,
             coordinates,
             grid,
             grids,
             [_window(task, each, coordinates) for each in task.estimations],
-            *task.groups(),
+            groups,
+            known,
+            unknown,
+            task.amplitudes_of(unknown),
         )
 
 
@@ -362,12 +378,15 @@ class _Pixels:
     def _outside(self, k: int, found: Estimates, pixels: np.ndarray) -> np.ndarray:
         """Whether a component came out beyond the bounds of its place."""
         each = self.task.estimations[k]
-        at = self.task.positions(each.component, each.place)
+        keys = [key for key in each.place if key in found]
+        if not keys:
+            return np.zeros(len(pixels), bool)
+        at = self.task.positions(each.component, keys)
         low, high = (
             np.where(self.task.settings.free[at], side[pixels][:, at], self.table[pixels][:, at])
             for side in (self.lower, self.upper)
         )
-        place = np.stack([found[key] for key in each.place], axis=1)
+        place = np.stack([found[key] for key in keys], axis=1)
         return np.asarray(((place < low) | (place > high)).any(axis=1))
 
     def _found(self, k: int, y: np.ndarray, window: np.ndarray) -> Estimates:
@@ -464,11 +483,14 @@ class _Pixels:
     def _share(self, estimates: list[int], y: np.ndarray) -> None:
         """Fit the amplitudes of several components together, in pixels where all of them have been estimated."""
         pixels = np.flatnonzero((self.done[:, estimates] | ~self._on(estimates)).all(axis=1))
-        components = [c for k in estimates for c in self.shared.groups[k]]
         variance = self.variance if self.variance is None or len(self.variance) == 1 else self.variance[pixels]
-        self._solve(estimates, y[pixels], pixels, variance, components)
+        self._solve(estimates, y[pixels], pixels, variance, self._components(estimates))
         for k in estimates:
             self._refresh(k, pixels)
+
+    def _components(self, estimates: list[int]) -> list[int]:
+        """Components that are known with estimates."""
+        return [c for k in estimates for c in self.shared.groups[k]]
 
     def _on(self, estimates: list[int]) -> np.ndarray:
         """Whether the components of estimates are active: bool (n_pixels, n_estimates)."""
@@ -512,6 +534,7 @@ class _Pixels:
         free, on = np.zeros_like(settings.free), np.zeros_like(settings.active)
         free[self._linear(estimates)] = True
         on[list(components)] = True
+        free |= self.shared.loose & on[self.loaded.component_of]
         if not free.any():
             return table
         response = self.response if self.response is None or len(self.response) == 1 else self.response[pixels]
@@ -519,6 +542,8 @@ class _Pixels:
             program, replace(settings, free=free, active=on), y, self.shared.coordinates,
             start=table, variance=variance, active=self.active[pixels] & on, response=response, grid=self.shared.grid,
             bounds={key: values[pixels] for key, values in self.bounds.items()}, options=_OPTIONS,
+            # A block of one pixel must be fitted as one of many.
+            varying=("start", "variance", "response"),
         )  # fmt: skip
         values = packed[:, Columns.of(len(settings.start), _OPTIONS).slices["value"]]
         out = table.copy()
@@ -533,13 +558,13 @@ class _Pixels:
         pixels = np.flatnonzero((self.done[:, estimates] | ~self._on(estimates)).all(axis=1))
         if not pixels.size:
             return
-        components = [c for k in estimates for c in self.shared.groups[k]]
+        components = [*self._components(estimates), *self.shared.unknown]
         variance = self.variance if self.variance is None or len(self.variance) == 1 else self.variance[pixels]
-        given = self._amplitudes(self.given[pixels], estimates, self.y[pixels], pixels, variance, components)
-        found, own = (
-            self._loss(self.y[pixels], self.curve(pixels, table, components), variance)
-            for table in (self.table[pixels], given)
-        )
+        y, losses = self.y[pixels], []
+        for start in (self.table, self.given):
+            table = self._amplitudes(start[pixels], estimates, y, pixels, variance, components)
+            losses.append(self._loss(y, self.curve(pixels, table, components), variance))
+        found, own = losses
         worse = pixels[own < found]
         for k in estimates:
             self.done[worse, k] = False

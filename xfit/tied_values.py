@@ -19,7 +19,6 @@ _ONE: dict[str, Callable[[Any], Any]] = {
     **{name: getattr(np, f"arc{name[1:]}") for name in ("asin", "acos", "atan")},
     **{name: getattr(scipy.special, name) for name in ("erf", "erfc", "gamma", "digamma")},
     "loggamma": scipy.special.gammaln,
-    "trigamma": lambda x: scipy.special.polygamma(1, x),
     "heaviside": lambda x: np.heaviside(x, 0.5),
     **{name: SPECIAL[name] for name in ("erfcx", "erfcx_prime", "besselj0", "besselj1", "jinc", "jinc_prime")},
 }

@@ -131,6 +131,8 @@ class Template:
         place : int (n_pixels,)
             Index of the place.
         """
+        # In rows: other layouts are summed in another order, which depends on their number.
+        y = np.ascontiguousarray(y)
         known = ~np.isnan(y)
         mean = np.where(known, y, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
         above = np.where(known, y - mean[:, None], 0.0)

@@ -14,7 +14,7 @@ import numpy as np
 from xfit.kernels.call import call_kernel
 from xfit.kernels.jit import inner
 from xfit.kernels.layout import PITCH
-from xfit.kernels.ties import Ties, apply_ties
+from xfit.kernels.ties import Ties, tie_value
 
 #: Step of a difference relative to the parameter: the cube root of the rounding error, which is best for central differences.
 _STEP = 6.055454452393343e-06
@@ -102,15 +102,12 @@ def replace_tie_derivatives(ties: Ties, q: np.ndarray, derivative: np.ndarray, s
     for d in range(ties.row.size):
         if math.isfinite(derivative[d]):
             continue
-        target, source = ties.tied[ties.row[d]], ties.column[d]
-        middle, value = q[source], q[target]
+        t, source = ties.row[d], ties.column[d]
+        middle = q[source]
         step = _step_of(middle)
         q[source] = middle + step
-        apply_ties(ties, q, stack)
-        up = q[target]
+        up = tie_value(ties, t, q, stack)
         q[source] = middle - step
-        apply_ties(ties, q, stack)
-        down = q[target]
+        down = tie_value(ties, t, q, stack)
         q[source] = middle
-        apply_ties(ties, q, stack)
-        derivative[d] = _slope(down, value, up, step)
+        derivative[d] = _slope(down, tie_value(ties, t, q, stack), up, step)

@@ -228,6 +228,12 @@ def _run(ties: Ties, start: int, stop: int, q: np.ndarray, stack: np.ndarray) ->
     return stack[0]
 
 
+@inner
+def tie_value(ties: Ties, t: int, q: np.ndarray, stack: np.ndarray) -> float:
+    """Value of one tie at the parameters ``q``, tied ones included."""
+    return _run(ties, ties.span[t], ties.span[t + 1], q, stack)
+
+
 @inlined
 def apply_ties(ties: Ties, q: np.ndarray, stack: np.ndarray) -> None:
     """Set the tied entries of ``q`` from the others, in place, in their order."""
