@@ -215,6 +215,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
 }
 
 
+@pytest.mark.filterwarnings("error:formula")
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_has_no_counterpart_is_named(name: str) -> None:
     make, words = REFUSED[name]

@@ -185,7 +185,9 @@ def _component(model: lmfit.Model) -> Expression:
     name = model.prefix.rstrip("_") or kind
     coordinates = tuple(model.independent_vars) if isinstance(model, ExpressionModel) else None
     try:
-        component = Expression(text, name=name, coordinates=coordinates, parameters=_called_as_constants(roots))
+        # Of an "e" that is lmfit's constant more is said below.
+        called = _called_as_constants({*roots, "e"} & {*roots, *formula.names(text)})
+        component = Expression(text, name=name, coordinates=coordinates, parameters=called)
     except (FormulaError, ValueError) as error:
         raise ValueError(f"{model.name} can't be made a component: {error}. To go on, {_BY_HAND}") from error
     found = [p.name for p in component.parameters]
