@@ -40,6 +40,7 @@ def estimate(
             f"{component.name} has no free parameter to estimate; set free=True on what is to be estimated"
         )
     axes = axes_of(da, signal_dims(da, dim, component.signal_dimension), component.coordinates, binned)
+    known = parameter_units(Model([component.copy()]), da, axes)
     part = None if range is None else checked_range(range, "range", component.signal_dimension)
     estimation = _estimation(component, targets, taken, part, axes)
     data = da.transpose(*axes.navigation, *axes.dims)
@@ -48,7 +49,6 @@ def estimate(
     if data.chunks is not None:
         data = whole_signals(data, axes.dims, "estimate", stacklevel=3)
     result = _dataset(data, estimation, axes)
-    known = parameter_units(Model([component.copy()]), da, axes)
     for parameter, units in zip(component.parameters, known, strict=True):
         if parameter.full_name in result and units:
             result[parameter.full_name].attrs["units"] = units

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from xfit.estimators import Estimates
+from xfit.execution.interruption import check
 
 #: Elements of data that are estimated at a time: what is computed on the way stays in the cache.
 _BATCH = 1 << 18
@@ -151,6 +152,7 @@ def estimate_block(
     grids = [_Grid.of([coordinates[name] for name in estimation.coordinates]) for estimation in estimations]
     step = max(_BATCH // max(y.shape[1], 1), 1)
     for first in range(0, len(y), step):
+        check()
         batch = slice(first, first + step)
         with np.errstate(all="ignore"):
             mask = where if where is None or len(where) == 1 else where[batch]

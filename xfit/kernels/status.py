@@ -17,6 +17,8 @@ STALLED = 11
 POOR_FIT = 12
 NOT_REACHED = 13
 READ_ERROR = 14
+NONFINITE_DERIVATIVE = 15
+FUNCTION_ERROR = 16
 
 #: Where there is nothing to fit, whatever the start.
 HOPELESS = (BAD_DATA, BAD_VARIANCE, MASKED, BAD_RESPONSE, BAD_COUNTS)
@@ -38,6 +40,8 @@ MEANINGS = (
     "poor_fit",
     "not_reached",
     "read_error",
+    "nonfinite_derivative",
+    "function_error",
 )
 
 #: What a person reads in reports.
@@ -57,4 +61,6 @@ DESCRIPTIONS = (
     "converged, but no fit passed the test of goodness; the values are the best found",
     "no good neighbour from which to begin",
     "the data of its chunk could not be read",
+    "a derivative of the model was not finite at the start values",
+    "the function of a component raised an exception; see the attribute function_errors",
 )
