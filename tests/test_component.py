@@ -10,7 +10,8 @@ import pytest
 from xfit import Component, Model
 from xfit.component import Spec
 from xfit.components import Expression, Gaussian, Gaussian2D, Offset, Polynomial, PowerLaw
-from xfit.kernel_description import FormulaKernel, FunctionKernel
+from xfit.function_kernel import FunctionKernel
+from xfit.kernel_description import FormulaKernel
 
 
 class Pseudo(Component):

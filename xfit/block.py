@@ -9,6 +9,8 @@ import numpy as np
 from xfit.compile.engine import part_for, prepare_engine
 from xfit.compile.program import Program
 from xfit.counting import variance_of_counts
+from xfit.execution.interruption import check, count, pieces
+from xfit.function_errors import ErrorFinder, note_at_values
 from xfit.kernels.evaluate import aligned_rows, evaluate_pixels
 from xfit.kernels.fit import fit_pixels
 from xfit.kernels.layout import OTHER
@@ -18,8 +20,8 @@ from xfit.kernels.workspace import workspace
 from xfit.linear_fits import Known, fit_linear
 from xfit.options import Columns, FitOptions, Settings
 from xfit.pixel_problem import Pixels
-from xfit.registry import optimizer_of
-from xfit.workbench import Workbench, channels_of, coordinate_rows
+from xfit.registry import Optimizer, optimizer_of
+from xfit.workbench import Pattern, Workbench, channels_of, coordinate_rows
 
 #: Elements of data that are converted to float64 at a time: what the engine works on stays in the cache.
 _BATCH = 1 << 18
@@ -121,6 +123,8 @@ def fit_block(
     width = _NONE[0] if width is None else _plain(width)
     memory, further = np.empty((2, 0 if as_it_is else min(step, len(y)), y.shape[1]))
     last = np.full(len(settings.start), np.nan)
+    finder = ErrorFinder(bench.loaded, options.loss)
+    kind = (program, y.shape[1], options.optimizer, profile is None)
     designs: Known = {}
     given = {"variance": variance, "where": where, "response": response}
     rows = {name for name, array in given.items() if array is not None and len(array) > 1}
@@ -155,37 +159,52 @@ def fit_block(
             )  # fmt: skip
             if profile:
                 part = ends[batch]
-                _profile(group, *profile, pixels, part)
+                for piece in pieces(pixels, kind):
+                    _profile(group, *profile, piece, part)
                 ends[batch] = part
                 continue
             if optimizer.engine == "linear":
+                # All at once: they are fast, and share what pixels alike have in common.
+                check()
                 fit_linear(group, pixels, designs)
-            elif optimizer.engine != "kernel":
-                # Not at the top: SciPy's optimizers would make `import xfit` wait.
-                from xfit.scipy_fits import fit_by_scipy
-
-                fit_by_scipy(optimizer, group, pixels, dict(options.further), options.grad, last, options.chained)
+                count(pixels.size)
             else:
-                fit_pixels(
-                    structure,
-                    pattern.side_by_side,
-                    group.ties,
-                    group.x,
-                    block,
-                    group.response,
-                    pattern.free,
-                    pattern.constants_hold,
-                    pixels,
-                    pattern.limits,
-                    pattern.search._replace(last=last),
-                    pattern.scratch,
-                )
+                for piece in pieces(pixels, kind):
+                    _fit_piece(optimizer, options, pattern, group, piece, last)
             if structure.idle.size:
                 # Whatever the optimizer, and though a tie of another component may follow them.
                 results[np.ix_(pixels, columns.of_parameters(structure.idle, options.pairs))] = np.nan
+            if finder.is_needed:
+                finder.mark(group, on, pixels)
         if order is not None:
             out[batch] = results
     return ends if profile else out
+
+
+def _fit_piece(
+    optimizer: Optimizer, options: FitOptions, pattern: Pattern, group: Pixels, pixels: np.ndarray, last: np.ndarray
+) -> None:
+    """Fit some pixels of the same model, by compiled code or by SciPy."""
+    if optimizer.engine != "kernel":
+        # Not at the top: SciPy's optimizers would make `import xfit` wait.
+        from xfit.scipy_fits import fit_by_scipy
+
+        fit_by_scipy(optimizer, group, pixels, dict(options.further), options.grad, last, options.chained)
+        return
+    fit_pixels(
+        group.structure,
+        pattern.side_by_side,
+        group.ties,
+        group.x,
+        group.block,
+        group.response,
+        pattern.free,
+        pattern.constants_hold,
+        pixels,
+        pattern.limits,
+        pattern.search._replace(last=last),
+        pattern.scratch,
+    )
 
 
 def _profile(group: Pixels, positions: np.ndarray, factors: np.ndarray, pixels: np.ndarray, ends: np.ndarray) -> None:
@@ -375,4 +394,5 @@ def evaluate_block(
                 aligned_rows(values.shape[1] + 2),
                 out,
             )
+    note_at_values(program, values, coordinates, out)
     return out

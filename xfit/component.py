@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from xfit.kernel_description import FormulaKernel, FunctionKernel
+from xfit.function_kernel import FunctionKernel
+from xfit.kernel_description import FormulaKernel
 from xfit.parameters import Parameter
 from xfit.ties import known_value
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,6 +17,7 @@ from xfit.block import fit_block
 from xfit.compile.program import Program
 from xfit.curvefit_arguments import coordinates_of, limits_of, parameters_of, reduced_dims, starts_of
 from xfit.curvefit_program import NotCompiledError, first_of, options_of, program_of, table_of
+from xfit.execution.interruption import check, heeding_dask, in_threads, watch_dask
 from xfit.execution.spectra import whole_signals
 from xfit.kernels.status import CONVERGED
 from xfit.mapping import threads_for
@@ -142,6 +143,7 @@ def _mapped(
     limits: Mapping[str, tuple[Any, Any]],
 ) -> xr.Dataset:
     """Fit all pixels of an array, or say lazily how."""
+    watch_dask()
     given = [*starts.values(), *(low for low, _ in limits.values()), *(high for _, high in limits.values())]
     n, names = len(fitter.params), list(fitter.params)
     packed = xr.apply_ufunc(
@@ -206,11 +208,11 @@ class _Fitter:
         y = np.asarray(data).reshape(count, self.table.shape[1])
         numbers_ = np.stack([np.broadcast_to(np.asarray(each, np.float64), shape).ravel() for each in given], axis=1)
         pieces = np.array_split(np.arange(count), max(threads_for(count), 1) if self.in_memory else 1)
-        if len(pieces) == 1:
-            parts = [self._fit(y, numbers_)]
+        if self.in_memory:
+            parts = in_threads(lambda piece: self._fit(y[piece], numbers_[piece]), pieces, len(pieces), count)
         else:
-            with ThreadPoolExecutor(len(pieces)) as pool:
-                parts = list(pool.map(lambda piece: self._fit(y[piece], numbers_[piece]), pieces))
+            with heeding_dask():
+                parts = [self._fit(y, numbers_)]
         return np.concatenate(parts).reshape((*shape, n + 1, n))
 
     def _fit(self, y: np.ndarray, given: np.ndarray) -> np.ndarray:
@@ -288,7 +290,7 @@ class _Fitter:
 
         fit = xr.DataArray(y, dims=(pixel, channel)).curvefit(
             [xr.DataArray(x, dims=channel) for x in table],
-            self.func,
+            _heeded(self.func),
             reduce_dims=channel,
             skipna=self.skipna,
             p0={name: of(start, k) for k, name in enumerate(self.params)},
@@ -311,3 +313,14 @@ class _Fitter:
     def __name__(self) -> str:
         """What the tasks of a graph are called."""
         return "xfit_curvefit"
+
+
+def _heeded(func: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, which ends the fit that calls it if that is to stop."""
+
+    @functools.wraps(func)
+    def heeded(*arguments: Any) -> Any:
+        check()
+        return func(*arguments)
+
+    return heeded

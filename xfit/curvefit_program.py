@@ -15,7 +15,8 @@ import xarray as xr
 from xfit.block import evaluate_block
 from xfit.compile.program import Program
 from xfit.formula import FormulaError
-from xfit.kernel_description import FormulaKernel, FunctionKernel
+from xfit.function_kernel import FunctionKernel
+from xfit.kernel_description import FormulaKernel
 from xfit.options import FitOptions
 from xfit.traced import traced_formula
 
@@ -102,8 +103,8 @@ def program_of(func: Callable[..., Any], params: Sequence[str], table: np.ndarra
     if not inspect.isfunction(plain):
         raise NotCompiledError(f"func is a {type(func).__name__}, not a plain Python function")
     function = plain if len(table) == 1 else _of_several(plain, len(table))
-    program = Program(("curve",), (FunctionKernel(function, None, coordinates, names),), (), (False,))
     try:
+        program = Program(("curve",), (FunctionKernel(function, None, coordinates, names),), (), (False,))
         program.load()
     except (TypeError, numba.core.errors.NumbaError) as error:
         raise NotCompiledError(f"numba can't compile {plain.__name__!r} for single numbers: {_gist(error)}") from error

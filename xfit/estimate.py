@@ -44,6 +44,7 @@ def estimate(
     dims = signal_dims(da, dim, component.signal_dimension)
     da = with_signal_coordinates(da, dims, component.coordinates)
     axes = axes_of(da, dims, component.coordinates, binned)
+    known = parameter_units(Model([component.copy()]), da, axes)
     part = None if range is None else checked_range(range, "range", component.signal_dimension)
     everywhere = ((-math.inf, math.inf),) * component.signal_dimension
     estimation = _estimation(component, targets, taken, part or everywhere, axes)
@@ -53,7 +54,6 @@ def estimate(
     if data.chunks is not None:
         data = whole_signals(data, axes.dims, "estimate", stacklevel=3)
     result = _dataset(data, Task((estimation,), *_alone(component)), axes)
-    known = parameter_units(Model([component.copy()]), da, axes)
     for parameter, units in zip(component.parameters, known, strict=True):
         if parameter.full_name in result and units:
             result[parameter.full_name].attrs["units"] = units

@@ -28,7 +28,7 @@ def fit_component(
 ) -> xr.Dataset:
     """Fit a component; see `xfit.Model.fit_component`."""
     check_data(da)
-    part = model.copy()
+    fitted, part = model[name], model.copy()
     component = part[name]
     others = [c for c in part if c is not component]
     for other in others:
@@ -47,7 +47,7 @@ def fit_component(
         options["start"] = {name: range} if range is not None else _estimated(component, da, dim)
     fit = multifit(da, part, dim, where=where, **options)
     if set(fit["value"].dims) == {"param"}:
-        _keep(model, name, fit)
+        _keep(fitted, name, fit)
     return fit
 
 
@@ -64,10 +64,10 @@ def _mask(da: xr.DataArray, range: Any, dims: tuple[Any, ...]) -> xr.DataArray:
     return signal_range(da, *ranges, dim=dims[0] if len(dims) == 1 else None)
 
 
-def _keep(model: Model, name: str, fit: xr.Dataset) -> None:
-    """Make the values those of the model's component."""
+def _keep(component: Component, name: str, fit: xr.Dataset) -> None:
+    """Make the values those of the component, which was called by the name when the fit began."""
     values = fit.compute()["value"]
-    for parameter in model[name].parameters:
+    for parameter in component.parameters:
         value = float(values.sel(param=f"{name}.{parameter.name}"))
         if parameter.free and np.isfinite(value):
             parameter.value = value

@@ -12,6 +12,7 @@ import scipy
 from xfit.block import evaluate_block, fit_block
 from xfit.compile.program import Program
 from xfit.counting import variance_of_counts
+from xfit.execution.interruption import check
 from xfit.kernels.status import CONVERGED
 from xfit.options import Columns, FitOptions, Settings
 
@@ -119,6 +120,7 @@ def _bootstrap(
     step = max(_AT_ONCE // (intervals.samples * y.shape[1]), 1)
     chances = np.stack([(1 - levels) / 2, (1 + levels) / 2], axis=1).ravel()
     for first in range(0, good.size, step):
+        check()
         pixels = good[first : first + step]
         scale = (
             fitted[pixels, columns["red_chisq"]].ravel()

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from xfit.snapshots import digest, frozen
+
 #: Losses by name, with what they are.
 NAMES = {
     "ls": "sum of squared deviations over the variance",
@@ -28,6 +30,8 @@ _ROBUST = ("huber", "soft_l1", "cauchy", "arctan")
 @dataclass(frozen=True)
 class LossKernel:
     """A loss of a user's own, compiled, for all optimizers that follow derivatives.
+
+    A fit takes the function as it is when the fit is called, with the numbers, arrays and functions that it reads.
 
     Parameters
     ----------
@@ -59,6 +63,10 @@ class LossKernel:
         if not self.name:
             object.__setattr__(self, "name", getattr(self.function, "__name__", "custom"))
 
+    def snapshot(self) -> LossKernel:
+        """Return the loss as it is now: later changes of what the function reads do not concern it."""
+        return LossKernel(frozen(self.function), self.name)
+
 
 @dataclass(frozen=True)
 class Loss:
@@ -78,6 +86,8 @@ class Loss:
         Of counts: the detector; see `xfit.noise`.
     iterated : bool
         Whether this is least squares with a variance that follows the model.
+    digest : str
+        Of a user's function: what tells it apart from others; see `xfit.snapshots.digest`. Empty where that can't be told.
     """
 
     name: str = "ls"
@@ -88,6 +98,16 @@ class Loss:
     offset: float = 0.0
     correlation: float = 1.0
     iterated: bool = False
+    digest: str = ""
+
+    def __dask_tokenize__(self) -> Any:
+        """Equal losses have equal tokens in every process."""
+        from dask.base import normalize_token
+
+        # What has no digest is told apart by itself, as far as dask can.
+        function = None if self.digest or self.function is None else normalize_token(self.function)
+        numbers = (self.name, self.scale, self.gain, self.offset, self.correlation, self.iterated)
+        return ("xfit.Loss", *numbers, self.digest, function)
 
     @property
     def kind(self) -> str:
@@ -134,18 +154,27 @@ def loss_of(loss: Any, scale: float = 1.0) -> Loss:
         return Loss(name, float(scale))
     if scale != 1.0:
         raise ValueError(f"loss_scale={scale} means nothing to a loss of your own; it is for: {', '.join(_ROBUST)}")
-    if isinstance(loss, LossKernel):
-        return Loss(loss.name, kernel=loss)
     if callable(loss) and hasattr(loss, "py_func"):
-        kernel = LossKernel(loss)
-        return Loss(kernel.name, kernel=kernel)
+        loss = LossKernel(loss)
+    if isinstance(loss, LossKernel):
+        kernel = loss.snapshot()
+        return Loss(kernel.name, kernel=kernel, digest=digest(kernel.function))
     if callable(loss):
         _check_arguments(loss, "loss")
-        return Loss(getattr(loss, "__name__", "custom"), function=loss)
+        function = frozen(loss, compiled=False)
+        return Loss(getattr(loss, "__name__", "custom"), function=function, digest=_digest_if_any(function))
     raise TypeError(
         f"loss must be one of {', '.join(NAMES)}, an xfit.LossKernel, or a function of arrays (data, model, weight); "
         f"not {loss!r}"
     )
+
+
+def _digest_if_any(function: Callable[..., Any]) -> str:
+    """Digest of a Python function; empty where it reads objects of any kind."""
+    try:
+        return digest(function)
+    except TypeError:
+        return ""
 
 
 def _check_arguments(function: Callable[..., Any], what: str) -> None:

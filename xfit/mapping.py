@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Hashable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +20,7 @@ from xfit.chunks import flat, only, spread
 from xfit.compile.engine import prepare_engine
 from xfit.compile.program import Program
 from xfit.estimate_block import Estimation
+from xfit.execution.interruption import heeding_dask, in_threads, watch_dask
 from xfit.execution.spectra import whole_signals
 from xfit.interval_block import Intervals, interval_block
 from xfit.options import Columns, FitOptions, Settings
@@ -125,14 +125,8 @@ def _fit_in_memory(data: xr.DataArray, axes: Axes, recipe: Recipe, extra: list[x
             packed[block] = rows
 
     blocks = list(itertools.product(*ranges))
-    workers = threads_for(len(blocks))
-    if workers <= 1:
-        for block in blocks:
-            fit_one(block)
-    else:
-        with ThreadPoolExecutor(workers) as pool:
-            for _ in pool.map(fit_one, blocks):
-                pass
+    total = None if recipe.intervals else int(np.prod([data.sizes[d] for d in axes.navigation]))
+    in_threads(fit_one, blocks, threads_for(len(blocks)), total)
     return packed
 
 
@@ -163,6 +157,7 @@ def _navigation_chunks(data: xr.DataArray, axes: Axes) -> dict[Hashable, int]:
 
 def _graph(data: xr.DataArray, axes: Axes, recipe: Recipe, extra: list[xr.DataArray]) -> Any:
     """One blockwise layer that fits every navigation chunk."""
+    watch_dask()
     # The response has a dimension of its own.
     letters = {d: k for k, d in enumerate(dict.fromkeys([*data.dims, *(d for array in extra for d in array.dims)]))}
     packed_index, table_index = len(letters), (len(letters) + 1, len(letters) + 2)
@@ -190,7 +185,8 @@ def _graph(data: xr.DataArray, axes: Axes, recipe: Recipe, extra: list[xr.DataAr
 
 def _fit_chunk(data: Any, table: Any, *extra: Any, recipe: Recipe, n_axes: int) -> np.ndarray:
     """Fit one chunk; contracted dimensions come as nested lists of one block."""
-    return fit_nd(only(data), *(only(array) for array in extra), table=only(table), recipe=recipe)
+    with heeding_dask():
+        return fit_nd(only(data), *(only(array) for array in extra), table=only(table), recipe=recipe)
 
 
 def arguments_of(

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from xfit.assembly import assemble
+from xfit.function_errors import noted, noted_at_start
 from xfit.mapping import run
 from xfit.model import Model
 from xfit.plan import plan_of
@@ -53,7 +55,7 @@ def multifit(
     da : DataArray
         Data of any real dtype. With dask chunks the result is lazy; NumPy data are fitted at once, on all cores.
     model : Model
-        What to fit; it is not changed.
+        What to fit, as it is at the call; it is not changed, and what becomes of it later does not concern the fit.
     dim : hashable, int or sequence of them, optional
         Signal dimension(s); by default the last one for a 1-D model, the last two for a 2-D model.
     start : mapping, Dataset or "estimate", optional
@@ -191,7 +193,8 @@ def multifit(
     )  # fmt: skip
     packed = run(plan.da, plan.axes, plan.recipe, list(plan.extra))
     recipe = plan.recipe
-    return assemble(packed, plan.da, model, recipe.program, recipe.settings, plan.axes, recipe.options, plan.how)
+    result = assemble(packed, plan.da, plan.model, recipe.program, recipe.settings, plan.axes, recipe.options, plan.how)
+    return noted(result, plan) if isinstance(packed, np.ndarray) else noted_at_start(result, plan)
 
 
 def _check_needs_store(**given: Any) -> None:

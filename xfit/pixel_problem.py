@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from xfit.execution.interruption import check
 from xfit.kernels.evaluate import Structure
 from xfit.kernels.layout import OTHER
 from xfit.kernels.losses import LEAST_SQUARES
@@ -91,6 +92,17 @@ class PixelProblem:
         return self._ws.first.copy()
 
     @property
+    def parameters(self) -> np.ndarray:
+        """All parameters where the pixel was evaluated last, or begins."""
+        return self._ws.q.copy()
+
+    @property
+    def used_channels(self) -> np.ndarray:
+        """Which channels count, bool (n_channels,)."""
+        used: np.ndarray = self._buffer.factor[: self._channels] != 0.0
+        return used
+
+    @property
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper bounds of the free parameters."""
         return self._ws.lower.copy(), self._ws.upper.copy()
@@ -101,6 +113,7 @@ class PixelProblem:
 
     def loss(self, theta: np.ndarray) -> float:
         """Loss at the free parameters ``theta`` (n_free,)."""
+        check()
         theta = self.inside(theta)
         key = theta.tobytes()
         if self._kept[0] != key:
@@ -136,6 +149,14 @@ class PixelProblem:
         root = factor[used] / width[used]
         return (deviations[used] + weighted[used]) / root, weighted[used] / root, root**2
 
+    def seen_by_kernel(self, theta: np.ndarray) -> np.ndarray:
+        """Data, model and weights of the channels in use as a compiled loss of a user's is given them: (3, n_used)."""
+        deviations, _ = self.deviations(theta)
+        used, weighted = self.used_channels, self._buffer.weighted[: self._channels]
+        return np.stack(
+            [weighted[used], deviations[used] + weighted[used], self._buffer.weight[: self._channels][used]]
+        )
+
     def gradient(self, theta: np.ndarray) -> np.ndarray:
         """Gradient of the loss (n_free,).
 
@@ -169,6 +190,7 @@ class PixelProblem:
 
     def deviations(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Deviations of the model from the data in standard deviations (n_channels,) and their Jacobian (n_channels, n_free)."""
+        check()
         p = self.pixels
         deviations_at(p.structure, p.ties, p.x, self._squares, self.inside(theta), self._ws)
         self._kept = (b"", 0.0)

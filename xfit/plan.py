@@ -15,6 +15,7 @@ from xfit import companions, inputs
 from xfit.assembly import check_names
 from xfit.axes import Axes, axes_of, coordinates_taken, signal_dims, with_signal_coordinates
 from xfit.compile.program import Program
+from xfit.component_digests import as_text, digests_of
 from xfit.derived import pairs_of
 from xfit.estimate import estimated_start, split_start
 from xfit.growth import warn_of_growth
@@ -34,7 +35,7 @@ class Plan:
     Attributes
     ----------
     da, model, axes
-        The data (with a coordinate along every signal dimension that has one), the model and the signal space.
+        The data (with a coordinate along every signal dimension that has one), the model as it was at the call, and the signal space.
     recipe : Recipe
         What travels with every task.
     extra : tuple of DataArray
@@ -87,6 +88,8 @@ def plan_of(
     optimizer_options = optimizer_options or {}
     inputs.check_data(da)
     inputs.check_model(model)
+    # The fit is of the model as it is now: another thread, or the user before a lazy result is computed, may change it.
+    model = model.copy()
     check_names(da)
     method = optimizer_of(optimizer)
     variance, noise, what = companions.check_noise(variance, reweight, loss_of(loss, loss_scale), da)
@@ -132,6 +135,7 @@ def plan_of(
     if response is not None:
         extra.append(("response", "", response))
     extra += [(side, name, array) for (name, side), array in limits.items()]
+    extra = [(role, name, _kept(role, array)) for role, name, array in extra]
     positions = {name: k for k, name in enumerate(program.parameters)}
     pairs = () if covariance else tuple((positions[a], positions[b]) for a, b in pairs_of(model))
     options = FitOptions(
@@ -165,6 +169,7 @@ def plan_of(
     )
     how = {
         "model": text,
+        **({"digests": as_text(digests)} if (digests := digests_of(model, program.kernels)) else {}),
         "optimizer": method.name,
         "loss": what.name,
         "bounded": int(bounded),
@@ -174,6 +179,11 @@ def plan_of(
         **({"alpha": alpha} if alpha else {}),
     }
     return Plan(da, model, axes, recipe, tuple(array for _, _, array in extra), how)
+
+
+def _kept(role: str, array: xr.DataArray) -> xr.DataArray:
+    """A map that the user may change while the fit runs, as it is now; what is as large as the data is not copied."""
+    return array if array.chunks is not None or role in ("variance", "where") else array.copy(deep=True)
 
 
 def _noted(loss: Loss, noise: tuple[float, float, float] | None, path: str, starts: int) -> dict[str, Any]:

@@ -191,7 +191,7 @@ def preview(
     known = plan_of.__kwdefaults__ or {}
     further = {name: value for name, value in options.items() if name not in known}
     plan = plan_of(da, model, dim, optimizer_options=further, **{k: v for k, v in options.items() if k in known})
-    navigation = plan.axes.navigation
+    model, navigation = plan.model, plan.axes.navigation
     if not navigation:
         raise ValueError("preview is for maps; the data are a single spectrum or image: fit it with da.fit(model)")
     dims = signal_dims(da, dim, model.signal_dimension)

@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from xfit.companions import broadcastable
+from xfit.function_errors import ATTRIBUTE
 from xfit.intervals import settings_like
 from xfit.kernels.status import BAD_COUNTS, BAD_DATA, BAD_VARIANCE, CONVERGED, MASKED, NOT_FITTED
 from xfit.model import Model
@@ -144,5 +145,7 @@ def _better(old: xr.Dataset, new: xr.Dataset, chosen: xr.DataArray) -> xr.Datase
             mixed = xr.where(take, new[name], old[name], keep_attrs=False)
             result[name] = mixed.astype(old[name].dtype).transpose(*old[name].dims).assign_attrs(old[name].attrs)
     result["nfev"] = (old["nfev"] + new["nfev"].where(chosen, 0)).astype(np.int32).assign_attrs(old["nfev"].attrs)
+    if ATTRIBUTE in new.attrs:
+        result.attrs[ATTRIBUTE] = new.attrs[ATTRIBUTE]
     result["refitted"] = take.assign_attrs(long_name="whether the values are those of a further fit")
     return result

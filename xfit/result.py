@@ -12,6 +12,7 @@ import xarray as xr
 from xfit import overview, report
 from xfit._version import __version__
 from xfit.assembly import SCHEMA_VERSION
+from xfit.component_digests import restore
 from xfit.curves import model_curves
 from xfit.derived import derived_error, derived_map, derived_names
 from xfit.model import Model
@@ -72,9 +73,18 @@ class FitResult:
 
     @property
     def model(self) -> Model:
-        """The fitted model, as it was described before the fit."""
+        """The fitted model, as it was described before the fit.
+
+        Raises
+        ------
+        ValueError
+            For a component of the user's own that is not defined here, or whose function or formula is another one than was fitted.
+        """
         if self._model is None:
-            self._model = Model.from_json(self._require().attrs["xfit_model"])
+            attrs = self._require().attrs
+            model = Model.from_json(attrs["xfit_model"])
+            restore(model, attrs.get("xfit_digests"))
+            self._model = model
         return self._model.copy()
 
     @property

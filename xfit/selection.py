@@ -10,7 +10,9 @@ import numpy as np
 import scipy
 import xarray as xr
 
+from xfit.component_digests import as_text
 from xfit.derived import label_of, pairs_of
+from xfit.function_errors import ATTRIBUTE
 from xfit.inputs import check_model
 from xfit.kernels.status import CONVERGED
 from xfit.model import Model
@@ -83,8 +85,15 @@ def select(da: xr.DataArray, models: Any, dim: Any = None, *, criterion: str = "
         candidate=("candidate", np.array(names, object))
     )
     units: dict[str, str] = {}
+    digests: dict[str, str] = {}
     for fit in fits:
         units |= json.loads(fit.attrs["xfit_derived_units"])
+        digests |= json.loads(fit.attrs.get("xfit_digests", "{}")).get("digests", {})
+    errors = dict.fromkeys(fit.attrs[ATTRIBUTE] for fit in fits if ATTRIBUTE in fit.attrs)
+    if errors:
+        result.attrs[ATTRIBUTE] = "; ".join(errors)
+    if digests:
+        result.attrs["xfit_digests"] = as_text(digests)
     result.attrs |= {
         "xfit_model": union.to_json(),
         "xfit_criterion": criterion,
@@ -102,7 +111,8 @@ def _named(models: Any) -> dict[str, Model]:
     for k, (name, model) in enumerate(pairs):
         check_model(model)
         label = str(name) if name and str(name) not in named else f"model_{k}"
-        named[label] = model
+        # All of them as they are now, whatever is changed while the first ones are fitted.
+        named[label] = model.copy()
     if len(named) < 2:
         raise ValueError(f"models has {len(named)} model(s); there is nothing to choose between")
     return named

@@ -16,6 +16,7 @@ from xfit.estimate_block import Estimation, Grid, densities
 from xfit.estimators import Estimates
 from xfit.estimators.rows import filled, line_through_ends
 from xfit.estimators.windows import Place, Template, trial_places, windows_of
+from xfit.execution.interruption import check
 from xfit.kernels.layout import LINEAR
 from xfit.options import Columns, FitOptions, Settings
 from xfit.tied_values import set_tied
@@ -125,6 +126,7 @@ def start_block(
     shared = _Shared.of(task, coordinates, grid)
     step = max(_BATCH // max(y.shape[1], 1), 1)
     for first in range(0, len(y), step):
+        check()
         batch = slice(first, first + step)
         part = _Pixels(
             shared, y[batch],

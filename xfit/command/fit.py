@@ -132,8 +132,12 @@ def fit(context: click.Context, data: str, out: str, scheduler: str | None, work
         try:
             with client_of(scheduler, workers) as client:
                 words, unread = run.samfire(asked["seeds"], client) if asked["samfire"] else run.multifit(client)
-        except KeyboardInterrupt:
-            click.echo(f"interrupted; what is done lies in {target.store}, and --resume goes on with it", err=True)
+        except KeyboardInterrupt as error:
+            said = str(error).partition(";")[0]
+            click.echo(
+                f"interrupted{f' ({said})' if said else ''}; what is done lies in {target.store}, and --resume goes on with it",
+                err=True,
+            )
             context.exit(_INTERRUPTED)
     if not quiet:
         click.echo(f"{words}\n\nresult: {out}")
@@ -182,10 +186,15 @@ class _Run:
 
     def samfire(self, seeds: tuple[str, ...], client: Any) -> tuple[str, dict[int, str]]:
         """Fit from seeds; as `multifit`."""
-        result = self.da.fit.samfire(
-            self.model, list(self.dims), seeds=_seeds(seeds) if seeds else None, store=self.target.store,
+        from xfit.samfire import Samfire
+
+        search = Samfire(
+            self.da, self.model, list(self.dims), seeds=_seeds(seeds) if seeds else None, store=self.target.store,
             storage_options=self.target.options or None, client=client, progress=None if self.shown else False, **self.keywords,
         )  # fmt: skip
+        result = search.run()
+        if search.interrupted:
+            raise KeyboardInterrupt
         return self._done(result), {}
 
     def _done(self, result: xr.Dataset, complete: bool = True) -> str:

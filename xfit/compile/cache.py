@@ -87,7 +87,7 @@ def component_hash() -> str:
 @lru_cache(maxsize=1)
 def source_hash() -> str:
     """Hash of all sources that numbers depend on: client and workers of a run must have the same."""
-    return _hash((*_ENGINE, *_COMPONENTS, "compile/*.py", "losses.py", "ties.py"))
+    return _hash((*_ENGINE, *_COMPONENTS, "compile/*.py", "function_kernel.py", "losses.py", "snapshots.py", "ties.py"))
 
 
 @contextmanager

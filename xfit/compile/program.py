@@ -15,7 +15,8 @@ from xfit.compile.cache import CompiledKernel, component_hash, load_kernel
 from xfit.compile.codegen import kernel_source
 from xfit.compile.functions import load_function_kernel
 from xfit.compile.ties import compile_ties
-from xfit.kernel_description import FormulaKernel, FunctionKernel
+from xfit.function_kernel import FunctionKernel
+from xfit.kernel_description import FormulaKernel
 from xfit.kernels.evaluate import Structure
 from xfit.kernels.layout import LINEAR, OTHER, PITCH, TILE, starting_only
 from xfit.kernels.ties import Ties
@@ -122,23 +123,7 @@ class Program:
 
     def __dask_tokenize__(self) -> Any:
         """Equal structures have equal tokens in every process."""
-        from dask.base import normalize_token
-
-        kernels = [
-            (
-                *(kernel.coordinates, kernel.parameters, kernel.expression, kernel.constants, kernel.summed),
-                *_companions(kernel),
-            )
-            if isinstance(kernel, FormulaKernel)
-            else (
-                kernel.coordinates,
-                kernel.parameters,
-                normalize_token(kernel.function),
-                normalize_token(kernel.gradient),
-            )
-            for kernel in self.kernels
-        ]
-        return ("xfit.Program", self.components, kernels, self.ties, self.convolved)
+        return ("xfit.Program", self.components, list(map(content_of, self.kernels)), self.ties, self.convolved)
 
 
 @dataclass(frozen=True)
@@ -388,6 +373,14 @@ def curve_of(kernel: Kernel, x: np.ndarray, values: np.ndarray) -> np.ndarray:
         function.ctypes(at, part.size, p, into, slopes, part.size, into)
         out[first : first + part.size] = f[: part.size]
     return out
+
+
+def content_of(kernel: Kernel) -> tuple[Any, ...]:
+    """What tells kernels apart, the same in every process."""
+    if isinstance(kernel, FunctionKernel):
+        return kernel.content
+    formula = (kernel.coordinates, kernel.parameters, kernel.expression, kernel.constants, kernel.summed)
+    return (*formula, *_companions(kernel))
 
 
 def _companions(kernel: FormulaKernel) -> list[tuple[Any, ...]]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, overload
 
 from xfit.component import Component
-from xfit.kernel_description import FunctionKernel
+from xfit.function_kernel import FunctionKernel, kernel_of
 from xfit.parameters import Parameter
 
 #: Attributes of a component, and arguments that are no values, which no parameter can be called.
@@ -98,8 +98,13 @@ class Function(Component):
 
     @property
     def kernel(self) -> FunctionKernel:
-        """The function and its gradient."""
-        return FunctionKernel(self.function, self.gradient, self.coordinates, tuple(self._by_name))
+        """The function and its gradient, as they are now with all that they read."""
+        return kernel_of(self.function, self.gradient, self.coordinates, tuple(self._by_name))
+
+    def _use(self, kernel: FunctionKernel) -> None:
+        """Take the functions of a kernel instead of those registered."""
+        object.__setattr__(self, "function", kernel.function)
+        object.__setattr__(self, "gradient", kernel.gradient)
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(self.__dict__)

@@ -17,6 +17,7 @@ from dask._task_spec import Alias, Task, parse_input
 from dask.highlevelgraph import HighLevelGraph
 from dask.system import CPU_COUNT
 
+from xfit.execution.interruption import Token, check, heeding, leave
 from xfit.execution.sources import Shuffled
 from xfit.execution.spectra import active_client
 
@@ -49,6 +50,9 @@ class Executor(Protocol):
     def active(self) -> AbstractContextManager[Any]:
         """For as long as data are asked for that lie where the calls are made."""
 
+    def cancel(self) -> None:
+        """End the calls under way, whose results are lost; others can be begun after that."""
+
     def close(self) -> None:
         """End what the executor began."""
 
@@ -68,16 +72,20 @@ class Threads:
         self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="xfit-samfire")
         self._done: queue.SimpleQueue[tuple[Any, LocalFuture[Any]]] = queue.SimpleQueue()
         self._closed = False
+        self._token = Token()
+        self._begun: set[LocalFuture[None]] = set()
 
     def submit(self, key: str, function: Callable[..., Any], *arguments: Any) -> LocalFuture[Any]:
         """See `Executor.submit`."""
         future: LocalFuture[Any] = LocalFuture()
+        token = self._token
 
         def begin() -> None:
-            if self._closed:
+            if self._closed or token.stopped:
                 future.cancel()
             else:
-                self._pool.submit(_fulfil, future, function, arguments)
+                self._begun.add(call := self._pool.submit(_fulfil, future, function, arguments, token))
+                call.add_done_callback(self._begun.discard)
 
         # No thread waits for what another has to make first.
         _when_done([each for each in arguments if isinstance(each, LocalFuture)], begin)
@@ -86,12 +94,13 @@ class Threads:
     def part(self, key: str, function: Callable[[Any], Any], handle: LocalFuture[Any]) -> LocalFuture[Any]:
         """See `Executor.part`."""
         future: LocalFuture[Any] = LocalFuture()
-        handle.add_done_callback(lambda done: _fulfil(future, function, (done,)))
+        handle.add_done_callback(lambda done: _fulfil(future, function, (done,), Token()))
         return future
 
     def watch(self, token: Any, handle: LocalFuture[Any]) -> None:
         """See `Executor.watch`."""
-        handle.add_done_callback(lambda future: self._done.put((token, future)))
+        done = self._done
+        handle.add_done_callback(lambda future: done.put((token, future)))
 
     def next(self) -> list[tuple[Any, Any]]:
         """See `Executor.next`."""
@@ -112,16 +121,25 @@ class Threads:
         """See `Executor.active`."""
         return nullcontext()
 
+    def cancel(self) -> None:
+        """See `Executor.cancel`."""
+        self._token.stop()
+        # What they end with must not be taken for what comes next.
+        self._token, self._done = Token(), queue.SimpleQueue()
+
     def close(self) -> None:
         """See `Executor.close`."""
         self._closed = True
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._token.stop()
+        leave(self._pool, list(self._begun))
 
 
-def _fulfil(future: LocalFuture[Any], function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+def _fulfil(future: LocalFuture[Any], function: Callable[..., Any], arguments: tuple[Any, ...], token: Token) -> None:
     """Make a call whose arguments are there, and hand over what it returns or raises."""
     try:
-        result = function(*map(_resolved, arguments))
+        with heeding(token):
+            check()
+            result = function(*map(_resolved, arguments))
     except BaseException as error:
         future.set_exception(error)
     else:
@@ -267,6 +285,15 @@ class Cluster:
         """See `Executor.active`."""
         context: AbstractContextManager[Any] = self.client.as_current()
         return context
+
+    def cancel(self) -> None:
+        """See `Executor.cancel`; a call under way ends between two pieces of its work."""
+        pending = [each for each in self._completed.futures if each is not None]
+        self._completed.clear()
+        self.client.cancel(pending, force=True)
+        self._tokens.clear()
+        self._new.clear()
+        self._watched.clear()
 
     def close(self) -> None:
         """See `Executor.close`; the cluster is the user's, and stays."""

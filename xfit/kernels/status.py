@@ -62,5 +62,5 @@ DESCRIPTIONS = (
     "no good neighbour from which to begin",
     "the data of its chunk could not be read",
     "a derivative of the model is not finite in some channel, where the model is; the start values are kept",
-    "the function of a component raised an exception",
+    "the function of a component raised an exception; see the attribute function_errors",
 )

@@ -75,10 +75,10 @@ class Explorer:
         self.navigation: tuple[Hashable, ...] = plan.axes.navigation
         self._binned = plan.axes.width is not None
         self._blocks = Blocks(plan.da, self.navigation)
-        self._model, self._history = model.copy(), list[Model]()
+        self._model, self._history = plan.model.copy(), list[Model]()
         self.version = Version()
-        units = parameter_units(model, plan.da, plan.axes)
-        self.units = {each.full_name: unit for each, unit in zip(model.parameters, units, strict=True)}
+        units = parameter_units(plan.model, plan.da, plan.axes)
+        self.units = {each.full_name: unit for each, unit in zip(plan.model.parameters, units, strict=True)}
         self.result: xr.Dataset | None = None
         self.place: dict[Hashable, int] | None = None
         self.message = ""

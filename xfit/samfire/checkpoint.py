@@ -6,7 +6,7 @@ import io
 import json
 import uuid
 from collections.abc import Mapping
-from types import CodeType
+from types import FunctionType
 from typing import Any
 
 import fsspec
@@ -14,6 +14,7 @@ import numpy as np
 
 from xfit.samfire.chunk import State
 from xfit.samfire.visits import Strip, Summary, Visited
+from xfit.snapshots import digest
 
 #: Version of the files; others are refused.
 FORMAT = 1
@@ -22,12 +23,8 @@ FORMAT = 1
 def described(value: Any) -> str:
     """Words for strategies and tests of goodness that are the same in every process: functions by what they do, not where they lie."""
     value = getattr(value, "py_func", value)
-    code = value if isinstance(value, CodeType) else getattr(value, "__code__", None)
-    if code is not None:
-        cells = [described(cell.cell_contents) for cell in getattr(value, "__closure__", None) or ()]
-        return (
-            f"function({code.co_code.hex()}, {code.co_names}, {[described(each) for each in code.co_consts]}, {cells})"
-        )
+    if isinstance(value, FunctionType):
+        return f"function({digest(value)})"
     if isinstance(value, tuple | list):
         return f"[{', '.join(map(described, value))}]"
     if hasattr(value, "__dict__"):

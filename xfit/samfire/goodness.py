@@ -12,6 +12,8 @@ from typing import Any, Protocol
 import numba
 import numpy as np
 
+from xfit.snapshots import frozen
+
 Statistics = Mapping[str, np.ndarray]
 
 
@@ -138,7 +140,7 @@ def goodness_of(given: Any) -> Goodness:
         raise TypeError(
             f"goodness is a function of {list(names)}; its arguments must be some of {', '.join(_STATISTICS)}"
         )
-    function = given if hasattr(given, "py_func") else numba.njit(given)
+    function = given if hasattr(given, "py_func") else numba.njit(frozen(given))
     function(*(1.0 for _ in names))
     return _Function(function, names)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -23,6 +24,8 @@ from xfit.samfire.strategies import GlobalStrategy
 from xfit.samfire.visits import Database, Summary, gather, strips_of, summary_of
 
 Visit = tuple[int, int, int]
+
+_LOG = logging.getLogger("xfit.samfire")
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,9 @@ class Run:
         self._strips: list[list[tuple[int, Any]]] = [[] for _ in range(count)]
         self._summaries: list[Summary | None] = [None] * count
         self._steps: dict[int, int] = {}
+        # What visits under way began from.
+        self._flying: dict[int, Any] = {}
+        self.interrupted = False
         self._in_flight = self._visits = self._fits = 0
         self._good = self._poor = self._hopeless = self._frontier = 0
         self._strategy = "seeds"
@@ -139,6 +145,10 @@ class Run:
         ------
         ValueError
             If no seed is good.
+
+        Notes
+        -----
+        A KeyboardInterrupt ends the run with what is done; `interrupted` then says so.
         """
         prepare_engine("wave")
         try:
@@ -152,12 +162,24 @@ class Run:
                 else:
                     self._spread(phase)
         except KeyboardInterrupt:
-            self.stop()
-            while self._in_flight:
-                self._wait()
+            self._abandon()
         finally:
             self._reporter.close()
         return self._finish()
+
+    def _abandon(self) -> None:
+        """End the run at once: visits under way are lost, all others stay."""
+        self.interrupted = True
+        self.stop()
+        self._executor.cancel()
+        for chunk, before in self._flying.items():
+            self._visited[chunk] = before
+        self._flying.clear()
+        self._in_flight = 0
+        _LOG.warning(
+            "interrupted: %s of %s pixels are fitted well, %s tried without success; the result has what is done%s", f"{self._good:,}",
+            f"{self._pixels:,}", f"{self._poor:,}", "" if self._store is None else ", and the same call goes on with it",
+        )  # fmt: skip
 
     def _left(self) -> bool:
         return any(summary is None or summary.todo for summary in self._summaries)
@@ -173,6 +195,7 @@ class Run:
             handle = self._executor.submit(f"xfit-samfire-fetch-{key}", tasks.fetch, self._store, visit)
         else:
             handle = self._executor.submit(f"xfit-samfire-visit-{key}", function, self._common, chunk, *arguments)
+        self._flying[chunk] = self._visited[chunk]
         self._visited[chunk] = handle
         strips = self._executor.part(f"xfit-samfire-strips-{key}", strips_of, handle)
         self._strips[chunk] = [*self._strips[chunk][-1:], (turn, strips)]
@@ -190,6 +213,7 @@ class Run:
         """Count what a visit did, and tell of it."""
         phase, chunk, turn = visit
         before = self._summaries[chunk]
+        self._flying.pop(chunk, None)
         self._in_flight -= 1
         self._visits += 1
         self._fits += summary.fits

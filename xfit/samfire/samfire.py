@@ -17,11 +17,13 @@ from dask.highlevelgraph import HighLevelGraph
 
 from xfit._version import __version__
 from xfit.assembly import assemble
+from xfit.component_digests import digests_of
 from xfit.execution.executors import Executor, cluster_of, executor_of
 from xfit.execution.grid import Grid, chunks_of
 from xfit.execution.progress import reporter_of
 from xfit.execution.sources import Source
 from xfit.execution.spectra import whole_signals
+from xfit.function_errors import noted, noted_at_start
 from xfit.kernels.pixel import SCALARS
 from xfit.mapping import table_of
 from xfit.model import Model
@@ -135,7 +137,7 @@ class Samfire:
             navigation,
             chosen,
             goodness_of(goodness),
-            _optional(optional, model),
+            _optional(optional, self._plan.model),
             _criterion(criterion, bool(optional), self._plan),
         )
         self._seeds = _by_chunk(_positions(seeds, da, navigation), self._grid)
@@ -161,8 +163,13 @@ class Samfire:
         if self._run is not None:
             self._run.stop()
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether the run was ended by a KeyboardInterrupt; the result has what was done until then."""
+        return self._run is not None and self._run.interrupted
+
     def run(self) -> xr.Dataset:
-        """Fit as much of the map as the strategies reach.
+        """Fit as much of the map as the strategies reach, or as was done when it was interrupted.
 
         Returns
         -------
@@ -219,6 +226,10 @@ class Samfire:
             "seeds": tokenize({c: s.tolist() for c, s in self._seeds.items()}),
             "start": "" if self._given is None else tokenize(self._given.data),
             "xfit": __version__,
+            **{
+                f"the function or formula of component {name}": digest
+                for name, digest in digests_of(self._plan.model, self._spec.recipe.program.kernels).items()
+            },
         }
 
     def _result(self, handles: list[Any], executor: Executor) -> xr.Dataset:
@@ -259,7 +270,8 @@ class Samfire:
         result = assemble(
             packed[..., :total], self._data, plan.model, spec.recipe.program, spec.recipe.settings, plan.axes, options, how
         )  # fmt: skip
-        return _noted(result, packed[..., total:], plan, bool(spec.optional))
+        result = _noted(result, packed[..., total:], plan, bool(spec.optional))
+        return noted(result, plan) if isinstance(packed, np.ndarray) else noted_at_start(result, plan)
 
 
 def _criterion(given: str, needed: bool, plan: Plan) -> str:

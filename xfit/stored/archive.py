@@ -146,6 +146,10 @@ class Archive:
         """Say that a chunk is whole; the last thing that is written of it."""
         self._array(f"{_MARKS}/done")[chunk] = np.array(mark)
 
+    def note(self, name: str, text: str) -> None:
+        """Write an attribute of the result, beside those that it was laid out with."""
+        zarr.open_group(self.store, mode="r+").attrs[name] = text
+
     def _listed(self, name: str) -> list[int]:
         """Chunks with a row in one of the arrays of marks."""
         keys = collect_aiterator(self.store.list_prefix(f"{_MARKS}/{name}/c/"))

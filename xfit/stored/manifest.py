@@ -11,6 +11,7 @@ import xarray as xr
 from dask.base import tokenize
 
 from xfit.assembly import SCHEMA_VERSION
+from xfit.component_digests import digests_of
 from xfit.execution.grid import Grid
 from xfit.losses import Loss
 from xfit.mapping import table_of
@@ -52,6 +53,7 @@ def manifest_of(plan: Plan, grid: Grid, inner: Mapping[str, int]) -> dict[str, A
         "estimates": tokenize(plan.recipe.estimations),
         "path": plan.recipe.path,
         "layout": dict(inner),
+        **({"component": digests} if (digests := digests_of(plan.model, plan.recipe.program.kernels)) else {}),
     }
 
 
@@ -86,6 +88,10 @@ def _sample(lazy: Any) -> Iterator[np.ndarray]:
         yield np.asarray(lazy.blocks[np.unravel_index(place, lazy.numblocks)].compute())
 
 
+#: Of what is by name: how the names are said.
+_OF = {"content": "content of ", "component": "the function or formula of component "}
+
+
 def differences(stored: Mapping[str, Any], given: Mapping[str, Any], within: str = "") -> list[str]:
     """In what two runs differ, with both values where these are short words or numbers."""
     found = []
@@ -95,8 +101,8 @@ def differences(stored: Mapping[str, Any], given: Mapping[str, Any], within: str
             continue
         name = f"{within}{key}"
         if isinstance(old, Mapping) and isinstance(new, Mapping):
-            found += differences(old, new, f"{name} of " if key == "content" else f"{name}: ")
-        elif any(isinstance(value, str) and len(value) > 20 for value in (old, new)):
+            found += differences(old, new, _OF.get(key, f"{name}: "))
+        elif any(isinstance(value, Mapping) or (isinstance(value, str) and len(value) > 20) for value in (old, new)):
             found.append(name)
         else:
             found.append(f"{name} (stored {_short(old)}, given {_short(new)})")

@@ -18,10 +18,12 @@ from xfit.assembly import assemble
 from xfit.compile.engine import part_for, prepare_engine
 from xfit.execution.executors import Cluster, Executor, cluster_of, executor_of
 from xfit.execution.grid import Grid, chunks_of
+from xfit.execution.interruption import say
 from xfit.execution.progress import Bar, Reporter, reporter_of
 from xfit.execution.sources import Source
 from xfit.execution.spectra import whole_signals
 from xfit.execution.workers import Ready
+from xfit.function_errors import ATTRIBUTE, as_text
 from xfit.mapping import table_of
 from xfit.plan import Plan
 from xfit.registry import optimizer_of
@@ -138,10 +140,21 @@ def run_stored(
             missing = _prepared(archive, plan, grid, inner, resume, overwrite)
             work = Work(plan.recipe, table_of(plan.axes), grid, archive, tuple(map(str, plan.axes.navigation)))
             _go(work, sources, missing, executor, reporter)
+    except KeyboardInterrupt as error:
+        executor.cancel()
+        say(error, _words_of(archive, len(grid)))
+        raise
     finally:
         reporter.close()
         executor.close()
     return archive.open()
+
+
+def _words_of(archive: Archive, chunks: int) -> str:
+    """What an interrupted run leaves."""
+    if not archive.manifest():
+        return f"nothing was fitted yet, and nothing is in {archive}"
+    return f"{len(archive.done())} of {chunks} chunks are fitted and stay in {archive}; resume=True goes on with the others"
 
 
 def _check_regular(grid: Grid, plan: Plan) -> None:
@@ -239,6 +252,7 @@ def _go(work: Work, sources: list[Source], missing: list[int], executor: Executo
     window = len(missing) if together else _AHEAD * executor.workers
     run = uuid.uuid4().hex
     held: dict[int, Any] = {}
+    known: dict[str, str] = {}
     while True:
         while len(held) < window and (chunk := next(waiting, None)) is not None:
             blocks = [source.block(chunk) for source in sources]
@@ -246,8 +260,11 @@ def _go(work: Work, sources: list[Source], missing: list[int], executor: Executo
             executor.watch(chunk, held[chunk])
         if not held:
             break
-        for chunk, mark in _next(executor, work):
+        for chunk, (mark, errors) in _next(executor, work):
             del held[chunk]
+            if errors.keys() - known.keys():
+                known |= errors
+                work.archive.note(ATTRIBUTE, as_text(known))
             count.add(mark)
             reporter.update(count.snapshot(len(held), time.monotonic() - began))
         if not together and time.monotonic() - looked > _LOOK:
@@ -257,7 +274,7 @@ def _go(work: Work, sources: list[Source], missing: list[int], executor: Executo
     _LOG.info("done in %s: %d pixels, %d failed, %d chunks unread", _duration(taken), total, count.failed, count.unread)
 
 
-def _next(executor: Executor, work: Work) -> list[tuple[int, Mark]]:
+def _next(executor: Executor, work: Work) -> list[tuple[int, tuple[Mark, dict[str, str]]]]:
     """Wait for chunks.
 
     Raises

@@ -11,9 +11,11 @@ import numpy as np
 
 from xfit.assembly import unpacked
 from xfit.execution.grid import Box, Grid
+from xfit.execution.interruption import pause
 from xfit.execution.sources import computed
+from xfit.function_errors import errors_of
 from xfit.kernels.pixel import EVALUATIONS, STATUS
-from xfit.kernels.status import CONVERGED, HOPELESS, READ_ERROR
+from xfit.kernels.status import CONVERGED, FUNCTION_ERROR, HOPELESS, READ_ERROR
 from xfit.mapping import Recipe, fit_nd
 from xfit.options import Columns
 from xfit.stored.archive import Archive, Mark
@@ -57,8 +59,8 @@ class Work:
         return ", ".join(f"{name} {a}:{b}" for name, (a, b) in zip(self.names, box, strict=True))
 
 
-def do_chunk(work: Work, chunk: int, blocks: list[Any]) -> Mark:
-    """Read, fit and write a chunk; its mark comes last.
+def do_chunk(work: Work, chunk: int, blocks: list[Any]) -> tuple[Mark, dict[str, str]]:
+    """Read, fit and write a chunk; its mark comes last. Return that, and what functions of users have raised.
 
     Raises
     ------
@@ -98,7 +100,8 @@ def do_chunk(work: Work, chunk: int, blocks: list[Any]) -> Mark:
             f"chunk {chunk} ({work.place(box)}) could not be written to {work.archive}: {type(error).__name__}: {error}. Chunks that are "
             "done are whole; resume=True goes on with the others"
         ) from error
-    return mark
+    recipe = work.recipe
+    return mark, errors_of(recipe.program, recipe.options.loss) if (status == FUNCTION_ERROR).any() else {}
 
 
 def _read(block: Any) -> np.ndarray:
@@ -110,7 +113,7 @@ def _read(block: Any) -> np.ndarray:
             raise
         except Exception as error:
             _LOG.info("read again in %s s: %s: %s", seconds, type(error).__name__, error)
-            time.sleep(seconds)
+            pause(seconds)
     return computed(block)
 
 

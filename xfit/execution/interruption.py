@@ -1,0 +1,271 @@
+"""Fits that are told to stop: what runs in other threads, in pieces of a fraction of a second, ends soon after who waits for it was interrupted."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from typing import Any
+
+import dask
+import dask.threaded
+import numpy as np
+from dask.callbacks import Callback
+
+from xfit.kernels.layout import LANES
+
+#: Seconds that a piece of a block takes: short enough to stop at once, and long enough that pixels which end early leave others to do.
+_SHORT, _LONG = 0.1, 0.4
+
+#: Pixels of a piece, if they take no longer than that: some of those that are fitted side by side wait for the last at its end.
+_MANY = 512
+
+#: Seconds that calls which are told to stop are waited for.
+_PATIENCE = 0.6
+
+#: Seconds that a pixel took last, by what is fitted.
+_paces: dict[Any, float] = {}
+
+
+class Interrupted(BaseException):
+    """Ends a call in a thread whose result nobody waits for any more."""
+
+
+class Token:
+    """Says to the calls of one computation whether they are to stop, and counts what they have done."""
+
+    def __init__(self) -> None:
+        self._stopped = threading.Event()
+        self._lock = threading.Lock()
+        self.pixels = 0
+
+    def stop(self) -> None:
+        """Tell all calls to stop."""
+        self._stopped.set()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether calls are to stop."""
+        return self._stopped.is_set()
+
+    def count(self, pixels: int) -> None:
+        """Count pixels that have been fitted."""
+        with self._lock:
+            self.pixels += pixels
+
+
+class _Local(threading.local):
+    tokens: tuple[Token, ...] = ()
+
+
+_local = _Local()
+
+
+@contextlib.contextmanager
+def heeding(*tokens: Token) -> Iterator[None]:
+    """Let calls in this thread stop when one of some tokens says so, besides those that they heed already."""
+    before = _local.tokens
+    _local.tokens = (*before, *tokens)
+    try:
+        yield
+    finally:
+        _local.tokens = before
+
+
+def check() -> None:
+    """End the call if it is to stop.
+
+    Raises
+    ------
+    Interrupted
+        If it is.
+    """
+    for token in _local.tokens:
+        if token.stopped:
+            raise Interrupted
+    if _is_cancelled():
+        raise Interrupted
+
+
+def pause(seconds: float) -> None:
+    """Wait, unless the call is to stop; raises what `check` does."""
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        check()
+        time.sleep(min(left, _SHORT))
+
+
+def count(pixels: int) -> None:
+    """Count pixels that this thread has fitted."""
+    for token in _local.tokens:
+        token.count(pixels)
+
+
+def _is_cancelled() -> bool:
+    """Whether this is a task of a cluster that its scheduler wants no more."""
+    module = sys.modules.get("distributed.worker")
+    state = None if module is None else module.thread_state
+    key, worker = getattr(state, "key", None), getattr(state, "execution_state", {}).get("worker")
+    if key is None or worker is None:
+        return False
+    task = worker.state.tasks.get(key)
+    return task is None or task.state == "cancelled"
+
+
+def pieces(pixels: np.ndarray, kind: Any) -> Iterator[np.ndarray]:
+    """Cut the pixels of a block into pieces that each take a fraction of a second, and end the call between them if it is to stop.
+
+    Parameters
+    ----------
+    pixels : int64 (any,)
+        Which pixels are to be fitted; they are fitted one piece after the other.
+    kind : hashable
+        What is fitted: the next block of the same kind is taken to be as fast.
+
+    Yields
+    ------
+    int64 (any,)
+
+    Raises
+    ------
+    Interrupted
+        If the call is to stop.
+    """
+    first = 0
+    while first < pixels.size:
+        check()
+        piece = pixels[first : first + _size(_paces.get(kind))]
+        began = time.perf_counter()
+        yield piece
+        _paces[kind] = max((time.perf_counter() - began) / piece.size, 1e-9)
+        count(piece.size)
+        first += piece.size
+
+
+def _size(pace: float | None) -> int:
+    """Pixels of a piece that takes a fraction of a second; as many as are fitted side by side at least."""
+    return LANES if pace is None else max(int(max(_SHORT / pace, min(_MANY, _LONG / pace))), LANES)
+
+
+def in_threads(function: Callable[[Any], Any], items: Sequence[Any], workers: int, total: int | None) -> list[Any]:
+    """Call a function for each item, on some threads; where this is interrupted, so are the calls.
+
+    Parameters
+    ----------
+    total : int or None
+        Pixels of all items, for the words of an interruption; None where what is counted are no pixels of the map.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        Within a second; it says how much was done.
+    """
+    token = Token()
+    try:
+        with heeding(token):
+            if workers <= 1:
+                return [function(item) for item in items]
+        return _pooled(function, items, workers, token)
+    except KeyboardInterrupt as error:
+        token.stop()
+        lost = "the intervals that were found are lost; those of lazy data can be computed part by part"
+        if total is not None:
+            lost = f"{token.pixels:,} of {total:,} pixels were fitted, which are lost; a fit with store= keeps what is done"
+        say(error, lost)
+        raise
+
+
+def _pooled(function: Callable[[Any], Any], items: Iterable[Any], workers: int, token: Token) -> list[Any]:
+    outer = _local.tokens
+
+    def call(item: Any) -> Any:
+        with heeding(*outer, token):
+            return function(item)
+
+    pool = ThreadPoolExecutor(workers)
+    futures = [pool.submit(call, item) for item in items]
+    try:
+        wait(futures, return_when=FIRST_EXCEPTION)
+        return [future.result() for future in futures]
+    except BaseException:
+        token.stop()
+        raise
+    finally:
+        leave(pool, futures)
+
+
+def leave(pool: ThreadPoolExecutor, futures: Iterable[Future[Any]]) -> None:
+    """Let go of threads whose calls are done or told to stop; for pixels that take long each, they are not waited for."""
+    pool.shutdown(wait=False, cancel_futures=True)
+    wait(futures, timeout=_PATIENCE)
+
+
+def say(error: KeyboardInterrupt, words: str) -> None:
+    """Let an interruption say what was done, unless it does already."""
+    if not error.args:
+        error.args = (words,)
+
+
+# --- dask's own threads
+
+
+class _Computations(Callback):
+    """Knows which computations dask's local schedulers make, and stops the fits of those that are interrupted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = threading.Lock()
+        self._running: dict[int, tuple[threading.Thread, Token]] = {}
+
+    def _start(self, dsk: Any) -> None:
+        with self._lock:
+            self._running[id(dsk)] = threading.current_thread(), Token()
+
+    def _finish(self, dsk: Any, state: Any, errored: bool) -> None:
+        with self._lock:
+            _, token = self._running.pop(id(dsk), (None, None))
+        if token is None or not errored:
+            return
+        token.stop()
+        error = sys.exc_info()[1]
+        if isinstance(error, KeyboardInterrupt) and token.pixels:
+            say(error, f"{token.pixels:,} pixels were fitted, which are lost; a fit with store= keeps what is done")
+
+    def tokens(self) -> list[Token]:
+        """Tokens of the computations that this thread makes, or whose pool of threads has it."""
+        me = threading.current_thread()
+        # By its name, for a pool counts a thread only after it has begun.
+        pool_of_mine = me.name.rpartition("_")[0]
+        with self._lock:
+            running = list(self._running.values())
+        return [
+            token
+            for caller, token in running
+            if caller is me or any(pool._thread_name_prefix == pool_of_mine for pool in _pools(caller))
+        ]
+
+
+def _pools(caller: threading.Thread) -> list[Any]:
+    """Pools of threads that dask uses for what a thread computes."""
+    found = [dask.config.get("pool", None), *dask.threaded.pools.get(caller, {}).values()]
+    if caller is threading.main_thread():
+        found.append(dask.threaded.default_pool)
+    return [pool for pool in found if hasattr(pool, "_thread_name_prefix")]
+
+
+_computations = _Computations()
+
+
+def watch_dask() -> None:
+    """Let fits that dask's threads make be stopped when who computes them is interrupted."""
+    _computations.register()
+
+
+@contextlib.contextmanager
+def heeding_dask() -> Iterator[None]:
+    """Let calls in one of dask's threads stop when the computation that they are of is interrupted."""
+    with heeding(*_computations.tokens()):
+        yield
