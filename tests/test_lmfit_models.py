@@ -265,3 +265,22 @@ def test_ties_to_parameters_called_as_constants() -> None:
     params["b"].set(expr="3*E")
     ours = xfit.Model.from_lmfit(theirs, params)
     assert [p.value for p in ours.parameters] == [2.0, 6.0]
+
+
+def test_chains_of_expressions_that_are_in_no_component_are_bounded() -> None:
+    def made(n: int) -> tuple[lmfit.Model, lmfit.Parameters]:
+        theirs = lmfit.models.GaussianModel(prefix="g_") + lmfit.models.ConstantModel(prefix="c_")
+        params = theirs.make_params(g_amplitude=2.0, g_center=0.1, g_sigma=1.0)
+        params.add("h0", expr="0.1*g_center")
+        for k in range(1, n):
+            params.add(f"h{k}", expr=f"h{k - 1} + 0.1*h{k - 1}**2")
+        params["c_c"].expr = f"h{n - 1}"
+        return theirs, params
+
+    theirs, params = made(6)
+    # Both are a few roundings from the exact value.
+    assert xfit.Model.from_lmfit(theirs, params)["c.c"].value == pytest.approx(params["c_c"].value, rel=1e-12)
+    with pytest.raises(
+        ValueError, match=r"h\d+ has the expr '.*', which has \d+ parts with h\d+ written out, 2000 are possible"
+    ):
+        xfit.Model.from_lmfit(*made(30))

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytest
+import xarray as xr
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from scipy.optimize import brentq
 
 from xfit import Model
 from xfit.compile.ties import compile_ties
@@ -154,3 +156,33 @@ def test_the_instructions_of_a_chain_are_as_many_as_its_ties(shape):
     # Beyond the first few, all ties are of one kind: what ten more add is ten times what one adds.
     (at_10, rows_10), (at_20, rows_20), (at_30, rows_30) = size(10), size(20), size(30)
     assert (at_30 - at_20, rows_30 - rows_20) == (at_20 - at_10, rows_20 - rows_10)
+
+
+@pytest.mark.parametrize("pixels", [1, 9])
+def test_a_fit_through_a_chain_of_forty_ties(pixels):
+    """Value, error and degrees of freedom of the one parameter, and of the end of the chain, by the chain rule in plain arithmetic."""
+    model = Model([Offset(name=f"o{k}", offset=0.02) for k in range(40)])
+    for k in range(1, 40):
+        model[k].offset.tie(f"o{k - 1}.offset + 0.1*o{k - 1}.offset**2")
+    random = np.random.default_rng(8)
+    da = xr.DataArray(6.0 + random.normal(0, 0.1, (pixels, 50)), dims=("pixel", "x"))
+    fit = da.fit.multifit(model)
+
+    def total(first: float) -> tuple[float, float, float, float]:
+        """Sum and last of the chain, and their derivatives with respect to its beginning."""
+        value, slope = first, 1.0
+        parts = [(value, slope)]
+        for _ in range(39):
+            value, slope = value + 0.1 * value**2, slope * (1 + 0.2 * value)
+            parts.append((value, slope))
+        return sum(v for v, _ in parts), sum(s for _, s in parts), value, slope
+
+    for y, pixel in zip(da.values, (fit.isel(pixel=i) for i in range(pixels)), strict=True):
+        first = brentq(lambda v, y=y: total(v)[0] - y.mean(), 0.0, 0.2, xtol=1e-15)
+        _, slope, last, end = total(first)
+        # All channels alike, so that the sum is the mean; its error is that of the mean.
+        error = y.std(ddof=1) / np.sqrt(50) / slope
+        np.testing.assert_allclose([pixel.fit["o0.offset"], pixel.fit["o39.offset"]], [first, last], rtol=1e-8)
+        stderr = [pixel.fit.stderr("o0.offset"), pixel.fit.stderr("o39.offset")]
+        np.testing.assert_allclose(stderr, [error, error * end], rtol=1e-6)
+        assert int(pixel.dof) == 49

@@ -14,7 +14,9 @@ import numpy as np
 from xfit import formula
 from xfit.components.expression import Expression
 from xfit.formula import FormulaError
+from xfit.formula_syntax import MAX_NODES
 from xfit.model import Model
+from xfit.ties import in_order
 from xfit.traced import traced_formula
 
 if TYPE_CHECKING:
@@ -301,24 +303,40 @@ def _set(made: Model, names: Mapping[str, str], params: lmfit.Parameters) -> Non
         made[full].set(
             value=float(given.value), min=float(given.min), max=float(given.max), free=bool(given.vary or name in tied)
         )
-    for name, text in tied.items():
-        expression = _resolved(name, text, names, params, ())
+    resolved: dict[str, sympy.Expr] = {}
+    for name in tied:
+        for each in in_order([name], lambda key: _hidden(key, names, params)):
+            if each not in resolved:
+                resolved[each] = _resolved(each, names, params, resolved)
+        expression = resolved[name]
         if expression.free_symbols:
             made[names[name]].tie(formula.to_text(expression))
         else:
             made[names[name]].set(value=float(expression), free=False)
 
 
+def _parsed(name: str, params: lmfit.Parameters) -> sympy.Expr:
+    """Expression of a parameter as lmfit has it."""
+    text = params[name].expr
+    try:
+        return formula.parse(text, _called_as_constants(params))
+    except FormulaError as error:
+        raise ValueError(f"{name} has the expr {text!r}, which is no formula that a tie can be: {error}") from error
+
+
+def _hidden(name: str, names: Mapping[str, str], params: lmfit.Parameters) -> list[str]:
+    """Parameters in an expression that are in no component but have expressions themselves."""
+    others = sorted(map(str, _parsed(name, params).free_symbols))
+    return [other for other in others if other not in names and other in params and params[other].expr]
+
+
 def _resolved(
-    name: str, text: str, names: Mapping[str, str], params: lmfit.Parameters, above: tuple[str, ...]
+    name: str, names: Mapping[str, str], params: lmfit.Parameters, resolved: Mapping[str, sympy.Expr]
 ) -> sympy.Expr:
     """Expression of a parameter in the names of the model's; those that are in no component are put in."""
     import sympy
 
-    try:
-        expression = formula.parse(text, _called_as_constants(params))
-    except FormulaError as error:
-        raise ValueError(f"{name} has the expr {text!r}, which is no formula that a tie can be: {error}") from error
+    text, expression = params[name].expr, _parsed(name, params)
     put: dict[Any, Any] = {}
     for symbol in expression.free_symbols:
         other = str(symbol)
@@ -327,9 +345,7 @@ def _resolved(
         elif other not in params:
             raise ValueError(f"{name} has the expr {text!r}, which names {other!r}; the parameters are {list(params)}")
         elif params[other].expr:
-            if other in above:
-                raise ValueError(f"the exprs of {' -> '.join([*above, other])} go in a circle")
-            put[symbol] = _resolved(other, params[other].expr, names, params, (*above, other))
+            put[symbol] = resolved[other]
         elif params[other].vary:
             raise ValueError(
                 f"{name} has the expr {text!r}, which names {other!r}, a parameter that is fitted but in no part of the model; "
@@ -337,4 +353,12 @@ def _resolved(
             )
         else:
             put[symbol] = sympy.Float(params[other].value, 17)
+    sizes = {symbol: sum(1 for _ in sympy.preorder_traversal(each)) for symbol, each in put.items()}
+    parts = sum(sizes.get(each, 1) for each in sympy.preorder_traversal(expression))
+    if parts > MAX_NODES:
+        hidden = ", ".join(_hidden(name, names, params))
+        raise ValueError(
+            f"{name} has the expr {text!r}, which has {parts} parts with {hidden} written out, {MAX_NODES} are possible: make these parameters "
+            f"of a component, for instance of an xfit Offset that is not active, and tie to them"
+        )
     return expression.xreplace(put)

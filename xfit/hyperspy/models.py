@@ -83,7 +83,7 @@ def conversion_of(model: Mapping[str, Any], da: xr.DataArray) -> Conversion:
     notes = [note for part in parts for note in part.notes]
     for item, part in zip(items, parts, strict=True):
         _set_active(item, part, navigation, shape, active)
-        notes += _hold_followed(item, part)
+        notes += _hold_followed(item, part, part.component.name in active)
     links = tuple(link for k, part in enumerate(parts) for link in _links(k, part))
     maps: dict[str, _Map | None] = {}
     for link in links:
@@ -233,12 +233,17 @@ def _set_active(
         active[component.name] = xr.DataArray(on, dims=navigation)
 
 
-def _hold_followed(item: Mapping[str, Any], part: Converted) -> list[str]:
+def _hold_followed(item: Mapping[str, Any], part: Converted, mapped: bool) -> list[str]:
     """Fix what a component that is off gives to twins, as it is not fitted in HyperSpy; return what is different from the model."""
-    if part.component.active:
+    if part.component.active and not mapped:
         return []
     followed = [_ours(part, source)[0] for source in item["parameters"] if source.get("_twins")]
     held = [parameter for parameter in followed if parameter is not None and parameter.free and not parameter.is_tied]
+    if mapped:
+        return [
+            f"{p.full_name} is fitted where its component is off, too, for a twin follows it; HyperSpy holds it there"
+            for p in held
+        ]
     for parameter in held:
         parameter.free = False
     return [f"{parameter.full_name} is fixed, for its component is off and a twin follows it" for parameter in held]
