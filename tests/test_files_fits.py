@@ -270,6 +270,12 @@ def test_axes_that_are_turned_and_tables_are_said(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="axis 1 of the header is turned against another"):
         da = opened(tmp_path, turned, np.zeros((3, 4)))
     np.testing.assert_array_equal(da.x, np.arange(4))
+    with pytest.warns(UserWarning, match="axis 1 of the header can't be understood"):
+        da = opened(tmp_path, fits.Header([("CD1_1", 0.0), ("CD2_2", 0.8)]), np.zeros((3, 4)))
+    # Of one axis the header may say something, and nothing of the others.
+    for card in ("CD1_1", "CDELT1"):
+        da = opened(tmp_path, fits.Header([("CRVAL1", 5.0), (card, 2.0), ("CRPIX1", 1.0)]), np.zeros((3, 4)))
+        np.testing.assert_array_equal(da.x, 5 + 2 * np.arange(4))
     with pytest.raises(ValueError, match="coordinates in a table of the file are not read"):
         opened(tmp_path, axis_header(CTYPE1="WAVE-TAB"))
     plain = opened(tmp_path, fits.Header(), np.zeros((3, 4)))

@@ -161,6 +161,7 @@ LIBRARY: list[tuple[Component, Callable[..., Any]]] = [
     (components.HeavisideStep(A=3, n=9), lambda x: 3 * np.heaviside(x - 9, 0.5)),
     (components.Logistic(a=3, c=2, origin=9), lambda x: 3 / (1 + np.exp(-2 * (x - 9)))),
     (components.RC(Vmax=3, V0=1, tau=2), lambda x: 1 + 3 * (1 - np.exp(-x / 2))),
+    (components.Decay(A=3, tau=2, t0=4), lambda x: 3 * np.exp(-np.maximum(x - 4, 0) / 2) * (x >= 4)),
     (
         components.DoubleExponentialDecay(A1=3, tau1=1, A2=1, tau2=5, centre=4, sigma=0.5),
         lambda x: 3 * tailed(x, 4, 0.5, 1) + 5 * tailed(x, 4, 0.5, 5),

@@ -75,25 +75,31 @@ def coordinate_along(header: Any, axis: int, size: int) -> np.ndarray:
     """Coordinate by the linear keywords, in the header's units: CRVAL, CRPIX and CDELT, PC or CD, of which astropy says what holds.
 
     Of an axis without any of them pixels are counted, from 0.
-    Where axes are turned against each other there is none; a warning says so, and pixels are counted.
+    Where axes are turned against each other, or the cards make no sense, there is none; a warning says so, and pixels are counted.
     """
     from astropy import wcs
 
     plain = {keyword: header[keyword] for keyword in header if _LINEAR.match(keyword)}
     if not any(re.match(rf"(CRPIX|CRVAL|CDELT){axis}$|(PC|CD){axis}_\d+$", keyword) for keyword in plain):
         return np.arange(size, dtype=float)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", wcs.FITSFixedWarning)
-        linear = wcs.WCS(_header_of(plain), naxis=header["NAXIS"])
-        steps = linear.pixel_scale_matrix
+    if any(keyword.startswith("CD") and "_" in keyword for keyword in plain):
+        # Of other axes, of which the header need not say anything, nothing depends on what they are.
+        others = [
+            n for n in range(1, header["NAXIS"] + 1) if not any(keyword.startswith(f"CD{n}_") for keyword in plain)
+        ]
+        plain |= {f"CD{n}_{n}": 1.0 for n in others}
     k = axis - 1
-    if np.count_nonzero(steps[k]) + np.count_nonzero(steps[:, k]) > 2:
-        warnings.warn(
-            f"axis {axis} of the header is turned against another one (PC, CD or CROTA), so that it has no coordinate of its own; pixels are "
-            f"counted",
-            UserWarning,
-            stacklevel=2,
-        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", wcs.FITSFixedWarning)
+            linear = wcs.WCS(_header_of(plain), naxis=header["NAXIS"])
+            steps = linear.pixel_scale_matrix
+        turned = np.count_nonzero(steps[k]) + np.count_nonzero(steps[:, k]) > 2
+        why = "is turned against another one (PC, CD or CROTA), so that it has no coordinate of its own"
+    except (ValueError, wcs.WcsError) as error:
+        turned, why = True, f"can't be understood ({error})"
+    if turned:
+        warnings.warn(f"axis {axis} of the header {why}; pixels are counted", UserWarning, stacklevel=2)
         return np.arange(size, dtype=float)
     return np.asarray(linear.wcs.crval[k] + steps[k, k] * (np.arange(size) + 1 - linear.wcs.crpix[k]))
 
