@@ -94,7 +94,7 @@ def coordinate_along(header: Any, axis: int, size: int) -> np.ndarray:
             warnings.simplefilter("ignore", wcs.FITSFixedWarning)
             linear = wcs.WCS(_header_of(plain), naxis=header["NAXIS"])
             steps = linear.pixel_scale_matrix
-        turned = np.count_nonzero(steps[k]) + np.count_nonzero(steps[:, k]) > 2
+        turned = bool(np.count_nonzero(steps[k]) + np.count_nonzero(steps[:, k]) > 2)
         why = "is turned against another one (PC, CD or CROTA), so that it has no coordinate of its own"
     except (ValueError, wcs.WcsError) as error:
         turned, why = True, f"can't be understood ({error})"
