@@ -85,6 +85,8 @@ def test_starts_and_bounds_in_other_units_are_refused(da):
     centre = xr.full_like(da.isel(energy=0, drop=True), model["left"].centre.value).assign_attrs(units="keV")
     with pytest.raises(ValueError, match=r"start: left.centre is in 'keV' there, but with these data in 'eV'"):
         da.fit.multifit(model, start={"left.centre": centre})
+    # What is left over of the data that an array was made from says nothing.
+    assert bool((da.fit.multifit(model, start={"left.centre": centre.assign_attrs(units="counts")}).status == 1).all())
     with pytest.raises(ValueError, match=r"bounds, max: left.centre is in 'keV' there"):
         da.fit.multifit(model, bounds={"left.centre": (None, (centre + 5).assign_attrs(units="keV"))})
     fit = da.fit.multifit(model, start={"left.centre": centre.assign_attrs(units="eV")})

@@ -111,14 +111,15 @@ def plan_of(
     settings = inputs.settings_of(model, program, on, bounded=bounded, n_channels=used)
     start, ranges = split_start(start, model)
     values, maps = companions.check_start(start, model, program, settings, da, axes)
-    check_units(maps, "start", units)
+    left_over = da.attrs.get("units")
+    check_units(maps, "start", units, None if isinstance(start, xr.Dataset) else left_over)
     alpha = 0.0
     if method.engine == "linear":
         settings, alpha = inputs.check_linear(method, model, program, settings, optimizer_options)
         optimizer_options = {}
     settings, limits = inputs.check_bounds(bounds, program, replace(settings, start=values), da, axes)
     for (name, side), array in limits.items():
-        check_units({name: array}, f"bounds, {side}", units)
+        check_units({name: array}, f"bounds, {side}", units, left_over)
     inputs.check_keeps_bounds(method, program, settings, limits)
     reach = inputs.check_search(starts, spread, path, program, settings)
     estimations = estimated_start(ranges, start, model, program, settings, axes)

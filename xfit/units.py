@@ -96,7 +96,9 @@ def _powers(units: str) -> Mapping[str, float] | str:
     return {name: exponent for name, exponent in powers.items() if exponent and name != "1"}
 
 
-def check_units(given: Mapping[str, xr.DataArray], what: str, units: Mapping[str, str]) -> None:
+def check_units(
+    given: Mapping[str, xr.DataArray], what: str, units: Mapping[str, str], left_over: object = None
+) -> None:
     """Refuse values of parameters that are in other units, by their attribute ``units``, than the parameters.
 
     Parameters
@@ -107,10 +109,12 @@ def check_units(given: Mapping[str, xr.DataArray], what: str, units: Mapping[str
         The argument, for the message.
     units : mapping of str to str
         Units of the parameters.
+    left_over : str, optional
+        Units of the data, which an array that was made from the data may have still: they say nothing.
     """
     for name, values in given.items():
         own = values.attrs.get("units")
-        if differ(own, units[name]):
+        if own != left_over and differ(own, units[name]):
             raise ValueError(
                 f"{what}: {name} is in {own!r} there, but with these data in {units[name]!r}, and no units are converted: convert the "
                 f"values and their attribute units, or the data's coordinate"
