@@ -134,7 +134,8 @@ def _minimise(
             above = min(outcome.loss, best.loss) > (claim + 1e-9 * abs(claim) if math.isfinite(claim) else claim)
             if good and (attempt == _FROM_AMPLITUDES or not above) and (attempt != _USUAL or not _has_idle(count, ws)):
                 return Outcome(outcome.status, outcome.loss, nfev, outcome.by_qr)
-            if good or outcome.loss < best.loss:
+            # A minimum is given up for a lower one only, or for what is clearly lower.
+            if good or outcome.loss < best.loss * (1 - 1e-9 if best.status == CONVERGED else 1.0):
                 _remember(count, ws)
                 best = outcome
             if limit > 0 and attempt == _USUAL and (not good or _has_idle(count, ws)):
