@@ -214,15 +214,15 @@ def test_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_command_with_seeds(tmp_path: Path) -> None:
     """Exit code 130; --resume goes on, and the result is that of a run that was never interrupted."""
     x = np.linspace(0, 10, 100)
-    y = np.random.default_rng(0).poisson(5 + 60 * np.exp(-((x - 4) ** 2) / 2), (60, 100, 100)).astype("f4")
+    y = np.random.default_rng(0).poisson(5 + 60 * np.exp(-((x - 4) ** 2) / 2), (100, 200, 100)).astype("f4")
     da = xr.DataArray(y, dims=("y", "x", "e"), coords={"e": x}, name="counts")
-    da.chunk(y=6, x=10).to_dataset().to_zarr(tmp_path / "map.zarr", consolidated=False)
+    da.chunk(y=10, x=10).to_dataset().to_zarr(tmp_path / "map.zarr", consolidated=False)
     xfit.Model([Gaussian(name="g", A=100, centre=4.5), Offset(name="o", offset=4)]).to_file(tmp_path / "m.toml")
     words = ["fit", "map.zarr", "--model", "m.toml", "--samfire", "--seed", "0,0", "--variance", "poisson", "-q"]
 
     def command(*more: str) -> subprocess.Popen[str]:
         call = [*words, *more]
-        return start(f"import os, sys; os.chdir({str(tmp_path)!r}); sys.argv = ['xfit', *{call!r}]\nfrom xfit.command import main; main()")  # fmt: skip
+        return start(f"import os, sys; os.chdir({str(tmp_path)!r}); sys.argv = ['xfit', *{call!r}]\nimport runpy; runpy.run_module('xfit.command', run_name='__main__')")  # fmt: skip
 
     process = command("--out", "fit.nc")
     visits = tmp_path / "fit.nc.part" / "visits"
