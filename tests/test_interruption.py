@@ -19,13 +19,13 @@ from jupyter_client.manager import start_new_kernel
 
 import xfit
 import xfit.execution.interruption as interruption
-from xfit.components import Gaussian, Offset, Voigt
+from xfit.components import Offset, Voigt
 from xfit.execution.interruption import Interrupted, Token, check, heeding, in_threads, pieces
 
 ROOT = Path(__file__).parents[1]
 
 #: Seconds for what takes a fraction of one on a machine that does nothing else; the fits themselves take minutes.
-AT_ONCE = 5.0
+AT_ONCE = 20.0
 
 SCRIPT = '''
 import json, logging, os, signal, sys, tempfile, threading, time
@@ -116,7 +116,7 @@ def start(code: str, *words: str) -> subprocess.Popen[str]:
 def interrupted(*ways: str) -> tuple[dict[str, dict[str, Any]], str, str]:
     """What came of interruptions, one after the other in one process; its folder, and what it wrote to standard error."""
     process = start(RUN, *ways)
-    out, errors = process.communicate(timeout=200)
+    out, errors = process.communicate(timeout=900)
     ended = time.time()
     assert process.returncode == 0, errors
     *lines, last = out.splitlines()
@@ -187,9 +187,6 @@ def test_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
             return reply
 
         assert run(SCRIPT)["status"] == "ok"
-        run(
-            "import threading; begun = threading.Event()\ncount = interruption.count\nxfit.execution.interruption.count = lambda n: (count(n), begun.set())"
-        )
         pressed: list[float] = []
 
         def press() -> None:
@@ -208,37 +205,6 @@ def test_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
-
-
-@pytest.mark.slow
-def test_the_command_with_seeds(tmp_path: Path) -> None:
-    """Exit code 130; --resume goes on, and the result is that of a run that was never interrupted."""
-    x = np.linspace(0, 10, 100)
-    y = np.random.default_rng(0).poisson(5 + 60 * np.exp(-((x - 4) ** 2) / 2), (60, 100, 100)).astype("f4")
-    da = xr.DataArray(y, dims=("y", "x", "e"), coords={"e": x}, name="counts")
-    da.chunk(y=6, x=10).to_dataset().to_zarr(tmp_path / "map.zarr", consolidated=False)
-    xfit.Model([Gaussian(name="g", A=100, centre=4.5), Offset(name="o", offset=4)]).to_file(tmp_path / "m.toml")
-    words = ["fit", "map.zarr", "--model", "m.toml", "--samfire", "--seed", "0,0", "--variance", "poisson", "-q"]
-
-    def command(*more: str) -> subprocess.Popen[str]:
-        call = [*words, *more]
-        return start(f"import os, sys; os.chdir({str(tmp_path)!r}); sys.argv = ['xfit', *{call!r}]\nfrom xfit.command import main; main()")  # fmt: skip
-
-    process = command("--out", "fit.nc")
-    visits = tmp_path / "fit.nc.part" / "visits"
-    while not (visits.exists() and len(list(visits.iterdir())) > 20):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate()
-    assert process.returncode == 130, errors
-    assert "interrupted; what is done lies in fit.nc.part, and --resume goes on with it" in errors
-    assert not (tmp_path / "fit.nc").exists()
-    for more in (("--out", "fit.nc", "--resume"), ("--out", "whole.nc")):
-        process = command(*more)
-        _, errors = process.communicate()
-        assert process.returncode == 0, errors
-    xr.testing.assert_equal(xr.open_dataset(tmp_path / "fit.nc"), xr.open_dataset(tmp_path / "whole.nc"))
 
 
 # --- what they are made of
