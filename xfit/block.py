@@ -169,7 +169,7 @@ def fit_block(
                 fit_linear(group, pixels, designs)
                 count(pixels.size)
             else:
-                for piece in pieces(pixels, kind):
+                for piece in pieces(pixels, kind, pattern.scratch.ws.flags):
                     _fit_piece(optimizer, options, pattern, group, piece, last)
             if structure.idle.size:
                 # Whatever the optimizer, and though a tie of another component may follow them.

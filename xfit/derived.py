@@ -50,25 +50,11 @@ def _slope(expr: sympy.Expr, name: str) -> sympy.Expr:
     """Derivative of an expression, in which the larger of two equal numbers is the same one wherever it is asked for."""
     import sympy
 
-    larger = _larger()
-    folded = expr.replace(sympy.Max, lambda *args: reduce(larger, sorted(args, key=str)))
-    folded = folded.replace(sympy.Min, lambda *args: -reduce(larger, sorted((-arg for arg in args), key=str)))
-    return calculus.derivative(folded, name).replace(larger, sympy.Max)
+    from xfit.formula_functions import Larger
 
-
-@lru_cache(maxsize=1)
-def _larger() -> Any:
-    """Return a stand-in for the larger of two numbers: by sympy's derivatives both, or none, of two equal ones are."""
-    import sympy
-
-    class Larger(sympy.Function):
-        is_real = True
-
-        def fdiff(self, argindex: int = 1) -> Any:
-            a, b = self.args
-            return (1 + (sympy.sign(a - b) if argindex == 1 else -sympy.sign(a - b))) / 2
-
-    return Larger
+    folded = expr.replace(sympy.Max, lambda *args: reduce(Larger, sorted(args, key=str)))
+    folded = folded.replace(sympy.Min, lambda *args: -reduce(Larger, sorted((-arg for arg in args), key=str)))
+    return calculus.derivative(folded, name).replace(Larger, sympy.Max)
 
 
 def _at_kinks(side: float) -> dict[str, Callable[..., Any]]:

@@ -167,6 +167,20 @@ class Interpolated(sympy.Function):
         return Interpolated(self.args[0], *orders, *self.args[1 + count :])
 
 
+class Larger(sympy.Function):
+    """The larger of two numbers; of two equal ones each has half of the derivative, where sympy's has both or none.
+
+    No formula can call it by name.
+    """
+
+    nargs = 2
+    is_real = True
+
+    def fdiff(self, argindex: int = 1) -> Any:  # noqa: D102
+        a, b = self.args
+        return (1 + (sympy.sign(a - b) if argindex == 1 else -sympy.sign(a - b))) / 2
+
+
 class bspline(sympy.Function):
     """Cubic B-spline with knots at -2, -1, 0, 1 and 2, and integral one.
 

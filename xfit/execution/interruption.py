@@ -16,6 +16,7 @@ import numpy as np
 from dask.callbacks import Callback
 
 from xfit.kernels.layout import LANES
+from xfit.kernels.workspace import STOP
 
 #: Seconds that a piece of a block takes: short enough to stop at once, and long enough that pixels which end early leave others to do.
 _SHORT, _LONG = 0.1, 0.4
@@ -40,11 +41,27 @@ class Token:
     def __init__(self) -> None:
         self._stopped = threading.Event()
         self._lock = threading.Lock()
+        self._watched: list[np.ndarray] = []
         self.pixels = 0
 
     def stop(self) -> None:
-        """Tell all calls to stop."""
-        self._stopped.set()
+        """Tell all calls to stop, and the engine to give up the pixels that it is at."""
+        with self._lock:
+            self._stopped.set()
+            for flags in self._watched:
+                flags[STOP] = 1
+
+    @contextlib.contextmanager
+    def watching(self, flags: np.ndarray) -> Iterator[None]:
+        """Let the engine that has these flags (`xfit.kernels.workspace.Workspace`) be told to stop."""
+        with self._lock:
+            flags[STOP] = int(self.stopped)
+            self._watched.append(flags)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._watched = [each for each in self._watched if each is not flags]
 
     @property
     def stopped(self) -> bool:
@@ -115,7 +132,7 @@ def _is_cancelled() -> bool:
     return task is None or task.state == "cancelled"
 
 
-def pieces(pixels: np.ndarray, kind: Any) -> Iterator[np.ndarray]:
+def pieces(pixels: np.ndarray, kind: Any, flags: np.ndarray | None = None) -> Iterator[np.ndarray]:
     """Cut the pixels of a block into pieces that each take a fraction of a second, and end the call between them if it is to stop.
 
     Parameters
@@ -124,6 +141,8 @@ def pieces(pixels: np.ndarray, kind: Any) -> Iterator[np.ndarray]:
         Which pixels are to be fitted; they are fitted one piece after the other.
     kind : hashable
         What is fitted: the next block of the same kind is taken to be as fast.
+    flags : int64 (any,), optional
+        Flags of the workspace that the pieces are fitted with, by which the engine is stopped within a piece.
 
     Yields
     ------
@@ -139,7 +158,13 @@ def pieces(pixels: np.ndarray, kind: Any) -> Iterator[np.ndarray]:
         check()
         piece = pixels[first : first + _size(_paces.get(kind))]
         began = time.perf_counter()
-        yield piece
+        with contextlib.ExitStack() as watched:
+            if flags is not None:
+                for token in _local.tokens:
+                    watched.enter_context(token.watching(flags))
+            yield piece
+        # What the engine has given up must not be taken for a result.
+        check()
         _paces[kind] = max((time.perf_counter() - began) / piece.size, 1e-9)
         count(piece.size)
         first += piece.size

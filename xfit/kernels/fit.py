@@ -30,7 +30,7 @@ from xfit.kernels.pixel import (
 from xfit.kernels.status import BAD_RESPONSE, CONVERGED, MAX_NFEV, NONFINITE_DERIVATIVE, NONFINITE_MODEL
 from xfit.kernels.ties import Ties
 from xfit.kernels.whole import set_response
-from xfit.kernels.workspace import Outcome, Workspace, workspace
+from xfit.kernels.workspace import STOP, Outcome, Workspace, workspace
 
 #: Evaluations for each free parameter after which variable projection is given up.
 _PATIENCE = 20
@@ -233,6 +233,8 @@ def fit_singly(
     """Fit the listed pixels one after another, with all the care that the engine has."""
     count = free.size
     for i in pixels:
+        if ws.flags[STOP] != 0:
+            return
         scalars = block.out[i][3 * ws.q.size :]
         ready, plain, used, smallest = prepare(block, i, ties, free, limits.loss, buffer, ws)
         if not ready:

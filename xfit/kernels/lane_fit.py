@@ -41,7 +41,7 @@ from xfit.kernels.status import CONVERGED
 from xfit.kernels.steps import scale_of
 from xfit.kernels.ties import Ties
 from xfit.kernels.vector import load, reals, select, store
-from xfit.kernels.workspace import Outcome, Workspace
+from xfit.kernels.workspace import STOP, Outcome, Workspace
 
 
 class LaneFit(NamedTuple):
@@ -258,6 +258,8 @@ def fit_side_by_side(
     known = lf.lanes.known
     aboard = lost = following = 0
     while aboard > 0 or following < pixels.size:
+        if ws.flags[STOP] != 0:
+            return 0
         if aboard > 0:
             if not round_of_lanes(
                 side_by_side, ties, x, lf.spectra, _all_whole(lf), count, limits.tolerance, limit, lf.lanes, lf.steps

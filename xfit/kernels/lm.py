@@ -42,7 +42,7 @@ from xfit.kernels.steps import (
 )
 from xfit.kernels.ties import Ties, apply_ties
 from xfit.kernels.valley import bend_step
-from xfit.kernels.workspace import UNKNOWN, Outcome, Workspace, factorise, gram_of, length_of
+from xfit.kernels.workspace import STOP, UNKNOWN, Outcome, Workspace, factorise, gram_of, length_of
 
 #: First radius of the trust region of each attempt, in units of the start's length. A fit that fails is tried again
 #: with shorter first steps.
@@ -560,7 +560,7 @@ def minimise_from(
                 short = _is_short(count, variance, ws)
                 if near and left * rate <= enough and (short or left <= least):
                     flat = _any_flat(count, ws)
-                    if releases > 0 and not flat:
+                    if releases > 0 and not flat and nfev + count <= max_nfev:
                         releases -= 1
                         lower, evaluations = _released(structure, ties, x, spectrum, count, chisq, ws)
                         nfev += evaluations
@@ -575,7 +575,7 @@ def minimise_from(
                         _take(count, ws.trial, ws)
                         chisq = max(chisq - max(left, 0.0), 0.0)
                     return Outcome(SINGULAR if flat else CONVERGED, chisq, nfev, by_qr)
-        if nfev >= max_nfev:
+        if nfev >= max_nfev or ws.flags[STOP] != 0:
             return Outcome(MAX_NFEV, chisq, nfev, by_qr)
         if length <= 1.1 * radius:
             damping = 0.0
@@ -598,7 +598,7 @@ def minimise_from(
         _move(count, ties, ws, ws.trial)
         trial, evaluations = _evaluate_trial(structure, ties, x, spectrum, count, False, project, ws)
         nfev += evaluations
-        if stops > 0 and math.isfinite(trial) and _stops_short(count, ties, inside, ws):
+        if stops > 0 and nfev < max_nfev and math.isfinite(trial) and _stops_short(count, ties, inside, ws):
             stops -= 1
             trial, evaluations = _evaluate_trial(structure, ties, x, spectrum, count, False, project, ws)
             nfev += evaluations

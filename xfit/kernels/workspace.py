@@ -15,8 +15,8 @@ from xfit.kernels.steps import triangularise
 from xfit.kernels.ties import STACK, Ties
 
 #: What `Workspace.flags` say: whether derivatives had to be replaced before, so that they are looked at at once; whether some could not be
-#: replaced at the point that was evaluated last.
-CAREFUL, UNKNOWN = 0, 1
+#: replaced at the point that was evaluated last; and, set from another thread, whether fits are to be given up.
+CAREFUL, UNKNOWN, STOP = 0, 1, 2
 
 
 class Workspace(NamedTuple):
@@ -103,7 +103,7 @@ def workspace(n_parameters: int, count: int, n_channels: int, n_derivatives: int
         np.zeros(count),
         np.zeros(count),
         np.empty((n_parameters + 3) * PITCH),
-        np.zeros(2, np.int64),
+        np.zeros(3, np.int64),
         np.zeros(count, np.bool_),
         np.empty(count),
         np.empty(count),
