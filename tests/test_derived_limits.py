@@ -267,6 +267,10 @@ REFERENCES: dict[str, tuple[dict[str, _Quantity], tuple[Mapping[str, float], ...
         ({"B": 0}, {"B": -2}, {"B": 1e-12}, {"B": 1e12}),
     ),
     "Erf": ({"fwhm": lambda sigma, **_: _FWHM * abs(sigma)}, ({"sigma": 0}, {"sigma": -2}, {"sigma": 1e12})),
+    "Decay": (
+        {"area": lambda A, tau, **_: A * tau, "half_life": lambda tau, **_: tau * mp.log(2)},
+        ({"tau": 0}, {"tau": 1e12}, {"A": 0}),
+    ),
     "Exponential": ({"half_life": lambda tau, **_: tau * mp.log(2)}, ({"tau": 0}, {"tau": -2}, {"tau": 1e12})),
     "Gaussian2D": (
         {
