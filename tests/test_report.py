@@ -163,3 +163,23 @@ def test_narrow_spots_of_images() -> None:
     text = words(da.fit(xfit.Model([spot])).fit.report())
     assert "s is narrower than a channel: fwhm_y 0.235, channels of 0.4." in text
     assert text.count("narrower than") == 1
+
+
+def test_reports_say_where_errors_mean_something_else():
+    """By simulation, see the page on calibration: variances taken from few counts, few degrees of freedom, arctan with a small scale."""
+    x = np.linspace(0, 10, 12)
+    da = xr.DataArray(np.random.default_rng(0).poisson(20.0, (3, 12)).astype(float), dims=("p", "x"), coords={"x": x})
+    model = xfit.Model([Offset(name="o", offset=10.0)])
+
+    def said(report):
+        return " ".join(str(report).split())
+
+    low = "levels are low by about one count"
+    assert low in said(da.fit.multifit(model, variance="poisson").fit.report())
+    assert low not in said(da.fit.multifit(model, variance="poisson", reweight=True).fit.report())
+    few = "few degrees of freedom in 3 of 3 pixels"
+    assert few in said(da.fit.multifit(model).fit.report())
+    assert few not in said(da.fit.multifit(model, scale_covariance=False, variance=20.0).fit.report())
+    scale = "with a loss_scale below 2"
+    assert scale in said(da.fit.multifit(model, loss="arctan", variance=20.0).fit.report())
+    assert scale not in said(da.fit.multifit(model, loss="arctan", loss_scale=2.5, variance=20.0).fit.report())

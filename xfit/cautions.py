@@ -1,4 +1,4 @@
-"""What fitted values say that should make a reader careful: lines too narrow for the channels, patterns that end within the data."""
+"""What a result says that should make a reader careful: errors that mean something else, lines too narrow, patterns that end within the data."""
 
 from __future__ import annotations
 
@@ -11,11 +11,18 @@ import xarray as xr
 from xfit.axes import dimension_of
 from xfit.component import Component
 from xfit.derived import derived_map
+from xfit.kernels.status import CONVERGED
 from xfit.model import Model
 
 #: Full width at half maximum, in channels, below which a line is not what the model makes of it: the model is taken in the middle of channels,
 #: where a Gaussian of less than a channel has any sum; and of data that are integrals over channels one of two is 6 % too wide.
 _LEAST, _LEAST_BINNED = 1.0, 2.0
+
+#: Degrees of freedom below which Student's distribution is wider than the normal one by more than a percent in its middle 68.3 %.
+_FEW = 20
+
+#: Scale of the loss of that name, in standard deviations, from which on simulated fits had the one minimum.
+_LEAST_ARCTAN = 2.0
 
 
 def cautions(result: xr.Dataset, model: Model) -> list[str]:
@@ -29,13 +36,35 @@ def cautions(result: xr.Dataset, model: Model) -> list[str]:
         That was fitted.
     """
     dims = [d for d in json.loads(result.attrs.get("xfit_signal_dims", "[]")) if d in result.coords]
-    found: list[str] = []
+    found = list(_errors_words(result))
     for component in model:
         if len(dims) == component.signal_dimension and all(
             _is_known(result, p.full_name) for p in component.parameters
         ):
             found += [*_narrow(result, model, component, tuple(dims)), *_ended(result, component, tuple(dims))]
     return found
+
+
+def _errors_words(result: xr.Dataset) -> Iterator[str]:
+    """Where errors do not mean what they say: by simulation, see the documentation's page "Calibration of errors"."""
+    attrs = result.attrs
+    if "xfit_noise_gain" in attrs and not attrs.get("xfit_reweight"):
+        yield (
+            "the variance is estimated from the data: levels are low by about one count in each channel, whatever their errors. "
+            "loss='poisson', or reweight=True, does not have this"
+        )
+    if attrs.get("xfit_loss") == "arctan" and attrs.get("xfit_loss_scale", _LEAST_ARCTAN) < _LEAST_ARCTAN:
+        yield (
+            f"loss='arctan' with a loss_scale below {_LEAST_ARCTAN:g} has other minima, of which small errors say nothing; use a larger one"
+        )
+    if "dof" not in result or not attrs.get("xfit_scale_covariance"):
+        return
+    few = np.asarray(((result["dof"] > 0) & (result["dof"] < _FEW) & (result["status"] == CONVERGED)).values)
+    if few.any():
+        yield (
+            f"errors are scaled by few degrees of freedom{_where(few)}: intervals of one error hold the truth less often than 68.3 %; "
+            f"conf_interval() takes account of it"
+        )
 
 
 def coordinates_words(result: xr.Dataset) -> list[str]:

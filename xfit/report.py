@@ -310,7 +310,7 @@ def _warnings(pixel: xr.Dataset, model: Model) -> list[str]:
 
 def summary(result: xr.Dataset, model: Model) -> Report:
     """Summary of a map: statuses, goodness of fit, spread of every parameter over the converged pixels, and what should make a reader careful."""
-    ds = result[["value", "stderr", "at_bound", "red_chisq", "status", "nfev"]].compute()
+    ds = result[["value", "stderr", "at_bound", "red_chisq", "status", "nfev", "dof"]].compute()
     status = ds["status"].values
     title = f"{result.attrs.get('title', 'fit')}: {status.size} pixels"
     lines = []
