@@ -157,6 +157,8 @@ _CODE: dict[str, Any] = {
     "select": lambda condition, one, other: one if condition else other,
     "square": lambda x: x * x,
     "power": lambda x, y: mpmath.mpf(x) ** y,
+    "log_of_size": lambda x: mpmath.log(abs(x)) if x else mpmath.mpf("-1e300"),
+    "parity": lambda n: mpmath.nan if n != mpmath.floor(n) else 1 - 2 * (int(n) % 2),
     "wofz": lambda x, y: [part for w in _faddeeva(x, y) for part in (w.real, w.imag)],
     "math": mpmath,
 }
