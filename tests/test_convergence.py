@@ -268,3 +268,12 @@ def test_a_line_without_influence_is_singular_in_every_optimizer_and_loss(loss, 
     assert statuses(fit) == ["singular"]
     assert np.isnan(fit.stderr).all()
     assert float(fit.fit["o.offset"][0]) == pytest.approx(3.0, abs=0.2)
+
+
+def test_a_position_next_to_zero_moves():
+    """As a neighbour's fit of a line at zero leaves it: its own size says nothing of how far it may go."""
+    x = np.linspace(-5, 30, 200)
+    da = spectrum(np.exp(-((x - 0.64) ** 2) / 2), x)
+    fit = da.fit(Model([Gaussian(name="g", A=2.5, centre=-2.5e-17, sigma=1.0)]))
+    assert fit.status == CONVERGED
+    np.testing.assert_allclose(fit.value, [np.sqrt(2 * np.pi), 0.64, 1.0], rtol=1e-9)

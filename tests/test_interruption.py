@@ -21,6 +21,7 @@ import xfit
 import xfit.execution.interruption as interruption
 from xfit.components import Offset, Voigt
 from xfit.execution.interruption import Interrupted, Token, check, heeding, in_threads, pieces
+from xfit.stored.info import info
 
 ROOT = Path(__file__).parents[1]
 
@@ -156,7 +157,7 @@ def test_stored_and_samfire() -> None:
     words = found["stored"]["words"]
     assert "of 500 chunks are fitted and stay in" in words
     assert "resume=True goes on with the others" in words
-    stored = xfit.stored.info(f"{folder}/s.zarr")
+    stored = info(f"{folder}/s.zarr")
     assert stored.done == int(words.split()[0]) < 500
     # A run from seeds returns what it has.
     assert found["samfire"]["done"] > 0

@@ -79,7 +79,7 @@ def test_bounded_step(problem: tuple[np.ndarray, np.ndarray]) -> None:
     lower[1] = 0.5 * whole[1] if whole[1] < 0 else -np.inf
     step, state = np.zeros(5), np.zeros(5, np.int64)
     bounded_step(
-        normal_equations(jacobian, residual), np.zeros((6, 40)), False, 5, norm, np.zeros(5, bool), 0.0, norm, np.zeros(5), lower, upper, state,
+        normal_equations(jacobian, residual), np.zeros((6, 40)), False, 5, norm, np.zeros(5), 0.0, norm, np.zeros(5), lower, upper, state,
         np.zeros(5, np.int64), np.zeros((6, 10)), step,
     )  # fmt: skip
     expected = lsq_linear(jacobian.T, residual, bounds=(lower, upper), tol=1e-14).x

@@ -84,6 +84,11 @@ class Workbench:
         # The engine keeps in it what it knows of the rows of the response, which are others in each batch.
         return self.loaded.structure(on, self._whole, self._channels, pattern.free)
 
+    def _bent(self, free: np.ndarray) -> np.ndarray:
+        """Range of the coordinates for free parameters that the model is not linear in, otherwise zero."""
+        span = max((float(np.ptp(row)) for row in self.x), default=0.0)
+        return np.where(self.loaded.bent(free), span if np.isfinite(span) and span > 0 else 1.0, 0.0)
+
     def _made(self, on: np.ndarray) -> Pattern:
         loaded, options = self.loaded, self._options
         free = np.flatnonzero(self._program.fitted(self._settings.free, on)).astype(np.int64)
@@ -98,7 +103,7 @@ class Workbench:
             loaded.constants_hold(free, self._mapped),
             _search(options, self._program, free),
             scratch_of(
-                self._settings.start.size, free, codes, loaded.bent(free), self.x.shape[1], loaded.ties, limits.loss
+                self._settings.start.size, free, codes, self._bent(free), self.x.shape[1], loaded.ties, limits.loss
             ),
         )
 

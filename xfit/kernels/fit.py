@@ -276,8 +276,8 @@ def scratch_of(
         Positions of the free parameters.
     code : int64 (count,)
         What each is to `xfit.kernels.relax`.
-    bent : bool (count,)
-        In which of them the model is not linear.
+    bent : float64 (count,)
+        The range of the coordinates for those that the model is not linear in, otherwise zero.
     channels : int
         Their number, rounded up to whole vectors.
     """

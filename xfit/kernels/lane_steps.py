@@ -45,8 +45,8 @@ class LaneSteps(NamedTuple):
         How far each parameter moved last; zero before the first move.
     promise : float64 (LANES,)
         By how much the best amplitudes would lower the loss at the start, without bounds; zero where that is not known.
-    bent : bool (count,)
-        In which parameters the model is not linear.
+    bent : float64 (count,)
+        The range of the coordinates for parameters that the model is not linear in, otherwise zero.
     amplitudes, starting : int64 (any,)
         Which free parameters are amplitudes; which are so at the start.
     code : int64 (count,)
@@ -241,9 +241,9 @@ def rescale_lanes(take: Any, q: np.ndarray, rows: np.ndarray, count: int, ls: La
     for j in range(count):
         norm = math.sqrt(load(ls.gram, at(j, j)))
         ok = ok & (norm > 0.0) & (norm < math.inf)
-        if ls.bent[j]:
-            value = load(q, rows[j])
-            ok = ok & ((value == 0.0) | (norm * abs(value) >= level))
+        if ls.bent[j] > 0.0:
+            size = abs(load(q, rows[j]))
+            ok = ok & (norm * select(size < ls.bent[j], ls.bent[j], size) >= level)
         store(ls.inverse, j, select(take, 1.0 / norm, load(ls.inverse, j)))
         weight = load(ls.weight, j)
         store(ls.weight, j, select(take & (norm > weight), norm, weight))
@@ -273,7 +273,7 @@ def short_lanes(q: np.ndarray, rows: np.ndarray, count: int, variance: Any, ls: 
     for j in range(count):
         step = abs(load(ls.step, j))
         total += square(load(ls.weight, j) * step)
-        if ls.bent[j]:
+        if ls.bent[j] > 0.0:
             ok = ok & ((step <= SMALL_CHANGE * abs(load(q, rows[j]))) | (step <= SMALL_MOVE * load(ls.moved, j)))
     return ok & (total <= SHORT * variance)
 

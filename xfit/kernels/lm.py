@@ -407,7 +407,7 @@ def _is_short(count: int, variance: float, ws: Workspace) -> bool:
     for j in range(count):
         step = abs(ws.step[j])
         total += square(max(ws.weight[j], ws.norm[j]) * step)
-        if ws.bent[j] and step > SMALL_CHANGE * abs(ws.theta[j]) and step > SMALL_MOVE * ws.moved[j]:
+        if ws.bent[j] > 0.0 and step > SMALL_CHANGE * abs(ws.theta[j]) and step > SMALL_MOVE * ws.moved[j]:
             return False
     return total <= SHORT * variance
 

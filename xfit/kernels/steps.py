@@ -22,8 +22,8 @@ SMALLEST_PIVOT = 1e-10
 #: A diagonal entry of R below this fraction of the column's norm says that the column depends on the others.
 RANK = 1e-13
 
-#: A parameter that changes the model by less than this part of the deviations, if it changes by its own size, has no influence: a line
-#: far outside of the data. Its steps would be random, and as long as nothing else limits them.
+#: A parameter that changes the model by less than this part of the deviations, if it changes by its own size or the range of the coordinates,
+#: has no influence: a line far outside of the data. Its steps would be random, and as long as nothing else limits them.
 NO_INFLUENCE = 1e-12
 
 #: The cosine between the deviations and a column, at a minimum.
@@ -251,7 +251,8 @@ def hold_at_bounds(
 ) -> int:
     """Begin an active set: hold what sits at a bound and would leave through it, and what has no influence.
 
-    ``bent`` says in which parameters the model is not linear: only these can be without influence at any size of their own.
+    ``bent`` is above zero for the parameters that the model is not linear in, the range of the coordinates: only these can be without influence
+    at a size of their own, which is taken to be no less than that range.
     Returns the number of parameters left free to move.
     """
     free = 0
@@ -263,7 +264,7 @@ def hold_at_bounds(
             state[j] = AT_LOWER
         elif theta[j] >= upper[j] and slope >= 0.0:
             state[j] = AT_UPPER
-        elif norm[j] == 0.0 or (bent[j] and theta[j] != 0.0 and norm[j] * abs(theta[j]) < level):
+        elif norm[j] == 0.0 or (bent[j] > 0.0 and norm[j] * max(abs(theta[j]), bent[j]) < level):
             state[j] = FLAT
         else:
             state[j] = FREE

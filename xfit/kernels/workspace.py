@@ -104,7 +104,7 @@ def workspace(n_parameters: int, count: int, n_channels: int, n_derivatives: int
         np.zeros(count),
         np.empty((n_parameters + 3) * PITCH),
         np.zeros(3, np.int64),
-        np.zeros(count, np.bool_),
+        np.zeros(count),
         np.empty(count),
         np.empty(count),
         np.zeros(1),
