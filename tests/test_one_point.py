@@ -29,9 +29,11 @@ def test_chisq_is_that_of_the_values(setting):
     assert (found <= 1.0).all(), found
 
 
-@pytest.mark.parametrize("setting", [s for s in SAMPLE if s.loss == "ls" and s.optimizer != "trf"], ids=_id)
+@pytest.mark.parametrize(
+    "setting", [s for s in SAMPLE if s.loss == "ls" and s.optimizer != "trf" and s.component != "SEE"], ids=_id
+)
 def test_converged_is_at_a_minimum(setting):
-    """The cosine of each column with the deviations is at most 1e-6, which differences tell to 1e-8 or so; where it is larger than that,
+    """SEE has a minimum with a kink where its step lies on a channel. The cosine of each column with the deviations is at most 1e-6, which differences tell to 1e-8 or so; where it is larger than that,
     the promised decrease is below a millionth of the residual variance, which is a cosine of 1e-3 over the root of the channels.
     """
     da = shapes(setting.component, False)

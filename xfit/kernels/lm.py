@@ -527,7 +527,7 @@ def minimise_from(
     factorised = False
     first = True
     stops, releases = STOPS_INSIDE if inside else STOPS, count
-    begun_again = border = False
+    begun_again = False
     while True:
         solved, by_qr, factorised = damped_or_not(structure, ties, x, spectrum, count, 0.0, factorised, ws)
         length = length_of(count, ws.step, ws) if solved else math.inf
@@ -603,7 +603,6 @@ def minimise_from(
             stops -= 1
             trial, evaluations = _evaluate_trial(structure, ties, x, spectrum, count, False, project, ws)
             nfev += evaluations
-        border = border or not math.isfinite(trial)
         actual = chisq - trial if math.isfinite(trial) else -math.inf
         gain = actual / decrease if decrease > 0.0 else -1.0
         if (abs(decrease) <= 1e-13 * chisq or not radius > 0.0) and gain <= 1e-4:
@@ -612,10 +611,16 @@ def minimise_from(
                 status = CONVERGED if solved and not backwards and not _any_flat(count, ws) else SINGULAR
                 return Outcome(status, chisq, nfev, by_qr)
             if begun_again:
-                # Where steps of all lengths led to values that are finite and no lower, it is a minimum with a kink.
-                kink = solved and not border and not _any_flat(count, ws)
+                # Where the loss rises already at the end of so short a step, there is a kink between, and that is the minimum.
+                rises = False
+                if math.isfinite(trial):
+                    along = 0.0
+                    for j in range(count):
+                        along += ws.step[j] * ws.gram_trial[count, j]
+                    rises = along < 0.0
+                kink = solved and rises and not _any_flat(count, ws)
                 return Outcome(CONVERGED if kink else STALLED, chisq, nfev, by_qr)
-            begun_again, border = True, False
+            begun_again = True
             _forget_weights(count, project, ws)
             radius = max(length_of(count, ws.theta, ws), math.sqrt(chisq))
             continue
