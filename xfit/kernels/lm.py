@@ -59,6 +59,9 @@ SMALLEST_RADIUS = 1e-3
 #: Rounding of the sum of squares that may be left where a fit ends, in units of the squares of the rounding of data and parameters.
 ROUNDING = 100.0
 
+#: Square of the cosine between deviations and a column that a kink may hide, where steps of all lengths led nowhere.
+KINK = 2.5e-3
+
 #: Part of the first sum of squares that is nothing.
 NOTHING = 1e-40
 
@@ -527,7 +530,7 @@ def minimise_from(
     factorised = False
     first = True
     stops, releases = STOPS_INSIDE if inside else STOPS, count
-    begun_again = False
+    begun_again = border = False
     while True:
         solved, by_qr, factorised = damped_or_not(structure, ties, x, spectrum, count, 0.0, factorised, ws)
         length = length_of(count, ws.step, ws) if solved else math.inf
@@ -603,6 +606,7 @@ def minimise_from(
             stops -= 1
             trial, evaluations = _evaluate_trial(structure, ties, x, spectrum, count, False, project, ws)
             nfev += evaluations
+        border = border or not math.isfinite(trial)
         actual = chisq - trial if math.isfinite(trial) else -math.inf
         gain = actual / decrease if decrease > 0.0 else -1.0
         if (abs(decrease) <= 1e-13 * chisq or not radius > 0.0) and gain <= 1e-4:
@@ -618,9 +622,14 @@ def minimise_from(
                     for j in range(count):
                         along += ws.step[j] * ws.gram_trial[count, j]
                     rises = along < 0.0
-                kink = solved and rises and not _any_flat(count, ws)
+                kink = (
+                    solved
+                    and not border
+                    and not _any_flat(count, ws)
+                    and (rises or _ends_here(count, KINK * chisq, ws))
+                )
                 return Outcome(CONVERGED if kink else STALLED, chisq, nfev, by_qr)
-            begun_again = True
+            begun_again, border = True, False
             _forget_weights(count, project, ws)
             radius = max(length_of(count, ws.theta, ws), math.sqrt(chisq))
             continue
