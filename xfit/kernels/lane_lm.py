@@ -18,6 +18,7 @@ from xfit.kernels.jit import inlined_sums
 from xfit.kernels.lane_evaluate import Spectra, at, derivatives_of_lanes, gram_of_lanes
 from xfit.kernels.lane_steps import (
     LaneSteps,
+    held_lanes,
     length_of_lanes,
     promise_of_lanes,
     relax_lanes,
@@ -120,8 +121,9 @@ def _move(take: Any, count: int, target: np.ndarray, lanes: Lanes, ls: LaneSteps
 def _accept(take: Any, count: int, chisq: Any, lanes: Lanes, ls: LaneSteps) -> Any:
     """Make trial points the current ones; return where all parameters matter."""
     for j in range(count):
-        moved = abs(load(lanes.trial, lanes.rows[j]) - load(lanes.q, lanes.rows[j]))
-        store(ls.moved, j, select(take, moved, load(ls.moved, j)))
+        if ls.bent[j] > 0.0:
+            moved = abs(load(lanes.trial, lanes.rows[j]) - load(lanes.q, lanes.rows[j]))
+            store(ls.moved, j, select(take, moved, load(ls.moved, j)))
     for k in range(lanes.one.size):
         store(lanes.q, k, select(take, load(lanes.trial, k), load(lanes.q, k)))
     for k in range(at(count + 1, 0)):
@@ -251,12 +253,11 @@ def _decide(
     store(known, LENGTH, select(may, length, load(known, LENGTH)))
     small = may & ok & (decrease * rate <= enough) & (decrease <= loose) & (decrease >= -enough)
     near = small
-    if any_lane(small):
+    if any_lane(small & held_lanes(count, ls)):
+        # Where nothing is held, no parameter by itself promises more than the step of all.
         near = small & stationary_lanes(lanes.q, lanes.rows, count, loose, ls)
     lost = (may & negation(ok & (decrease >= -enough))) | (small & negation(near))
-    little = near
-    if any_lane(near):
-        little = near & (decrease <= _least(chisq, floor, lanes, count, ls))
+    full = decrease
     if approximate:
         able = extrapolate_lanes(may, load(known, FULL) >= 1.0, lanes.q, lanes.rows, count, ls)
         length = length_of_lanes(count, ls.step, lanes.all_, ls.weight)
@@ -264,11 +265,12 @@ def _decide(
         store(known, SLOPE, select(able, slope, load(known, SLOPE)))
         store(known, DECREASE, select(able, decrease, load(known, DECREASE)))
         store(known, LENGTH, select(able, length, load(known, LENGTH)))
-    short = near
+    last = near
     if any_lane(near):
-        short = near & short_lanes(lanes.q, lanes.rows, count, (chisq + floor) / dof, ls)
-    last = near & short
-    stay = little & negation(short)
+        last = near & short_lanes(length, lanes.q, lanes.rows, count, (chisq + floor) / dof, ls)
+    stay = near & negation(last)
+    if any_lane(stay):
+        stay = stay & (full <= _least(chisq, floor, lanes, count, ls))
     left = select(last & (load(known, PROMISE) > 0.0), chisq - load(known, PROMISE), chisq)
     claim = load(known, CLAIM)
     above = (last | stay) & (left > claim + 1e-9 * abs(claim))

@@ -266,16 +266,23 @@ def stationary_lanes(q: np.ndarray, rows: np.ndarray, count: int, least: Any, ls
 
 
 @inlined_sums
-def short_lanes(q: np.ndarray, rows: np.ndarray, count: int, variance: Any, ls: LaneSteps) -> Any:
-    """Where the steps are so short that they need no evaluation; see `lm._is_short`."""
-    ok = reals(0.0) == 0.0
-    total = reals(0.0)
+def short_lanes(length: Any, q: np.ndarray, rows: np.ndarray, count: int, variance: Any, ls: LaneSteps) -> Any:
+    """Where the steps, of the lengths given, are so short that they need no evaluation; see `lm._is_short`."""
+    ok = square(length) <= SHORT * variance
     for j in range(count):
-        step = abs(load(ls.step, j))
-        total += square(load(ls.weight, j) * step)
         if ls.bent[j] > 0.0:
+            step = abs(load(ls.step, j))
             ok = ok & ((step <= SMALL_CHANGE * abs(load(q, rows[j]))) | (step <= SMALL_MOVE * load(ls.moved, j)))
-    return ok & (total <= SHORT * variance)
+    return ok
+
+
+@inlined_sums
+def held_lanes(count: int, ls: LaneSteps) -> Any:
+    """Where the steps hold parameters at bounds."""
+    held = reals(0.0) != 0.0
+    for j in range(count):
+        held = held | (load(ls.side, j) != 0.0)
+    return held
 
 
 @inlined_sums
