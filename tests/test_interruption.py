@@ -18,9 +18,10 @@ import xarray as xr
 from jupyter_client.manager import start_new_kernel
 
 import xfit
-import xfit.execution.interruption as interruption
+import xfit.cancellation as cancellation
+from xfit.cancellation import Interrupted, Token, check, heeding, pieces
 from xfit.components import Offset, Voigt
-from xfit.execution.interruption import Interrupted, Token, check, heeding, in_threads, pieces
+from xfit.execution.interruption import in_threads
 from xfit.stored.info import info
 
 ROOT = Path(__file__).parents[1]
@@ -57,11 +58,11 @@ def ctrl_c_when_it_fits():
         globals()["SENT"] = time.monotonic()
         os.kill(os.getpid(), signal.SIGINT)
 
-    xfit.block.count = interruption.count = counting
+    xfit.block.count = cancellation.count = counting
     threading.Thread(target=send).start()
 
 
-from xfit.execution import interruption
+from xfit import cancellation
 few = DATA[:2, :2]
 right = few.fit.multifit(MODEL)
 fit = DATA[:40].fit.multifit(MODEL, max_nfev=3)
@@ -214,7 +215,7 @@ def test_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_pieces_are_all_pixels_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many as are fitted side by side at first; then by the time that they take."""
     now = [0.0]
-    monkeypatch.setattr(interruption.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(cancellation.time, "perf_counter", lambda: now[0])
     for pace, sizes in ((1.0, [8, 8, 8]), (2.0**-9, [8, 204, 204]), (2.0**-16, [8, 6553, 6553])):
         found = []
         for piece in pieces(np.arange(sum(sizes)), ("test", pace)):
@@ -236,9 +237,9 @@ def test_numbers_do_not_depend_on_the_pieces(monkeypatch: pytest.MonkeyPatch) ->
         {"optimizer": "varpro"},
         {"optimizer": "L-BFGS-B"},
     ):
-        monkeypatch.setattr(interruption, "_size", lambda pace: 10_000)
+        monkeypatch.setattr(cancellation, "_size", lambda pace: 10_000)
         whole = da.fit.multifit(model, **options)
-        monkeypatch.setattr(interruption, "_size", lambda pace: 7)
+        monkeypatch.setattr(cancellation, "_size", lambda pace: 7)
         xr.testing.assert_identical(da.fit.multifit(model, **options), whole)
 
 

@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 
+from xfit.cancellation import check, count, pieces
 from xfit.compile.engine import part_for, prepare_engine
 from xfit.compile.program import Program
 from xfit.counting import variance_of_counts
-from xfit.execution.interruption import check, count, pieces
 from xfit.function_errors import ErrorFinder, note_at_values
 from xfit.kernels.evaluate import aligned_rows, evaluate_pixels
 from xfit.kernels.fit import fit_pixels

@@ -14,10 +14,11 @@ import numpy as np
 import xarray as xr
 
 from xfit.block import fit_block
+from xfit.cancellation import check
 from xfit.compile.program import Program
 from xfit.curvefit_arguments import coordinates_of, limits_of, parameters_of, reduced_dims, starts_of
 from xfit.curvefit_program import NotCompiledError, first_of, options_of, program_of, table_of
-from xfit.execution.interruption import check, heeding_dask, in_threads, watch_dask
+from xfit.execution.interruption import heeding_dask, in_threads, watch_dask
 from xfit.execution.spectra import whole_signals
 from xfit.kernels.status import CONVERGED
 from xfit.mapping import threads_for

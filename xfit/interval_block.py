@@ -10,9 +10,9 @@ import numpy as np
 import scipy
 
 from xfit.block import evaluate_block, fit_block
+from xfit.cancellation import check
 from xfit.compile.program import Program
 from xfit.counting import variance_of_counts
-from xfit.execution.interruption import check
 from xfit.kernels.status import CONVERGED
 from xfit.options import Columns, FitOptions, Settings
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xfit.execution.interruption import check
+from xfit.cancellation import check
 from xfit.kernels.evaluate import Structure
 from xfit.kernels.layout import OTHER
 from xfit.kernels.losses import LEAST_SQUARES

@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from xfit.block import evaluate_block, fit_block
+from xfit.cancellation import check
 from xfit.compile.program import Program
 from xfit.estimate_block import Estimation, Grid, densities
 from xfit.estimators import Estimates
 from xfit.estimators.rows import filled, line_through_ends
 from xfit.estimators.windows import Place, Template, trial_places, windows_of
-from xfit.execution.interruption import check
 from xfit.kernels.layout import LINEAR
 from xfit.options import Columns, FitOptions, Settings
 from xfit.tied_values import set_tied

@@ -17,7 +17,8 @@ from dask._task_spec import Alias, Task, parse_input
 from dask.highlevelgraph import HighLevelGraph
 from dask.system import CPU_COUNT
 
-from xfit.execution.interruption import Token, check, heeding, leave
+from xfit.cancellation import Token, check, heeding
+from xfit.execution.interruption import leave
 from xfit.execution.sources import Shuffled
 from xfit.execution.spectra import active_client
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from xfit.assembly import unpacked
+from xfit.cancellation import pause
 from xfit.execution.grid import Box, Grid
-from xfit.execution.interruption import pause
 from xfit.execution.sources import computed
 from xfit.function_errors import errors_of
 from xfit.kernels.pixel import EVALUATIONS, STATUS
