@@ -172,7 +172,7 @@ def noted(result: xr.Dataset, plan: Plan, errors: Mapping[str, str] | None = Non
     errors : mapping, optional
         The words; by default those of this process.
     """
-    if bool((result["status"] == FUNCTION_ERROR).any()):
+    if (result.variables["status"].values == FUNCTION_ERROR).any():
         recipe = plan.recipe
         result.attrs[ATTRIBUTE] = as_text(errors or errors_of(recipe.program, recipe.options.loss))
         if result["status"].ndim == 0:

@@ -184,7 +184,7 @@ def plan_of(
 
 def _kept(role: str, array: xr.DataArray) -> xr.DataArray:
     """A map that the user may change while the fit runs, as it is now; what is as large as the data is not copied."""
-    return array if array.chunks is not None or role in ("variance", "where") else array.copy(deep=True)
+    return array if array.chunks is not None or role in ("variance", "where") else array.copy(data=array.values.copy())
 
 
 def _noted(loss: Loss, noise: tuple[float, float, float] | None, path: str, starts: int) -> dict[str, Any]:
