@@ -6,14 +6,18 @@ import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.builders import peak_map, two_peaks
 from xfit.block import fit_block
+from xfit.compile import linking
 from xfit.compile.apart import Made, can_start_python, compile_apart
+from xfit.compile.linking import can_link_first, linked_first
 from xfit.compile.program import Program
 from xfit.inputs import settings_of
 
@@ -35,11 +39,12 @@ if status.exists():
     pathlib.Path(os.environ["XFIT_CACHE_DIR"], f"{os.getpid()}.peak").write_text(line.split()[1])
 """
 
+WAVE = "from xfit.compile.engine import prepare_engine; prepare_engine('wave')"
+
 FROM_PICKLE = """
 import pickle, sys
 import numpy as np
 from xfit.block import fit_block
-from xfit.compile.apart import Made, can_start_python, compile_apart
 path = sys.argv[1]
 program, settings, y, x = pickle.load(open(path, "rb"))
 np.save(path + ".npy", fit_block(program, settings, y, {"x": x}))
@@ -153,19 +158,36 @@ def test_a_damaged_kernel_costs_a_compilation_not_the_fit(cold_start, suffix, ke
 
 
 @pytest.mark.slow
-def test_a_damaged_engine_costs_a_compilation_not_every_fit(cold_start):
-    folder, written = cold_start
-    engine = [
-        path
-        for path in machine_code(folder)
-        if path.suffix == ".nbc" and path.name.startswith("lane_fit.fit_side_by_side-")
-    ]
+def test_a_damaged_engine_costs_a_compilation_not_every_fit(tmp_path):
+    """Of its smallest part, which is compiled soon."""
+
+    def prepared() -> str:
+        _, errors = finished(start(WAVE, XFIT_CACHE_DIR=str(tmp_path / "kernels"), NUMBA_CACHE_DIR=str(tmp_path)))
+        return errors
+
+    assert prepared() == ""
+    engine = [path for path in machine_code(tmp_path) if path.suffix == ".nbc" and path.name.startswith("clocks.")]
     assert len(engine) == 1
     engine[0].write_bytes(engine[0].read_bytes()[:20])
-    out, errors = again(folder)
-    assert out == written[0][0]
-    assert "damaged" in errors
-    assert again(folder) == (written[0][0], "")
+    assert "damaged" in prepared()
+    assert prepared() == ""
+
+
+def test_this_version_of_numba_can_link_the_engine_before_it_optimises():
+    assert can_link_first()
+
+
+def test_numba_is_as_before_when_the_engine_is_compiled():
+    def found() -> list[Callable[..., Any]]:
+        return [getattr(owner, name) for owner, name, _ in linking._REPLACED]
+
+    before = found()
+    with linked_first([]):
+        assert found() != before
+    assert found() == before
+    with pytest.raises(ZeroDivisionError), linked_first([]):
+        1 / 0
+    assert found() == before
 
 
 @pytest.mark.slow

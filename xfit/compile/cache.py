@@ -50,7 +50,7 @@ _ARITHMETIC = tuple(
 )
 
 #: What the engine's machine code is made from.
-_ENGINE = (*_ARITHMETIC, "kernels/*.py")
+_ENGINE = (*_ARITHMETIC, "compile/linking.py", "kernels/*.py")
 
 #: What the kernels of components are written by and compiled with.
 _COMPONENTS = (

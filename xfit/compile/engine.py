@@ -11,6 +11,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,14 @@ from numba.core.registry import cpu_target
 
 from xfit.compile.apart import Made, can_start_python, compile_apart
 from xfit.compile.cache import DAMAGED, compile_lock, engine_hash
+from xfit.compile.linking import linked_first
 from xfit.compile.losses import load_loss
 from xfit.compile.ties import compile_ties
 from xfit.kernels import layout
 from xfit.kernels.clocks import advance
 from xfit.kernels.evaluate import Structure, aligned_rows, evaluate_pixels
 from xfit.kernels.fit import Search, fit_singly
+from xfit.kernels.jit import ENTRIES
 from xfit.kernels.lane_fit import fit_side_by_side, lanes_of
 from xfit.kernels.linear import fit_alike, fit_linear_singly, fit_weighted
 from xfit.kernels.linear_groups import Equations, group_of
@@ -88,8 +91,9 @@ def prepare_engine(part: str = "fit") -> None:
 
 
 def compile_part(part: str) -> None:
-    """Compile a part of the engine in this process, by calling it; what is on the disk is loaded."""
-    _PARTS[part]()
+    """Compile a part of the engine, or a share of one, in this process, which then must end; what is on the disk is loaded."""
+    with linked_first(ENTRIES):
+        (_PARTS | _SHARES)[part]()
 
 
 def _folder() -> Path:
@@ -111,7 +115,9 @@ def _have_compiled(part: str) -> None:
     made = _made()
     if part in made or not made.can_be_written() or not can_start_python():
         return
-    why = compile_apart(part)
+    shares = _SHARED.get(part, (part,))
+    with ThreadPoolExecutor(len(shares)) as pool:
+        why = "; ".join(filter(None, pool.map(compile_apart, shares)))
     if why:
         warnings.warn(
             f"the engine is compiled in this process, which will keep about 1 GiB: {why}", RuntimeWarning, stacklevel=3
@@ -180,15 +186,27 @@ def nothing_to_fit() -> tuple[Any, ...]:
     return structure, compile_ties({}, ()), nothing, block, limits, buffer_of(0, 0, 0), workspace(0, 0, 0, 0)
 
 
-def _prepare_fits() -> None:
-    """Call what fits and evaluates without pixels, which compiles it for the types that it is always called with."""
+def _prepare_fits_side_by_side() -> None:
+    """Call what fits pixels side by side without pixels, which compiles it for the types that it is always called with."""
+    structure, ties, x, block, limits, buffer, ws = nothing_to_fit()
+    none = np.empty(0, np.int64)
+    lanes = lanes_of(structure, ties, block, none, ws, True, limits.loss)
+    fit_side_by_side(structure, structure, ties, x, block, none, none, limits, buffer, ws, lanes, none)
+
+
+def _prepare_fits_singly() -> None:
+    """Likewise for what fits one pixel, and evaluates."""
     structure, ties, x, block, limits, buffer, ws = nothing_to_fit()
     none, nothing = np.empty(0, np.int64), np.empty((1, 0))
-    lanes = lanes_of(structure, ties, block, none, ws, True, limits.loss)
     search = Search(np.empty((0, 0)), nothing[0], False, nothing[0])
-    fit_side_by_side(structure, structure, ties, x, block, none, none, limits, buffer, ws, lanes, none)
     fit_singly(structure, ties, x, block, nothing, none, none, limits, search, buffer, ws)
     evaluate_pixels(structure, ties, x, nothing[0], nothing, nothing, none, nothing[0], aligned_rows(1), nothing)
+
+
+def _prepare_fits() -> None:
+    """Likewise for both."""
+    _prepare_fits_side_by_side()
+    _prepare_fits_singly()
 
 
 def _prepare_objectives() -> None:
@@ -237,6 +255,13 @@ def _prepare_waves() -> None:
     two, three = np.empty((0, 1), np.int64), np.empty((0, 1, 4), bool)
     advance(none, none, flags, flags, flags, three, two, two, 0, none, none)
 
+
+#: Shares of parts that are compiled at the same time, each by a process.
+_SHARES: dict[str, Callable[[], None]] = {
+    "fits side by side": _prepare_fits_side_by_side,
+    "fits singly": _prepare_fits_singly,
+}
+_SHARED = {"fit": tuple(_SHARES)}
 
 _PARTS: dict[str, Callable[[], None]] = {
     "fit": _prepare_fits,

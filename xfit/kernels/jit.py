@@ -9,6 +9,9 @@ import numba
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
+#: What Python calls: the Python functions that `entry` and `entry_sums` have compiled.
+ENTRIES: list[Callable[..., Any]] = []
+
 #: Sums may be reordered, so that they vectorise; NaN and infinities keep their meaning.
 _SUMS = {"reassoc", "contract", "nsz", "arcp"}
 
@@ -58,11 +61,13 @@ def entry(function: _F) -> _F:
 
     Like what it calls it may not allocate: Python gives it all memory.
     """
+    ENTRIES.append(function)
     compiled: _F = numba.njit(error_model="numpy", nogil=True, _nrt=False, cache=True)(function)
     return compiled
 
 
 def entry_sums(function: _F) -> _F:
     """Compile a function of vectors that Python calls; see `entry` and `inlined_sums`."""
+    ENTRIES.append(function)
     compiled: _F = numba.njit(error_model="numpy", nogil=True, _nrt=False, cache=True, fastmath={"contract"})(function)
     return compiled

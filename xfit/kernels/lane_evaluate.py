@@ -54,6 +54,11 @@ def vectors(count: int) -> np.ndarray:
     return raw[skip : skip + count * LANES]
 
 
+def triangle(count: int) -> int:
+    """Return the number of elements of a lower triangle with so many rows; for Python."""
+    return count * (count + 1) // 2
+
+
 @inlined_sums
 def at(i: int, j: int) -> int:
     """Where the lower triangle of a matrix has its row i, column j."""

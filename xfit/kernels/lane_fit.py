@@ -10,7 +10,7 @@ import numpy as np
 from xfit.kernels.errors import finish
 from xfit.kernels.evaluate import Structure, sum_of_squares
 from xfit.kernels.jit import entry_sums, inlined, inlined_sums
-from xfit.kernels.lane_evaluate import Spectra, at, vectors
+from xfit.kernels.lane_evaluate import Spectra, at, triangle, vectors
 from xfit.kernels.lane_lm import (
     CHISQ,
     DEGREES,
@@ -98,7 +98,7 @@ def lanes_of(
         vectors(n),
         vectors(n),
         vectors(KNOWN),
-        vectors(at(count + 1, 0)),
+        vectors(triangle(count + 1)),
         vectors((n + 1) * LANE_PITCH),
         vectors(structure.scratch // LANES + 1),
         vectors(derivatives),
@@ -109,7 +109,7 @@ def lanes_of(
         np.arange(count),
     )
     steps = LaneSteps(
-        vectors(at(count + 1, 0)),
+        vectors(triangle(count + 1)),
         vectors(count),
         vectors(count),
         vectors(count),
@@ -117,7 +117,7 @@ def lanes_of(
         vectors(count),
         vectors(count),
         vectors(count),
-        vectors(at(count, 0)),
+        vectors(triangle(count)),
         vectors(count),
         vectors(count),
         vectors(count),

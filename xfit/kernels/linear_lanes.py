@@ -13,7 +13,7 @@ import numpy as np
 
 from xfit.kernels.bounded import SETTLED
 from xfit.kernels.jit import inlined_sums, inner_sums
-from xfit.kernels.lane_evaluate import at, vectors
+from xfit.kernels.lane_evaluate import at, triangle, vectors
 from xfit.kernels.lane_steps import element, factorise_lanes, substitute_lanes
 from xfit.kernels.vector import any_lane, load, negation, reals, select, store
 
@@ -78,9 +78,9 @@ class Problems(NamedTuple):
 
 def problems_of(k: int) -> Problems:
     """Allocate eight problems of so many parameters."""
-    line, square, triangle = k, k * k, at(k + 1, 0)
+    line, square, whole = k, k * k, triangle(k + 1)
     # All but the numbers from 0 to k, in the order of the fields.
-    sizes = (triangle, *[line] * 7, 1, 1, line, at(k, 0), square, square, square, triangle, line)
+    sizes = (whole, *[line] * 7, 1, 1, line, triangle(k), square, square, square, whole, line)
     made = [vectors(size) for size in sizes]
     return Problems._make([*made[:12], np.arange(k), *made[12:]])
 
