@@ -142,3 +142,21 @@ def cosines(setting: Setting, da: xr.DataArray, fit: xr.Dataset) -> np.ndarray:
         held = ((theta <= lower) & (slope >= 0)) | ((theta >= upper) & (slope <= 0)) | (norm == 0)
         largest[i] = np.where(held, 0.0, abs(slope) / np.where(norm > 0, norm, 1.0)).max()
     return largest
+
+
+def falls(setting: Setting, da: xr.DataArray, fit: xr.Dataset) -> np.ndarray:
+    """Largest relative decrease of least squares by a change of one free parameter within its bounds, of many sizes and both signs."""
+    free = {p.full_name: p for component in model_of(setting) for p in component.parameters if p.free}
+    dims = da.dims[1:]
+    largest = np.zeros(da.sizes["pixel"])
+    for name, parameter in free.items():
+        own = fit.value.sel(param=name)
+        size = abs(own).clip(min=1e-3)
+        for change in np.outer([1.0, -1.0], 10.0 ** np.arange(-9, 0)).ravel():
+            moved = (own + change * size).clip(
+                -np.inf if parameter.min is None else parameter.min, np.inf if parameter.max is None else parameter.max
+            )
+            other = fit.assign(value=fit.value.where(fit.param != name, moved))
+            loss = ((da - other.fit.evaluate()) ** 2).sum(dims, skipna=False)
+            largest = np.fmax(largest, ((fit.chisq - loss) / fit.chisq).values)
+    return largest

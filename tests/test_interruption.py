@@ -159,7 +159,8 @@ def test_stored_and_samfire() -> None:
     assert "of 500 chunks are fitted and stay in" in words
     assert "resume=True goes on with the others" in words
     stored = info(f"{folder}/s.zarr")
-    assert stored.done == int(words.split()[0]) < 500
+    # A chunk whose writing takes longer than the wait for it is whole after the words were said.
+    assert int(words.split()[0]) <= stored.done < 500
     # A run from seeds returns what it has.
     assert found["samfire"]["done"] > 0
     assert errors.count("interrupted: ") == 2

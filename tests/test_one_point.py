@@ -10,7 +10,7 @@ import os
 import numpy as np
 import pytest
 
-from tests.one_point import Setting, cosines, disagreement, fitted, settings, shapes
+from tests.one_point import Setting, cosines, disagreement, falls, fitted, settings, shapes
 from xfit.kernels.status import CONVERGED
 
 ALL = list(settings())
@@ -29,16 +29,19 @@ def test_chisq_is_that_of_the_values(setting):
     assert (found <= 1.0).all(), found
 
 
-@pytest.mark.parametrize(
-    "setting", [s for s in SAMPLE if s.loss == "ls" and s.optimizer != "trf" and s.component != "SEE"], ids=_id
-)
+@pytest.mark.parametrize("setting", [s for s in SAMPLE if s.loss == "ls" and s.optimizer != "trf"], ids=_id)
 def test_converged_is_at_a_minimum(setting):
-    """SEE has a minimum with a kink where its step lies on a channel. The cosine of each column with the deviations is at most 1e-6, which differences tell to 1e-8 or so; where it is larger than that,
+    """The cosine of each column with the deviations is at most 1e-6, which differences tell to 1e-8 or so; where it is larger than that,
     the promised decrease is below a millionth of the residual variance, which is a cosine of 1e-3 over the root of the channels.
+
+    A minimum may have a kink, where the gradient does not vanish (a width that enters by its size is zero, a step lies on a channel):
+    then no parameter lowers the loss by itself, by more than rounding.
     """
     da = shapes(setting.component, False)
     fit = fitted(setting, da)
     converged = (fit.status == CONVERGED).values
     noisy = fit.chisq.values > 1e-6
     found = np.where(converged & noisy, cosines(setting, da, fit), 0.0)
-    assert (found <= 1e-5).all(), found
+    kinks = found > 1e-5
+    if kinks.any():
+        assert (falls(setting, da, fit)[kinks] < 1e-9).all(), found

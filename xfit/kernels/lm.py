@@ -22,6 +22,7 @@ from xfit.kernels.jit import inlined, inner
 from xfit.kernels.layout import LINEAR, STARTING
 from xfit.kernels.losses import LEAST_SQUARES, POISSON
 from xfit.kernels.relax import EVALUATE, UNCHANGED, relax
+from xfit.kernels.single_steps import STEPS_ALONE, step_alone, step_from_bound
 from xfit.kernels.status import CONVERGED, MAX_NFEV, NONFINITE_DERIVATIVE, NONFINITE_MODEL, SINGULAR, STALLED
 from xfit.kernels.steps import (
     AT_LOWER,
@@ -59,8 +60,8 @@ SMALLEST_RADIUS = 1e-3
 #: Rounding of the sum of squares that may be left where a fit ends, in units of the squares of the rounding of data and parameters.
 ROUNDING = 100.0
 
-#: Square of the cosine between deviations and a column that a kink may hide, where steps of all lengths led nowhere.
-KINK = 2.5e-3
+#: How often in a fit a step of one parameter alone may lead on where steps of all together led nowhere.
+ALONE = 20
 
 #: Part of the first sum of squares that is nothing.
 NOTHING = 1e-40
@@ -76,9 +77,6 @@ STOPS_INSIDE = 12
 
 #: Part of its influence that a parameter must not lose by a step to a bound.
 SMALLEST_REST = 1e-9
-
-#: How far a parameter is moved away from a bound where it has no influence, in units of the distance from which it came.
-RELEASE = 0.05
 
 #: Part of what the best amplitudes promise at the start that the loss of counts, which is not quadratic in them, must have fallen by.
 PROMISED = 0.5
@@ -416,39 +414,6 @@ def _is_short(count: int, variance: float, ws: Workspace) -> bool:
 
 
 @inner
-def _released(
-    structure: Structure, ties: Ties, x: np.ndarray, spectrum: Spectrum, count: int, chisq: float, ws: Workspace
-) -> tuple[float, int]:
-    """Move a parameter that is held at a bound, where it has no influence, away from it if that lowers the loss.
-
-    A width that enters squared has a derivative of zero at zero, whichever way the loss bends there.
-
-    Returns
-    -------
-    chisq : float
-        The lower loss at the trial point; what it was if there is none.
-    evaluations : int
-    """
-    evaluations = 0
-    for j in range(count):
-        if ws.norm[j] > 0.0 or not (ws.state[j] == AT_LOWER or ws.state[j] == AT_UPPER) or ws.lower[j] == ws.upper[j]:
-            continue
-        way = ws.first[j] - ws.theta[j]
-        if way == 0.0:
-            inwards = 1.0 if ws.state[j] == AT_LOWER else -1.0
-            way = inwards * min(ws.upper[j] - ws.lower[j], max(abs(ws.theta[j]), 1.0))
-        for k in range(ws.q.size):
-            ws.trial[k] = ws.q[k]
-        ws.trial[ws.rows[j]] = ws.theta[j] + RELEASE * way
-        apply_ties(ties, ws.trial, ws.stack)
-        loss = gram_of(structure, ties, x, spectrum, count, ws.trial, ws, ws.gram_trial)
-        evaluations += 1
-        if ws.flags[UNKNOWN] == 0 and loss < chisq - STATIONARY * STATIONARY * chisq:
-            return loss, evaluations
-    return chisq, evaluations
-
-
-@inner
 def _new_radius(radius: float, length: float, damping: float, gain: float, actual: float, slope: float) -> float:
     """Radius of the trust region after a step, by MINPACK's rules.
 
@@ -530,7 +495,8 @@ def minimise_from(
     factorised = False
     first = True
     stops, releases = STOPS_INSIDE if inside else STOPS, count
-    begun_again = border = False
+    begun_again = False
+    alone = ALONE
     while True:
         solved, by_qr, factorised = damped_or_not(structure, ties, x, spectrum, count, 0.0, factorised, ws)
         length = length_of(count, ws.step, ws) if solved else math.inf
@@ -566,7 +532,7 @@ def minimise_from(
                     flat = _any_flat(count, ws)
                     if releases > 0 and not flat and nfev + count <= max_nfev:
                         releases -= 1
-                        lower, evaluations = _released(structure, ties, x, spectrum, count, chisq, ws)
+                        lower, evaluations = step_from_bound(structure, ties, x, spectrum, count, chisq, ws)
                         nfev += evaluations
                         if lower < chisq:
                             chisq = lower
@@ -606,7 +572,6 @@ def minimise_from(
             stops -= 1
             trial, evaluations = _evaluate_trial(structure, ties, x, spectrum, count, False, project, ws)
             nfev += evaluations
-        border = border or not math.isfinite(trial)
         actual = chisq - trial if math.isfinite(trial) else -math.inf
         gain = actual / decrease if decrease > 0.0 else -1.0
         if (abs(decrease) <= 1e-13 * chisq or not radius > 0.0) and gain <= 1e-4:
@@ -615,21 +580,21 @@ def minimise_from(
                 status = CONVERGED if solved and not backwards and not _any_flat(count, ws) else SINGULAR
                 return Outcome(status, chisq, nfev, by_qr)
             if begun_again:
-                # Where the loss rises already at the end of so short a step, there is a kink between, and that is the minimum.
-                rises = False
-                if math.isfinite(trial):
-                    along = 0.0
-                    for j in range(count):
-                        along += ws.step[j] * ws.gram_trial[count, j]
-                    rises = along < 0.0
-                kink = (
-                    solved
-                    and not border
-                    and not _any_flat(count, ws)
-                    and (rises or _ends_here(count, KINK * chisq, ws))
-                )
-                return Outcome(CONVERGED if kink else STALLED, chisq, nfev, by_qr)
-            begun_again, border = True, False
+                kink = solved and not backwards and not _any_flat(count, ws)
+                if kink and alone > 0 and nfev + STEPS_ALONE * count <= max_nfev:
+                    alone -= 1
+                    lower, evaluations, kink = step_alone(structure, ties, x, spectrum, count, chisq, least, ws)
+                    nfev += evaluations
+                    if lower < chisq:
+                        chisq = lower
+                        _accept(count, project, ws)
+                        promise, fall_before, full_steps, factorised = math.inf, 1.0, 0, False
+                        radius = length_of(count, ws.moved, ws)
+                        continue
+                    # Lower nowhere along any parameter: what keeps the gradient from vanishing is a kink.
+                    return Outcome(CONVERGED if kink else STALLED, chisq, nfev, by_qr)
+                return Outcome(STALLED, chisq, nfev, by_qr)
+            begun_again = True
             _forget_weights(count, project, ws)
             radius = max(length_of(count, ws.theta, ws), math.sqrt(chisq))
             continue

@@ -142,6 +142,8 @@ def run_stored(
             _go(work, sources, missing, executor, reporter)
     except KeyboardInterrupt as error:
         executor.cancel()
+        # Chunks that are being written are whole a moment later.
+        executor.close()
         say(error, _words_of(archive, len(grid)))
         raise
     finally:
