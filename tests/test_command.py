@@ -185,12 +185,12 @@ def test_killed_and_resumed_on_worker_processes(folder, tmp_path) -> None:
 
 
 @pytest.mark.slow
-def test_ctrl_c_says_how_to_go_on(folder, tmp_path) -> None:
-    da = xr.concat([xr.open_dataset(folder / "map.nc").counts] * 400, "y").drop_vars("y", errors="ignore")
+@pytest.mark.parametrize("more", [[], ["--workers", 2]], ids=["threads", "processes"])
+def test_ctrl_c_says_how_to_go_on(folder, tmp_path, more) -> None:
+    da = xr.concat([xr.open_dataset(folder / "map.nc").counts] * 30, "y").drop_vars("y", errors="ignore")
     da.chunk(y=1, x=6).to_dataset().to_zarr(tmp_path / "long.zarr", consolidated=False)
-    process = start(
-        tmp_path, "fit", "long.zarr", "--model", folder / "model.toml", "--out", "fit.nc", "--chunks", "y=1"
-    )
+    words = ["fit", "long.zarr", "--model", folder / "model.toml", "--out", "fit.nc", "--chunks", "y=1", *more]
+    process = start(tmp_path, *words)
     done = tmp_path / "fit.nc.part" / "marks" / "done" / "c"
     while not (done.exists() and len(list(done.iterdir())) > 3):
         assert process.poll() is None, finished(process)
@@ -198,9 +198,34 @@ def test_ctrl_c_says_how_to_go_on(folder, tmp_path) -> None:
     process.send_signal(signal.SIGINT)
     code, _, errors = finished(process)
     assert code == 130
+    assert "of 240 chunks are fitted and stay in" in errors
     assert "fit.nc.part, and --resume goes on with it" in errors
     refused = run("fit", tmp_path / "long.zarr", "--model", folder / "model.toml", "--out", tmp_path / "fit.nc")
     assert "an unfinished run lies in" in refused.output
+    code, _, errors = finished(start(tmp_path, *words, "--resume"))
+    assert code == 0, errors
+    assert_same_bits(xfit.open(tmp_path / "fit.nc").compute(), da.compute().fit.multifit(two_peaks()))
+
+
+@pytest.mark.slow
+def test_ctrl_c_of_a_run_from_seeds(folder, tmp_path) -> None:
+    da = xr.concat([xr.open_dataset(folder / "map.nc").counts] * 150, "y").drop_vars("y", errors="ignore")
+    da.chunk(y=20, x=6).to_dataset().to_zarr(tmp_path / "long.zarr", consolidated=False)
+    words = ["fit", "long.zarr", "--model", folder / "model.toml", "--out", "fit.zarr", "--samfire", "--seed", "3,5"]
+    process = start(tmp_path, *words)
+    visits = tmp_path / "fit.zarr.part" / "visits"
+    while not (visits.exists() and len(list(visits.iterdir())) > 3):
+        assert process.poll() is None, finished(process)
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    code, _, errors = finished(process)
+    assert code == 130
+    assert "the same call goes on with it" in errors
+    assert "what is done lies in fit.zarr.part, and --resume goes on with it" in errors
+    code, out, errors = finished(start(tmp_path, *words, "--resume"))
+    assert code == 0, errors
+    assert "7200 pixels" in out
+    assert (xfit.open(tmp_path / "fit.zarr").compute().status == 1).all()
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ REASONS = {
     "few channels": "The scale of the errors is itself known from few degrees of freedom: pulls follow Student's distribution. Use `conf_interval`, which allows for it.",
     "correlated": "Errors assume that the noise of channels is independent. Multiply the variance by the number of channels over which it is correlated, or give `xfit.noise.Poisson(correlation=)`.",
     "weights of counts": "Channels that happened to count less weigh more, so that everything is pulled low (Neyman's chi-squared). Use `loss=\"poisson\"`, or `reweight=True`.",
-    "less than one count": "The loss is no parabola, and in many pixels there is next to nothing of the line. Profiles are right for the area at best, and find other minima in many pixels. Sum pixels or channels first.",
+    "less than one count": "With so few counts the likelihood is far from normal, and in many pixels the line has hardly any counts. Profiles are right for the area at best, and find other minima in many pixels. Sum pixels or channels first.",
     "overdispersion": "The counts scatter more than counts do. Use `scale_covariance=True`.",
     "other minima": "What deviates by more than `loss_scale` has little influence, and with one of a single standard deviation so much of the good data that there are other minima, some with small errors. Use `loss_scale=2` or more.",
     "one-sided": "Outliers to one side pull every value that way, less so the less influence the loss gives them. Mask them, or use `\"cauchy\"` or `\"arctan\"`.",
@@ -34,7 +34,7 @@ REASONS = {
     "channels too wide": "The model is taken at the middle of a channel and not integrated over it: a line as narrow as a channel comes out wider. Use narrower channels, or a formula of the integral, such as a difference of `erf`.",
     "detection limit": "A line of about the size of its own error has its position and width wherever noise is highest, and on average an area above the truth. Fix position and width.",
     "chosen for being high": "Where the line is at the limit of what the criterion sees, it is chosen where noise has made it higher. Fit the line in every pixel, with position and width fixed.",
-    "skewed": "The loss is no parabola: values that came out low have small errors, those that came out high large ones. Use `conf_interval`.",
+    "skewed": "The likelihood is skewed: values that are too low have errors that are too small, values that are too high errors that are too large. Use `conf_interval`.",
     "resampled": "The bootstrap of robust losses draws from the residuals, which are smaller than the deviations by the root of the degrees of freedom over the channels. Use standard errors, or many more channels than parameters.",
     "penalty": "`ridge` gives biased values by design, and errors of the scatter about them; the result's `bias` says how much.",
 }  # fmt: skip

@@ -27,12 +27,12 @@ def can_start_python() -> bool:
     return not getattr(sys, "frozen", False) and name.startswith(("python", "pypy"))
 
 
-def compile_apart(part: str) -> str:
-    """Compile a part of the engine onto the disk, in a process of its own.
+def compile_apart(*parts: str) -> str:
+    """Compile parts of the engine onto the disk at the same time, each in a process of its own.
 
     Parameters
     ----------
-    part : str
+    *parts : str
         See `xfit.compile.engine.prepare_engine`.
 
     Returns
@@ -40,24 +40,39 @@ def compile_apart(part: str) -> str:
     str
         Why it could not be done; empty if it was.
     """
-    _LOG.info("compiling the engine (%s): about a minute, once on this machine", part)
+    _LOG.info("compiling the engine (%s): about a minute, once on this machine", ", ".join(parts))
     path = json.dumps([str(entry) for entry in sys.path])
+    begun: list[subprocess.Popen[str]] = []
     try:
-        done = subprocess.run(
-            [sys.executable, "-c", _SCRIPT, path, part],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            check=False,
-        )
+        for part in parts:
+            begun.append(
+                subprocess.Popen(
+                    [sys.executable, "-c", _SCRIPT, path, part],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                    errors="replace",
+                )
+            )
+        return "; ".join(filter(None, map(_why, begun)))
     except OSError as error:
         return str(error)
-    if done.returncode == 0:
+    finally:
+        # Also where the wait for them was interrupted.
+        for process in begun:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
+
+
+def _why(process: subprocess.Popen[str]) -> str:
+    """Wait for a process; return the last line of its errors if it failed."""
+    _, errors = process.communicate()
+    if process.returncode == 0:
         return ""
-    words = done.stderr.strip().splitlines()
-    return words[-1] if words else f"the process ended with code {done.returncode}"
+    words = errors.strip().splitlines()
+    return words[-1] if words else f"the process ended with code {process.returncode}"
 
 
 class Made:

@@ -11,7 +11,6 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -115,9 +114,7 @@ def _have_compiled(part: str) -> None:
     made = _made()
     if part in made or not made.can_be_written() or not can_start_python():
         return
-    shares = _SHARED.get(part, (part,))
-    with ThreadPoolExecutor(len(shares)) as pool:
-        why = "; ".join(filter(None, pool.map(compile_apart, shares)))
+    why = compile_apart(*_SHARED.get(part, (part,)))
     if why:
         warnings.warn(
             f"the engine is compiled in this process, which will keep about 1 GiB: {why}", RuntimeWarning, stacklevel=3
