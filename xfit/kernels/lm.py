@@ -22,7 +22,7 @@ from xfit.kernels.jit import inlined, inner
 from xfit.kernels.layout import LINEAR, STARTING
 from xfit.kernels.losses import LEAST_SQUARES, POISSON
 from xfit.kernels.relax import EVALUATE, UNCHANGED, relax
-from xfit.kernels.single_steps import STEPS_ALONE, step_alone, step_from_bound
+from xfit.kernels.single_steps import STEPS_ALONE, let_go, step_alone, step_from_bound, step_from_kink
 from xfit.kernels.status import CONVERGED, MAX_NFEV, NONFINITE_DERIVATIVE, NONFINITE_MODEL, SINGULAR, STALLED
 from xfit.kernels.steps import (
     AT_LOWER,
@@ -60,7 +60,7 @@ SMALLEST_RADIUS = 1e-3
 #: Rounding of the sum of squares that may be left where a fit ends, in units of the squares of the rounding of data and parameters.
 ROUNDING = 100.0
 
-#: How often in a fit a step of one parameter alone may lead on where steps of all together led nowhere.
+#: How often in a fit parameters are tried alone where steps of all together led nowhere.
 ALONE = 20
 
 #: Part of the first sum of squares that is nothing.
@@ -77,6 +77,10 @@ STOPS_INSIDE = 12
 
 #: Part of its influence that a parameter must not lose by a step to a bound.
 SMALLEST_REST = 1e-9
+
+#: Least decrease, in units of the residual variance, for which a parameter leaves a kink: a hundredth of a standard error. The minimum may
+#: lie where kinks of several parameters meet, to which single ones lead ever more slowly.
+LEAST_AT_KINK = 1e-4
 
 #: Part of what the best amplitudes promise at the start that the loss of counts, which is not quadratic in them, must have fallen by.
 PROMISED = 0.5
@@ -436,8 +440,8 @@ def _new_radius(radius: float, length: float, damping: float, gain: float, actua
     return radius
 
 
-@inlined
-def minimise_from(
+@inner
+def _minimise_from(
     structure: Structure,
     ties: Ties,
     x: np.ndarray,
@@ -450,23 +454,7 @@ def minimise_from(
     project: bool,
     ws: Workspace,
 ) -> Outcome:
-    """Minimise from ``ws.q``; the solution is left there, its Gram matrix and state beside it.
-
-    Parameters
-    ----------
-    count : int
-        Number of free parameters; their positions and bounds are in ``ws``.
-    tolerance : float
-        Estimated distance to the minimum, in units of the residual variance, at which to stop.
-    max_nfev : int
-        Model evaluations at which to stop.
-    reach : float
-        First radius of the trust region, in units of the start's length.
-    inside : bool
-        Whether steps that would end on bounds stop short of them at first.
-    project : bool
-        Whether amplitudes follow the shapes at every point (Golub and Pereyra's variable projection).
-    """
+    """Minimise; see `minimise_from`, but that parameters at kinks stay held."""
     for j in range(count):
         ws.weight[j] = 0.0
         ws.state[j] = FREE
@@ -496,7 +484,7 @@ def minimise_from(
     first = True
     stops, releases = STOPS_INSIDE if inside else STOPS, count
     begun_again = False
-    alone = ALONE
+    alone, at_kinks = ALONE, 0
     while True:
         solved, by_qr, factorised = damped_or_not(structure, ties, x, spectrum, count, 0.0, factorised, ws)
         length = length_of(count, ws.step, ws) if solved else math.inf
@@ -536,6 +524,18 @@ def minimise_from(
                         nfev += evaluations
                         if lower < chisq:
                             chisq = lower
+                            _accept(count, project, ws)
+                            promise, fall_before, full_steps, factorised = math.inf, 1.0, 0, False
+                            radius = max(radius, length_of(count, ws.moved, ws))
+                            continue
+                    if at_kinks > 0 and nfev + STEPS_ALONE * at_kinks <= max_nfev:
+                        lower, evaluations = step_from_kink(
+                            structure, ties, x, spectrum, count, chisq, max(least, LEAST_AT_KINK * variance), ws
+                        )
+                        nfev += evaluations
+                        if lower < chisq:
+                            chisq = lower
+                            at_kinks -= 1
                             _accept(count, project, ws)
                             promise, fall_before, full_steps, factorised = math.inf, 1.0, 0, False
                             radius = max(radius, length_of(count, ws.moved, ws))
@@ -580,20 +580,24 @@ def minimise_from(
                 status = CONVERGED if solved and not backwards and not _any_flat(count, ws) else SINGULAR
                 return Outcome(status, chisq, nfev, by_qr)
             if begun_again:
-                kink = solved and not backwards and not _any_flat(count, ws)
-                if kink and alone > 0 and nfev + STEPS_ALONE * count <= max_nfev:
-                    alone -= 1
-                    lower, evaluations, kink = step_alone(structure, ties, x, spectrum, count, chisq, least, ws)
-                    nfev += evaluations
-                    if lower < chisq:
-                        chisq = lower
-                        _accept(count, project, ws)
-                        promise, fall_before, full_steps, factorised = math.inf, 1.0, 0, False
-                        radius = length_of(count, ws.moved, ws)
-                        continue
-                    # Lower nowhere along any parameter: what keeps the gradient from vanishing is a kink.
-                    return Outcome(CONVERGED if kink else STALLED, chisq, nfev, by_qr)
-                return Outcome(STALLED, chisq, nfev, by_qr)
+                if not solved or backwards or alone == 0 or nfev + STEPS_ALONE * count > max_nfev:
+                    return Outcome(STALLED, chisq, nfev, by_qr)
+                alone -= 1
+                lower, held, evaluations, finite = step_alone(structure, ties, x, spectrum, count, chisq, least, ws)
+                nfev += evaluations
+                if not finite or _any_flat(count, ws) or (lower == chisq and held == 0):
+                    return Outcome(STALLED, chisq, nfev, by_qr)
+                at_kinks += held
+                if lower < chisq:
+                    chisq = lower
+                    _accept(count, project, ws)
+                    radius = length_of(count, ws.moved, ws)
+                else:
+                    begun_again = False
+                    _forget_weights(count, project, ws)
+                    radius = max(length_of(count, ws.theta, ws), math.sqrt(chisq))
+                promise, fall_before, full_steps, factorised = math.inf, 1.0, 0, False
+                continue
             begun_again = True
             _forget_weights(count, project, ws)
             radius = max(length_of(count, ws.theta, ws), math.sqrt(chisq))
@@ -604,3 +608,43 @@ def minimise_from(
             chisq = trial
             _accept(count, project, ws)
             factorised = False
+
+
+@inner
+def minimise_from(
+    structure: Structure,
+    ties: Ties,
+    x: np.ndarray,
+    spectrum: Spectrum,
+    count: int,
+    tolerance: float,
+    max_nfev: int,
+    reach: float,
+    inside: bool,
+    project: bool,
+    ws: Workspace,
+) -> Outcome:
+    """Minimise from ``ws.q``; the solution is left there, its Gram matrix and state beside it.
+
+    Parameters
+    ----------
+    count : int
+        Number of free parameters; their positions and bounds are in ``ws``.
+    tolerance : float
+        Estimated distance to the minimum, in units of the residual variance, at which to stop.
+    max_nfev : int
+        Model evaluations at which to stop.
+    reach : float
+        First radius of the trust region, in units of the start's length.
+    inside : bool
+        Whether steps that would end on bounds stop short of them at first.
+    project : bool
+        Whether amplitudes follow the shapes at every point (Golub and Pereyra's variable projection).
+    """
+    for j in range(count):
+        ws.apart[0, j] = math.nan
+    outcome = _minimise_from(
+        structure, ties, x, spectrum, count, tolerance, max_nfev, reach, inside, project, ws
+    )  # fmt: skip
+    let_go(count, ws)
+    return outcome

@@ -9,7 +9,7 @@ import numpy as np
 from xfit.compile.special import square
 from xfit.kernels.evaluate import Spectrum, Structure
 from xfit.kernels.jit import inner
-from xfit.kernels.steps import AT_LOWER, AT_UPPER, STATIONARY
+from xfit.kernels.steps import AT_LOWER, AT_UPPER, FREE, STATIONARY
 from xfit.kernels.ties import Ties, apply_ties
 from xfit.kernels.workspace import UNKNOWN, Workspace, gram_of
 
@@ -60,6 +60,45 @@ def step_from_bound(
 
 
 @inner
+def _tried_alone(
+    structure: Structure, ties: Ties, x: np.ndarray, spectrum: Spectrum, count: int, j: int, chisq: float, ws: Workspace
+) -> tuple[float, int, bool]:
+    """Change one parameter, by steps of several lengths, until that lowers the loss; see `step_alone`."""
+    slope, curvature = ws.gram[count, j], square(ws.norm[j])
+    move = _best_move(count, j, ws)
+    loss, finite = chisq, True
+    for length in range(STEPS_ALONE):
+        for k in range(ws.q.size):
+            ws.trial[k] = ws.q[k]
+        ws.trial[ws.rows[j]] = ws.theta[j] + move
+        apply_ties(ties, ws.trial, ws.stack)
+        loss = gram_of(structure, ties, x, spectrum, count, ws.trial, ws, ws.gram_trial)
+        known = math.isfinite(loss) and ws.flags[UNKNOWN] == 0
+        finite = finite and known
+        if known and chisq - loss > GAIN * move * (2.0 * slope - curvature * move):
+            return loss, length + 1, finite
+        move *= SHORTER
+    # Within so short a step only a pole, or a jump of most of the loss, lets it rise like this.
+    return chisq, STEPS_ALONE, finite and loss <= POLE * chisq
+
+
+@inner
+def _best_move(count: int, j: int, ws: Workspace) -> float:
+    """Where a parameter by itself promises the lowest loss within its bounds."""
+    move = ws.gram[count, j] / square(ws.norm[j])
+    return min(max(move, ws.lower[j] - ws.theta[j]), ws.upper[j] - ws.theta[j])
+
+
+@inner
+def _promises(count: int, j: int, least: float, ws: Workspace) -> bool:
+    """Whether a parameter by itself promises a decrease of more than ``least``."""
+    if not ws.norm[j] > 0.0:
+        return False
+    move = _best_move(count, j, ws)
+    return move * (2.0 * ws.gram[count, j] - square(ws.norm[j]) * move) > least
+
+
+@inner
 def step_alone(
     structure: Structure,
     ties: Ties,
@@ -69,10 +108,11 @@ def step_alone(
     chisq: float,
     least: float,
     ws: Workspace,
-) -> tuple[float, int, bool]:
-    """Find a parameter that lowers the loss by itself.
+) -> tuple[float, int, int, bool]:
+    """Hold the parameters that lie at kinks: they promise a lower loss, but no step of them gives it.
 
-    Where a parameter lies at a kink (an edge on a channel), every step that moves it raises the loss, whatever the others would gain.
+    Every step that moves one of them (an edge on a channel) raises the loss, whatever the others would gain. If none of them does, the
+    last of the steps that lower the loss is left as the trial point.
 
     Parameters
     ----------
@@ -83,31 +123,73 @@ def step_alone(
     -------
     chisq : float
         The lower loss at the trial point; what it was if there is none.
-    evaluations : int
+    held, evaluations : int
+        How many parameters are held now that were not before.
     finite : bool
         Whether the model was finite wherever it was tried, and next to no pole.
     """
-    evaluations, finite = 0, True
+    evaluations, held, finite = 0, 0, True
+    lowers = -1
     for j in range(count):
-        if not ws.norm[j] > 0.0:
-            continue
-        slope, curvature = ws.gram[count, j], square(ws.norm[j])
-        move = min(max(slope / curvature, ws.lower[j] - ws.theta[j]), ws.upper[j] - ws.theta[j])
-        if move * (2.0 * slope - curvature * move) <= least:
-            continue
-        loss = chisq
-        for _ in range(STEPS_ALONE):
-            for k in range(ws.q.size):
-                ws.trial[k] = ws.q[k]
-            ws.trial[ws.rows[j]] = ws.theta[j] + move
-            apply_ties(ties, ws.trial, ws.stack)
-            loss = gram_of(structure, ties, x, spectrum, count, ws.trial, ws, ws.gram_trial)
-            evaluations += 1
-            known = math.isfinite(loss) and ws.flags[UNKNOWN] == 0
+        if _promises(count, j, least, ws):
+            loss, tries, known = _tried_alone(structure, ties, x, spectrum, count, j, chisq, ws)
+            evaluations += tries
             finite = finite and known
-            if known and chisq - loss > GAIN * move * (2.0 * slope - curvature * move):
-                return loss, evaluations, finite
-            move *= SHORTER
-        # Within so short a step only a pole, or a jump of most of the loss, lets it rise like this.
-        finite = finite and loss <= POLE * chisq
-    return chisq, evaluations, finite
+            if loss < chisq:
+                lowers = j
+            else:
+                ws.apart[0, j], ws.apart[1, j] = ws.lower[j], ws.upper[j]
+                ws.lower[j] = ws.upper[j] = ws.theta[j]
+                held += 1
+    if held > 0 or lowers < 0:
+        return chisq, held, evaluations, finite
+    lower, tries, _ = _tried_alone(structure, ties, x, spectrum, count, lowers, chisq, ws)
+    return lower, held, evaluations + tries, finite
+
+
+@inner
+def step_from_kink(
+    structure: Structure,
+    ties: Ties,
+    x: np.ndarray,
+    spectrum: Spectrum,
+    count: int,
+    chisq: float,
+    least: float,
+    ws: Workspace,
+) -> tuple[float, int]:
+    """Let go of a parameter that is held at a kink, if by now it lowers the loss.
+
+    Parameters
+    ----------
+    least : float
+        By how much at least.
+
+    Returns
+    -------
+    chisq : float
+        The lower loss at the trial point; what it was if there is none.
+    evaluations : int
+    """
+    evaluations = 0
+    for j in range(count):
+        if math.isnan(ws.apart[0, j]):
+            continue
+        ws.lower[j], ws.upper[j] = ws.apart[0, j], ws.apart[1, j]
+        if _promises(count, j, least, ws):
+            loss, tries, _ = _tried_alone(structure, ties, x, spectrum, count, j, chisq, ws)
+            evaluations += tries
+            if chisq - loss > least:
+                ws.apart[0, j] = ws.apart[1, j] = math.nan
+                return loss, evaluations
+        ws.lower[j] = ws.upper[j] = ws.theta[j]
+    return chisq, evaluations
+
+
+@inner
+def let_go(count: int, ws: Workspace) -> None:
+    """Give the parameters that are held at kinks their bounds again."""
+    for j in range(count):
+        if not math.isnan(ws.apart[0, j]):
+            ws.lower[j], ws.upper[j] = ws.apart[0, j], ws.apart[1, j]
+            ws.state[j] = FREE

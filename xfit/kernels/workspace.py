@@ -20,7 +20,10 @@ CAREFUL, UNKNOWN, STOP = 0, 1, 2
 
 
 class Workspace(NamedTuple):
-    """Scratch of one engine call; see `workspace` for the shapes."""
+    """Scratch of one engine call; see `workspace` for the shapes.
+
+    ``apart`` keeps the bounds of parameters that are held at a kink meanwhile; NaN for all others.
+    """
 
     q: np.ndarray
     trial: np.ndarray
@@ -58,6 +61,7 @@ class Workspace(NamedTuple):
     lowest: np.ndarray
     highest: np.ndarray
     claim: np.ndarray
+    apart: np.ndarray
 
 
 class Outcome(NamedTuple):
@@ -108,6 +112,7 @@ def workspace(n_parameters: int, count: int, n_channels: int, n_derivatives: int
         np.empty(count),
         np.empty(count),
         np.zeros(1),
+        np.empty((2, count)),
     )
 
 

@@ -324,7 +324,7 @@ class StoredModels(Mapping[str, StoredModel]):
 
     def __repr__(self) -> str:
         width, found, left = terminal_width(), self._found(), self.unfinished
-        lines = [f"<{shortened(f'xfit models beside {self._place}: {len(found)}', width - 2)}>"]
+        lines = [f"<{shortened(f'xfit models ({len(found)}) beside {self._place}', width - 2)}>"]
         if found:
             lines.append(text_table(_HEAD, [each._row for each in found.values()], width=width))
         if left:
