@@ -257,7 +257,10 @@ def test_a_chunk_that_ends_its_workers(stored, expected, tmp_path, monkeypatch) 
         Client(local),
     ):
         monkeypatch.setattr(run, "do_chunk", _deadly)
-        with pytest.raises(run.StoredRunError, match=r"chunk 7 \(y 4:8, x 9:12\) has ended \d workers.*smaller chunks"):
+        # dask counts a lost worker for every task that it had been given: on a busy machine another chunk may be named.
+        with pytest.raises(
+            run.StoredRunError, match=r"chunk \d+ \(y \d+:\d+, x \d+:\d+\) has ended \d workers.*smaller chunks"
+        ):
             stored.fit.multifit(two_peaks(), store=store, progress=False)
         monkeypatch.undo()
         fit = stored.fit.multifit(two_peaks(), store=store, resume=True, progress=False)
