@@ -53,6 +53,13 @@ def finished(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     return process.returncode, out, errors
 
 
+def wait_for_files(process: subprocess.Popen[str], folder: Path) -> None:
+    """Wait until a run has written some files into a folder."""
+    while not (folder.exists() and len(list(folder.iterdir())) > 3):
+        assert process.poll() is None, finished(process)
+        time.sleep(0.02)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Data with a variance and a mask beside them, in zarr and netCDF, and a model."""
@@ -172,10 +179,7 @@ def test_killed_and_resumed_on_worker_processes(folder, tmp_path) -> None:
         "--resume",
     ]
     process = start(tmp_path, *words)
-    done = tmp_path / "fit.zarr" / "marks" / "done" / "c"
-    while not (done.exists() and len(list(done.iterdir())) > 3):
-        assert process.poll() is None, finished(process)
-        time.sleep(0.02)
+    wait_for_files(process, tmp_path / "fit.zarr" / "marks" / "done" / "c")
     process.kill()
     process.wait()  # not for its pipes, which its workers have until they see that it is gone
     code, out, errors = finished(start(tmp_path, *words))
@@ -191,10 +195,7 @@ def test_ctrl_c_says_how_to_go_on(folder, tmp_path, more) -> None:
     da.chunk(y=1, x=6).to_dataset().to_zarr(tmp_path / "long.zarr", consolidated=False)
     words = ["fit", "long.zarr", "--model", folder / "model.toml", "--out", "fit.nc", "--chunks", "y=1", *more]
     process = start(tmp_path, *words)
-    done = tmp_path / "fit.nc.part" / "marks" / "done" / "c"
-    while not (done.exists() and len(list(done.iterdir())) > 3):
-        assert process.poll() is None, finished(process)
-        time.sleep(0.02)
+    wait_for_files(process, tmp_path / "fit.nc.part" / "marks" / "done" / "c")
     process.send_signal(signal.SIGINT)
     code, _, errors = finished(process)
     assert code == 130
@@ -213,10 +214,7 @@ def test_ctrl_c_of_a_run_from_seeds(folder, tmp_path) -> None:
     da.chunk(y=20, x=6).to_dataset().to_zarr(tmp_path / "long.zarr", consolidated=False)
     words = ["fit", "long.zarr", "--model", folder / "model.toml", "--out", "fit.zarr", "--samfire", "--seed", "3,5"]
     process = start(tmp_path, *words)
-    visits = tmp_path / "fit.zarr.part" / "visits"
-    while not (visits.exists() and len(list(visits.iterdir())) > 3):
-        assert process.poll() is None, finished(process)
-        time.sleep(0.02)
+    wait_for_files(process, tmp_path / "fit.zarr.part" / "visits")
     process.send_signal(signal.SIGINT)
     code, _, errors = finished(process)
     assert code == 130

@@ -138,7 +138,7 @@ def pieces(pixels: np.ndarray, kind: Any, flags: np.ndarray | None = None) -> It
     pixels : int64 (any,)
         Which pixels are to be fitted; they are fitted one piece after the other.
     kind : hashable
-        What is fitted: the next block of the same kind is taken to be as fast.
+        Identifies the kind of fit. The time per pixel measured in one block sets the size of the pieces in the next block of the same kind.
     flags : int64 (any,), optional
         Flags of the workspace that the pieces are fitted with, by which the engine is stopped within a piece.
 
@@ -161,7 +161,7 @@ def pieces(pixels: np.ndarray, kind: Any, flags: np.ndarray | None = None) -> It
                 for token in _local.tokens:
                     watched.enter_context(token.watching(flags))
             yield piece
-        # What the engine has given up must not be taken for a result.
+        # The engine may have stopped within this piece: its pixels are then not results.
         check()
         _paces[kind] = max((time.perf_counter() - began) / piece.size, 1e-9)
         count(piece.size)
