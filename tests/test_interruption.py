@@ -19,7 +19,7 @@ from jupyter_client.manager import start_new_kernel
 
 import xfit
 import xfit.cancellation as cancellation
-from xfit.cancellation import Interrupted, Token, check, heeding, pieces
+from xfit.cancellation import Interrupted, Pace, Token, check, heeding, pieces
 from xfit.components import Offset, Voigt
 from xfit.execution.interruption import in_threads
 from xfit.stored.info import info
@@ -219,7 +219,7 @@ def test_pieces_are_all_pixels_in_their_order(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(cancellation.time, "perf_counter", lambda: now[0])
     for pace, sizes in ((1.0, [8, 8, 8]), (2.0**-9, [8, 204, 204]), (2.0**-16, [8, 6553, 6553])):
         found = []
-        for piece in pieces(np.arange(sum(sizes)), ("test", pace)):
+        for piece in pieces(np.arange(sum(sizes)), Pace()):
             found.append(piece)
             now[0] += pace * piece.size
         assert [piece.size for piece in found] == sizes
@@ -238,9 +238,9 @@ def test_numbers_do_not_depend_on_the_pieces(monkeypatch: pytest.MonkeyPatch) ->
         {"optimizer": "varpro"},
         {"optimizer": "L-BFGS-B"},
     ):
-        monkeypatch.setattr(cancellation, "_size", lambda pace: 10_000)
+        monkeypatch.setattr(Pace, "pixels", 10_000)
         whole = da.fit.multifit(model, **options)
-        monkeypatch.setattr(cancellation, "_size", lambda pace: 7)
+        monkeypatch.setattr(Pace, "pixels", 7)
         xr.testing.assert_identical(da.fit.multifit(model, **options), whole)
 
 

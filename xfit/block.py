@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 
-from xfit.cancellation import check, count, pieces
+from xfit.cancellation import check, count, pace_of, pieces
 from xfit.compile.engine import part_for, prepare_engine
 from xfit.compile.program import Program
 from xfit.counting import variance_of_counts
@@ -124,7 +124,7 @@ def fit_block(
     memory, further = np.empty((2, 0 if as_it_is else min(step, len(y)), y.shape[1]))
     last = np.full(len(settings.start), np.nan)
     finder = ErrorFinder(bench.loaded, options.loss)
-    kind = (program, y.shape[1], options.optimizer, profile is None)
+    pace = pace_of((program, y.shape[1], options.optimizer, profile is None))
     designs: Known = {}
     given = {"variance": variance, "where": where, "response": response}
     rows = {name for name, array in given.items() if array is not None and len(array) > 1}
@@ -159,7 +159,7 @@ def fit_block(
             )  # fmt: skip
             if profile:
                 part = ends[batch]
-                for piece in pieces(pixels, kind):
+                for piece in pieces(pixels, pace):
                     _profile(group, *profile, piece, part)
                 ends[batch] = part
                 continue
@@ -169,7 +169,7 @@ def fit_block(
                 fit_linear(group, pixels, designs)
                 count(pixels.size)
             else:
-                for piece in pieces(pixels, kind, pattern.scratch.ws.flags):
+                for piece in pieces(pixels, pace, pattern.scratch.ws.flags):
                     _fit_piece(optimizer, options, pattern, group, piece, last)
             if structure.idle.size:
                 # Whatever the optimizer, and though a tie of another component may follow them.

@@ -6,7 +6,8 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,27 @@ _SHORT, _LONG = 0.1, 0.4
 #: Pixels of a piece, if they take no longer than that: some of those that are fitted side by side wait for the last at its end.
 _MANY = 512
 
-#: Seconds that a pixel took last, by what is fitted.
-_paces: dict[Any, float] = {}
+
+@dataclass
+class Pace:
+    """How long a pixel took when one of its kind was fitted last; None before."""
+
+    seconds: float | None = None
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of a piece that takes a fraction of a second; as many as are fitted side by side at least."""
+        pace = self.seconds
+        return LANES if pace is None else max(int(max(_SHORT / pace, min(_MANY, _LONG / pace))), LANES)
+
+
+#: Paces by what is fitted.
+_paces: dict[Any, Pace] = {}
+
+
+def pace_of(kind: Hashable) -> Pace:
+    """Return the pace of a kind of fit: the time per pixel measured in one block sets the size of the pieces in the next of the same kind."""
+    return _paces.setdefault(kind, Pace())
 
 
 class Interrupted(BaseException):
@@ -44,17 +64,18 @@ class Token:
             for flags in self._watched:
                 flags[STOP] = 1
 
-    @contextlib.contextmanager
-    def watching(self, flags: np.ndarray) -> Iterator[None]:
+    def watch(self, flags: np.ndarray | None) -> None:
         """Let the engine that has these flags (`xfit.kernels.workspace.Workspace`) be told to stop."""
+        if flags is None:
+            return
         with self._lock:
             flags[STOP] = int(self.stopped)
             self._watched.append(flags)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._watched = [each for each in self._watched if each is not flags]
+
+    def leave(self, flags: np.ndarray | None) -> None:
+        """Watch these flags no longer."""
+        with self._lock:
+            self._watched = [each for each in self._watched if each is not flags]
 
     @property
     def stopped(self) -> bool:
@@ -130,15 +151,15 @@ def _is_cancelled() -> bool:
     return task is None or task.state == "cancelled"
 
 
-def pieces(pixels: np.ndarray, kind: Any, flags: np.ndarray | None = None) -> Iterator[np.ndarray]:
+def pieces(pixels: np.ndarray, pace: Pace, flags: np.ndarray | None = None) -> Iterator[np.ndarray]:
     """Cut the pixels of a block into pieces that each take a fraction of a second, and end the call between them if it is to stop.
 
     Parameters
     ----------
     pixels : int64 (any,)
         Which pixels are to be fitted; they are fitted one piece after the other.
-    kind : hashable
-        Identifies the kind of fit. The time per pixel measured in one block sets the size of the pieces in the next block of the same kind.
+    pace : Pace
+        Of this kind of fit; it is measured anew.
     flags : int64 (any,), optional
         Flags of the workspace that the pieces are fitted with, by which the engine is stopped within a piece.
 
@@ -151,23 +172,22 @@ def pieces(pixels: np.ndarray, kind: Any, flags: np.ndarray | None = None) -> It
     Interrupted
         If the call is to stop.
     """
-    first = 0
-    while first < pixels.size:
-        check()
-        piece = pixels[first : first + _size(_paces.get(kind))]
-        began = time.perf_counter()
-        with contextlib.ExitStack() as watched:
-            if flags is not None:
-                for token in _local.tokens:
-                    watched.enter_context(token.watching(flags))
+    tokens = _local.tokens
+    # Plain calls and not a context: where pieces are short, each of Python's steps shows.
+    for token in tokens:
+        token.watch(flags)
+    try:
+        first = 0
+        while first < pixels.size:
+            check()
+            piece = pixels[first : first + pace.pixels]
+            began = time.perf_counter()
             yield piece
-        # The engine may have stopped within this piece: its pixels are then not results.
-        check()
-        _paces[kind] = max((time.perf_counter() - began) / piece.size, 1e-9)
-        count(piece.size)
-        first += piece.size
-
-
-def _size(pace: float | None) -> int:
-    """Pixels of a piece that takes a fraction of a second; as many as are fitted side by side at least."""
-    return LANES if pace is None else max(int(max(_SHORT / pace, min(_MANY, _LONG / pace))), LANES)
+            # The engine may have stopped within this piece: its pixels are then not results.
+            check()
+            pace.seconds = max((time.perf_counter() - began) / piece.size, 1e-9)
+            count(piece.size)
+            first += piece.size
+    finally:
+        for token in tokens:
+            token.leave(flags)

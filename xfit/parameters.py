@@ -381,6 +381,15 @@ class Parameter:
         """Return a copy that belongs to no component."""
         return copy.copy(self)
 
+    def __deepcopy__(self, memo: dict[int, object]) -> Parameter:
+        memo[id(self)] = new = type(self).__new__(type(self))
+        state = self.__getstate__()
+        # The others are numbers, text and what nobody changes.
+        for name in ("_component", "_followed"):
+            state[name] = copy.deepcopy(state[name], memo)
+        new.__setstate__(state)
+        return new
+
     def __getstate__(self) -> dict[str, object]:
         state = {name: getattr(self, name) for name in self.__slots__}
         # By name, for pickles and deep copies of long chains of twins would go deeper than Python's stack.

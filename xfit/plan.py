@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
 from collections.abc import Hashable, Mapping, Sequence
@@ -95,7 +96,7 @@ def plan_of(
     variance, noise, what = companions.check_noise(variance, reweight, loss_of(loss, loss_scale), da)
     check_pair(method, what)
     inputs.check_options(tolerance, max_nfev)
-    inputs.check_method(method, grad, optimizer_options, starts, path, inspect.signature(plan_of).parameters)
+    inputs.check_method(method, grad, optimizer_options, starts, path, _options())
     scaled = inputs.check_scaling(scale_covariance, what)
     program = Program.from_model(model)
     dims = signal_dims(da, dim, model.signal_dimension)
@@ -180,6 +181,12 @@ def plan_of(
         **({"alpha": alpha} if alpha else {}),
     }
     return Plan(da, model, axes, recipe, tuple(array for _, _, array in extra), how)
+
+
+@functools.cache
+def _options() -> tuple[str, ...]:
+    """Names of all that a fit can be given."""
+    return tuple(inspect.signature(plan_of).parameters)
 
 
 def _kept(role: str, array: xr.DataArray) -> xr.DataArray:
