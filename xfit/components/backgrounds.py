@@ -113,12 +113,10 @@ class PowerLaw(Component):
 
     Notes
     -----
-    Parameterised as HyperSpy's PowerLaw. ``left_cutoff`` has no gradient and should stay fixed. Channels between it and ``origin`` have no
-    value (NaN).
+    Parameterised as HyperSpy's PowerLaw. ``left_cutoff`` has no gradient and should stay fixed.
     """
 
-    # Not a power, which has a value below the origin too where its exponent is whole: signs that no channel has would take 5 % of a fit.
-    formula = "where(x > left_cutoff, A*exp(-r*log(x-origin)), 0)"
+    formula = "where(x > left_cutoff, A*(x-origin)**(-r), 0)"
     specs = {
         "A": Spec(1e6, min=0.0, linear=True, description="factor"),
         "left_cutoff": Spec(0.0, free=False, dimension=_X, description="zero below"),
