@@ -31,18 +31,17 @@ _HEADER = """\
 import math
 
 from numba import carray, njit
-from xfit.kernels.vector import load, reals, select, store
 """
 
 #: Where the functions that kernels call are; a kernel imports those that it names.
 _MODULES = {
-    "besselfunctions": ("besselj0", "besselj1", "jinc", "jinc_prime"),
-    "errorfunctions": ("erf", "erfc", "erfcx", "erfcx_prime"),
-    "faddeeva": ("wofz",),
-    "gammafunctions": ("digamma", "gamma", "lgamma", "trigamma"),
-    "lookup": ("lookup1", "lookup2"),
-    "powers": ("log_of_size", "parity"),
-    "special": (
+    "compile.besselfunctions": ("besselj0", "besselj1", "jinc", "jinc_prime"),
+    "compile.errorfunctions": ("erf", "erfc", "erfcx", "erfcx_prime"),
+    "compile.faddeeva": ("wofz",),
+    "compile.gammafunctions": ("digamma", "gamma", "lgamma", "trigamma"),
+    "compile.lookup": ("lookup1", "lookup2"),
+    "compile.powers": ("log_of_size", "parity"),
+    "compile.special": (
         *(
             "atan",
             "bspline",
@@ -60,6 +59,7 @@ _MODULES = {
             "tanh",
         ),
     ),
+    "kernels.vector": ("any_lane", "load", "negation", "reals", "select", "store"),
 }
 
 
@@ -100,9 +100,7 @@ def _imports(body: str) -> str:
     """Import what a kernel calls."""
     called = set(re.findall(r"\b([a-z]\w*)\(", body))
     wanted = {module: [name for name in names if name in called] for module, names in _MODULES.items()}
-    return "".join(
-        f"from xfit.compile.{module} import {', '.join(names)}\n" for module, names in wanted.items() if names
-    )
+    return "".join(f"from xfit.{module} import {', '.join(names)}\n" for module, names in wanted.items() if names)
 
 
 def expression_of(kernel: FormulaKernel) -> sympy.Expr:
@@ -234,15 +232,17 @@ def _common_body(split: StraightLine, coordinates: tuple[str, ...], parameters: 
     lines += [f"    numbers = carray(scratch_, ({LANES + count},))"]
     lines += [f"    p{k} = p[{k * LANES}]" for k in range(len(parameters))]
     lines += [f"    {name} = {code}" for name, code in split.constant]
+    lines += ["    failed = 0"] if split.guards else []
     lines += ["    for i in range(n):"]
     lines += [f"        x{d} = x[{d}, i]" for d in range(len(coordinates))]
     lines += [f"        {name} = {code}" for name, code in split.common]
+    lines += [f"        failed += 0 if {name} else 1" for name in split.guards]
     lines += [f"        numbers[{LANES + row * LANE_TILE} + i] = {name}" for row, name in enumerate(split.costly)]
     for row in range(len(split.costly)):
         lines += ["    for i in range(n):"]
         number = f"numbers[{LANES + row * LANE_TILE} + i]"
         lines += [f"        store(scratch_, {_shared_row(row, split)} + i, reals({number}))"]
-    return lines
+    return [*lines, "    return failed"] if split.guards else lines
 
 
 def _shared_row(row: int, split: StraightLine) -> int:
@@ -258,17 +258,30 @@ def _lane_body(split: StraightLine, coordinates: tuple[str, ...], parameters: tu
     reads = [f"        x{d} = x[{d}, i]" for d in range(len(coordinates))]
     common = [f"        {name} = {code}" for name, code in split.common]
     at = {name: _shared_row(row, split) for row, name in enumerate(split.costly)}
+    call = "failed = common(x_, ldx, p, scratch_, n)" if split.guards else "common(x_, ldx, p, scratch_, n)"
     if split.costly and not split.by_constants:
-        lines += ["    common(x_, ldx, p, scratch_, n)"]
+        lines += [f"    {call}"]
     elif split.costly:
         # The engine says in the first number whether constants are the same for all pixels.
-        lines += ["    if carray(scratch_, (1,))[0] != 0.0:", "        common(x_, ldx, p, scratch_, n)", "    else:"]
-        lines += ["        for i in range(n):", *(f"    {line}" for line in (*reads, *common))]
+        lines += ["    if carray(scratch_, (1,))[0] != 0.0:", f"        {call}", "    else:"]
+        lines += ["        failing = reals(0.0) != 0.0"] if split.guards else []
+        lines += ["        for i in range(n):", *_within([*reads, *common])]
+        lines += [f"            failing = failing | negation({name})" for name in split.guards]
         lines += [f"            store(scratch_, {start} + i, reals({name}))" for name, start in at.items()]
-    lines += ["    for i in range(n):", *reads]
+        lines += ["        failed = 1 if any_lane(failing) else 0"] if split.guards else []
+    loop = ["    for i in range(n):", *reads]
     for name, code in split.common:
-        lines += [f"        {name} = load(scratch_, {at[name]} + i)" if name in at else f"        {name} = {code}"]
-    lines += [f"        {name} = {code}" for name, code in split.varying]
-    lines += [f"        store(f, i, load(f, i) + ({split.outputs[0]}))"]
-    lines += [f"        store(jac, {k * LANE_PITCH} + i, reals({code}))" for k, code in enumerate(split.outputs[1:])]
-    return lines
+        loop += [f"        {name} = load(scratch_, {at[name]} + i)" if name in at else f"        {name} = {code}"]
+    loop += [f"        {name} = {code}" for name, code in split.varying]
+    loop += [f"        store(f, i, load(f, i) + ({split.outputs[0]}))"]
+    loop += [f"        store(jac, {k * LANE_PITCH} + i, reals({code}))" for k, code in enumerate(split.outputs[1:])]
+    if not split.guards:
+        return [*lines, *loop]
+    known = {f"        {name} = {code}" for name, code in split.common if name in split.guards}
+    # The same text, so that the numbers are the same: the compiler takes out what depends on a condition that always holds.
+    faster = [f"{line[: line.index('=')]}= reals(0.0) == 0.0" if line in known else line for line in loop]
+    return [*lines, "    if failed == 0:", *_within(faster), "    else:", *_within(loop)]
+
+
+def _within(lines: list[str]) -> list[str]:
+    return [f"    {line}" for line in lines]

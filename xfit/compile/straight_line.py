@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from xfit import calculus, formula
@@ -34,6 +34,8 @@ class StraightLine:
         The rest.
     outputs : list of str
         Value and gradients.
+    guards : list of str
+        Names among what is common of conditions that hold in nearly every channel, whatever the parameters: a loop in which they do is faster.
     """
 
     invariant: list[tuple[str, str]]
@@ -43,6 +45,7 @@ class StraightLine:
     by_constants: bool
     varying: list[tuple[str, str]]
     outputs: list[str]
+    guards: list[str] = field(default_factory=list)
 
 
 def straight_line(
@@ -57,7 +60,7 @@ def straight_line(
     names |= {formula.symbol(name): sympy.Symbol(f"p{k}", real=True) for k, name in enumerate(parameters)}
     outputs = [expr, *(calculus.derivative(expr, name) for name in parameters)]
     outputs = [_factored(written_out(out.xreplace(names))) for out in outputs]
-    named, outputs = _powers_by_logarithms(outputs)
+    named, guards, outputs = _powers_by_logarithms(outputs)
     differences, outputs = _differences_of_one_sign(outputs)
     named = {symbol: _at_once(term) for symbol, term in (named | differences).items()}
     outputs = [_at_once(out) for out in outputs]
@@ -80,15 +83,27 @@ def straight_line(
         hoister.by_constants,
         hoister.varying,
         codes,
+        [name for name, _ in hoister.common if sympy.Symbol(name, real=True) in guards],
     )
 
 
-def _powers_by_logarithms(outputs: list[sympy.Expr]) -> tuple[dict[sympy.Symbol, sympy.Expr], list[sympy.Expr]]:
+def _powers_by_logarithms(
+    outputs: list[sympy.Expr],
+) -> tuple[dict[sympy.Symbol, sympy.Expr], set[sympy.Symbol], list[sympy.Expr]]:
     """Write powers whose base's logarithm is needed anyway as exponentials of it: one logarithm serves both.
 
     Such a logarithm stands in the derivative with respect to an exponent. Where the base is zero, the product of the two is zero, as its
     limit is for positive exponents. Where the base is negative, the power is that of its magnitude times one or minus one for whole
     exponents, otherwise NaN; its derivative with respect to the exponent is NaN there.
+
+    Returns
+    -------
+    named : dict
+        Logarithms, and whether bases are positive or zero.
+    guards : set of sympy.Symbol
+        The latter.
+    outputs : list of sympy.Expr
+        Written with these.
     """
     import sympy
 
@@ -99,17 +114,20 @@ def _powers_by_logarithms(outputs: list[sympy.Expr]) -> tuple[dict[sympy.Symbol,
     bases = sorted({p.base for p in powers}, key=str)
     named: dict[sympy.Symbol, sympy.Expr] = {}
     logarithms: dict[sympy.Expr, sympy.Symbol] = {}
+    guards: dict[sympy.Expr, sympy.Symbol] = {}
     rules: dict[sympy.Expr, sympy.Expr] = {}
     for k, base in enumerate(bases):
         logarithms[base] = sympy.Symbol(f"l{k}", real=True)
         # A logarithm that stands in the formula itself is infinite at zero.
         at_zero = sympy.log(base) in outputs[0].atoms(sympy.log)
         named[logarithms[base]] = sympy.log(sympy.Abs(base)) if at_zero else SizeLogarithm(base)
-        rules[sympy.log(base)] = sympy.Piecewise((logarithms[base], sympy.Ge(base, 0)), (sympy.nan, True))
+        guards[base] = sympy.Symbol(f"g{k}", real=True)
+        named[guards[base]] = sympy.Ge(base, 0)
+        rules[sympy.log(base)] = sympy.Piecewise((logarithms[base], guards[base]), (sympy.nan, True))
     for power in powers:
-        sign = sympy.Piecewise((sympy.Integer(1), sympy.Ge(power.base, 0)), (Parity(power.exp), True))
+        sign = sympy.Piecewise((sympy.Integer(1), guards[power.base]), (Parity(power.exp), True))
         rules[power] = sympy.exp(power.exp * logarithms[power.base]) * sign
-    return named, [out.xreplace(rules) for out in outputs]
+    return named, set(guards.values()), [out.xreplace(rules) for out in outputs]
 
 
 def _factored(expr: sympy.Expr) -> sympy.Expr:
