@@ -16,6 +16,9 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
 
+#: What the addresses of pages have here, in place of a random one.
+TOKEN = "0123456789abcdef"
+
 #: Where screenshots are kept.
 PICTURES = Path(os.environ.get("XFIT_TEST_OUTPUT", "output/screenshots"))
 

@@ -20,7 +20,7 @@ import xarray as xr
 from click.testing import CliRunner
 
 from tests.builders import drifting_model, drifting_peak, fit_with_failures, image_map, spot
-from tests.pages import Page, browser, free_port, numbers_of
+from tests.pages import TOKEN, Page, browser, free_port, numbers_of
 from xfit.command import main
 from xfit.compile.engine import prepare_engine
 from xfit.plot.blocks import Blocks
@@ -259,10 +259,10 @@ def test_a_folder_of_a_run_without_layout(da, tmp_path):
 def opened(chromium, fit, da):
     board = fit.fit.dashboard(da)
     port = free_port()
-    server = board.show(show=False, threaded=True, port=port)
+    server = board.show(show=False, threaded=True, port=port, token=TOKEN)
     page = chromium.new_page(viewport={"width": 1300, "height": 1050})
     shown = Page(page, board)
-    page.goto(f"http://localhost:{port}")
+    page.goto(f"http://localhost:{port}/?token={TOKEN}")
     page.wait_for_function("() => window.Bokeh && document.querySelector('body')")
     shown.until(lambda: "Pixels that need a look" in shown.text() and "converged; reduced" in shown.text())
     yield shown
@@ -362,9 +362,10 @@ def test_the_command_on_a_run_that_goes_on(chromium, da, tmp_path):
             for line in server.stdout:
                 if "http://localhost" in line:
                     break
+            assert f"http://localhost:{port}/?token=" in line
             page = chromium.new_page(viewport={"width": 1300, "height": 1050})
             shown = Page(page, None)
-            page.goto(f"http://localhost:{port}")
+            page.goto(line.split()[-1])
             shown.until(lambda: "not fitted" in shown.text() or "nothing to fit" in shown.text())
             lazy.fit.multifit(drifting_model(), loss="poisson", store=store, resume=True, progress=False)
             shown.until(lambda: "99.3% converged" in shown.text())
@@ -385,11 +386,11 @@ def test_a_page_of_a_samfire_run_that_goes_on(chromium, da, tmp_path):
     lazy = begun_run(da, store)
     port = free_port()
     board = lazy.fit.view(store)
-    server = board.show(show=False, threaded=True, port=port)
+    server = board.show(show=False, threaded=True, port=port, token=TOKEN)
     page = chromium.new_page(viewport={"width": 1300, "height": 1050})
     shown = Page(page, board)
     try:
-        page.goto(f"http://localhost:{port}")
+        page.goto(f"http://localhost:{port}/?token={TOKEN}")
         shown.until(lambda: "% not fitted" in shown.text())
         page.wait_for_timeout(500)
         shown.picture("dashboard-of-a-samfire-run-half-way")
@@ -448,7 +449,7 @@ def test_the_command_beside_a_samfire_run_of_another_process(chromium, da, tmp_p
                     for line in server.stdout:
                         if "http://localhost" in line:
                             break
-                    page.goto(f"http://localhost:{port}")
+                    page.goto(f"http://localhost:{port}/?token={TOKEN}")
                     shown.until(lambda: "% not fitted" in shown.text() and "Pixels that need a look" in shown.text())
                     page.wait_for_timeout(500)
                     shown.picture("dashboard-beside-a-samfire-run")
@@ -480,11 +481,11 @@ def test_a_page_of_images(chromium):
     fit = da.fit.multifit(spot())
     board = fit.fit.dashboard(da)
     port = free_port()
-    server = board.show(show=False, threaded=True, port=port)
+    server = board.show(show=False, threaded=True, port=port, token=TOKEN)
     page = chromium.new_page(viewport={"width": 1300, "height": 1050})
     shown = Page(page, board)
     try:
-        page.goto(f"http://localhost:{port}")
+        page.goto(f"http://localhost:{port}/?token={TOKEN}")
         shown.until(lambda: "frame=4: converged" in shown.text() and "move the pixel" in shown.text())
         page.wait_for_timeout(500)
         page.mouse.click(*shown.place(0, 6.0, float(fit.fit["spot.A"].mean())))

@@ -8,7 +8,7 @@ import xarray as xr
 
 import xfit
 from tests.builders import ENERGY, drifting_model, drifting_peak, image_map, spot
-from tests.pages import Page, browser, free_port
+from tests.pages import TOKEN, Page, browser, free_port
 from xfit.components import Gaussian, Offset
 
 
@@ -124,11 +124,11 @@ def test_what_is_refused(da):
 def test_a_page(chromium, da):
     explorer = da.fit.explore(off_model(), loss="poisson")
     port = free_port()
-    server = explorer.show(show=False, threaded=True, port=port)
+    server = explorer.show(show=False, threaded=True, port=port, token=TOKEN)
     page = chromium.new_page(viewport={"width": 1300, "height": 800})
     shown = Page(page, None)
     try:
-        page.goto(f"http://localhost:{port}")
+        page.goto(f"http://localhost:{port}/?token={TOKEN}")
         shown.until(lambda: "Fit this spectrum" in shown.text())
         page.wait_for_function("() => window.Bokeh && [...Bokeh.index].length > 0")
         page.wait_for_timeout(1000)

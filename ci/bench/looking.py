@@ -43,12 +43,12 @@ def opened(board: Dashboard) -> Iterator[Page]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    server = board.show(show=False, threaded=True, port=port)
+    server = board.show(show=False, threaded=True, port=port, token="bench")
     with sync_playwright() as started:
         browser = started.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1300, "height": 1050})
         began = time.perf_counter()
-        page.goto(f"http://localhost:{port}")
+        page.goto(f"http://localhost:{port}/?token=bench")
         page.wait_for_function(THERE, arg="; reduced chi-squared", polling=10, timeout=300_000)
         print(f"  first paint {time.perf_counter() - began:.1f} s", flush=True)
         page.wait_for_timeout(1000)

@@ -19,6 +19,7 @@ from xfit.plot.looks import coordinate
 from xfit.plot.map_page import MarkedMaps, histogram, legend
 from xfit.plot.page import Words, beside, load, named, on_page, whole
 from xfit.plot.pixel_page import MOST, figures_of
+from xfit.plot.serving import serve
 from xfit.result import FitResult
 
 #: Widths of the map, and of all that stands left of the pixel, in pixels of the screen.
@@ -191,11 +192,12 @@ class Dashboard(Looking):
         return self.view().servable(**options)
 
     def show(self, **options: Any) -> Any:
-        """Open the page in a browser; see Panel's ``show``. Ends when it is interrupted, unless ``threaded=True``.
+        """Open the page in a browser; see `xfit.plot.serving.serve` for the options. Ends when it is interrupted, unless ``threaded=True``.
 
-        Every visitor has a page of their own on the same result; that of the first follows, and is followed by, ``place`` of this object.
+        Only this machine can connect, and only by the address that is printed, which has a token. Every visitor has a page of their own on the same
+        result; that of the first follows, and is followed by, ``place`` of this object.
         """
-        return pn.serve(self._page, **{"title": "xfit", "show": True, "address": "localhost", **options})
+        return serve(self._page, **options)
 
     def _page(self) -> pn.viewable.Viewable:
         """A page for one visitor."""

@@ -20,6 +20,7 @@ from xfit.plot.blocks import Blocks
 from xfit.plot.explore_page import PLACES, WIDTHS, bounds_of, explore_page
 from xfit.plot.looks import coordinate
 from xfit.plot.page import load
+from xfit.plot.serving import serve
 from xfit.ties import values_of
 from xfit.units import parameter_units
 
@@ -272,11 +273,12 @@ class Explorer:
         return self.view().servable(**options)
 
     def show(self, **options: Any) -> Any:
-        """Open the page in a browser; see Panel's ``show``. Ends when it is interrupted, unless ``threaded=True``.
+        """Open the page in a browser; see `xfit.plot.serving.serve` for the options. Ends when it is interrupted, unless ``threaded=True``.
 
-        There is one model: the page that was opened last shows what becomes of it.
+        Only this machine can connect, and only by the address that is printed, which has a token. There is one model: the page that was opened last
+        shows what becomes of it.
         """
-        return pn.serve(self.view, **{"title": "xfit", "show": True, "address": "localhost", **options})
+        return serve(self.view, **options)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
         return self.view()._repr_mimebundle_(include, exclude)
