@@ -45,11 +45,17 @@ def client_of(scheduler: str | None, workers: int | None) -> Iterator[Any]:
             yield client
         return
     threads = max(CPU_COUNT // (workers or 1), 1)
-    # Memory in large pages; see the page "On clusters".
-    pages = {"distributed.nanny.pre-spawn-environ.GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+    settings = {
+        # Memory in large pages; see the page "On clusters".
+        "distributed.nanny.pre-spawn-environ.GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+        # Nothing by HTTP, which asks nobody who they are: names and logs would be there for all users of the machine.
+        "distributed.scheduler.http.routes": [],
+        "distributed.worker.http.routes": [],
+    }
     with (
-        dask.config.set(pages),
-        LocalCluster(n_workers=workers, threads_per_worker=threads, dashboard_address=None) as cluster,
+        dask.config.set(settings),
+        # Whoever could connect could run code: certificates that live as long as the run, and are known to nobody else.
+        LocalCluster(n_workers=workers, threads_per_worker=threads, dashboard_address=None, security=True) as cluster,
         Client(cluster) as client,
     ):
         yield client
