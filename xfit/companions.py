@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from xfit.alignment import check_same_labels, check_scalars
 from xfit.axes import Axes
 from xfit.compile.program import Program
 from xfit.losses import Loss
@@ -16,6 +17,9 @@ from xfit.model import Model
 from xfit.noise import Poisson
 from xfit.options import Settings
 from xfit.units import differ, units_of
+
+#: What to do about data that are not those of a result.
+_WAY_OUT = "give the data that were fitted: of a part of them, with the same part of the result (fit.isel(...))"
 
 #: Numbers that are looked at together.
 _PIECE = 1 << 16
@@ -52,27 +56,80 @@ def broadcastable(
     if array.dtype.kind not in dtype:
         wanted = "booleans" if dtype == "b" else "real numbers"
         raise TypeError(f"{name} has dtype {array.dtype}; it must hold {wanted}")
+    check_same_labels(array, name, da, array.dims)
     for d in array.dims:
-        if array.sizes[d] != da.sizes[d]:
-            raise ValueError(f"{name} has size {array.sizes[d]} along {d!r}, the data have {da.sizes[d]}")
-        if d in array.indexes and d in da.indexes and not array.indexes[d].equals(da.indexes[d]):
-            raise ValueError(
-                f"{name} has other labels along {d!r} than the data; align them first (for instance {name}.reindex_like(da))"
-            )
         check_coordinate_units(array, name, da, d)
     return array.transpose(*(d for d in da.dims if d in array.dims))
 
 
-def check_coordinate_units(array: xr.DataArray, name: str, da: xr.DataArray, d: Hashable) -> None:
+def check_coordinate_units(array: xr.DataArray, name: str, da: xr.DataArray | xr.Dataset, d: Hashable) -> None:
     """Refuse an array whose coordinate along a dimension is in other units than that of the data."""
     if d not in array.coords or d not in da.coords:
         return
     own, units = array[d].attrs.get("units"), da[d].attrs.get("units")
     if differ(own, units):
         raise ValueError(
-            f"{name} has the coordinate {d!r} in {own!r}, the data have it in {units!r}, and no units are converted: convert one of the "
+            f"{name} has the coordinate {d!r} in {own!r}, the {'result has' if name == 'da' else 'data have'} it in {units!r}, and no units are converted: convert one of the "
             f"coordinates and its attribute units"
         )
+
+
+def check_fitted(result: xr.Dataset, dims: Sequence[Hashable], da: Any, names: Sequence[str] = ()) -> None:
+    """Refuse what can't be the data that a result is of: the same dimensions, and the very same labels along each.
+
+    Parameters
+    ----------
+    result : Dataset
+        Result of a fit.
+    dims : sequence
+        Its signal dimensions.
+    da : DataArray
+        The data, as a user gave them.
+    names : sequence of str, optional
+        Coordinates that the model uses.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the first label that differs.
+    """
+    check_fitted_dims(result, dims, da)
+    check_same_labels(da, "da", result, da.dims, "the result has", _WAY_OUT)
+    check_fitted_coordinates(result, dims, da, names)
+
+
+def check_fitted_dims(result: xr.Dataset, dims: Sequence[Hashable], da: Any) -> None:
+    """Refuse what has other dimensions than a result, or is of another place; see `check_fitted`."""
+    if not isinstance(da, xr.DataArray):
+        raise TypeError(f"da must be the xarray.DataArray that was fitted, not {type(da).__name__}")
+    wanted = [*(d for d in result["value"].dims if d != "param"), *dims]
+    missing, extra = [d for d in wanted if d not in da.dims], [d for d in da.dims if d not in wanted]
+    if missing:
+        raise ValueError(
+            f"da has no dimension(s) {missing}; it must be the data that were fitted, or a part of them (cut the result in the same way: "
+            f"fit.isel(...))"
+        )
+    if extra:
+        raise ValueError(
+            f"da has dimension(s) {extra}, which the result has not; it must be the data that were fitted: cut out the same place"
+        )
+    check_scalars(da, "da", result, "the result has")
+
+
+def check_fitted_coordinates(
+    result: xr.Dataset | xr.DataArray, dims: Sequence[Hashable], da: xr.DataArray, names: Sequence[str]
+) -> None:
+    """Refuse data whose coordinates are in other units than a result's, or which have others that the model uses; see `check_fitted`."""
+    for d in da.dims:
+        check_coordinate_units(da, "da", result, d)
+    for name in names:
+        if name not in da.coords or name not in result.coords:
+            continue
+        own, other = da.coords[name], result.coords[name]
+        if not set(other.dims) <= set(dims) or set(own.dims) != set(other.dims):
+            continue
+        if not np.array_equal(own.transpose(*other.dims).values, other.values):
+            raise ValueError(f"da has other values of the coordinate {name!r} than the result has; {_WAY_OUT}")
 
 
 def check_variance(variance: Any, da: xr.DataArray) -> xr.DataArray | float | None:
@@ -139,11 +196,11 @@ def check_noise(
     return None, None, loss.with_detector(*numbers_)
 
 
-def check_where(where: Any, da: xr.DataArray) -> xr.DataArray | None:
+def check_where(where: Any, da: xr.DataArray, name: str = "where") -> xr.DataArray | None:
     """Return the mask of what to use as an array that fits the data."""
     if where is None:
         return None
-    return broadcastable(where, "where", da, tuple(da.dims), "the data's dimensions", "b")
+    return broadcastable(where, name, da, tuple(da.dims), "the data's dimensions", "b")
 
 
 def channels_used(where: xr.DataArray | None, axes: Axes) -> int:

@@ -16,7 +16,7 @@ import xarray as xr
 from xfit.block import fit_block
 from xfit.cancellation import check
 from xfit.compile.program import Program
-from xfit.curvefit_arguments import coordinates_of, limits_of, parameters_of, reduced_dims, starts_of
+from xfit.curvefit_arguments import check_labels, coordinates_of, limits_of, parameters_of, reduced_dims, starts_of
 from xfit.curvefit_program import NotCompiledError, first_of, options_of, program_of, table_of
 from xfit.execution.interruption import heeding_dask, in_threads, watch_dask
 from xfit.execution.spectra import whole_signals
@@ -113,6 +113,7 @@ def curvefit(
     reduced = reduced_dims(da, arrays, reduce_dims)
     preserved = tuple(d for d in da.dims if d not in reduced)
     params, defaults = parameters_of(func, param_names)
+    check_labels(arrays, p0, bounds, da)
     limits = limits_of(bounds or {}, params, preserved)
     starts = starts_of(p0 or {}, params, defaults, limits, preserved)
     given = dict(kwargs or {})

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xfit.alignment import check_same_labels
+
 
 def coordinates_of(da: xr.DataArray, coords: Any) -> list[xr.DataArray]:
     """Coordinates as arrays."""
@@ -94,6 +96,15 @@ def _known(given: Mapping[str, Any], params: Sequence[str], what: str) -> None:
             close = difflib.get_close_matches(str(name), params, 1)
             hint = f"did you mean {close[0]!r}? " if close else ""
             raise ValueError(f"{what} names {name!r}, which is no parameter of func; {hint}it has {list(params)}")
+
+
+def check_labels(coords: Sequence[xr.DataArray], p0: Any, bounds: Any, da: xr.DataArray) -> None:
+    """Refuse coordinates, and maps of start values and bounds, whose labels are not those of the data, naming the first that differs."""
+    pairs = [(f"{what}[{name!r}]", value) for what, given in (("p0", p0), ("bounds", bounds)) if isinstance(given, Mapping) for name, value in given.items()]  # fmt: skip
+    for what, value in [(f"coords {c.name!r}", c) for c in coords] + pairs:
+        for each in value if isinstance(value, tuple | list) else [value]:
+            if isinstance(each, xr.DataArray):
+                check_same_labels(each, what, da, [d for d in each.dims if d in da.dims])
 
 
 def limits_of(

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xfit.companions import check_fitted
+from xfit.compile.program import Program
 from xfit.interval_block import Intervals
 from xfit.mapping import run
 from xfit.model import Model
@@ -91,6 +93,7 @@ def again(
         What a result does not hold and the user must give again: ``variance``, ``where``, ``bounds``, a loss of one's own; also
         what is to be different.
     """
+    check_fitted(result, dims, da, Program.from_model(model).coordinates)
     return plan_of(da, model, dims, **settings_like(result, model, options))
 
 

@@ -11,7 +11,8 @@ import dask.array
 import numpy as np
 import xarray as xr
 
-from xfit.companions import broadcastable
+from xfit.companions import broadcastable, check_fitted, check_where
+from xfit.compile.program import Program
 from xfit.function_errors import ATTRIBUTE
 from xfit.intervals import settings_like
 from xfit.kernels.status import BAD_COUNTS, BAD_DATA, BAD_VARIANCE, CONVERGED, MASKED, NOT_FITTED
@@ -40,6 +41,8 @@ def refit(
     options: Mapping[str, Any],
 ) -> xr.Dataset:
     """Fit some pixels again; see `xfit.result_accessor.Result.refit`."""
+    check_fitted(result, dims, da, Program.from_model(model).coordinates)
+    channels = check_where(channels, da, "channels")
     navigation = tuple(d for d in result["value"].dims if d != "param")
     if where is None:
         chosen = sticking_out(result)
@@ -134,9 +137,15 @@ def _of_neighbours(padded: np.ndarray) -> np.ndarray:
 
 
 def _better(old: xr.Dataset, new: xr.Dataset, chosen: xr.DataArray) -> xr.Dataset:
-    """Take the new fit of a chosen pixel where it converged and the old one did not, or where its loss is lower."""
+    """Take the new fit of a chosen pixel where it converged and the old one did not, or where its loss is lower.
+
+    Raises
+    ------
+    ValueError
+        Where the losses are of different numbers of channels; for lazy results when they are computed.
+    """
     was, now = old["status"] == CONVERGED, new["status"] == CONVERGED
-    known = new["loss"].notnull()
+    known = _compared(chosen, old, new)
     lower = (new["loss"] < old["loss"]) | old["loss"].isnull()
     take = chosen & known & ((now & ~was) | ((now | ~was) & lower))
     result = old.copy()
@@ -149,3 +158,31 @@ def _better(old: xr.Dataset, new: xr.Dataset, chosen: xr.DataArray) -> xr.Datase
         result.attrs[ATTRIBUTE] = new.attrs[ATTRIBUTE]
     result["refitted"] = take.assign_attrs(long_name="whether the values are those of a further fit")
     return result
+
+
+def _compared(chosen: xr.DataArray, old: xr.Dataset, new: xr.Dataset) -> xr.DataArray:
+    """Where there is a new loss of as many channels as the old one, which is checked."""
+    given = (chosen, old["loss"].notnull(), new["loss"].notnull(), old["dof"], new["dof"])
+    found: xr.DataArray = xr.apply_ufunc(_of_the_same_channels, *given, dask="parallelized", output_dtypes=[bool])
+    return found
+
+
+def _of_the_same_channels(
+    chosen: np.ndarray, old: np.ndarray, new: np.ndarray, old_dof: np.ndarray, new_dof: np.ndarray
+) -> np.ndarray:
+    """Where there is a new loss.
+
+    Raises
+    ------
+    ValueError
+        Where it is of other channels than the old one.
+    """
+    chosen, old, new, old_dof, new_dof = np.broadcast_arrays(chosen, old, new, old_dof, new_dof)
+    other = chosen & old & new & (old_dof != new_dof)
+    if other.any():
+        raise ValueError(
+            f"da: the fit used other channels in {int(other.sum())} of the pixels that are fitted again ({int(new_dof[other][0])} degrees of freedom "
+            f"now, {int(old_dof[other][0])} in the result), and losses over different channels can't be compared; give what the fit was given: "
+            "channels= (its where=), variance=, and the same data"
+        )
+    return new

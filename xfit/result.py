@@ -11,7 +11,10 @@ import xarray as xr
 
 from xfit import overview, report
 from xfit._version import __version__
+from xfit.alignment import at_labels_of
 from xfit.assembly import SCHEMA_VERSION
+from xfit.companions import check_fitted_coordinates, check_fitted_dims, check_variance, check_where
+from xfit.compile.program import Program
 from xfit.component_digests import restore
 from xfit.curves import model_curves
 from xfit.derived import derived_error, derived_map, derived_names
@@ -205,6 +208,18 @@ class FitResult:
     def residual(self, da: xr.DataArray, *, response: xr.DataArray | None = None) -> xr.DataArray:
         """Data minus model; see `evaluate`.
 
+        Parameters
+        ----------
+        da : DataArray
+            The data that were fitted, or a part of them: the model is taken at the very labels of these, in their order.
+        response : DataArray, optional
+            As for `evaluate`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For data with labels that the result has not, naming the first; for other dimensions.
+
         Examples
         --------
         >>> import numpy as np, xarray as xr, xfit
@@ -215,12 +230,10 @@ class FitResult:
         >>> float(abs(fit.fit.residual(da)).max()) < 1e-9
         True
         """
-        curve = self.evaluate(response=response)
-        missing = [d for d in curve.dims if d not in da.dims]
-        if missing:
-            raise ValueError(
-                f"da has no dimension(s) {missing}; it must be the data that were fitted, or a part of them"
-            )
+        ds = self._require()
+        check_fitted_dims(ds, self.signal_dims, da)
+        curve = at_labels_of(self.evaluate(response=response), da, "da", "the result has")
+        check_fitted_coordinates(curve, self.signal_dims, da, Program.from_model(self.model).coordinates)
         return (da - curve).transpose(*da.dims).rename("residual").assign_attrs(long_name="data - model")
 
     def statistics(
@@ -236,11 +249,11 @@ class FitResult:
         Parameters
         ----------
         da : DataArray
-            The data that were fitted, or a part of them.
+            The data that were fitted, or a part of them; as for `residual`.
         variance : float or DataArray, optional
-            Variance of the data.
+            Variance of these data.
         where : boolean DataArray, optional
-            Channels and pixels to count.
+            Channels and pixels of these data to count.
         response : DataArray, optional
             As for `evaluate`.
 
@@ -248,9 +261,16 @@ class FitResult:
         -------
         Dataset
             ``chisq``, ``red_chisq`` and ``dof`` over the navigation dimensions.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For data, a variance or a mask with other labels than they belong to, naming the first.
         """
         ds = self._require()
-        square = self.residual(da, response=response) ** 2 / (1.0 if variance is None else variance)
+        square = self.residual(da, response=response) ** 2
+        checked, where = check_variance(variance, da), check_where(where, da)
+        square = square / (1.0 if checked is None else checked)
         square = square.where(np.isfinite(square))
         if where is not None:
             square = square.where(where)

@@ -78,7 +78,8 @@ class Result(FitResult):
         Raises
         ------
         TypeError, ValueError
-            For unknown parameters, levels that are no probabilities, or a loss without profile.
+            For unknown parameters, levels that are no probabilities, or a loss without profile; for data with other labels than those
+            that were fitted, naming the first.
 
         Examples
         --------
@@ -129,6 +130,12 @@ class Result(FitResult):
         -------
         Dataset
             A whole result, with ``refitted`` where new values are taken; ``nfev`` counts all evaluations.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For data with other labels than those that were fitted, naming the first; where other channels are used than the fit
+            used (for lazy data when the result is computed), as their losses can't be compared.
 
         Examples
         --------

@@ -10,6 +10,7 @@ import numpy as np
 import scipy
 import xarray as xr
 
+from xfit.alignment import check_same_labels, check_scalars
 from xfit.component_digests import as_text
 from xfit.derived import label_of, pairs_of
 from xfit.function_errors import ATTRIBUTE
@@ -220,7 +221,7 @@ def compare_nested(simple: xr.Dataset, full: xr.Dataset) -> xr.Dataset:
     Raises
     ------
     ValueError
-        For results that were made in different ways, or that are no pair of a simpler and a fuller model.
+        For results that were made in different ways or of other pixels or channels, or that are no pair of a simpler and a fuller model.
 
     Examples
     --------
@@ -239,6 +240,17 @@ def compare_nested(simple: xr.Dataset, full: xr.Dataset) -> xr.Dataset:
             )
     if "aic" not in full:
         raise ValueError(f"loss {full.attrs.get('xfit_loss')!r} is no likelihood, so that there is no such test")
+    one, other = set(simple["status"].dims), set(full["status"].dims)
+    if one != other:
+        raise ValueError(
+            f"the fits are over different dimensions: {sorted(map(str, one))} and {sorted(map(str, other))}"
+        )
+    signal = [
+        d for d in json.loads(simple.attrs.get("xfit_signal_dims", "[]")) if d in simple.coords and d in full.coords
+    ]
+    dims = [*simple["status"].dims, *signal]
+    check_same_labels(full, "full", simple, dims, "simple has", "compare fits of the same pixels and channels")
+    check_scalars(full["status"], "full", simple, "simple has")
     further = simple["dof"] - full["dof"]
     if further.chunks is None and not bool((further > 0).any()):
         raise ValueError("the second model has no more free parameters than the first; give the simpler one first")

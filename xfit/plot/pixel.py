@@ -10,6 +10,9 @@ import numpy as np
 import xarray as xr
 
 from xfit import report
+from xfit.alignment import check_same_labels, check_scalars, difference
+from xfit.companions import check_fitted_coordinates
+from xfit.compile.program import Program
 from xfit.kernels.status import DESCRIPTIONS
 from xfit.result import FitResult
 
@@ -130,7 +133,7 @@ def check_data_of(result: FitResult, da: xr.DataArray) -> None:
     Raises
     ------
     TypeError, ValueError
-        For what is no DataArray, and for other dimensions or sizes than the fit's.
+        For what is no DataArray, and for other dimensions, channels or places than the fit's.
     """
     if not isinstance(da, xr.DataArray):
         raise TypeError(f"da must be the DataArray that was fitted; got {type(da).__name__}")
@@ -138,7 +141,12 @@ def check_data_of(result: FitResult, da: xr.DataArray) -> None:
     wanted = {d: ds.sizes[d] for d in (*result.navigation_dims, *result.signal_dims)}
     sizes = {d: n for d, n in da.sizes.items()}
     if set(wanted) != set(sizes) or any(sizes[d] != wanted[d] for d in result.signal_dims):
-        raise ValueError(f"da has dimensions {sizes}; the fit was made of data with {wanted}")
+        words = [difference(da, ds, d) for d in result.signal_dims if d in sizes]
+        named = "".join(f": {each}" for each in words if each)
+        raise ValueError(f"da has dimensions {sizes}; the fit was made of data with {wanted}{named}")
+    check_same_labels(da, "da", ds, result.signal_dims, "the result has", "give the data that were fitted")
+    check_scalars(da, "da", ds, "the result has")
+    check_fitted_coordinates(ds, result.signal_dims, da, Program.from_model(result.model).coordinates)
 
 
 def cut_like(result: FitResult, array: Any, name: str) -> Any:
@@ -154,11 +162,15 @@ def cut_like(result: FitResult, array: Any, name: str) -> Any:
     Raises
     ------
     ValueError
-        Where labels of the result are missing or, without labels, sizes differ.
+        Where labels of the result are missing (naming the first) or, without labels, sizes differ.
     """
     if not isinstance(array, xr.DataArray):
         return array
     ds = result.dataset
+    if name != "response":
+        # A response has points of its own along the signal dimension.
+        along = [d for d in result.signal_dims if d in array.dims]
+        check_same_labels(array, name, ds, along, "the result has", "give those of the data that were fitted")
     for d in result.navigation_dims:
         if d not in array.dims:
             continue
@@ -166,14 +178,18 @@ def cut_like(result: FitResult, array: Any, name: str) -> Any:
             wanted = ds.indexes[d]
             if array.indexes[d].equals(wanted):
                 continue
-            if not wanted.isin(array.indexes[d]).all():
-                raise ValueError(f"{name} has not all of the places along {d!r} that the result has")
+            lost = wanted[~wanted.isin(array.indexes[d])]
+            if len(lost) or not array.indexes[d].is_unique:
+                first = f": {lost[0]!r} is missing" if len(lost) else ": labels occur twice"
+                raise ValueError(f"{name} has not all of the places along {d!r} that the result has{first}")
             array = array.sel({d: wanted})
         elif array.sizes[d] != ds.sizes[d]:
             raise ValueError(
                 f"{name} has {array.sizes[d]} places along {d!r} and the result {ds.sizes[d]}; without coordinates of both it "
                 f"is not known which belong together: cut {name} like the result"
             )
+        else:
+            check_same_labels(array, name, ds, [d], "the result has", f"cut {name} like the result")
     return array
 
 

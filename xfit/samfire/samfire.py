@@ -16,6 +16,7 @@ from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 
 from xfit._version import __version__
+from xfit.alignment import check_same_labels
 from xfit.assembly import assemble
 from xfit.component_digests import digests_of
 from xfit.execution.executors import Executor, cluster_of, executor_of
@@ -334,6 +335,7 @@ def _positions(seeds: Any, da: xr.DataArray, navigation: tuple[Hashable, ...]) -
             raise ValueError(
                 f"seeds must be a boolean map over {dict(zip(navigation, sizes, strict=True))}; got {seeds.dtype} over {dict(seeds.sizes)}"
             )
+        check_same_labels(seeds, "seeds", da, navigation)
         return [tuple(map(int, row)) for row in np.argwhere(seeds.transpose(*navigation).values)]
     if isinstance(seeds, Mapping):
         return _labelled(seeds, da, navigation)
@@ -401,6 +403,7 @@ def _packed(result: xr.Dataset, plan: Plan, columns: Columns) -> xr.DataArray:
     sizes = {d: plan.da.sizes[d] for d in navigation}
     if {d: n for d, n in result["status"].sizes.items()} != sizes:
         raise ValueError(f"start is a result over {dict(result['status'].sizes)}; the map has {sizes}")
+    check_same_labels(result, "start", plan.da, navigation)
     parts = []
     for name, part in columns.slices.items():
         width = part.stop - part.start
