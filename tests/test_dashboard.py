@@ -449,7 +449,7 @@ def test_the_command_beside_a_samfire_run_of_another_process(chromium, da, tmp_p
                     for line in server.stdout:
                         if "http://localhost" in line:
                             break
-                    page.goto(f"http://localhost:{port}/?token={TOKEN}")
+                    page.goto(line.split()[-1])
                     shown.until(lambda: "% not fitted" in shown.text() and "Pixels that need a look" in shown.text())
                     page.wait_for_timeout(500)
                     shown.picture("dashboard-beside-a-samfire-run")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable, Sequence
 
-from xfit.terminal import holds_numbers, shortened
+from xfit.terminal import cleaned, holds_numbers, shortened
 
 #: Notebooks that say whether they are light or dark are asked for their colours; elsewhere the system's wish decides. Text and
 #: background are both set, for a dark wish on a page that is always white must not give white on white.
@@ -56,6 +57,9 @@ _RULES = """
 .xfit.xfit table.xfit-facts td { max-width: none; }
 .xfit.xfit table .xfit-number { font-variant-numeric: tabular-nums; text-align: right; white-space: nowrap; }
 """
+#: What is not seen, moves letters to other places, or has no place in a file: controls but for ends of lines, marks of direction, halves of letters.
+_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
 _STYLE = (
     f".xfit {{{_LIGHT}}}\n"
     f"@media (prefers-color-scheme: dark) {{ .xfit {{{_DARK}}} }}\n"
@@ -75,7 +79,8 @@ def page(kind: str, title: str, about: str, *parts: str) -> str:
     """
     words = [_span(kind, "xfit-muted"), f"<b>{escaped(title)}</b>" if title else "", escaped(about)]
     head = f'<div class="xfit-head">{" ".join(word for word in words if word)}</div>'
-    return f'<div class="xfit"><style>{_STYLE}</style>{head}{"".join(parts)}</div>'
+    # Notebooks would take what stands between dollars for formulas, in which links may run scripts.
+    return f'<div class="xfit mathjax_ignore tex2jax_ignore"><style>{_STYLE}</style>{head}{"".join(parts)}</div>'
 
 
 def section(title: str, about: str, *parts: str, opened: bool = False) -> str:
@@ -117,8 +122,9 @@ def facts(rows: Iterable[tuple[str, str]]) -> str:
 
 
 def escaped(text: str) -> str:
-    """Make plain text safe within HTML."""
-    return html.escape(text, quote=True)
+    """Make plain text safe within HTML, also where formulas between dollars are looked for before it is parsed, as bokeh does."""
+    plain = _UNSEEN.sub(lambda found: cleaned(found[0]), text)
+    return html.escape(plain, quote=True).replace("$", "&#36;").replace("\\", "&#92;")
 
 
 def _cells(row: Sequence[str], kinds: Sequence[str]) -> str:

@@ -22,6 +22,16 @@ def terminal_width() -> int:
     return max(shutil.get_terminal_size(fallback=(80, 24)).columns, 40)
 
 
+def cleaned(text: str) -> str:
+    """Text of a file in a line for a terminal: what would move the cursor or turn its direction, such as ends of lines and escape sequences, is spelled out."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def paragraph(text: str) -> str:
+    """Several lines that may hold text of a file: each as `cleaned`, and those after the first indented, so that none is taken for words of the program."""
+    return "\n  ".join(map(cleaned, text.splitlines()))
+
+
 def text_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, width: int | None = None) -> str:
     """Lay out words in columns, with a rule below the head.
 
@@ -32,7 +42,7 @@ def text_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, width: int
     width : int, optional
         Columns that there are. What needs more is shortened: the longest words first, then digits of numbers.
     """
-    table = [[_clean(word) for word in row] for row in [head, *rows]]
+    table = [[cleaned(word) for word in row] for row in [head, *rows]]
     if width is not None:
         table = _fitted(table, width)
     widths = _widths(table)
@@ -43,7 +53,7 @@ def text_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, width: int
 
 def shortened(text: str, width: int) -> str:
     """Cut text to a width, with an ellipsis where something is missing."""
-    text = _clean(text)
+    text = cleaned(text)
     return text if _fitting(text, width) == len(text) else text[: _fitting(text, width - 1)].rstrip() + "…"
 
 
@@ -51,7 +61,7 @@ def wrapped(text: str, width: int, indent: int = 4) -> str:
     """Break lines that are too long between words; what is broken off is indented."""
     found: list[str] = []
     for line in text.splitlines():
-        left = _clean(line)
+        left = cleaned(line)
         while (fitting := _fitting(left, width)) < len(left):
             space = left.rfind(" ", indent + 1, fitting + 1)
             cut = fitting if space < 0 else space
@@ -162,8 +172,3 @@ def _fitting(text: str, width: int) -> int:
         if taken > width:
             return k
     return len(text)
-
-
-def _clean(text: str) -> str:
-    """Text without what would move the cursor, such as ends of lines and escape sequences in units of a file."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text) if not text.isprintable() else text

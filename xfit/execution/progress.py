@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import html
 import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
+
+from xfit.html import escaped
+from xfit.terminal import cleaned
 
 
 class Bar(NamedTuple):
@@ -101,14 +103,15 @@ class Console(Throttled):
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
         super().__init__()
-        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[more]}"), TimeElapsedColumn())  # fmt: skip
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[more]}", markup=False), TimeElapsedColumn())  # fmt: skip
         self._progress = Progress(*columns, console=RichConsole(stderr=True), refresh_per_second=4)
         self._task = self._progress.add_task("", total=None, more="")
         self._progress.start()
 
     def show(self, bar: Bar) -> None:
         """See `Throttled.show`."""
-        self._progress.update(self._task, description=bar.title, total=bar.total, completed=bar.done, more=bar.words)
+        title, words = cleaned(bar.title), cleaned(bar.words)
+        self._progress.update(self._task, description=title, total=bar.total, completed=bar.done, more=words)
 
     def close(self) -> None:
         """See `Reporter.close`."""
@@ -131,11 +134,11 @@ class Notebook(Throttled):
     def show(self, bar: Bar) -> None:
         """See `Throttled.show`."""
         share = bar.done / bar.total if bar.total else 1.0
-        words = f"{html.escape(bar.title)} {share:.0%} ({bar.done:,} of {bar.total:,} pixels)"
+        words = f"{escaped(bar.title)} {share:.0%} ({bar.done:,} of {bar.total:,} pixels)"
         self._handle.update(
             self._html(
                 f'<div style="font-variant-numeric: tabular-nums"><progress value="{bar.done}" max="{bar.total}" aria-label="{words}" '
-                f'style="width: 20em; vertical-align: middle"></progress> {words}<br><small>{html.escape(bar.words)}</small></div>'
+                f'style="width: 20em; vertical-align: middle"></progress> {words}<br><small>{escaped(bar.words)}</small></div>'
             )
         )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xfit.plot.figures import legible, new_figure
+from xfit.plot.figures import legible, new_figure, settled
 from xfit.plot.looks import COMPONENTS, scale_of
 from xfit.plot.maps import Quantity, good_of, names_of, quantity_of
 from xfit.result import FitResult
@@ -49,7 +49,7 @@ def draw_corner(result: FitResult, params: Sequence[str] | str | None, *, bins: 
         if k:
             grid[k, 0].set_ylabel(_name(quantity), fontsize="small")
     figure.align_labels()
-    return figure
+    return settled(figure)
 
 
 def _draw_cell(axes: Axes, i: int, j: int, quantities: Sequence[Quantity], rows: list[np.ndarray], bins: int) -> None:

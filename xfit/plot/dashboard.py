@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import html
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -12,12 +11,13 @@ from typing import Any
 import panel as pn
 import xarray as xr
 
+from xfit.html import escaped
 from xfit.plot.export import heading_of, page_of, parameters_of, picture_of, table_of
 from xfit.plot.keys import ArrowKeys
 from xfit.plot.looking import Looking
-from xfit.plot.looks import coordinate
+from xfit.plot.looks import coordinate, drawn
 from xfit.plot.map_page import MarkedMaps, histogram, legend
-from xfit.plot.page import Words, beside, load, named, on_page, whole
+from xfit.plot.page import Words, beside, load, named, named_in_html, on_page, whole
 from xfit.plot.pixel_page import MOST, figures_of
 from xfit.plot.serving import serve
 from xfit.result import FitResult
@@ -142,13 +142,18 @@ class Dashboard(Looking):
 
     def _controls(self) -> list[Any]:
         """Chooser of the map, and of the slice along each further dimension."""
-        chooser = pn.widgets.Select(**named("Map"), options=self.quantities, value=self.place.quantity, width=200)
-        chooser.link(self.place, callbacks={"value": lambda place, event: place.param.update(quantity=event.new, chosen=None)})  # fmt: skip
+        names = self.quantities
+        # By number: what is chosen is sent as it is.
+        options = {drawn(name): k for k, name in enumerate(names)}
+        chooser = pn.widgets.Select(**named("Map"), options=options, value=names.index(self.place.quantity), width=200)
+        chooser.link(self.place, callbacks={"value": lambda place, event: place.param.update(quantity=names[event.new], chosen=None)})  # fmt: skip
         controls: list[Any] = [chooser]
         for k, d in enumerate(self.dims[:-2]):
             places, words = coordinate(self.result.dataset, d)
             options = {f"{value:.6g}": n for n, value in enumerate(places)}
-            slider = pn.widgets.DiscreteSlider(**named(words), options=options, value=self.place.pixel[k], width=200)
+            slider = pn.widgets.DiscreteSlider(
+                **named_in_html(words), options=options, value=self.place.pixel[k], width=200
+            )
 
             def cut(event: Any, k: int = k) -> None:
                 self.place.pixel = (*self.place.pixel[:k], event.new, *self.place.pixel[k + 1 :])
@@ -210,7 +215,7 @@ class Dashboard(Looking):
 
 
 def _title(words: str) -> str:
-    return f"<b>{html.escape(words)}</b>"
+    return f"<b>{escaped(words)}</b>"
 
 
 def _loop_runs() -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,10 +12,11 @@ from bokeh.events import Tap
 from bokeh.models import ColumnDataSource, LinearColorMapper, PointDrawTool, PrintfTickFormatter
 from bokeh.plotting import figure
 
+from xfit.html import escaped
 from xfit.parameters import Parameter
 from xfit.plot.looking import nearest
 from xfit.plot.looks import COMPONENTS, DATA, MISSING, MODEL, colours_of, coordinate, label, same_units, scale_of
-from xfit.plot.page import Words, beside, coloured, named, on_page, whole
+from xfit.plot.page import Words, beside, coloured, named, named_in_html, on_page, whole
 from xfit.plot.pixel_page import LEAST, MOST, corner_of, legend_of, range_of
 
 if TYPE_CHECKING:
@@ -46,11 +46,11 @@ def explore_page(explorer: Explorer) -> Page:
     model = explorer.model
     rows = [_row(explorer, each) for each in model.parameters if not each.is_tied]
     ties = [
-        pn.pane.HTML(f"<small>{html.escape(f'{e.full_name} = {e.tie_formula}')}</small>")
+        pn.pane.HTML(f"<small>{escaped(f'{e.full_name} = {e.tie_formula}')}</small>")
         for e in model.parameters
         if e.is_tied
     ]
-    words = Words(html.escape(explorer.message))
+    words = Words(escaped(explorer.message))
     choosers, choose = _choosers(explorer)
     overview, mark, overview_pane = _overview(explorer)
     pane = pn.pane.Bokeh(plot, sizing_mode="stretch_width")
@@ -62,7 +62,7 @@ def explore_page(explorer: Explorer) -> Page:
             update()
         choose()
         mark()
-        words.say(html.escape(explorer.message))
+        words.say(escaped(explorer.message))
 
     buttons = pn.Row(
         _button(explorer, "Fit this spectrum", explorer.fit_this, "primary"),
@@ -94,7 +94,7 @@ def _choosers(explorer: Explorer) -> tuple[list[Any], Callable[[], None]]:
         places, words = coordinate(explorer.da, d)
         options = {f"{v:.6g}" if isinstance(v, float) else str(v): n for n, v in enumerate(places.tolist())}
         first = len(places) // 2 if explorer.place is None else explorer.place[d]
-        sliders.append(pn.widgets.DiscreteSlider(**named(words), options=options, value=first, width=200))
+        sliders.append(pn.widgets.DiscreteSlider(**named_in_html(words), options=options, value=first, width=200))
     following = [False]
 
     def choose(event: Any) -> None:
@@ -194,7 +194,7 @@ def _row(explorer: Explorer, parameter: Parameter) -> tuple[Any, Callable[[], No
     name = parameter.full_name
     low, high = _range(explorer, parameter)
     units = explorer.units[name]
-    slider = pn.widgets.EditableFloatSlider(**named(f"{name} ({units})" if units else name), start=low, end=high, step=(high - low) / 500, value=float(parameter.value), width=300, format=PrintfTickFormatter(format="%.5g"))  # fmt: skip
+    slider = pn.widgets.EditableFloatSlider(**named_in_html(f"{name} ({units})" if units else name), start=low, end=high, step=(high - low) / 500, value=float(parameter.value), width=300, format=PrintfTickFormatter(format="%.5g"))  # fmt: skip
     free = pn.widgets.Checkbox(**named("free"), value=parameter.free, width=50, align="end")
     least = pn.widgets.FloatInput(**named("min"), value=bounds_of(parameter)[0], width=75)
     most = pn.widgets.FloatInput(**named("max"), value=bounds_of(parameter)[1], width=75)
@@ -257,7 +257,7 @@ def _plot(explorer: Explorer) -> tuple[Any, Callable[[], None]]:
     plot = figure(sizing_mode="stretch_width", min_width=LEAST, height=_HEIGHT, x_axis_label=x_label, y_axis_label=label(explorer.spectrum, "data"), output_backend="canvas")  # fmt: skip
     drawn: dict[str, Any] = {"data": plot.scatter("x", "data", source=lines, color=DATA, size=4)}
     for k, name in enumerate(names):
-        drawn[name] = plot.line("x", f"component {name}", source=lines, color=COMPONENTS[k % len(COMPONENTS)])
+        drawn[name] = plot.line("x", f"component {k}", source=lines, color=COMPONENTS[k % len(COMPONENTS)])
     drawn["model"] = plot.line("x", "model", source=lines, color=MODEL, line_width=2)
     plot.add_layout(legend_of(drawn), "above")
     plot.toolbar.logo = None
@@ -272,7 +272,7 @@ def _plot(explorer: Explorer) -> tuple[Any, Callable[[], None]]:
     def draw() -> None:
         active = {each.name for each in explorer.model.active_components}
         off = np.full(x.size, np.nan)
-        curves = {f"component {n}": explorer.curve(n) if n in active else off for n in names}
+        curves = {f"component {k}": explorer.curve(n) if n in active else off for k, n in enumerate(names)}
         lines.data = {"x": x, "data": explorer.spectrum.values, "model": explorer.curve(), **curves}
         shown[:] = explorer.handles()
         markers = ["square" if each[1] in WIDTHS else "circle" for each in shown]

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import html
 import io
 
 import xarray as xr
 from bokeh.embed import file_html
 from bokeh.layouts import column, row
-from bokeh.models.widgets import Div
 from bokeh.resources import INLINE
 
 from xfit import report
+from xfit.files.cells import as_csv
+from xfit.html import escaped
 from xfit.kernels.status import DESCRIPTIONS
 from xfit.plot.looking import Looking, shares_of
 from xfit.plot.looks import coordinate
 from xfit.plot.map_page import MarkedMaps, legend
+from xfit.plot.page import words_of
 from xfit.plot.pixel_page import figures_of
 from xfit.plot.spectrum import draw_pixel
 
@@ -29,7 +30,7 @@ def table_of(looking: Looking) -> str:
     columns |= {"red_chisq": cut["red_chisq"], "status": cut["status"]}
     flat = xr.Dataset({name: c.reset_coords(drop=True) for name, c in columns.items()})
     flat = flat.assign_coords({d: coordinate(cut, d)[0] for d in flat.dims})
-    return str(flat.to_dataframe().to_csv())
+    return as_csv(flat.to_dataframe().reset_index())
 
 
 def picture_of(looking: Looking) -> bytes:
@@ -50,10 +51,10 @@ def page_of(looking: Looking) -> bytes:
     maps = MarkedMaps(looking)
     view = looking.pixel()
     shown = column(
-        Div(text=heading_of(looking)),
-        row(*(maps.still(name, 320) for name in names), Div(text=legend(looking.quantity("status").values.values))),
-        Div(text=f"<b>{html.escape(view.title)}</b>"),
-        row(figures_of(view).figures, Div(text=parameters_of(looking)), sizing_mode="stretch_width"),
+        words_of(heading_of(looking)),
+        row(*(maps.still(name, 320) for name in names), words_of(legend(looking.quantity("status").values.values))),
+        words_of(f"<b>{escaped(view.title)}</b>"),
+        row(figures_of(view).figures, words_of(parameters_of(looking)), sizing_mode="stretch_width"),
         sizing_mode="stretch_width",
     )
     return str(file_html(shown, INLINE, title="xfit")).encode()
@@ -66,7 +67,7 @@ def heading_of(looking: Looking) -> str:
         f"{share:.1%} {DESCRIPTIONS[code].partition(':')[0]}" for code, share in shares_of(ds["status"].values)
     )
     sizes = " × ".join(f"{d} {ds.sizes[d]}" for d in looking.dims)
-    title, words = html.escape(str(ds.attrs.get("title", "fit"))), html.escape(f"{sizes}: {shares}")
+    title, words = escaped(str(ds.attrs.get("title", "fit"))), escaped(f"{sizes}: {shares}")
     return f"<h2 style='margin:0'>{title}</h2><p style='margin:0'>{words}</p>"
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from xfit.plot.looks import MISSING, Scale, cell_edges, coordinate, label, same_units
+from xfit.terminal import cleaned
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,11 +39,29 @@ def new_figure(figure: Any, size: tuple[float, float]) -> Figure:
 
 def settled(figure: Figure) -> Figure:
     """Lay a figure out before it is drawn: of images, whose shape is given, one round leaves labels beyond the edge."""
+    _as_text(figure)
     engine = figure.get_layout_engine()
     if engine is not None:
         for _ in range(2):
             engine.execute(figure.figure)
     return figure
+
+
+def _as_text(figure: Figure) -> None:
+    """Spell out controls in names and units of files, and leave dollars as they are where no formula of matplotlib's stands between them: drawing would fail."""
+    from matplotlib.mathtext import MathTextParser
+    from matplotlib.text import Text
+
+    parser = MathTextParser("path")
+    for each in figure.figure.findobj(Text):
+        lines = each.get_text().split("\n")
+        if not all(map(str.isprintable, lines)):
+            each.set_text("\n".join(map(cleaned, lines)))
+        if each.get_parse_math() and "$" in each.get_text():
+            try:
+                parser.parse(each.get_text())
+            except ValueError:
+                each.set_parse_math(False)
 
 
 def colour_map(scale: Scale) -> Any:

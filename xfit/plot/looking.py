@@ -14,7 +14,7 @@ import xarray as xr
 from xfit.derived import derived_names
 from xfit.kernels.status import CONVERGED, MEANINGS
 from xfit.plot.blocks import Blocks
-from xfit.plot.looks import coordinate
+from xfit.plot.looks import coordinate, drawn
 from xfit.plot.maps import Quantity, quantity_of, variables_of
 from xfit.plot.pixel import PixelView, check_data_of, check_variance, cut_like, look_at
 from xfit.result import FitResult
@@ -168,7 +168,7 @@ class Looking:
         found = {}
         for k in sorted((k for k in largest if rank[k] > -np.inf), key=lambda k: -rank[k]):
             place = (*self.place.slice, *map(int, np.unravel_index(k, red.shape)))
-            at = ", ".join(f"{d} {coordinate(self.result.dataset, d)[0][n]:.5g}" for d, n in zip(self.dims, place, strict=True))  # fmt: skip
+            at = ", ".join(f"{drawn(str(d))} {coordinate(self.result.dataset, d)[0][n]:.5g}" for d, n in zip(self.dims, place, strict=True))  # fmt: skip
             words = MEANINGS[int(status.flat[k])].replace("_", " ")
             found[f"{at}: {red.flat[k]:.4g}, {words}"] = place
         return found

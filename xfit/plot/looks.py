@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
+
+from xfit.terminal import cleaned
 
 #: Colours of components: those of Okabe and Ito (https://jfly.uni-koeln.de/color/), which colour-blind people can tell apart, without black and yellow.
 COMPONENTS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
@@ -68,18 +71,35 @@ def scale_of(values: np.ndarray, quantity: str = "", units: str = "", share: flo
     return Scale(low, high, diverging)
 
 
+#: What begins a tag of HTML, or a formula that bokeh would hand to MathJax.
+_BEGINNING = re.compile(r"<(?=[A-Za-z/!?])|\$(?=\$)|\\(?=[\[(])")
+
+#: A space without width, which is not seen and ends what it stands in.
+_NOTHING = "\u200b"
+
+
+def drawn(text: str) -> str:
+    """Text of a file for a figure or a widget of a page: looks as it is, and is neither a tag nor a formula, whoever puts it into a page."""
+    clean = _NOTHING.join(map(cleaned, text.split(_NOTHING)))
+    return _BEGINNING.sub(lambda found: found[0] + _NOTHING, clean)
+
+
 def label(array: xr.DataArray, name: str = "") -> str:
     """Name and units of an array, for an axis."""
     words = str(array.attrs.get("long_name") or name or array.name or "")
-    units = str(array.attrs.get("units", ""))
-    return f"{words} ({units})" if units else words
+    return titled(words, str(array.attrs.get("units", "")))
+
+
+def titled(words: str, units: str) -> str:
+    """Words with units, where there are some, for an axis or a title."""
+    return drawn(f"{words} ({units})" if units else words)
 
 
 def coordinate(owner: xr.DataArray | xr.Dataset, dim: Any) -> tuple[np.ndarray, str]:
     """Places along a dimension and their label: the coordinate's, or numbers where it has none that are numbers."""
     if dim in owner.coords and owner[dim].ndim == 1 and owner[dim].dtype.kind in "iuf":
         return owner[dim].values, label(owner[dim], str(dim))
-    return np.arange(owner.sizes[dim]), str(dim)
+    return np.arange(owner.sizes[dim]), drawn(str(dim))
 
 
 def cell_edges(image: xr.DataArray) -> list[np.ndarray]:

@@ -14,7 +14,7 @@ from holoviews.streams import BoundsX, Params
 
 from xfit.kernels.status import MEANINGS
 from xfit.plot.looking import Looking, marked_of, shares_of
-from xfit.plot.looks import COMPONENTS, STATUSES, coordinate
+from xfit.plot.looks import COMPONENTS, STATUSES, coordinate, titled
 from xfit.plot.maps import Quantity
 from xfit.plot.views import CANVAS, LARGE, element_of, frame_of, rasterized
 
@@ -138,7 +138,7 @@ def histogram(looking: Looking, width: int) -> pn.pane.HoloViews:
         bins = int(np.clip(2 * np.sqrt(inside.size), 8, 60))
         counts, edges = np.histogram(inside, bins=bins, range=(scale.low, scale.high))
         units = str(values.attrs.get("units", ""))
-        axis = hv.Dimension("brushed", label=f"{quantity} ({units})" if units else quantity)
+        axis = hv.Dimension("brushed", label=titled(quantity, units))
         look = {"color": COMPONENTS[4], "line_alpha": 0, "width": width, "height": 200, "framewise": True}
         brushes = {
             "tools": ["xbox_select"],

@@ -9,11 +9,18 @@ import holoviews as hv
 import panel as pn
 from bokeh.models.widgets import Div
 
+from xfit.html import escaped
+
 
 def load() -> None:
     """Load what pages are made of from this installation: a notebook would fetch it from the network otherwise."""
     pn.extension(inline=True)
     hv.extension("bokeh", inline=True)
+
+
+def words_of(text: str, **options: Any) -> Div:
+    """HTML on a page, in which nothing is a formula."""
+    return Div(text=text, disable_math=True, **options)
 
 
 class Words:
@@ -33,7 +40,7 @@ class Words:
     """
 
     def __init__(self, text: str) -> None:
-        self._shown = Div(text=text, sizing_mode="stretch_width")
+        self._shown = words_of(text, sizing_mode="stretch_width")
         self.pane = pn.pane.Bokeh(self._shown, sizing_mode="stretch_width")
 
     def say(self, text: str) -> None:
@@ -89,6 +96,11 @@ def on_page(*panes: Any) -> Callable[[Callable[[], None]], Callable[..., None]]:
 def named(words: str) -> dict[str, str]:
     """The argument that names a widget: from Panel 1.9 on its label, which was its name before."""
     return {"label" if "label" in pn.widgets.Widget.param else "name": words}
+
+
+def named_in_html(words: str) -> dict[str, str]:
+    """As `named`, for sliders, whose names Panel shows as HTML."""
+    return named(escaped(words))
 
 
 def coloured(kind: str) -> dict[str, str]:

@@ -20,6 +20,7 @@ from xfit.plot.looks import (  # fmt: skip
     Scale,
     colours_of,
     coordinate,
+    drawn,
     label,
     same_units,
     scale_of,
@@ -70,12 +71,12 @@ class Curves:
         look["x_range"] = above.x_range
         below = figure(height=205, x_axis_label=x_label, y_axis_label=label(view.residual), tools="pan,box_zoom,wheel_zoom,reset", y_range=range_of(0, 1), **look)  # fmt: skip
         above.xaxis.major_label_text_font_size = "0pt"
-        drawn = {"data": _points(above, self.source, "data", few)}
+        shown = {"data": _points(above, self.source, "data", few)}
         for k, name in enumerate(self._names):
-            drawn[name] = above.line("x", f"component {name}", source=self.source, color=COMPONENTS[k % len(COMPONENTS)], line_dash=_DASHES[k // len(COMPONENTS) % 3], line_width=1.5)  # fmt: skip
-        drawn["fit"] = above.line("x", "fit", source=self.source, color=MODEL, line_width=1.5)
-        above.add_layout(legend_of(drawn), "above")
-        above.add_tools(HoverTool(renderers=[drawn["data"]], mode="vline", tooltips=[(x_label, "@x"), ("data", "@data"), ("fit", "@fit"), ("residual", "@residual")]))  # fmt: skip
+            shown[name] = above.line("x", f"component {k}", source=self.source, color=COMPONENTS[k % len(COMPONENTS)], line_dash=_DASHES[k // len(COMPONENTS) % 3], line_width=1.5)  # fmt: skip
+        shown["fit"] = above.line("x", "fit", source=self.source, color=MODEL, line_width=1.5)
+        above.add_layout(legend_of(shown), "above")
+        above.add_tools(HoverTool(renderers=[shown["data"]], mode="vline", tooltips=[(x_label, "@x"), ("data", "@data"), ("fit", "@fit"), ("residual", "@residual")]))  # fmt: skip
         below.varea("x", "below", "over", source=self.source, fill_color=BAND, fill_alpha=0.6)
         below.line([self._x.min(), self._x.max()], [0, 0], color=MODEL)
         _points(below, self.source, "residual", few)
@@ -96,7 +97,7 @@ class Curves:
     def _numbers(self, view: PixelView) -> dict[str, np.ndarray]:
         sigma = np.nan_to_num(view.sigma.values)
         numbers = {"x": self._x, "data": view.data.values, "fit": view.model.values, "residual": view.residual.values, "below": -sigma, "over": sigma}  # fmt: skip
-        numbers |= {f"component {name}": _drawn(view.components[name].values) for name in self._names}
+        numbers |= {f"component {k}": _unless_zero(view.components[name].values) for k, name in enumerate(self._names)}
         return {name: np.asarray(each, float) for name, each in numbers.items()}
 
     def _frame(self, view: PixelView) -> None:
@@ -183,16 +184,16 @@ def _points(plot: Any, source: ColumnDataSource, name: str, few: bool) -> Any:
     return plot.line("x", name, source=source, color=DATA, line_width=0.8)
 
 
-def _drawn(curve: np.ndarray) -> np.ndarray:
+def _unless_zero(curve: np.ndarray) -> np.ndarray:
     """A component's curve; one that does not take part is not drawn."""
     return curve if np.nan_to_num(curve).any() else np.full(curve.shape, np.nan)
 
 
-def legend_of(drawn: dict[str, Any]) -> Legend:
+def legend_of(shown: dict[str, Any]) -> Legend:
     """Names of the curves above them, where they hide nothing; a click on a name hides its curve."""
-    widest = max(map(len, drawn))
-    columns = max(1, min(len(drawn), (LEAST - 60) // (45 + 7 * widest)))
-    items = [LegendItem(label=name, renderers=[each]) for name, each in drawn.items()]
+    widest = max(map(len, shown))
+    columns = max(1, min(len(shown), (LEAST - 60) // (45 + 7 * widest)))
+    items = [LegendItem(label=drawn(name), renderers=[each]) for name, each in shown.items()]
     return Legend(items=items, orientation="horizontal", location="left", ncols=columns, spacing=14, click_policy="hide", border_line_color=None, margin=2, label_text_font_size="9pt")  # fmt: skip
 
 
@@ -223,7 +224,11 @@ def corner_of(image: xr.DataArray) -> tuple[tuple[float, float, float, float], t
         places = places.astype(float)
         steps = np.diff(places)
         if places.size > 1 and not np.allclose(steps, steps[0], rtol=1e-3):
-            places, text, steps = np.arange(places.size, dtype=float), f"number along {d}", np.ones(places.size - 1)
+            places, text, steps = (
+                np.arange(places.size, dtype=float),
+                drawn(f"number along {d}"),
+                np.ones(places.size - 1),
+            )
         step = float(steps[0]) if steps.size else 1.0
         sides.append((float(places[0]) - step / 2, step * places.size))
         words.append(text)

@@ -53,7 +53,7 @@ def draw_pixel(view: PixelView, *, components: bool, residual: bool, table: bool
     for k, text in enumerate(texts):
         _draw_box(figure.add_subplot(grid[:, k + 1]), text)
     figure.align_ylabels()
-    return figure
+    return settled(figure)
 
 
 def draw_spectrum(axes: Axes, view: PixelView, *, components: bool) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
+from xfit.html import escaped
 from xfit.plot.looks import (
     BAND,
     COMPONENTS,
@@ -18,8 +19,10 @@ from xfit.plot.looks import (
     cell_edges,
     colours_of,
     coordinate,
+    drawn,
     label,
     same_units,
+    titled,
 )
 from xfit.plot.maps import Quantity, names_of, quantity_of
 from xfit.plot.pixel import PixelView, check_data_of, view_of
@@ -119,7 +122,7 @@ class Views:
             last[:] = [quantity_of(FitResult(self._result.dataset.isel(numbers)), name)]
             return element_of(last[0])
 
-        axes = [hv.Dimension(str(d), values=list(places[d])) for d in further]
+        axes = [_chosen_by(d, places[d]) for d in further]
         moving = hv.DynamicMap(cut, kdims=axes)
         return rasterized(moving, lambda: last[0]) if large else moving
 
@@ -164,7 +167,7 @@ class Views:
 
         middle = [p[len(p) // 2] for p in places]
         if source is None:
-            axes = [hv.Dimension(str(d), values=list(p), default=m) for d, p, m in zip(self._dims, places, middle, strict=True)]  # fmt: skip
+            axes = [_chosen_by(d, p, default=m) for d, p, m in zip(self._dims, places, middle, strict=True)]
             return hv.DynamicMap(draw, kdims=axes)
         if len(self._dims) > 2:
             raise ValueError(f"a click has two places and the map has {list(self._dims)}; leave source= away, or cut the result")  # fmt: skip
@@ -172,17 +175,24 @@ class Views:
         return hv.DynamicMap(lambda x, y: draw(*((x,) if len(middle) == 1 else (y, x))), streams=[tap])
 
 
+def _chosen_by(dim: Hashable, places: np.ndarray, **more: Any) -> Any:
+    """A dimension that has a slider, whose label Panel shows as HTML."""
+    import holoviews as hv
+
+    return hv.Dimension(drawn(str(dim)), label=escaped(str(dim)), values=list(places), **more)
+
+
 def element_of(quantity: Quantity) -> Any:
     """A computed map as an element."""
     import holoviews as hv
 
     values, errors = quantity.values.astype(float), quantity.errors
-    value_dim = hv.Dimension(quantity.name, label=quantity.name, unit=str(values.attrs.get("units", "")) or None)
+    value_dim = hv.Dimension(drawn(quantity.name), unit=drawn(str(values.attrs.get("units", ""))) or None)
     if values.ndim == 1:
         return _line(values, errors, value_dim)
     up, across = values.dims
     (y, y_label), (x, x_label) = coordinate(values, up), coordinate(values, across)
-    axes = [hv.Dimension(str(across), label=x_label), hv.Dimension(str(up), label=y_label)]
+    axes = [hv.Dimension(drawn(str(across)), label=x_label), hv.Dimension(drawn(str(up)), label=y_label)]
     columns, dims = [values.values], [value_dim]
     if errors is not None:
         columns.append(errors.values)
@@ -203,11 +213,16 @@ def map_options(quantity: Quantity) -> dict[str, Any]:
         "colorbar": name != "status",
         # Units stand in the title: the bar keeps its first label when the map changes.
         "clabel": " ",
-        "title": f"{name} ({units})" if units else name,
+        "title": _as_title(titled(name, units)),
         "tools": ["hover"],
         "backend_opts": CANVAS,
         **frame_of(values, 320),
     }
+
+
+def _as_title(words: str) -> str:
+    """Words as a title of HoloViews, which puts names into braces."""
+    return words.replace("{", "{{").replace("}", "}}")
 
 
 def frame_of(values: xr.DataArray, width: int) -> dict[str, Any]:
@@ -278,7 +293,7 @@ def _line(values: xr.DataArray, errors: xr.DataArray | None, value_dim: Any) -> 
     import holoviews as hv
 
     x, x_label = coordinate(values, values.dims[0])
-    axis = hv.Dimension(str(values.dims[0]), label=x_label)
+    axis = hv.Dimension(drawn(str(values.dims[0])), label=x_label)
     curve = hv.Curve((x, values.values), axis, value_dim).opts(color=COMPONENTS[0], tools=["hover"])
     if errors is None:
         return curve
@@ -292,7 +307,7 @@ def curves_of(view: PixelView) -> Any:
 
     dim = view.data.dims[0]
     x, x_label = coordinate(view.data, dim)
-    axis, up = hv.Dimension(str(dim), label=x_label), hv.Dimension("data", label=label(view.data, "data"))
+    axis, up = hv.Dimension(drawn(str(dim)), label=x_label), hv.Dimension("data", label=label(view.data, "data"))
     few = x.size <= _FEW
     points: dict[str, Any] = {"size": 3} if few else {"line_width": 0.8}
     shown = [
@@ -300,12 +315,12 @@ def curves_of(view: PixelView) -> Any:
     ]
     if len(view.components) > 1:
         for k, name in enumerate(view.components):
-            curve = hv.Curve((x, view.components[name].values), axis, up, label=str(name))
+            curve = hv.Curve((x, view.components[name].values), axis, up, label=drawn(str(name)))
             shown.append(curve.opts(color=COMPONENTS[k % len(COMPONENTS)]))
     shown.append(hv.Curve((x, view.model.values), axis, up, label="fit").opts(color=MODEL))
     # Each by itself: ranges follow the pixel only so.
     overlay = hv.Overlay([each.opts(framewise=True) for each in shown])
-    return overlay.opts(title=view.title, fontsize={"title": 10}, legend_position="right", width=600, height=320, show_grid=True, backend_opts=CANVAS)  # fmt: skip
+    return overlay.opts(title=_as_title(drawn(view.title)), fontsize={"title": 10}, legend_position="right", width=600, height=320, show_grid=True, backend_opts=CANVAS)  # fmt: skip
 
 
 def residual_of(view: PixelView) -> Any:
@@ -314,7 +329,7 @@ def residual_of(view: PixelView) -> Any:
 
     dim = view.data.dims[0]
     x, x_label = coordinate(view.data, dim)
-    axis, up = hv.Dimension(str(dim), label=x_label), hv.Dimension("residual", label=label(view.residual))
+    axis, up = hv.Dimension(drawn(str(dim)), label=x_label), hv.Dimension("residual", label=label(view.residual))
     sigma = np.nan_to_num(view.sigma.values)
     band = hv.Area((x, -sigma, sigma), axis, [up, "upper"]).opts(color=BAND, line_alpha=0, framewise=True)
     few = x.size <= _FEW
