@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from xfit.function_kernel import FunctionKernel
 from xfit.kernel_description import FormulaKernel
 from xfit.parameters import Parameter
+from xfit.terminal import cleaned
 from xfit.ties import known_value
 
 if TYPE_CHECKING:
@@ -189,7 +190,9 @@ class Component:
     @active.setter
     def active(self, active: bool) -> None:
         if not isinstance(active, bool):
-            raise TypeError(f"{self.name}: active={active!r} must be True or False; for maps use active= of the fit")
+            raise TypeError(
+                f"{cleaned(self.name)}: active={active!r} must be True or False; for maps use active= of the fit"
+            )
         object.__setattr__(self, "_active", active)
 
     @property
@@ -200,7 +203,7 @@ class Component:
     @convolved.setter
     def convolved(self, convolved: bool) -> None:
         if not isinstance(convolved, bool):
-            raise TypeError(f"{self.name}: convolved={convolved!r} must be True or False")
+            raise TypeError(f"{cleaned(self.name)}: convolved={convolved!r} must be True or False")
         object.__setattr__(self, "_convolved", convolved)
 
     # --- structure
@@ -334,7 +337,7 @@ class Component:
 
     def __getitem__(self, name: str) -> Parameter:
         if name not in self._by_name:
-            raise KeyError(f"{self.name} has no parameter {name!r}; it has {', '.join(self._by_name)}")
+            raise KeyError(f"{cleaned(self.name)} has no parameter {name!r}; it has {', '.join(self._by_name)}")
         return self._by_name[name]
 
     def __iter__(self) -> Iterator[Parameter]:

@@ -9,6 +9,7 @@ from typing import Any, overload
 
 from xfit.component import Component
 from xfit.parameters import Parameter
+from xfit.terminal import cleaned
 
 
 class ComponentList:
@@ -72,7 +73,7 @@ class ComponentList:
             used = set(_names(parameter.tie_formula))
             if parameter.full_name not in leaving and used & leaving:
                 raise ValueError(
-                    f"{parameter.full_name} is tied to {parameter.tie_formula!r}; untie it before removing its source"
+                    f"{cleaned(parameter.full_name)} is tied to {parameter.tie_formula!r}; untie it before removing its source"
                 )
         # All are untied while the others are still there to give the values that stay.
         for component in chosen:

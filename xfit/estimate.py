@@ -22,6 +22,7 @@ from xfit.inputs import check_data
 from xfit.model import Model
 from xfit.options import Settings
 from xfit.start_block import Task, start_block
+from xfit.terminal import cleaned
 from xfit.units import parameter_units
 
 #: Parts of the signal coordinates to use; None is all of them.
@@ -39,7 +40,7 @@ def estimate(
     taken = {p.name: p.value for p in component.parameters if p.name in _takes(component)}
     if not targets:
         raise ValueError(
-            f"{component.name} has no free parameter to estimate; set free=True on what is to be estimated"
+            f"{cleaned(component.name)} has no free parameter to estimate; set free=True on what is to be estimated"
         )
     dims = signal_dims(da, dim, component.signal_dimension)
     da = with_signal_coordinates(da, dims, component.coordinates)
@@ -180,7 +181,9 @@ def _range_of(value: Any, what: str, dimensions: int) -> Range:
 def _takes(component: Component) -> tuple[str, ...]:
     """Parameters that the estimator of a component takes, which there must be one of."""
     if component.estimator is None:
-        raise ValueError(f"{component.name} ({type(component).__name__}) can't be estimated; {_those_with_one()}")
+        raise ValueError(
+            f"{cleaned(component.name)} ({type(component).__name__}) can't be estimated; {_those_with_one()}"
+        )
     return component.estimator.takes
 
 
@@ -216,7 +219,7 @@ def _estimation(
         ends = " and ".join(f"from {x.min():g} to {x.max():g}" for x in grid if x.size)
         extent = f", which goes {ends}" if ends else ""
         raise ValueError(
-            f"{component.name}: an estimate needs at least {estimator.channels} channel(s); {part} has {n}{extent}"
+            f"{cleaned(component.name)}: an estimate needs at least {estimator.channels} channel(s); {part} has {n}{extent}"
         )
     return estimation
 
@@ -279,7 +282,7 @@ def _set_values(component: Component, result: xr.Dataset) -> xr.Dataset:
     values = {str(name): float(value) for name, value in result.items()}
     if not all(map(math.isfinite, values.values())):
         warnings.warn(
-            f"{component.name}: the data do not tell its parameters; the values stay as they are",
+            f"{cleaned(component.name)}: the data do not tell its parameters; the values stay as they are",
             UserWarning,
             stacklevel=4,
         )

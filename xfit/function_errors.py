@@ -19,6 +19,7 @@ from xfit.kernels.pixel import STATUS
 from xfit.kernels.status import DESCRIPTIONS, FUNCTION_ERROR, NONFINITE_DERIVATIVE, NONFINITE_MODEL
 from xfit.losses import Loss
 from xfit.pixel_problem import PixelProblem, Pixels
+from xfit.terminal import cleaned
 
 if TYPE_CHECKING:
     from xfit.plan import Plan
@@ -133,7 +134,7 @@ def _keep(digest: str, function: Any, arguments: np.ndarray, owner: str) -> None
         if digest in _words:
             return
         _words[digest] = words = _said(function, arguments)
-    _LOG.warning("the function of %s raised %s", owner, words)
+    _LOG.warning("the function of %s raised %s", cleaned(owner), cleaned(words))
 
 
 def _said(function: Any, arguments: np.ndarray) -> str:

@@ -19,6 +19,7 @@ from xfit.losses import Loss
 from xfit.model import Model
 from xfit.options import Settings
 from xfit.registry import Optimizer
+from xfit.terminal import cleaned
 from xfit.ties import values_of
 
 
@@ -139,13 +140,13 @@ def check_keeps_bounds(optimizer: Optimizer, program: Program, settings: Setting
         name = program.parameters[k]
         if optimizer.bounds == "no" and (lower[k] or upper[k] or name in mapped):
             raise ValueError(
-                f"optimizer {optimizer.name!r} can't keep bounds, and {name} has [{settings.lower[k]}, {settings.upper[k]}]; fit with "
+                f"optimizer {optimizer.name!r} can't keep bounds, and {cleaned(name)} has [{settings.lower[k]}, {settings.upper[k]}]; fit with "
                 f"bounded=False, or use an optimizer that can (xfit.optimizers() lists them)"
             )
         finite = (lower[k] or (name, "min") in maps) and (upper[k] or (name, "max") in maps)
         if optimizer.bounds == "finite" and not finite:
             raise ValueError(
-                f"optimizer {optimizer.name!r} searches between finite bounds, and {name} has "
+                f"optimizer {optimizer.name!r} searches between finite bounds, and {cleaned(name)} has "
                 f"[{settings.lower[k]}, {settings.upper[k]}]; set min and max of all free parameters (and bounded=True)"
             )
 
@@ -178,10 +179,12 @@ def settings_of(model: Model, program: Program, active: np.ndarray, *, bounded: 
         if not fitted[k]:
             continue
         if lower[k] == upper[k]:
-            raise ValueError(f"{name}: min and max are both {lower[k]}; to keep it there, set value and free=False")
+            raise ValueError(
+                f"{cleaned(name)}: min and max are both {lower[k]}; to keep it there, set value and free=False"
+            )
         if not lower[k] <= start[k] <= upper[k]:
             raise ValueError(
-                f"{name}: the start value {start[k]} is outside of its bounds [{lower[k]}, {upper[k]}]; "
+                f"{cleaned(name)}: the start value {start[k]} is outside of its bounds [{lower[k]}, {upper[k]}]; "
                 f"change the value or the bounds, or fit with bounded=False"
             )
     if not fitted.any():
@@ -244,7 +247,7 @@ def check_linear(
     bent = nonlinear_parameters(model, settings.active)
     if bent:
         raise ValueError(
-            f"optimizer {optimizer.name!r} needs a model that is linear in all that is fitted, jointly; it is not in {', '.join(bent)}. Fix "
+            f"optimizer {optimizer.name!r} needs a model that is linear in all that is fitted, jointly; it is not in {cleaned(', '.join(bent))}. Fix "
             f"these (free=False), or use another optimizer"
         )
     if optimizer.name == "nnls":
@@ -271,7 +274,7 @@ def nonlinear_parameters(model: Model, active: np.ndarray) -> list[str]:
             if not on or p.full_name not in moving:
                 continue
             if p.full_name in bent:
-                found.append(f"{p.full_name} (tied to {p.tie_formula})")
+                found.append(f"{cleaned(p.full_name)} (tied to {cleaned(str(p.tie_formula))})")
             elif not p.linear:
                 found.append(p.full_name)
     return found

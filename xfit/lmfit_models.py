@@ -16,6 +16,7 @@ from xfit.components.expression import Expression
 from xfit.formula import FormulaError
 from xfit.formula_syntax import MAX_NODES
 from xfit.model import Model
+from xfit.terminal import cleaned
 from xfit.ties import in_order
 from xfit.traced import traced_formula
 
@@ -299,7 +300,9 @@ def _set(made: Model, names: Mapping[str, str], params: lmfit.Parameters) -> Non
     for name, full in names.items():
         given = params[name]
         if not np.isfinite(given.value):
-            raise ValueError(f"{name} has no value ({given.value}); give it one: params[{name!r}].set(value=...)")
+            raise ValueError(
+                f"{cleaned(name)} has no value ({given.value}); give it one: params[{name!r}].set(value=...)"
+            )
         made[full].set(
             value=float(given.value), min=float(given.min), max=float(given.max), free=bool(given.vary or name in tied)
         )
@@ -321,7 +324,9 @@ def _parsed(name: str, params: lmfit.Parameters) -> sympy.Expr:
     try:
         return formula.parse(text, _called_as_constants(params))
     except FormulaError as error:
-        raise ValueError(f"{name} has the expr {text!r}, which is no formula that a tie can be: {error}") from error
+        raise ValueError(
+            f"{cleaned(name)} has the expr {text!r}, which is no formula that a tie can be: {error}"
+        ) from error
 
 
 def _hidden(name: str, names: Mapping[str, str], params: lmfit.Parameters) -> list[str]:
@@ -343,12 +348,14 @@ def _resolved(
         if other in names:
             put[symbol] = formula.symbol(names[other])
         elif other not in params:
-            raise ValueError(f"{name} has the expr {text!r}, which names {other!r}; the parameters are {list(params)}")
+            raise ValueError(
+                f"{cleaned(name)} has the expr {text!r}, which names {other!r}; the parameters are {list(params)}"
+            )
         elif params[other].expr:
             put[symbol] = resolved[other]
         elif params[other].vary:
             raise ValueError(
-                f"{name} has the expr {text!r}, which names {other!r}, a parameter that is fitted but in no part of the model; "
+                f"{cleaned(name)} has the expr {text!r}, which names {other!r}, a parameter that is fitted but in no part of the model; "
                 f"xfit's are parameters of components: tie to one of those, or fix it with params[{other!r}].set(vary=False)"
             )
         else:
@@ -358,7 +365,7 @@ def _resolved(
     if parts > MAX_NODES:
         hidden = ", ".join(_hidden(name, names, params))
         raise ValueError(
-            f"{name} has the expr {text!r}, which has {parts} parts with {hidden} written out, {MAX_NODES} are possible: make these parameters "
+            f"{cleaned(name)} has the expr {text!r}, which has {parts} parts with {hidden} written out, {MAX_NODES} are possible: make these parameters "
             f"of a component, for instance of an xfit Offset that is not active, and tie to them"
         )
     return expression.xreplace(put)

@@ -13,7 +13,7 @@ from xfit import html
 from xfit.kernels.status import DESCRIPTIONS
 from xfit.report import Part, Report, Statuses, part_html, pixel_report, summary
 from xfit.tables import counted, model_about, model_sections
-from xfit.terminal import shortened, terminal_width, wrapped
+from xfit.terminal import cleaned, shortened, terminal_width, wrapped
 
 if TYPE_CHECKING:
     from xfit.model import Model
@@ -49,7 +49,7 @@ def overview_text(ds: xr.Dataset, model: Model | Exception) -> str:
     width = terminal_width()
     rows = [*_facts(ds), ("model", _model_words(model)), ("numbers", _state(ds))]
     lines = [f"<{shortened(f'xfit result: {_title(ds)}', width - 2)}>"]
-    lines += [wrapped(f"{name:<11s} {words}", width, 12) for name, words in rows]
+    lines += [wrapped(f"{name:<11s} {cleaned(words)}", width, 12) for name, words in rows]
     found = _summary(ds, model)
     return "\n".join([*lines, *([str(Report(found))] if found else [])])
 
@@ -67,7 +67,7 @@ def overview_html(ds: xr.Dataset, model: Model | Exception) -> str:
 
 def no_result_text(reason: Exception) -> str:
     """Say for a terminal that a Dataset can't be asked about a fit."""
-    return wrapped(f"<xfit: {reason}>", terminal_width())
+    return wrapped(f"<xfit: {cleaned(str(reason))}>", terminal_width())
 
 
 def no_result_html(reason: Exception) -> str:

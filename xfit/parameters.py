@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from xfit import ties
+from xfit.terminal import cleaned
 
 if TYPE_CHECKING:
     from xfit.component import Component
@@ -100,10 +101,10 @@ class Parameter:
             return
         can = f"what can be set: {', '.join(_SETTABLE)}"
         if hasattr(type(self), name):
-            raise AttributeError(f"{self.full_name}: {name!r} can't be set; {can}")
+            raise AttributeError(f"{cleaned(self.full_name)}: {name!r} can't be set; {can}")
         close = difflib.get_close_matches(name, _SETTABLE, 1)
         hint = f"did you mean {close[0]!r}? " if close else ""
-        raise AttributeError(f"{self.full_name}: a parameter has no attribute {name!r}; {hint}{can}")
+        raise AttributeError(f"{cleaned(self.full_name)}: a parameter has no attribute {name!r}; {hint}{can}")
 
     # --- identity
 
@@ -214,15 +215,17 @@ class Parameter:
         new_min = self._min if min is _UNSET else self._bound("min", min, -math.inf)
         new_max = self._max if max is _UNSET else self._bound("max", max, math.inf)
         if new_min > new_max:
-            raise ValueError(f"{self.full_name}: min={new_min} is above max={new_max}")
+            raise ValueError(f"{cleaned(self.full_name)}: min={new_min} is above max={new_max}")
         if new_min == math.inf or new_max == -math.inf:
-            raise ValueError(f"{self.full_name}: bounds [{new_min}, {new_max}] leave no room for a value")
+            raise ValueError(f"{cleaned(self.full_name)}: bounds [{new_min}, {new_max}] leave no room for a value")
         if free is not _UNSET and not isinstance(free, bool):
-            raise TypeError(f"{self.full_name}: free={free!r} must be True or False")
+            raise TypeError(f"{cleaned(self.full_name)}: free={free!r} must be True or False")
         if free is True and self.is_tied:
-            raise ValueError(f"{self.full_name} is tied to {self.tie_formula!r} and can't be free; call untie() first")
+            raise ValueError(
+                f"{cleaned(self.full_name)} is tied to {self.tie_formula!r} and can't be free; call untie() first"
+            )
         if units is not _UNSET and not (units is None or isinstance(units, str)):
-            raise TypeError(f"{self.full_name}: units={units!r} must be text or None")
+            raise TypeError(f"{cleaned(self.full_name)}: units={units!r} must be text or None")
         if value is not _UNSET and self.is_tied:
             ties.set_through_tie(self, new_value)
         self._min, self._max = new_min, new_max
@@ -246,31 +249,35 @@ class Parameter:
         known = [n for n in _SETTABLE if n != "twin"]
         unknown = [n for n in given if n not in known]
         if unknown:
-            raise TypeError(f"{self.full_name}: unknown {', '.join(map(repr, unknown))}; known: {', '.join(known)}")
+            raise TypeError(
+                f"{cleaned(self.full_name)}: unknown {', '.join(map(repr, unknown))}; known: {', '.join(known)}"
+            )
         self.set(**given)
 
     def _number(self, what: str, value: object) -> float:
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
-            raise TypeError(f"{self.full_name}: {what}={value!r} must be a number")
+            raise TypeError(f"{cleaned(self.full_name)}: {what}={value!r} must be a number")
         try:
             number = float(value)
         except OverflowError:
             number = math.inf
         if not math.isfinite(number):
-            raise ValueError(f"{self.full_name}: {what}={value!r} must be finite")
+            raise ValueError(f"{cleaned(self.full_name)}: {what}={value!r} must be finite")
         return number
 
     def _bound(self, what: str, value: object, none: float) -> float:
         if value is None:
             return none
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
-            raise TypeError(f"{self.full_name}: {what}={value!r} must be a number or None")
+            raise TypeError(f"{cleaned(self.full_name)}: {what}={value!r} must be a number or None")
         try:
             number = float(value)
         except OverflowError:
-            raise ValueError(f"{self.full_name}: {what} is too large for a float; None means no bound") from None
+            raise ValueError(
+                f"{cleaned(self.full_name)}: {what} is too large for a float; None means no bound"
+            ) from None
         if math.isnan(number):
-            raise ValueError(f"{self.full_name}: {what} must not be NaN; None means no bound")
+            raise ValueError(f"{cleaned(self.full_name)}: {what} must not be NaN; None means no bound")
         return number
 
     # --- ties
@@ -333,7 +340,9 @@ class Parameter:
             self.untie()
             return
         if not isinstance(other, Parameter):
-            raise TypeError(f"{self.full_name}: twin must be another Parameter or None, not {type(other).__name__}")
+            raise TypeError(
+                f"{cleaned(self.full_name)}: twin must be another Parameter or None, not {type(other).__name__}"
+            )
         ties.check_twin(self, other)
         self._tie, self._twin = None, other
 

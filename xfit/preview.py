@@ -19,7 +19,7 @@ from xfit.model import Model
 from xfit.multifit import multifit
 from xfit.plan import plan_of
 from xfit.report import Statuses, part_html
-from xfit.terminal import terminal_width, wrapped
+from xfit.terminal import cleaned, terminal_width, wrapped
 
 #: Chunks that are looked into at most: each is read as a whole, however few of its pixels are wanted.
 _CHUNKS = 8
@@ -124,7 +124,7 @@ class Preview:
             for word, count in self.statuses.items()
         ]
         width = terminal_width()
-        lines = (f"{name:9s} {words}" for name, words in (*self._facts, *ended, *self._mean))
+        lines = (f"{name:9s} {cleaned(words)}" for name, words in (*self._facts, *ended, *self._mean))
         return "\n".join([self._title, *(wrapped(line, width, 10) for line in lines)])
 
     def __repr__(self) -> str:

@@ -18,7 +18,7 @@ from xfit.derived import derived_error, derived_map, derived_names
 from xfit.kernels.status import CONVERGED, DESCRIPTIONS
 from xfit.model import Model
 from xfit.rounding import rounded
-from xfit.terminal import terminal_width, text_table, wrapped
+from xfit.terminal import cleaned, terminal_width, text_table, wrapped
 
 #: A share of pixels at a bound from which on it is worth a warning.
 _MANY = 0.01
@@ -135,7 +135,9 @@ def _check_within(places: Any, dim: Hashable, position: Any) -> None:
     low, high = float(places.min()), float(places.max())
     step = float(np.abs(np.diff(places.to_numpy().astype(float))).max())
     if not low - step <= float(position) <= high + step:
-        raise ValueError(f"{dim}={position!r} lies outside of {dim!r}, which goes from {low:g} to {high:g}")
+        raise ValueError(
+            f"{cleaned(str(dim))}={position!r} lies outside of {dim!r}, which goes from {low:g} to {high:g}"
+        )
 
 
 def cut(result: xr.Dataset, indexers: Mapping[str, Any]) -> xr.Dataset:
@@ -157,29 +159,29 @@ def cut(result: xr.Dataset, indexers: Mapping[str, Any]) -> xr.Dataset:
                 result = result.sel({d: position})
             except KeyError as error:
                 some = ", ".join(map(repr, result.indexes[d][:5].tolist())) + (", ..." if result.sizes[d] > 5 else "")
-                raise ValueError(f"there is no {d}={position!r}; places along {d!r} are {some}") from error
+                raise ValueError(f"there is no {cleaned(d)}={position!r}; places along {d!r} are {some}") from error
     return result
 
 
 def _check_position(result: xr.Dataset, d: str, position: Any) -> None:
     """Refuse what is no single position along a dimension."""
     if np.ndim(position) or isinstance(position, slice):
-        raise ValueError(f"{d}={position!r} must be one position, of one pixel")
+        raise ValueError(f"{cleaned(d)}={position!r} must be one position, of one pixel")
     if d in result.indexes:
         return
     size = result.sizes[d]
     if not isinstance(np.asarray(position).item(), int) or not -size <= int(position) < size:
         raise ValueError(
-            f"{d}={position!r} must be a whole number below {size}: there are {size} places without coordinates"
+            f"{cleaned(d)}={position!r} must be a whole number below {size}: there are {size} places without coordinates"
         )
 
 
 def pixel_table(pixel: xr.Dataset, model: Model, indexers: Mapping[str, Any]) -> Report:
     """Parameters of one pixel as a table."""
-    place = ", ".join(f"{d}={v}" for d, v in indexers.items())
+    place = _place(indexers)
     red_chisq = _number(float(pixel["red_chisq"]))
     words = ending(pixel, model, tuple(json.loads(pixel.attrs["xfit_signal_dims"])))
-    head = f"{place + ': ' if place else ''}{words}; reduced chi-squared {red_chisq}"
+    head = f"{place + ': ' if place else ''}{cleaned(words)}; reduced chi-squared {red_chisq}"
     return Report([head, _parameters(pixel, model)])
 
 
@@ -193,15 +195,20 @@ def pixel_report(pixel: xr.Dataset, model: Model, indexers: Mapping[str, Any], m
     min_correlation : float
         Correlations that are smaller are left out.
     """
-    place = ", ".join(f"{d}={v}" for d, v in indexers.items())
-    title = f"{pixel.attrs.get('title', 'fit')}{' at ' + place if place else ''}"
+    place = _place(indexers)
+    title = f"{cleaned(str(pixel.attrs.get('title', 'fit')))}{' at ' + place if place else ''}"
     words = ending(pixel, model, tuple(json.loads(pixel.attrs["xfit_signal_dims"])))
-    parts: list[Any] = [f"{title}: {words}", _statistics(pixel, model), _parameters(pixel, model)]
+    parts: list[Any] = [f"{title}: {cleaned(words)}", _statistics(pixel, model), _parameters(pixel, model)]
     derived = _derived(pixel, model)
     if derived[1]:
         parts.append(derived)
     parts += _correlations(pixel, min_correlation)
     return Report(parts + _warnings(pixel, model))
+
+
+def _place(indexers: Mapping[str, Any]) -> str:
+    """Where a pixel is."""
+    return ", ".join(f"{cleaned(str(d))}={cleaned(str(v))}" for d, v in indexers.items())
 
 
 def number_fitted(result: xr.Dataset, model: Model) -> xr.DataArray:
@@ -225,7 +232,7 @@ def _statistics(pixel: xr.Dataset, model: Model) -> str:
     dof = int(pixel["dof"])
     scaled = "scaled by" if attrs.get("xfit_scale_covariance") else "not scaled by"
     lines = [
-        f"{attrs.get('xfit_optimizer', '?')}, loss {attrs.get('xfit_loss', '?')} = {_number(float(pixel['loss']))}; "
+        f"{cleaned(str(attrs.get('xfit_optimizer', '?')))}, loss {cleaned(str(attrs.get('xfit_loss', '?')))} = {_number(float(pixel['loss']))}; "
         f"{dof + free} channels, {free} free parameters, {int(pixel['nfev'])} evaluations",
         f"chi-squared {_number(float(pixel['chisq']))}, reduced {_number(float(pixel['red_chisq']))}; errors {scaled} it",
     ]
@@ -305,14 +312,14 @@ def _warnings(pixel: xr.Dataset, model: Model) -> list[str]:
     absolute = not pixel.attrs.get("xfit_scale_covariance") and pixel.attrs.get("xfit_loss") in ("ls", "poisson")
     if absolute and dof > 0 and abs(red - 1) > 5 * np.sqrt(2 / dof):
         found.append(f"reduced chi-squared {_number(red)} is far from one: the variance or the model is not right")
-    return [f"warning: {each}" for each in found]
+    return [f"warning: {cleaned(each)}" for each in found]
 
 
 def summary(result: xr.Dataset, model: Model) -> Report:
     """Summary of a map: statuses, goodness of fit, spread of every parameter over the converged pixels, and what should make a reader careful."""
     ds = result[["value", "stderr", "at_bound", "red_chisq", "status", "nfev", "dof"]].compute()
     status = ds["status"].values
-    title = f"{result.attrs.get('title', 'fit')}: {status.size} pixels"
+    title = f"{cleaned(str(result.attrs.get('title', 'fit')))}: {status.size} pixels"
     lines = []
     good = ds.where(ds["status"] == CONVERGED)
     if (status == CONVERGED).any():
@@ -322,10 +329,10 @@ def summary(result: xr.Dataset, model: Model) -> Report:
     rows = [_spread(ds, good, k) for k in range(ds.sizes["param"])]
     shares = (ds["at_bound"] != 0).mean([d for d in ds["at_bound"].dims if d != "param"])
     warnings = [
-        f"warning: {name} lies at a bound in {100 * float(share):.1f} % of the pixels"
+        f"warning: {cleaned(str(name))} lies at a bound in {100 * float(share):.1f} % of the pixels"
         for name, share in zip(ds["param"].values, shares.values, strict=True)
         if share >= _MANY
-    ] + [f"warning: {each}" for each in cautions(ds.assign_coords(_signal_coords(result)), model)]
+    ] + [f"warning: {cleaned(each)}" for each in cautions(ds.assign_coords(_signal_coords(result)), model)]
     head = ("parameter", "median", "5-95 %", "median stderr", "at bound", "units")
     lines += coordinates_words(result)
     goodness = ["\n".join(lines)] if lines else []

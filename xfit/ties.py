@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from xfit import formula
+from xfit.terminal import cleaned
 
 if TYPE_CHECKING:
     from xfit.component import Component
@@ -42,10 +43,10 @@ def _check_text(parameter: Parameter, text: str) -> tuple[str, ...]:
     formula.parse(text)
     if not used:
         raise ValueError(
-            f"{parameter.full_name}: the tie {text!r} names no other parameter; for a constant set value and free=False"
+            f"{cleaned(parameter.full_name)}: the tie {text!r} names no other parameter; for a constant set value and free=False"
         )
     if parameter.full_name in used:
-        raise ValueError(f"{parameter.full_name} can't be tied to itself: {text!r}")
+        raise ValueError(f"{cleaned(parameter.full_name)} can't be tied to itself: {text!r}")
     return used
 
 
@@ -58,9 +59,11 @@ def check_twin(parameter: Parameter, other: Parameter) -> None:
         For a parameter that would be its own twin, directly or through others, or for one of another model.
     """
     if other is parameter:
-        raise ValueError(f"{parameter.full_name} can't be its own twin")
+        raise ValueError(f"{cleaned(parameter.full_name)} can't be its own twin")
     if parameter.model is not None and other.model is not None and parameter.model is not other.model:
-        raise ValueError(f"{parameter.full_name} and {other.full_name} are in different models; twins share one")
+        raise ValueError(
+            f"{cleaned(parameter.full_name)} and {cleaned(other.full_name)} are in different models; twins share one"
+        )
     Graph().order([parameter], {id(parameter): [other]})
 
 
@@ -72,8 +75,8 @@ def _refuse_unknown(parameter: Parameter, text: str, known: Mapping[str, Paramet
     unknown = [name for name in formula.names(text) if name not in known]
     if unknown:
         raise ValueError(
-            f"{parameter.full_name} is tied to {text!r}, but the model has no parameter "
-            f"{', '.join(map(repr, unknown))}; it has {', '.join(known)}"
+            f"{cleaned(parameter.full_name)} is tied to {text!r}, but the model has no parameter "
+            f"{', '.join(map(repr, unknown))}; it has {', '.join(map(cleaned, known))}"
         )
 
 
@@ -189,7 +192,7 @@ def in_order(starts: Iterable[K], followed: Callable[[K], Iterable[K]], name: Ca
                     done.setdefault(path.popitem()[0])
             elif following in path:
                 circle = [*list(path)[list(path).index(following) :], following]
-                raise ValueError(f"ties go in a circle: {' -> '.join(map(name, circle))}")
+                raise ValueError(f"ties go in a circle: {cleaned(' -> '.join(map(name, circle)))}")
             elif following not in done:
                 path[following] = None
                 stack.append(iter(followed(following)))
@@ -221,7 +224,9 @@ def resolve(model: Model) -> dict[str, str]:
             continue
         twin = parameter._twin
         if twin is not None and twin.model is not model:
-            raise ValueError(f"{name} is the twin of {twin.full_name}, which is in no component of the model")
+            raise ValueError(
+                f"{cleaned(name)} is the twin of {cleaned(twin.full_name)}, which is in no component of the model"
+            )
         _refuse_unknown(parameter, text, known)
         texts[name] = text
     ordered = graph.order(known[name] for name in texts)
@@ -282,7 +287,9 @@ def _value_at(parameter: Parameter, graph: Graph, done: Mapping[int, float | Val
     text, known = parameter._tie, graph.in_reach(parameter)
     if text is not None:
         if parameter.model is None and not set(formula.names(text)) <= set(known):
-            raise ValueError(f"{parameter.full_name} is tied to {text!r}, which has no value before it is in a model")
+            raise ValueError(
+                f"{cleaned(parameter.full_name)} is tied to {text!r}, which has no value before it is in a model"
+            )
         _refuse_unknown(parameter, text, known)
     values: dict[str, float] = {}
     for source in graph.sources(parameter):
@@ -303,8 +310,10 @@ def _evaluate(parameter: Parameter, text: str, values: Mapping[str, float]) -> f
     result = formula.parse(text).xreplace(numbers).evalf(17)
     value = float(result) if result.is_Float or result.is_Rational else math.nan
     if not math.isfinite(value):
-        at = ", ".join(f"{name} = {number:g}" for name, number in values.items())
-        raise ValueError(f"{parameter.full_name} is tied to {text!r}, which is not a finite real number at {at}")
+        at = ", ".join(f"{cleaned(name)} = {number:g}" for name, number in values.items())
+        raise ValueError(
+            f"{cleaned(parameter.full_name)} is tied to {text!r}, which is not a finite real number at {at}"
+        )
     return value
 
 
@@ -330,14 +339,14 @@ def _inverted(parameter: Parameter, value: float, graph: Graph) -> tuple[Paramet
     if twin is not None:
         return twin, value
     used = () if text is None else formula.names(text)
-    hint = f"set {' or '.join(used)}, or untie() it first"
+    hint = f"set {cleaned(' or '.join(used))}, or untie() it first"
     if text is None or len(used) != 1 or used[0] not in known:
-        raise ValueError(f"{parameter.full_name} is tied to {text!r} and can't be set; {hint}")
+        raise ValueError(f"{cleaned(parameter.full_name)} is tied to {text!r} and can't be set; {hint}")
     roots = _real_roots(text, used[0], value)
     if len(roots) != 1:
         found = f"{len(roots)} were found" if roots else "none was found"
         raise ValueError(
-            f"{parameter.full_name} is tied to {text!r}; to make that {value:g}, exactly one value of {used[0]} is "
+            f"{cleaned(parameter.full_name)} is tied to {text!r}; to make that {value:g}, exactly one value of {used[0]} is "
             f"needed, but {found}; {hint}"
         )
     return known[used[0]], roots[0]

@@ -12,6 +12,7 @@ from xfit.axes import Axes, coordinate
 from xfit.component import Component
 from xfit.model import Model
 from xfit.parameters import Parameter
+from xfit.terminal import cleaned
 
 #: Other spellings of units.
 _SPELLINGS = {"um": "μm", "micron": "μm", "angstrom": "Å", "Angstrom": "Å", "AA": "Å", "sec": "s", "count": "counts"}
@@ -47,7 +48,7 @@ def parameter_units(model: Model, da: xr.DataArray, axes: Axes) -> list[str]:
     for parameter, units in _with_units(model, da, axes):
         if parameter.units is not None and differ(parameter.units, units):
             raise ValueError(
-                f"{parameter.full_name} has units {parameter.units!r}, but with these data its value is in {units!r}, and no units are "
+                f"{cleaned(parameter.full_name)} has units {parameter.units!r}, but with these data its value is in {units!r}, and no units are "
                 f"converted: convert the coordinate or the data and their attribute units (or the value and the bounds), and leave "
                 f"the units of the parameter out (units=None)"
             )
@@ -116,7 +117,7 @@ def check_units(
         own = values.attrs.get("units")
         if own != left_over and differ(own, units[name]):
             raise ValueError(
-                f"{what}: {name} is in {own!r} there, but with these data in {units[name]!r}, and no units are converted: convert the "
+                f"{cleaned(what)}: {cleaned(name)} is in {own!r} there, but with these data in {units[name]!r}, and no units are converted: convert the "
                 f"values and their attribute units, or the data's coordinate"
             )
 

@@ -10,6 +10,9 @@ from typing import Any
 
 import click
 
+from xfit.addresses import without_secrets
+from xfit.terminal import paragraph
+
 #: Of files and of what is asked for; anything else is a fault of the program, and its traceback is wanted.
 _INPUT = (OSError, ValueError, TypeError, KeyError, NotImplementedError, ImportError)
 
@@ -54,8 +57,8 @@ def words_of(error: BaseException) -> str:
     """The message of an error, with options in place of arguments of Python; a KeyError shows its own in quotes."""
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     text = re.sub("|".join(_AS_OPTIONS), lambda found: _AS_OPTIONS[found[0]], text)
-    return text or type(error).__name__
+    return paragraph(without_secrets(text)) or type(error).__name__
 
 
 def _show(message: Warning | str, *_: Any, **__: Any) -> None:
-    click.echo(f"warning: {message}", err=True)
+    click.echo(f"warning: {paragraph(without_secrets(message))}", err=True)

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from xfit.addresses import without_secrets
 from xfit.command.arguments import given_options, reported, storage_options
+from xfit.terminal import cleaned
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -135,14 +137,14 @@ def fit(context: click.Context, data: str, out: str, scheduler: str | None, work
         except KeyboardInterrupt as error:
             said = str(error).partition(";")[0]
             click.echo(
-                f"interrupted{f' ({said})' if said else ''}; what is done lies in {target.store}, and --resume goes on with it",
+                f"interrupted{f' ({said})' if said else ''}; what is done lies in {without_secrets(target.store)}, and --resume goes on with it",
                 err=True,
             )
             context.exit(_INTERRUPTED)
     if not quiet:
-        click.echo(f"{words}\n\nresult: {out}")
+        click.echo(f"{words}\n\nresult: {cleaned(without_secrets(out))}")
     for chunk, message in list(unread.items())[:_SHOWN]:
-        click.echo(f"warning: chunk {chunk} could not be read: {message}", err=True)
+        click.echo(f"warning: chunk {chunk} could not be read: {cleaned(message)}", err=True)
     if unread:
         click.echo(
             f"warning: {len(unread)} chunks could not be read; their pixels have the status read_error, and --resume tries them again",

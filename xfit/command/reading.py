@@ -17,6 +17,7 @@ from dask.utils import parse_bytes
 from xfit.files.arrays import arrays_in
 from xfit.files.chunking import rechunked
 from xfit.masks import signal_range
+from xfit.terminal import cleaned
 
 #: Bytes of a chunk, as far as a file leaves the choice; less where there would be fewer than so many for each thread.
 _CHUNK = 64 * 2**20
@@ -70,7 +71,7 @@ def read_data(path: str, name: str | None, options: Mapping[str, str]) -> Data:
 
 
 def _listed(arrays: Mapping[str, xr.DataArray]) -> str:
-    return ", ".join(f"{name} {tuple(map(str, each.dims))}" for name, each in sorted(arrays.items())) or "none"
+    return cleaned(", ".join(f"{name} {tuple(map(str, each.dims))}" for name, each in sorted(arrays.items()))) or "none"
 
 
 def parse_chunks(texts: Sequence[str]) -> dict[str, int]:

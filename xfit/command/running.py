@@ -12,6 +12,7 @@ import dask
 import xarray as xr
 from dask.system import CPU_COUNT
 
+from xfit.addresses import without_secrets
 from xfit.command.arguments import options_for
 
 #: Seconds to look for a scheduler.
@@ -40,7 +41,9 @@ def client_of(scheduler: str | None, workers: int | None) -> Iterator[Any]:
             # Not as dask's default: one that does not connect would stay it, and all that is computed would wait for it.
             client = Client(scheduler, timeout=_PATIENCE, set_as_default=False)
         except (OSError, ValueError) as error:
-            raise ValueError(f"--scheduler {scheduler}: no scheduler answers there ({error})") from error
+            raise ValueError(
+                f"--scheduler {without_secrets(scheduler)}: no scheduler answers there ({error})"
+            ) from error
         with client, client.as_current():
             yield client
         return
@@ -87,10 +90,10 @@ class Target:
         is_url = "://" in out and not out.startswith("file://")
         suffix = Path(name).suffix
         if suffix not in (FORMATS if not is_url else ("", ".zarr")):
-            raise ValueError(f"--out {out}: results go into {', '.join(FORMATS)}; to URLs as .zarr")
+            raise ValueError(f"--out {without_secrets(out)}: results go into {', '.join(FORMATS)}; to URLs as .zarr")
         folder = Path(out.removeprefix("file://")).expanduser().absolute().parent
         if not is_url and not folder.is_dir():
-            raise FileNotFoundError(f"--out {out}: there is no folder {str(folder)!r}")
+            raise FileNotFoundError(f"--out {without_secrets(out)}: there is no folder {str(folder)!r}")
         self._is_saved = whole or not (is_url or suffix == ".zarr")
         self._is_url = is_url
         self.store = f"{out.rstrip('/')}.part" if self._is_saved else out
@@ -112,7 +115,7 @@ class Target:
             place = Path(text.removeprefix("file://")).expanduser()
             same = not self._is_url and place.exists() and self._path.exists() and place.samefile(self._path)
             if same or text.rstrip("/") == self.out.rstrip("/"):
-                raise ValueError(f"--out {self.out} is what the fit reads; give another place")
+                raise ValueError(f"--out {without_secrets(self.out)} is what the fit reads; give another place")
 
     def check(self, resume: bool, overwrite: bool) -> None:
         """Refuse to touch what is there, unless that was asked for; remove what ``overwrite`` replaces.
@@ -128,13 +131,15 @@ class Target:
 
         if Archive(self.out, self.options).exists if self._is_url else self._path.exists():
             if resume and not self._has_part():
-                raise FileExistsError(f"--out {self.out} is there already: that run is done; --overwrite makes it anew")
+                raise FileExistsError(
+                    f"--out {without_secrets(self.out)} is there already: that run is done; --overwrite makes it anew"
+                )
             if not (overwrite or resume):
-                raise FileExistsError(f"--out {self.out} is there already; --overwrite replaces it")
+                raise FileExistsError(f"--out {without_secrets(self.out)} is there already; --overwrite replaces it")
         if self._has_part() and not resume:
             if not overwrite:
                 raise FileExistsError(
-                    f"an unfinished run lies in {self.store}; --resume goes on with it, --overwrite removes it"
+                    f"an unfinished run lies in {without_secrets(self.store)}; --resume goes on with it, --overwrite removes it"
                 )
             self._remove_part()
 

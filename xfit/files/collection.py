@@ -6,6 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import xarray as xr
 
+from xfit.addresses import without_secrets
+from xfit.terminal import cleaned
+
 
 class Signals(Mapping[str, xr.DataArray]):
     """What a file with several signals holds: a mapping of names to DataArrays, in the file's order.
@@ -19,7 +22,7 @@ class Signals(Mapping[str, xr.DataArray]):
     """
 
     def __init__(self, source: str, arrays: Sequence[xr.DataArray]) -> None:
-        self._source = source
+        self._source = without_secrets(source)
         self._arrays: dict[str, xr.DataArray] = {}
         for array in arrays:
             base = name = str(array.name or "signal")
@@ -59,9 +62,9 @@ class Signals(Mapping[str, xr.DataArray]):
         )
 
     def __repr__(self) -> str:
-        rows = [(name, *_described(array)) for name, array in self._arrays.items()]
+        rows = [tuple(map(cleaned, (name, *_described(array)))) for name, array in self._arrays.items()]
         widths = [max(len(row[k]) for row in rows) for k in range(3)]
-        lines = [f"<Signals: {len(self)} of {self._source}>"]
+        lines = [f"<Signals: {len(self)} of {cleaned(self._source)}>"]
         lines += ["  " + "  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[3]]) for row in rows]  # fmt: skip
         return "\n".join(lines)
 

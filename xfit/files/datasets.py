@@ -8,6 +8,7 @@ from typing import Any
 
 import xarray as xr
 
+from xfit.addresses import without_secrets
 from xfit.files.chunking import in_pieces
 from xfit.files.codecs import check_group
 from xfit.files.signals import signal_to_array
@@ -48,13 +49,15 @@ def open_zarr(path: str, options: Mapping[str, Any] | None = None) -> xr.Dataset
     else:
         archive = Archive(path, options)
         if not archive.exists:
-            raise FileNotFoundError(f"there is nothing at {path}")
+            raise FileNotFoundError(f"there is nothing at {without_secrets(path)}")
         store = archive.store
     try:
         node = zarr.open(store=store, mode="r")
     except (FileNotFoundError, KeyError, ValueError) as error:
-        raise ValueError(f"{path} holds neither an array nor a group of zarr ({error})") from error
-    check_group(node, path)
+        raise ValueError(
+            f"{without_secrets(path)} holds neither an array nor a group of zarr ({without_secrets(error)})"
+        ) from error
+    check_group(node, without_secrets(path))
     if isinstance(node, zarr.Array):
         import dask.array
 
@@ -67,7 +70,7 @@ def open_zarr(path: str, options: Mapping[str, Any] | None = None) -> xr.Dataset
         bundled = node.metadata.consolidated_metadata is not None
         return _sorted(xr.open_zarr(store, chunks={}, consolidated=bundled), path)
     except (KeyError, ValueError) as error:
-        raise ValueError(f"{path} is a zarr group that xarray can't read ({error}); its arrays need dimension names") from error  # fmt: skip
+        raise ValueError(f"{without_secrets(path)} is a zarr group that xarray can't read ({without_secrets(error)}); its arrays need dimension names") from error  # fmt: skip
 
 
 def _sorted(ds: xr.Dataset, path: str) -> xr.Dataset | list[xr.DataArray]:
@@ -76,7 +79,9 @@ def _sorted(ds: xr.Dataset, path: str) -> xr.Dataset | list[xr.DataArray]:
         return ds
     arrays = [ds[name] for name in ds.data_vars]
     if not arrays:
-        raise ValueError(f"{path} holds no data variable, only coordinates: {list(map(str, ds.coords))}")
+        raise ValueError(
+            f"{without_secrets(path)} holds no data variable, only coordinates: {list(map(str, ds.coords))}"
+        )
     # What to_netcdf and to_zarr call an array without a name.
     arrays = [a.rename(None) if a.name == "__xarray_dataarray_variable__" else a for a in arrays]
     return [a.assign_attrs({**ds.attrs, **a.attrs}) if len(arrays) == 1 else a for a in arrays]

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from xfit.terminal import cleaned
+
 #: Names of spectral axes by what WCS calls them.
 SPECTRAL = {
     **dict.fromkeys(("WAVE", "AWAV", "LAMB"), "wavelength"),
@@ -45,7 +47,7 @@ def without_repeated_cards(header: Any, path: Any) -> Any:
             del kept[(keyword, n)]
     if differing:
         warnings.warn(
-            f"{path}: a header has keywords more than once, {'; '.join(differing)}. The first is taken, as astropy's header does; if that is "
+            f"{path}: a header has keywords more than once, {cleaned('; '.join(differing))}. The first is taken, as astropy's header does; if that is "
             f"wrong, delete it from the file",
             UserWarning,
             stacklevel=2,

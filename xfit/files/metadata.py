@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from xfit.terminal import cleaned
+
 #: Branches that only HyperSpy itself can use: how a signal was unfolded, and drawings on its plots.
 _INTERNAL = ("_HyperSpy", "Markers")
 
@@ -47,7 +49,9 @@ def flattened(tree: Mapping[str, Any]) -> dict[str, Any]:
     left: list[str] = []
     _walk({key: value for key, value in tree.items() if key not in _INTERNAL}, "", found, left)
     if left:
-        warnings.warn(f"metadata left out, since they are neither text nor numbers: {', '.join(left)}", stacklevel=2)
+        warnings.warn(
+            f"metadata left out, since they are neither text nor numbers: {cleaned(', '.join(left))}", stacklevel=2
+        )
     return found
 
 
@@ -80,7 +84,7 @@ def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
         else:
             branch[last] = value
     if left:
-        warnings.warn(f"attributes left out, since others take their place in the metadata: {', '.join(left)}", stacklevel=2)  # fmt: skip
+        warnings.warn(f"attributes left out, since others take their place in the metadata: {cleaned(', '.join(left))}", stacklevel=2)  # fmt: skip
     return tree
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import xarray as xr
 
+from xfit.addresses import without_secrets
 from xfit.files import datasets, fits
 from xfit.files.chunking import rechunked
 from xfit.files.collection import Signals
@@ -76,15 +77,17 @@ def open(
     text = os.fspath(path)
     url = "://" in text and not text.startswith("file://")
     if storage_options and not url:
-        raise TypeError(f"storage_options go with a URL such as s3://bucket/map.zarr; {text!r} is a path")
+        raise TypeError(
+            f"storage_options go with a URL such as s3://bucket/map.zarr; {without_secrets(text)!r} is a path"
+        )
     if not url:
         text = os.path.expanduser(text.removeprefix("file://"))
         if not Path(text).exists():
-            raise FileNotFoundError(f"there is no file {text!r}")
+            raise FileNotFoundError(f"there is no file {without_secrets(text)!r}")
     found = _read(text, url, reader, original_metadata, storage_options)
     if isinstance(found, xr.Dataset):
         if signal is not None:
-            raise ValueError(f"{text} holds the result of a fit, in which signal= chooses nothing")
+            raise ValueError(f"{without_secrets(text)} holds the result of a fit, in which signal= chooses nothing")
         return found if chunks is None else found.chunk(chunks)
     signals = Signals(text, found)
     if signal is None and len(signals) > 1:
@@ -104,7 +107,7 @@ def _read(text: str, url: bool, reader: str | None, original_metadata: bool, opt
     if reader is None and (name.endswith((".zarr", ".zarr.zip")) or (url and not Path(name).suffix)):
         return datasets.open_zarr(text, options)
     if url:
-        raise ValueError(f"{text!r}: of URLs only zarr is read (.zarr)")
+        raise ValueError(f"{without_secrets(text)!r}: of URLs only zarr is read (.zarr)")
     if reader is None and name.endswith(datasets.NETCDF):
         return datasets.open_netcdf(Path(text))
     if reader is None and name.endswith(fits.EXTENSIONS):
@@ -120,7 +123,7 @@ def _read(text: str, url: bool, reader: str | None, original_metadata: bool, opt
         formats = ", ".join(f"{name} ({' '.join(endings)})" for name, endings in known)
         what = Path(text).suffix or "files without extension"
         raise ValueError(
-            f"nobody reads {what} ({text!r}); there are {formats}. Where the extension is wrong, name a reader="
+            f"nobody reads {what} ({without_secrets(text)!r}); there are {formats}. Where the extension is wrong, name a reader="
         )
     try:
         return read_signals(Path(text), readers, original_metadata)

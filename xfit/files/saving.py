@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xfit.addresses import without_secrets
+from xfit.files.cells import as_csv
 from xfit.files.chunking import chunked
 from xfit.files.columns import maps_of, tables_of
 from xfit.files.hyperspy_files import write_hspy, write_zspy
@@ -80,7 +82,7 @@ def save(
     suffix = Path(text.rstrip("/")).suffix.lower()
     if suffix not in _WRITERS:
         raise ValueError(
-            f"nobody writes {suffix or 'files without extension'} ({text!r}); use one of {', '.join(_WRITERS)}"
+            f"nobody writes {suffix or 'files without extension'} ({without_secrets(text)!r}); use one of {', '.join(_WRITERS)}"
         )
     if suffix in (".hspy", ".zspy", ".csv") and isinstance(data, xr.Dataset):
         FitResult(data).dataset  # noqa: B018  refuses what is none
@@ -88,12 +90,14 @@ def save(
         _save_url(data, text, suffix, overwrite, storage_options)
         return
     if storage_options:
-        raise TypeError(f"storage_options go with a URL such as s3://bucket/fit.zarr; {text!r} is a path")
+        raise TypeError(
+            f"storage_options go with a URL such as s3://bucket/fit.zarr; {without_secrets(text)!r} is a path"
+        )
     target = Path(text.removeprefix("file://")).expanduser()
     if not target.absolute().parent.is_dir():
         raise FileNotFoundError(f"there is no folder {str(target.absolute().parent)!r}")
     if target.exists() and not overwrite:
-        raise FileExistsError(f"{text!r} is there already; overwrite=True replaces it")
+        raise FileExistsError(f"{without_secrets(text)!r} is there already; overwrite=True replaces it")
     _replace(target, lambda part: _WRITERS[suffix](data, part))
 
 
@@ -124,12 +128,12 @@ def _replace(target: Path, write: Callable[[Path], None]) -> None:
 def _save_url(data: Any, text: str, suffix: str, overwrite: bool, options: Mapping[str, Any] | None) -> None:
     """Save to a URL."""
     if suffix != ".zarr":
-        raise ValueError(f"{text!r}: to URLs only zarr is written (.zarr)")
+        raise ValueError(f"{without_secrets(text)!r}: to URLs only zarr is written (.zarr)")
     from xfit.stored.archive import Archive
 
     archive = Archive(text, options)
     if archive.exists and not overwrite:
-        raise FileExistsError(f"{text!r} is there already; overwrite=True replaces it")
+        raise FileExistsError(f"{without_secrets(text)!r} is there already; overwrite=True replaces it")
     _write_zarr(data, archive.store, "w")
 
 
@@ -222,7 +226,7 @@ def _to_csv(data: Any, path: Path) -> None:
         for k, table in enumerate(tables_of(columns)):
             if isinstance(data, xr.Dataset):
                 table["status_word"] = np.array(MEANINGS, object)[table["status"].to_numpy()]
-            table.to_csv(file, header=k == 0, index=False)
+            file.write(as_csv(table, header=k == 0))
 
 
 _WRITERS: dict[str, Callable[[Any, Path], None]] = {

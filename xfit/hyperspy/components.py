@@ -17,6 +17,7 @@ from xfit.components import TYPES, EELSCLEdge, Expression, Gaussian2D, PESVoigt,
 from xfit.components import Vignetting as VignettingComponent
 from xfit.files.signals import signal_to_array
 from xfit.hyperspy.respelling import respelt
+from xfit.terminal import cleaned
 from xfit.widths import is_binned, widths_of
 
 #: HyperSpy's components that are not convolved unless told to be.
@@ -136,7 +137,7 @@ def _set(kind: str, component: Component, name: str, item: Mapping[str, Any], sc
     notes = []
     if free and (kind, own) in _NEVER_FREE:
         free = False
-        notes.append(f"{parameter.full_name} is fixed, for it has no derivative")
+        notes.append(f"{cleaned(parameter.full_name)} is fixed, for it has no derivative")
     parameter.set(min=None, max=None)
     parameter.set(value=value, min=low, max=high, free=free, units=str(item.get("units") or "") or None)
     return notes
@@ -149,7 +150,7 @@ def _set_coefficients(component: Component, names: Sequence[str], item: Mapping[
     for name, value, (low, high) in rows:
         if low not in (None, 0.0) or high not in (None, 0.0):
             raise ValueError(
-                f"{component.name}.{FINE_STRUCTURE} has the bounds {low} and {high}; xfit's coefficients are those times the intensity, "
+                f"{cleaned(component.name)}.{FINE_STRUCTURE} has the bounds {low} and {high}; xfit's coefficients are those times the intensity, "
                 f"which keeps only a bound at zero: set bmin and bmax to None or 0"
             )
         component[name].set(value=float(value) * intensity, min=low, max=high, free=bool(item["free"]))

@@ -13,6 +13,7 @@ from xfit.axes import Axes, axes_of, channel_width
 from xfit.curves import model_curves
 from xfit.model import Model
 from xfit.multifit import multifit
+from xfit.terminal import cleaned
 
 
 @dataclass(frozen=True)
@@ -203,9 +204,9 @@ class Conversion:
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{d}: {n}" for d, n in self.data.sizes.items())
-        lines = [f"<xfit.hyperspy.Conversion> of data ({sizes})", repr(self.model)]
+        lines = [f"<xfit.hyperspy.Conversion> of data ({cleaned(sizes)})", repr(self.model)]
         given = [name for name in ("where", "variance") if getattr(self, name) is not None]
         given += [f"start of {', '.join(self.start)}"] * bool(self.start)
         given += [f"active of {', '.join(self.active)}"] * bool(self.active)
-        lines += [f"with {'; '.join(given)}"] * bool(given)
-        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+        lines += [f"with {cleaned('; '.join(given))}"] * bool(given)
+        return "\n".join([*lines, *(f"note: {cleaned(note)}" for note in self.notes)])

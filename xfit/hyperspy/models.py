@@ -20,6 +20,7 @@ from xfit.hyperspy.signals import from_hyperspy
 from xfit.model import Model
 from xfit.parameters import Parameter
 from xfit.samfire.samfire import NOTES
+from xfit.terminal import cleaned
 from xfit.units import without_others
 
 #: Names that have a meaning in conversions and in what is made of results, besides those of results themselves.
@@ -95,7 +96,7 @@ def conversion_of(model: Mapping[str, Any], da: xr.DataArray) -> Conversion:
     binned = len(dims) == 1 and bool(da[first].attrs.get("is_binned", False))
     # HyperSpy's values are on its axes as they are, whatever a label says that was set before these were converted.
     other = without_others(made, da, axes_of(da, dims, made.coordinates, binned))
-    notes += [f"the units of {p.full_name} are those of the axis, not what its label says" for p in other]
+    notes += [f"the units of {cleaned(p.full_name)} are those of the axis, not what its label says" for p in other]
     return Conversion(
         model=made,
         data=da.drop_vars("variance", errors="ignore"),
@@ -241,7 +242,7 @@ def _hold_followed(item: Mapping[str, Any], part: Converted, mapped: bool) -> li
     held = [parameter for parameter in followed if parameter is not None and parameter.free and not parameter.is_tied]
     if mapped:
         return [
-            f"{p.full_name} is fitted where its component is off, too, for a twin follows it; HyperSpy holds it there"
+            f"{cleaned(p.full_name)} is fitted where its component is off, too, for a twin follows it; HyperSpy holds it there"
             for p in held
         ]
     for parameter in held:
@@ -271,7 +272,7 @@ def _tie(items: Sequence[Mapping[str, Any]], parts: Sequence[Converted], model: 
                     continue
                 if followed is None:
                     raise ValueError(
-                        f"{tied.full_name} is the twin of {source['_id_name']!r} of {each.get('name')!r}, which does not take part; untwin it"
+                        f"{cleaned(tied.full_name)} is the twin of {source['_id_name']!r} of {each.get('name')!r}, which does not take part; untwin it"
                     )
                 _tie_to(tied, scale, followed, divisor, target)
 
@@ -287,7 +288,7 @@ def _tie_to(tied: Parameter, scale: float, source: Parameter, divisor: float, it
     function = item.get("twin_function")
     if not text and function is not None and _is_function(function):
         raise ValueError(
-            f"{tied.full_name} is tied to {source.full_name} by a Python function, which xfit neither reads nor runs; give the formula as "
+            f"{cleaned(tied.full_name)} is tied to {cleaned(source.full_name)} by a Python function, which xfit neither reads nor runs; give the formula as "
             f"twin_function_expr instead"
         )
     # Whether a fit may change it is no longer asked; once untied, it may.
@@ -298,7 +299,7 @@ def _tie_to(tied: Parameter, scale: float, source: Parameter, divisor: float, it
     expr = formula.parse(expression_text(text or "x"))
     names = [str(symbol) for symbol in expr.free_symbols]
     if len(names) != 1:
-        raise ValueError(f"{tied.full_name}: the twin function {text!r} must be of one variable")
+        raise ValueError(f"{cleaned(tied.full_name)}: the twin function {text!r} must be of one variable")
     import sympy
 
     followed = formula.symbol(source.full_name) / sympy.nsimplify(divisor)

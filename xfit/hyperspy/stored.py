@@ -15,7 +15,7 @@ from xfit.files.instruments import title_of
 from xfit.files.signals import signal_to_array
 from xfit.hyperspy.conversion import Conversion
 from xfit.hyperspy.models import conversion_of
-from xfit.terminal import text_table
+from xfit.terminal import cleaned, text_table
 
 
 class StoredModels(Mapping[str, Conversion]):
@@ -71,7 +71,7 @@ class StoredModels(Mapping[str, Conversion]):
             for name, model in self._stored.items()
         ]
         table = text_table(("model", "stored", "dimensions", "components"), rows) if rows else "none"
-        return f"<xfit.hyperspy.StoredModels> of {self.data.name or 'a signal'}\n{table}"
+        return f"<xfit.hyperspy.StoredModels> of {cleaned(str(self.data.name or 'a signal'))}\n{table}"
 
 
 def open_models(path: str | os.PathLike[str], *, signal: int | None = None, lazy: bool = False) -> StoredModels:

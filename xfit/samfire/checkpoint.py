@@ -12,6 +12,7 @@ from typing import Any
 import fsspec
 import numpy as np
 
+from xfit.addresses import without_secrets
 from xfit.samfire.chunk import State
 from xfit.samfire.visits import Strip, Summary, Visited
 from xfit.snapshots import digest
@@ -66,13 +67,13 @@ class Checkpoints:
             differs = [key for key in wanted if known.get(key) != wanted[key]]
             if differs:
                 raise ValueError(
-                    f"store={self.url!r} holds a run that differs in: {', '.join(differs)}. Give the same arguments to go on with it, or "
+                    f"store={without_secrets(self.url)!r} holds a run that differs in: {', '.join(differs)}. Give the same arguments to go on with it, or "
                     "another store"
                 )
             return
         if self._fs.exists(self._folder) and self._fs.ls(self._folder):
             raise ValueError(
-                f"store={self.url!r} is not empty and holds no run; give a folder that is empty or not there"
+                f"store={without_secrets(self.url)!r} is not empty and holds no run; give a folder that is empty or not there"
             )
         self._fs.makedirs(f"{self._folder}/visits", exist_ok=True)
         self._put(path, json.dumps(wanted, indent=1).encode())

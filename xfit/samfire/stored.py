@@ -19,6 +19,7 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import MemoryStore
 
+from xfit.addresses import without_secrets
 from xfit.assembly import variables_in
 from xfit.execution.grid import Grid
 from xfit.kernels.status import NOT_FITTED, NOT_REACHED
@@ -122,7 +123,7 @@ class StoredRun:
         """
         words = self._store.get(_LAYOUT)
         if words is None:
-            raise ValueError(f"{self._store.url} holds a SAMFire run that has not said yet what its result will be like; begin it again with the same arguments, and it will")  # fmt: skip
+            raise ValueError(f"{without_secrets(self._store.url)} holds a SAMFire run that has not said yet what its result will be like; begin it again with the same arguments, and it will")  # fmt: skip
         layout = json.loads(words)
         grid = Grid(tuple(map(tuple, layout["chunks"])), tuple(layout["reach"]))
         columns, navigation = Columns(**layout["columns"]), layout["navigation"]
@@ -157,7 +158,7 @@ class StoredRun:
         for name in names:
             content = self._store.get(f"layout/{name}")
             if content is None:
-                raise ValueError(f"{self._store.url} has lost its file layout/{name}")
+                raise ValueError(f"{without_secrets(self._store.url)} has lost its file layout/{name}")
             sync(files.set(name, buffer.from_bytes(content)))
         return xr.open_zarr(zarr.open_group(files, mode="r").store, consolidated=False, chunks=None).load()
 

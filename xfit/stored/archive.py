@@ -15,6 +15,7 @@ from zarr.abc.store import Store
 from zarr.core.sync import collect_aiterator, sync
 from zarr.storage import FsspecStore, LocalStore
 
+from xfit.addresses import without_secrets
 from xfit.execution.grid import Box, Grid
 
 #: Version of the layout; others are refused.
@@ -73,7 +74,7 @@ class Archive:
         return Archive, (self.given, self.options)
 
     def __str__(self) -> str:
-        return str(self.given)
+        return without_secrets(self.given)
 
     def _array(self, name: str) -> zarr.Array[Any]:
         """An array of the group; its description is read once."""
@@ -202,5 +203,7 @@ def _opened(store: Any, options: dict[str, Any]) -> Store:
     if "://" in text and not text.startswith("file://"):
         return FsspecStore.from_url(text, storage_options=options)
     if options:
-        raise TypeError(f"storage_options go with a URL such as s3://bucket/name; store={text!r} is a path")
+        raise TypeError(
+            f"storage_options go with a URL such as s3://bucket/name; store={without_secrets(text)!r} is a path"
+        )
     return LocalStore(text.removeprefix("file://"))

@@ -8,6 +8,7 @@ from typing import Any
 
 from xfit.model import Model
 from xfit.stored.archive import Archive
+from xfit.terminal import cleaned
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class StoredInfo:
                 f"speed       {self.fits_per_second:,.0f} fits/s and worker, {self.evaluations / self.pixels:.1f} evaluations a pixel"
             )
         lines += [f"unread      chunk {chunk}: {message}" for chunk, message in self.unread.items()]
-        return "\n".join(lines)
+        return "\n".join(map(cleaned, lines))
 
 
 def info(store: Any, storage_options: Mapping[str, Any] | None = None) -> StoredInfo:

@@ -17,6 +17,7 @@ from xfit.losses import Loss
 from xfit.mapping import table_of
 from xfit.plan import Plan
 from xfit.stored.archive import FORMAT
+from xfit.terminal import cleaned
 
 #: Chunks of a lazy array that its fingerprint reads: a whole one would be read twice otherwise.
 _SAMPLES = 3
@@ -103,9 +104,9 @@ def differences(stored: Mapping[str, Any], given: Mapping[str, Any], within: str
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             found += differences(old, new, _OF.get(key, f"{name}: "))
         elif any(isinstance(value, Mapping) or (isinstance(value, str) and len(value) > 20) for value in (old, new)):
-            found.append(name)
+            found.append(cleaned(name))
         else:
-            found.append(f"{name} (stored {_short(old)}, given {_short(new)})")
+            found.append(f"{cleaned(name)} (stored {_short(old)}, given {_short(new)})")
     return found
 
 

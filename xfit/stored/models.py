@@ -21,12 +21,13 @@ import zarr
 from zarr.core.sync import collect_aiterator, sync
 
 from xfit import html
+from xfit.addresses import without_secrets
 from xfit.model import Model
 from xfit.result import FitResult
 from xfit.stored.archive import MANIFEST, Archive
 from xfit.stored.signal import changes, check_belongs, fingerprint_of, signal_of
 from xfit.tables import counted, model_sections
-from xfit.terminal import shortened, terminal_width, text_table, wrapped
+from xfit.terminal import cleaned, shortened, terminal_width, text_table, wrapped
 
 #: Group in the signal's store that holds the models.
 GROUP = "xfit_models"
@@ -114,7 +115,7 @@ class StoredModels(Mapping[str, StoredModel]):
 
     def __init__(self, store: Any, storage_options: Mapping[str, Any] | None = None) -> None:
         _refuse_files(store)
-        self._place = str(store)
+        self._place = without_secrets(store)
         self._store = Archive(store, storage_options).store
         try:
             root = zarr.open_group(self._store, mode="r", use_consolidated=False)
@@ -328,7 +329,7 @@ class StoredModels(Mapping[str, StoredModel]):
         if found:
             lines.append(text_table(_HEAD, [each._row for each in found.values()], width=width))
         if left:
-            lines.append(wrapped(f"not stored to the end: {', '.join(left)}; .remove(name) deletes what there is of it", width))  # fmt: skip
+            lines.append(wrapped(f"not stored to the end: {', '.join(map(cleaned, left))}; .remove(name) deletes what there is of it", width))  # fmt: skip
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:

@@ -30,6 +30,7 @@ from xfit.registry import optimizer_of
 from xfit.stored.archive import Archive, Mark
 from xfit.stored.manifest import differences, manifest_of
 from xfit.stored.work import Work, do_chunk
+from xfit.terminal import cleaned
 
 _LOG = logging.getLogger("xfit.stored")
 
@@ -180,7 +181,9 @@ def _inner(given: Mapping[Hashable, int] | None, grid: Grid, plan: Plan) -> dict
     found = {}
     for d, size in (given or {}).items():
         if str(d) not in whole:
-            raise ValueError(f"zarr_chunks={given!r}: there is no dimension {d!r}; there are {', '.join(whole)}")
+            raise ValueError(
+                f"zarr_chunks={given!r}: there is no dimension {d!r}; there are {cleaned(', '.join(whole))}"
+            )
         if isinstance(size, bool) or not isinstance(size, int) or size < 1 or whole[str(d)] % size:
             raise ValueError(
                 f"zarr_chunks={given!r}: the size along {d!r} must divide that of the run's chunks, {whole[str(d)]}"

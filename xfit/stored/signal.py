@@ -10,6 +10,7 @@ import dask
 import numpy as np
 import xarray as xr
 
+from xfit.addresses import without_secrets
 from xfit.result import FitResult
 from xfit.stored.manifest import add_content, differences
 
@@ -48,7 +49,7 @@ def signal_of(arrays: Mapping[Any, xr.DataArray], fit: xr.Dataset, variable: str
     if variable not in fitting:
         there = {str(name): each.dims for name, each in arrays.items()}
         chosen = "" if variable is None else f"variable {variable!r} is not among them; "
-        raise ValueError(f"{chosen}{place} has the variables {there}, of which {fitting or 'none'} have the dimensions of the fit, {sorted(wanted)}; name one")  # fmt: skip
+        raise ValueError(f"{chosen}{without_secrets(place)} has the variables {there}, of which {fitting or 'none'} have the dimensions of the fit, {sorted(wanted)}; name one")  # fmt: skip
     return arrays[variable]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from xfit.addresses import without_secrets
 from xfit.assembly import unpacked
 from xfit.cancellation import pause
 from xfit.execution.grid import Box, Grid
@@ -19,6 +20,7 @@ from xfit.kernels.status import CONVERGED, FUNCTION_ERROR, HOPELESS, READ_ERROR
 from xfit.mapping import Recipe, fit_nd
 from xfit.options import Columns
 from xfit.stored.archive import Archive, Mark
+from xfit.terminal import cleaned
 
 _LOG = logging.getLogger("xfit.stored")
 
@@ -76,8 +78,8 @@ def do_chunk(work: Work, chunk: int, blocks: list[Any]) -> tuple[Mark, dict[str,
         # No fault of the data: another worker, or a smaller chunk, may do.
         raise
     except Exception as error:
-        message = f"{type(error).__name__}: {error}"
-        _LOG.warning("chunk %d (%s) could not be read: %s", chunk, work.place(box), message)
+        message = without_secrets(f"{type(error).__name__}: {error}")
+        _LOG.warning("chunk %d (%s) could not be read: %s", chunk, cleaned(work.place(box)), cleaned(message))
         packed = _unread(work, box)
     else:
         packed = fit_nd(arrays[0], *arrays[1:], table=work.table, recipe=work.recipe)
@@ -97,7 +99,7 @@ def do_chunk(work: Work, chunk: int, blocks: list[Any]) -> tuple[Mark, dict[str,
         work.archive.mark(chunk, mark._replace(microseconds=int(1e6 * (time.perf_counter() - began))))
     except Exception as error:
         raise StoreError(
-            f"chunk {chunk} ({work.place(box)}) could not be written to {work.archive}: {type(error).__name__}: {error}. Chunks that are "
+            f"chunk {chunk} ({cleaned(work.place(box))}) could not be written to {work.archive}: {type(error).__name__}: {without_secrets(error)}. Chunks that are "
             "done are whole; resume=True goes on with the others"
         ) from error
     recipe = work.recipe
@@ -112,7 +114,7 @@ def _read(block: Any) -> np.ndarray:
         except MemoryError:
             raise
         except Exception as error:
-            _LOG.info("read again in %s s: %s: %s", seconds, type(error).__name__, error)
+            _LOG.info("read again in %s s: %s: %s", seconds, type(error).__name__, cleaned(without_secrets(error)))
             pause(seconds)
     return computed(block)
 

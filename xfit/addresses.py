@@ -1,0 +1,33 @@
+"""Addresses of stores and files as messages have them: without passwords, keys and tokens."""
+
+from __future__ import annotations
+
+import re
+
+#: A URL in a text, from its scheme on: to the next blank, quote or bracket.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://[^\s'\"<>]+")
+
+#: What stands between the name of a user and the host: passwords may hold slashes and question marks that should have been quoted.
+_PASSWORD = re.compile(r"(://[^:/?#@]*):(?!\d+(?:[/?#]|$)).*@|(://[^:/?#@]*):[^/?#]*@")
+
+#: Values in a query or a fragment: what signs a request stands there, by names that differ from service to service.
+_VALUE = re.compile(r"([?&;#][^=&;#]*=)[^&;#]*")
+
+
+def without_secrets(text: object) -> str:
+    """Text whose URLs show no password and no value of a query, such as ``s3://joe:***@host/fit.zarr?signature=***``.
+
+    Parameters
+    ----------
+    text : object
+        A URL, or words with URLs among them; what is no text is taken as it prints itself.
+    """
+    return _URL.sub(lambda found: _hidden(found[0]), str(text))
+
+
+def _hidden(url: str) -> str:
+    # Chained URLs, as fsspec has them, each by itself.
+    parts = url.split("::")
+    return "::".join(
+        _VALUE.sub(r"\1***", _PASSWORD.sub(lambda found: f"{found[1] or found[2]}:***@", part)) for part in parts
+    )
