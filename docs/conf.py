@@ -121,6 +121,7 @@ _PAGES_OF_FILES = {
     "examples/README.rst": "gallery/index.rst",
     "CHANGELOG.md": "project/changelog.md",
     "CONTRIBUTING.md": "project/contributing.md",
+    "SECURITY.md": "project/security.md",
 }
 
 
