@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator
@@ -141,6 +142,36 @@ def test_errors_and_warnings(da, fit):
             said += "planted" in message
     # Most of them name something that was planted.
     assert said > 20
+
+
+def changed(node: Any) -> Iterator[Any]:
+    """A tree in which one part is text, or holds text under a name that is not known."""
+    yield PLANT
+    yield {PLANT: PLANT}
+    yield [PLANT]
+    if isinstance(node, dict):
+        yield {**node, PLANT: 1}
+        for key, value in node.items():
+            yield from ({**node, key: each} for each in changed(value))
+    if isinstance(node, list):
+        for k, value in enumerate(node):
+            yield from ([*node[:k], each, *node[k + 1 :]] for each in changed(value))
+
+
+def test_errors_of_models(tmp_path):
+    refused = 0
+    for tree in changed(json.loads(planted_model().to_json())):
+        try:
+            xfit.Model.from_json(json.dumps(tree))
+        except (ValueError, TypeError) as error:
+            check(str(error), "a model")
+            refused += 1
+    assert refused > 100
+    for text in (f'["{PLANT}"', f'a = "{ESC}"', f"a{ESC} = 1", '[[components]]\ntype = "\\u001b]0;"\n', '[[components]]\ntype = "Gaussian"\n"\\u001b]0;" = 1\n'):  # fmt: skip
+        (tmp_path / "m.toml").write_text(text, encoding="utf-8")
+        with pytest.raises(ValueError, match=r"m\.toml") as caught:
+            xfit.Model.from_file(tmp_path / "m.toml")
+        check(str(caught.value), "a model file")
 
 
 def test_words_of_the_command(da, fit, tmp_path, monkeypatch):
