@@ -13,6 +13,7 @@ from xfit.function_kernel import FunctionKernel
 from xfit.kernel_description import FormulaKernel
 from xfit.parameters import Parameter
 from xfit.terminal import cleaned
+from xfit.text_limits import checked_length, shown
 from xfit.ties import known_value
 
 if TYPE_CHECKING:
@@ -437,7 +438,7 @@ class Component:
 
 def _checked_name(name: object) -> str:
     if not isinstance(name, str):
-        raise TypeError(f"a component's name must be text, not {name!r}")
+        raise TypeError(f"a component's name must be text, not {shown(name)}")
     if not name.strip() or any(ch in name for ch in ".`\n"):
-        raise ValueError(f"a component's name must not be empty nor hold dots, backticks or line ends: {name!r}")
-    return name
+        raise ValueError(f"a component's name must not be empty nor hold dots, backticks or line ends: {shown(name)}")
+    return checked_length(name, "a component's name")

@@ -10,6 +10,7 @@ from typing import Any, overload
 from xfit.component import Component
 from xfit.parameters import Parameter
 from xfit.terminal import cleaned
+from xfit.text_limits import LONGEST_NAME, MOST_COMPONENTS
 
 
 class ComponentList:
@@ -53,6 +54,8 @@ class ComponentList:
                 raise ValueError(f"component {component.name!r} is in the model already")
             if component.model is not None:
                 raise ValueError(f"component {component.name!r} is in another model; add component.copy()")
+        if len(self._components) + len(added) > MOST_COMPONENTS:
+            raise ValueError(f"a model has at most {MOST_COMPONENTS} components, not {len(self._components) + len(added)}")  # fmt: skip
         for component in added:
             component.name = unique_name(component.name, {other.name for other in self._components})
             object.__setattr__(component, "model", self)
@@ -178,7 +181,8 @@ def unique_name(name: str, taken: Collection[str]) -> str:
     """Name that is not taken: Gaussian, Gaussian_0, Gaussian_1."""
     found, number = name, 0
     while found in taken:
-        found, number = f"{name}_{number}", number + 1
+        ending = f"_{number}"
+        found, number = name[: LONGEST_NAME - len(ending)] + ending, number + 1
     return found
 
 

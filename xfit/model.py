@@ -13,6 +13,7 @@ from xfit.component import Component
 from xfit.component_list import ComponentList, unique_name
 from xfit.parameters import Parameter
 from xfit.response import checked_response
+from xfit.text_limits import checked_length
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -72,6 +73,8 @@ class Model(ComponentList):
             )
         if value is not None and not isinstance(value, str):
             raise TypeError(f"a model's name must be text or None, not {value!r}")
+        if value is not None:
+            checked_length(value, "a model's name")
         object.__setattr__(self, name, value)
 
     # --- parameters

@@ -10,10 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xfit.model_format import ModelFormatError, model_from_dict, model_to_dict, read_json
+from xfit.model_format import LARGEST_JSON, ModelFormatError, model_from_dict, model_to_dict, read_json
+from xfit.text_limits import check_toml
 
 if TYPE_CHECKING:
     from xfit.model import Model
+
+#: Most bytes of a file by its ending; Python's parser of TOML needs a second and 50 MB for one.
+LARGEST = {".toml": 1 << 20, ".json": LARGEST_JSON}
 
 
 def read_model(path: str | os.PathLike[str]) -> Model:
@@ -32,9 +36,12 @@ def read_model(path: str | os.PathLike[str]) -> Model:
         Naming the file and the key, or the line, that is wrong.
     """
     place = Path(path)
-    read = {".toml": _read_toml, ".json": read_json}[_ending(place)]
+    ending = _ending(place)
+    read = {".toml": _read_toml, ".json": read_json}[ending]
     if not place.is_file():
         raise FileNotFoundError(f"there is no model file {str(place)!r}")
+    if (size := place.stat().st_size) > LARGEST[ending]:
+        raise ModelFormatError(f"{place.name}: {_too_large(size, ending)}")
     try:
         return model_from_dict(read(place.read_text(encoding="utf-8")))
     except UnicodeDecodeError as error:
@@ -48,6 +55,8 @@ def write_model(model: Model, path: str | os.PathLike[str], *, overwrite: bool =
     place = Path(path)
     write = {".toml": toml_of, ".json": _json_of}[_ending(place)]
     text = write(model)
+    if (size := len(text.encode())) > LARGEST[_ending(place)]:
+        raise ValueError(f"{place.name} could not be read back: {_too_large(size, _ending(place))}")
     try:
         with place.open("w" if overwrite else "x", encoding="utf-8") as file:
             file.write(text)
@@ -99,10 +108,19 @@ def _json_of(model: Model) -> str:
     return json.dumps(model_to_dict(model), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
+def _too_large(size: int, ending: str) -> str:
+    """Say that a file is larger than a model's."""
+    return f"{size} bytes, and a model in {ending} has at most {LARGEST[ending]}"
+
+
 def _read_toml(text: str) -> Mapping[str, Any]:
     try:
+        check_toml(text)
+    except ValueError as error:
+        raise ModelFormatError(str(error)) from None
+    try:
         return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ModelFormatError(f"the text is not TOML: {error}") from None
 
 

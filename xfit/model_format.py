@@ -15,6 +15,7 @@ from xfit.formula import FormulaError
 from xfit.model import Model
 from xfit.parameters import Parameter
 from xfit.response import response_from_dict, response_to_dict
+from xfit.text_limits import MOST_COMPONENTS, check_json, shown
 from xfit.ties import Graph
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 FORMAT = "xfit-model"
 VERSION = 1
+
+#: Most letters of a model as JSON.
+LARGEST_JSON = 1 << 23
 
 _PARAMETER_KEYS = {"value", "min", "max", "free", "units", "tie"}
 _COMPONENT_KEYS = {"type", "name", "active", "convolved", "options", "parameters"}
@@ -78,12 +82,25 @@ def _parameter_to_dict(parameter: Parameter) -> dict[str, Any]:
 
 
 def read_json(text: str) -> Mapping[str, Any]:
-    """Parse JSON into a mapping."""
+    """Parse JSON into a mapping.
+
+    Raises
+    ------
+    ModelFormatError
+        For what is no JSON, NaN and infinities among it, and for what is longer, deeper or has longer numbers than a model.
+    """
+    if len(text) > LARGEST_JSON:
+        raise ModelFormatError(f"not a stored model: {len(text)} letters, and a model has at most {LARGEST_JSON}")
     try:
-        data = json.loads(text)
+        check_json(text)
+        data = json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise ModelFormatError(f"not a stored model: the text is not JSON ({error})") from None
     return _mapping(data, "the model")
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word} is no number of JSON; null stands for a bound that is not there")
 
 
 def model_from_dict(data: Mapping[str, Any]) -> Model:
@@ -110,18 +127,23 @@ def model_from_dict(data: Mapping[str, Any]) -> Model:
     data = _mapping(data, "the model")
     _keys(data, _MODEL_KEYS, "the model", optional=_MODEL_KEYS - {"components"})
     if data.get("format", FORMAT) != FORMAT:
-        raise ModelFormatError(f"format is {data['format']!r}, not {FORMAT!r}: this is no stored model")
+        raise ModelFormatError(f"format is {shown(data['format'])}, not {FORMAT!r}: this is no stored model")
     version = data.get("version", VERSION)
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
-        raise ModelFormatError(f"version must be a whole number of at least 1, not {version!r}")
+        raise ModelFormatError(f"version must be a whole number of at least 1, not {shown(version)}")
     if version > VERSION:
-        raise ModelFormatError(f"version {version} is newer than this xfit reads ({VERSION}); update xfit")
+        raise ModelFormatError(f"version {shown(version)} is newer than this xfit reads ({VERSION}); update xfit")
     if not isinstance(data["components"], list):
         raise ModelFormatError(f"components must be a list, not {type(data['components']).__name__}")
+    if len(data["components"]) > MOST_COMPONENTS:
+        raise ModelFormatError(f"components has {len(data['components'])} entries; a model has at most {MOST_COMPONENTS}")  # fmt: skip
     name = data.get("name")
     if name is not None and not isinstance(name, str):
-        raise ModelFormatError(f"name must be text or null, not {name!r}")
-    model = Model(name=name, response=_response(data.get("response")))
+        raise ModelFormatError(f"name must be text or null, not {shown(name)}")
+    try:
+        model = Model(name=name, response=_response(data.get("response")))
+    except ValueError as error:
+        raise ModelFormatError(str(error)) from None
     pending: list[tuple[str, Parameter, str]] = []
     for k, item in enumerate(data["components"]):
         component = _component(item, f"components[{k}]", pending)
@@ -164,9 +186,11 @@ def _component(item: Any, place: str, pending: list[tuple[str, Parameter, str]])
     if not isinstance(kind, str) or kind not in known:
         close = difflib.get_close_matches(str(kind), known, 1)
         hint = f"did you mean {close[0]}? " if close else "one of your own must be defined, or imported, first; "
-        raise ModelFormatError(f"{place}.type: unknown component {kind!r}; {hint}known: {', '.join(sorted(known))}")
+        raise ModelFormatError(
+            f"{place}.type: unknown component {shown(kind)}; {hint}known: {', '.join(sorted(known))}"
+        )
     if "name" in item and not isinstance(item["name"], str):
-        raise ModelFormatError(f"{place}.name must be text, not {item['name']!r}")
+        raise ModelFormatError(f"{place}.name must be text, not {shown(item['name'])}")
     component = _made(known[kind], item.get("name"), _mapping(item.get("options", {}), f"{place}.options"), place)
     component.active = _flag(item, "active", True, place)
     component.convolved = _flag(item, "convolved", component.convolved, place)
@@ -186,7 +210,7 @@ def _made(kind: type[Component], name: str | None, options: Mapping[str, Any], p
             component: Component = Function.from_registered(name=name, **options)
         else:
             component = kind(name=name, **options)
-    except (FormulaError, TypeError, ValueError) as error:
+    except (FormulaError, OverflowError, TypeError, ValueError) as error:
         raise ModelFormatError(f"{place}: {error}") from None
     known = set(component.options)
     _keys(options, known, f"{place}.options", optional=known)
@@ -196,7 +220,7 @@ def _made(kind: type[Component], name: str | None, options: Mapping[str, Any], p
 def _flag(item: Mapping[str, Any], key: str, default: bool, place: str) -> bool:
     value = item.get(key, default)
     if not isinstance(value, bool):
-        raise ModelFormatError(f"{place}.{key} must be true or false, not {value!r}")
+        raise ModelFormatError(f"{place}.{key} must be true or false, not {shown(value)}")
     return value
 
 
@@ -211,10 +235,10 @@ def _set_parameter(parameter: Parameter, item: Any, place: str, pending: list[tu
     _keys(item, _PARAMETER_KEYS, place, optional=_PARAMETER_KEYS)
     tie = item.get("tie")
     if tie is not None and not isinstance(tie, str):
-        raise ModelFormatError(f"{place}.tie must be text or null, not {tie!r}")
+        raise ModelFormatError(f"{place}.tie must be text or null, not {shown(tie)}")
     if tie is not None and item.get("value") is not None:
         raise ModelFormatError(
-            f"{place}.value must be null, or left out, where there is a tie; it is {item['value']!r}"
+            f"{place}.value must be null, or left out, where there is a tie; it is {shown(item['value'])}"
         )
     if tie is None and item.get("value", 0.0) is None:
         raise ModelFormatError(f"{place}.value must be a number, or null where there is a tie; it is None")
@@ -244,7 +268,7 @@ def _keys(data: Mapping[str, Any], wanted: set[str], place: str, optional: Colle
     unknown = sorted(set(data) - wanted, key=str)
     missing = sorted(wanted - set(data) - set(optional))
     if unknown or missing:
-        words = [f"unknown {unknown}{_hint(unknown, wanted)}"] if unknown else []
+        words = [f"unknown {shown(unknown)}{_hint(unknown[:5], wanted)}"] if unknown else []
         words += [f"missing {missing}"] if missing else []
         raise ModelFormatError(f"{place}: {' and '.join(words)}; it has {', '.join(sorted(wanted))}")
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from xfit import ties
 from xfit.terminal import cleaned
+from xfit.text_limits import checked_length, shown
 
 if TYPE_CHECKING:
     from xfit.component import Component
@@ -84,7 +85,7 @@ class Parameter:
         dimension: Mapping[str, float] | None = None,
         description: str = "",
     ) -> None:
-        self._name = name
+        self._name = checked_length(name, "a parameter's name")
         self._component: Component | None = None
         self._linear = linear
         self._dimension = None if dimension is None else dict(dimension)
@@ -226,6 +227,8 @@ class Parameter:
             )
         if units is not _UNSET and not (units is None or isinstance(units, str)):
             raise TypeError(f"{cleaned(self.full_name)}: units={units!r} must be text or None")
+        if isinstance(units, str) and units is not _UNSET:
+            checked_length(units, f"{cleaned(self.full_name)}: units")
         if value is not _UNSET and self.is_tied:
             ties.set_through_tie(self, new_value)
         self._min, self._max = new_min, new_max
@@ -262,7 +265,7 @@ class Parameter:
         except OverflowError:
             number = math.inf
         if not math.isfinite(number):
-            raise ValueError(f"{cleaned(self.full_name)}: {what}={value!r} must be finite")
+            raise ValueError(f"{cleaned(self.full_name)}: {what}={shown(value)} must be finite")
         return number
 
     def _bound(self, what: str, value: object, none: float) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from xfit.plain_data import number_array
+from xfit.text_limits import checked_length
 
 if TYPE_CHECKING:
     from xfit.model import Model
@@ -204,6 +205,7 @@ def response_from_dict(data: Mapping[str, Any]) -> xr.DataArray:
     dim, coordinate = data["dim"], data["coordinate"]
     if not isinstance(dim, str):
         raise TypeError(f"dim must be text, not {dim!r}")
+    checked_length(dim, "dim")
     values = number_array(data["values"], "values")
     if coordinate is None:
         return xr.DataArray(values, dims=dim)

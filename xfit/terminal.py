@@ -10,6 +10,9 @@ from collections.abc import Sequence
 #: Columns of words are shortened to this at first, and to the other where that does not do.
 _SHORT, _SHORTEST = 8, 4
 
+#: No column is wider than this where columns are shortened.
+_WIDEST = 300
+
 #: How much the width of the first column counts, whose words name the rows.
 _NAMES = 0.5
 
@@ -113,7 +116,8 @@ def _fitted(table: list[list[str]], width: int) -> list[list[str]]:
 
 def _told_apart(column: list[str]) -> int:
     """The least width to which words can be shortened so that different ones still differ."""
-    width = max(map(_columns, column))
+    # Longer than any terminal is wide: letters beyond that are not looked at one width after the other.
+    width = min(max(map(_columns, column)), _WIDEST)
     while width > 1 and len(set(_cut(column, width - 1))) == len(set(column)):
         width -= 1
     return width

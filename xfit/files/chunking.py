@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+import math
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import dask
@@ -14,6 +15,9 @@ _TARGET = 16 << 20
 
 #: Chunks with whole spectra may have this size, in bytes; where they need more, the data stay in planes.
 _LARGEST = 256 << 20
+
+#: Chunks of an array above which a file's chunks are put together before dask has them.
+_MANY = 10_000
 
 
 def rechunked(da: xr.DataArray, chunks: Any, target: int = _TARGET) -> xr.DataArray:
@@ -60,10 +64,26 @@ def in_pieces(da: xr.DataArray) -> xr.DataArray:
     """Data of a file that are not read yet, in its chunks or, where it has none, in whole spectra of some pixels."""
     own = da.encoding.get("preferred_chunks")
     if own or da.ndim == 0:
-        return da.chunk(own or {})
+        return da.chunk(_fewer(own, da) if own else {})
     signal = _signal_dims(da)
     with dask.config.set({"array.chunk-size": _TARGET}):
         return da.chunk({d: -1 if d in signal else "auto" for d in da.dims})
+
+
+def has_many_chunks(array: Any) -> bool:
+    """Whether a zarr array has more than dask puts together in a moment."""
+    return math.prod(-(-n // max(size, 1)) for n, size in zip(array.shape, array.chunks, strict=True)) > _MANY
+
+
+def _fewer(own: Mapping[Hashable, int], da: xr.DataArray) -> dict[Hashable, int]:
+    """Chunks of a file, or whole multiples of them where there are very many: dask takes minutes to put a million together."""
+    sizes = {d: max(int(own.get(d, n)), 1) for d, n in da.sizes.items()}
+    for d in reversed(list(sizes)):
+        number = math.prod(-(-n // sizes[k]) for k, n in da.sizes.items())
+        room = _TARGET // max(math.prod(sizes.values()) * da.dtype.itemsize, 1)
+        wanted = min(-(-number // _MANY), -(-da.sizes[d] // sizes[d]))
+        sizes[d] *= max(min(wanted, room), 1)
+    return sizes
 
 
 def _signal_dims(da: xr.DataArray) -> list[Hashable]:

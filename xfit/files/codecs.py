@@ -1,73 +1,266 @@
-"""Codecs of zarr arrays: those that run code when they are read, such as pickles, are refused before anything is read."""
+"""What zarr stores say of their arrays, checked before anything is made of it: codecs that run code, object types, more chunks than there can be."""
 
 from __future__ import annotations
 
 import json
-import zipfile
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from typing import Any, TypeVar, cast
 
-#: Codecs that turn bytes into numbers or text and do nothing else.
-_SAFE = {"vlen-utf8", "vlen-bytes", "vlen-array", "json2", "msgpack2", "delta", "shuffle", "fixedscaleoffset", "astype", "packbits", "quantize", "bitround"}  # fmt: skip
-_SAFE |= {"blosc", "zstd", "lz4", "zlib", "gzip", "bz2", "lzma", "zfpy", "crc32", "crc32c", "adler32", "fletcher32"}
+import numpy as np
+from zarr.abc.store import Store
+from zarr.core.buffer import default_buffer_prototype
+
+from xfit.text_limits import amount, check_json
+from xfit.text_limits import shown as _shown
+
+_S = TypeVar("_S", bound=Store)
+
+#: Codecs that turn bytes into numbers or text and do nothing else; all others are refused, whatever is installed.
+_OBJECTS = {"vlen-utf8", "vlen-bytes", "vlen-array", "json2", "msgpack2"}
+_FILTERS = {"delta", "shuffle", "fixedscaleoffset", "astype", "packbits", "quantize", "bitround"}
+_COMPRESSORS = {"blosc", "zstd", "lz4", "zlib", "gzip", "bz2", "lzma", "zfpy", "pcodec", "crc32", "crc32c", "adler32", "fletcher32", "jenkins_lookup3"}  # fmt: skip
+_SAFE = _OBJECTS | _FILTERS | _COMPRESSORS | {"bytes", "endian", "transpose", "sharding_indexed"}
+
+#: Most chunks of an array: each is an entry in dask's lists, and would be a file or an object.
+MOST_CHUNKS = 1_000_000
+
+#: Most bytes of one chunk, which is read as a whole.
+LARGEST_CHUNK = 1 << 36
+
+#: Most bytes of a description.
+LARGEST_DESCRIPTION = 1 << 25
+
+#: Dimensions along which everything is read when a store is opened, beside each dimension's own coordinate.
+_READ_AT_ONCE = {"param", "param_", "pair"}
+
+#: What is read then and is larger than this, in bytes, must have chunks in the store, of which no codec makes more than so many times their size.
+_LARGE, _BEST_COMPRESSION = 1 << 25, 1100
+
+#: Bytes of a value of the types of format 3; of others 8 are assumed.
+_WIDTHS = {name: np.dtype(name).itemsize for name in ("bool", *(f"{kind}{8 * n}" for kind in ("int", "uint") for n in (1, 2, 4, 8)), "float16", "float32", "float64", "complex64", "complex128")}  # fmt: skip
+
+_DESCRIPTIONS = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
 
 
-def check_codecs(path: Path) -> None:
-    """Refuse a .zspy with arrays that are stored in a way that runs code when it is read, such as pickles.
-
-    Raises
-    ------
-    ValueError
-        Naming the array and its codec.
-    """
-    for name, text in _descriptions(path):
-        about = json.loads(text)
-        _check(str(path), name, [*(about.get("filters") or ()), about.get("compressor")])
+class RefusedFileError(ValueError):
+    """A file whose description can't be true, or that would run code; names file, array and figure."""
 
 
-def check_group(node: Any, source: str) -> None:
-    """Do the same for an open array, or the arrays of an open group.
+def checked(store: _S) -> _S:
+    """Return a zarr store that reads the same, and refuses descriptions of arrays that are not to be believed.
+
+    Everything in xfit that opens zarr stores of which it does not know who wrote them goes through this function: descriptions are looked at where they are
+    read, in whatever format, consolidated or not, by zarr, xarray and dask's workers alike, before a codec or an array is made of them.
 
     Parameters
     ----------
-    node : zarr.Array or zarr.Group
-    source : str
-        Where it is, for messages.
+    store : zarr Store
+        Any kind. What is returned is of a subclass of its class and shares its state.
+
+    Returns
+    -------
+    Store
+        Reading from it raises `RefusedFileError` for codecs that are not known to only hold data (such as pickles), for arrays of Python objects without
+        a codec for them, for more than `MOST_CHUNKS` chunks, for chunks of more than 64 GiB, for coordinates that are larger than all that is stored
+        of them, and for descriptions that are no JSON.
     """
-    arrays = [("", node)] if hasattr(node, "dtype") else list(node.arrays())
-    for name, array in arrays:
-        # Format 3 has no codec that runs code.
-        if array.metadata.zarr_format == 2:
-            codecs = [*(array.metadata.filters or ()), array.metadata.compressor]
-            _check(source, name, [codec if codec is None else codec.get_config() for codec in codecs])
+    if isinstance(store, _Checking):
+        return store
+    found: Any = object.__new__(_checking(type(store)))
+    found.__dict__ = store.__dict__
+    return cast(_S, found)
 
 
-def _check(source: str, name: str, codecs: list[Any]) -> None:
-    for codec in codecs:
-        if codec is None:
-            continue
-        kind = codec.get("id") if isinstance(codec, Mapping) else codec
-        if kind not in _SAFE:
-            raise ValueError(f"{source}: the array {name!r} is stored with the codec {kind!r}, which is not among those that only hold data; it is not read")  # fmt: skip
+class _Checking(Store):
+    """A store that looks at descriptions when it reads them; made by `checked`."""
+
+    _kind: type[Store]
+
+    async def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Any:
+        """Read a key; a description is checked."""
+        found = await super().get(key, prototype, byte_range)  # type: ignore[safe-super]
+        folder, _, name = key.rpartition("/")
+        if found is None or name not in _DESCRIPTIONS:
+            return found
+        for inner, about in arrays_in(_parsed(found.to_bytes(), f"{self}", key)):
+            path = "/".join(filter(None, (folder, inner)))
+            size = check_array(about, f"{self}", path)
+            if size > _LARGE and set(await self._dims(path, about)) <= {path.rpartition("/")[2], *_READ_AT_ONCE}:
+                await self._check_stored(path, about, size)
+        return found
+
+    async def _dims(self, path: str, about: Mapping[str, Any]) -> Iterable[str]:
+        """Names of an array's dimensions."""
+        if about.get("zarr_format") == 3:
+            return about.get("dimension_names") or [""]
+        attributes = await super().get(f"{path}/.zattrs", default_buffer_prototype())  # type: ignore[safe-super]
+        about = {} if attributes is None else _parsed(attributes.to_bytes(), f"{self}", f"{path}/.zattrs")
+        return about.get("_ARRAY_DIMENSIONS") or [""]
+
+    async def _check_stored(self, path: str, about: Mapping[str, Any], size: int) -> None:
+        """Refuse an array that would be read at once, and of which hardly anything is stored."""
+        stored = 0
+        async for key in self.list_prefix(f"{path}/" if path else ""):
+            if key.rpartition("/")[2] not in _DESCRIPTIONS:
+                stored += await self.getsize(key)
+            if stored * _BEST_COMPRESSION >= size:
+                return
+        raise RefusedFileError(f"{self}: the coordinate {path!r} claims {_shown(about['shape'])} values, {amount(size)} bytes, and {stored} bytes are stored of it; it is not read")  # fmt: skip
+
+    def __reduce__(self) -> Any:
+        plain: Any = object.__new__(self._kind)
+        plain.__dict__ = self.__dict__
+        return checked, (plain,)
 
 
-def _descriptions(path: Path) -> Iterator[tuple[str, str]]:
-    """Descriptions of the arrays in a folder or in a zip file."""
-    if path.is_dir():
-        texts = {
-            str(file.relative_to(path)): file.read_text(encoding="utf-8")
-            for name in (".zarray", ".zmetadata")
-            for file in path.rglob(name)
-        }
+@cache
+def _checking(kind: type[Store]) -> type[Store]:
+    """Class of the checking stores of a kind, by the same name, so that messages are as without."""
+    return type(
+        kind.__name__, (_Checking, kind), {"_kind": kind, "__module__": kind.__module__, "__doc__": kind.__doc__}
+    )
+
+
+def _parsed(raw: bytes, source: str, key: str) -> dict[str, Any]:
+    """A description as JSON has it.
+
+    Raises
+    ------
+    RefusedFileError
+        Where it is none, or none that could be true.
+    """
+    if len(raw) > LARGEST_DESCRIPTION:
+        raise RefusedFileError(f"{source}: {key} has {len(raw)} bytes; a description has at most {LARGEST_DESCRIPTION}")
+    try:
+        text = raw.decode()
+        check_json(text)
+        found = json.loads(text)
+    except ValueError as error:
+        raise RefusedFileError(f"{source}: {key} is damaged: it is no JSON that is read ({error})") from None
+    if not isinstance(found, dict):
+        raise RefusedFileError(f"{source}: {key} is damaged: it holds {type(found).__name__}, not an object with named entries")  # fmt: skip
+    return found
+
+
+def arrays_in(about: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Descriptions of arrays in a file of descriptions, by the path that the file gives them: "" for its own."""
+    inline = about.get("consolidated_metadata")
+    entries = inline.get("metadata") if isinstance(inline, Mapping) else about.get("metadata") if "zarr_consolidated_format" in about else None  # fmt: skip
+    for name, each in entries.items() if isinstance(entries, Mapping) else ():
+        if isinstance(each, Mapping):
+            # Of format 2 names end in those of the files that they stand for.
+            outer = name.removesuffix(".zarray").rstrip("/")
+            yield from (("/".join(filter(None, (outer, inner))), array) for inner, array in arrays_in(each))
+    # Whatever it is called: what has a shape is made an array of.
+    if "shape" in about or about.get("node_type") == "array":
+        yield "", about
+
+
+def check_array(about: Mapping[str, Any], source: str, path: str) -> int:
+    """Refuse an array that would run code, or is larger than can be.
+
+    Parameters
+    ----------
+    about : mapping
+        Its description, in format 2 or 3.
+    source, path : str
+        Of the store and of the array in it, for messages.
+
+    Returns
+    -------
+    int
+        Bytes of the whole array.
+
+    Raises
+    ------
+    RefusedFileError
+        Naming the array, and the codec or figure.
+    """
+    where = f"{source}: the array {path!r}"
+    names = list(_codecs(about, where))
+    for name in names:
+        if name.removeprefix("numcodecs.") not in _SAFE:
+            raise RefusedFileError(f"{where} is stored with the codec {name!r}, which is not among those that only hold data; it is not read")  # fmt: skip
+    width = _width(about, where, any(name in _OBJECTS for name in names))
+    shape, chunk, pieces = _sizes(about, where)
+    largest = math.prod(pieces) * width
+    if largest > LARGEST_CHUNK:
+        raise RefusedFileError(f"{where} claims chunks of {_shown(pieces)} values, {amount(largest)} bytes; the largest that are read have {amount(LARGEST_CHUNK)}")  # fmt: skip
+    # Both of the array, and of a shard, whose index has them all.
+    number = max(math.prod(-(-n // max(size, 1)) for n, size in zip(whole, pieces, strict=True)) for whole in (shape, chunk))  # fmt: skip
+    if number > MOST_CHUNKS:
+        raise RefusedFileError(f"{where} claims {amount(number)} chunks (shape {_shown(shape)}, chunks {_shown(pieces)}); the most that are read are {MOST_CHUNKS}. Write it in larger chunks")  # fmt: skip
+    return math.prod(shape) * width
+
+
+def _codecs(about: Mapping[str, Any], where: str) -> Iterator[str]:
+    """Names of all codecs of an array, those within others too."""
+    if about.get("zarr_format") == 3:
+        given: list[Any] = [*_listed(about, "codecs", where), *_listed(about, "storage_transformers", where)]
     else:
-        with zipfile.ZipFile(path) as packed:
-            wanted = [name for name in packed.namelist() if name.endswith((".zarray", ".zmetadata"))]
-            texts = {name: packed.read(name).decode() for name in wanted}
-    for name, text in texts.items():
-        if name.endswith(".zarray"):
-            yield name.removesuffix(".zarray"), text
-            continue
-        for inner, about in json.loads(text)["metadata"].items():
-            if inner.endswith(".zarray"):
-                yield inner.removesuffix(".zarray"), json.dumps(about)
+        given = [*_listed(about, "filters", where), *([] if about.get("compressor") is None else [about["compressor"]])]
+    for codec in given:
+        name = codec if isinstance(codec, str) else codec.get("id", codec.get("name")) if isinstance(codec, Mapping) else None  # fmt: skip
+        if not isinstance(name, str):
+            raise RefusedFileError(f"{where} has a damaged description: {_shown(codec)} is no codec")
+        yield name
+        inner = codec.get("configuration") if isinstance(codec, Mapping) else None
+        if isinstance(inner, Mapping):
+            for key in ("codecs", "index_codecs"):
+                yield from _codecs({"zarr_format": 3, "codecs": inner.get(key)}, where)
+
+
+def _listed(about: Mapping[str, Any], key: str, where: str) -> list[Any]:
+    found = about.get(key)
+    if found is not None and not isinstance(found, list):
+        raise RefusedFileError(f"{where} has a damaged description: {key} must be a list, not {_shown(found)}")
+    return found or []
+
+
+def _width(about: Mapping[str, Any], where: str, has_codec: bool) -> int:
+    """Bytes of one value."""
+    if about.get("zarr_format") == 3:
+        kind = about.get("data_type")
+        name, more = (kind.get("name"), kind.get("configuration")) if isinstance(kind, Mapping) else (kind, None)
+        given = more.get("length_bytes", 8) if isinstance(more, Mapping) else _WIDTHS.get(name, 8) if isinstance(name, str) else 8  # fmt: skip
+        return given if _is_size(given) else 8
+    text = about.get("dtype")
+    try:
+        dtype = np.dtype([tuple(map(_tupled, field)) for field in text] if isinstance(text, list) else text)
+    except (TypeError, ValueError) as error:
+        raise RefusedFileError(f"{where} has a damaged description: {_shown(text)} is no type of numbers ({error})") from None  # fmt: skip
+    if dtype.hasobject and not (dtype.kind == "O" and has_codec):
+        raise RefusedFileError(f"{where} holds Python objects (dtype {_shown(text)}) without a codec that makes text or numbers of them; it is not read")  # fmt: skip
+    return dtype.itemsize
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(map(_tupled, value)) if isinstance(value, list) else value
+
+
+def _sizes(about: Mapping[str, Any], where: str) -> tuple[list[int], list[int], list[int]]:
+    """Shape, chunks as they are read, and the pieces in them that dask sees."""
+    shape: Any = about.get("shape")
+    chunk: Any = about.get("chunks")
+    if about.get("zarr_format") == 3:
+        grid = about.get("chunk_grid")
+        inner = grid.get("configuration") if isinstance(grid, Mapping) else None
+        chunk = inner.get("chunk_shape") if isinstance(inner, Mapping) else None
+    pieces: Any = next(_shards(about), chunk)
+    for name, sizes in (("shape", shape), ("chunks", chunk), ("chunks", pieces)):
+        if not isinstance(sizes, list) or not all(map(_is_size, sizes)) or len(sizes) != len(shape or ()):
+            raise RefusedFileError(f"{where} has a damaged description: its {name} must be whole numbers, one for each dimension, not {_shown(sizes)}")  # fmt: skip
+    return shape or [], chunk, pieces
+
+
+def _shards(about: Mapping[str, Any]) -> Iterator[Any]:
+    """Shapes of the chunks within shards."""
+    for codec in about.get("codecs") or () if about.get("zarr_format") == 3 else ():
+        if isinstance(codec, Mapping) and codec.get("name") == "sharding_indexed" and isinstance(codec.get("configuration"), Mapping):  # fmt: skip
+            yield codec["configuration"].get("chunk_shape")
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63

@@ -9,9 +9,11 @@ from typing import Any
 import xarray as xr
 
 from xfit.addresses import without_secrets
-from xfit.files.chunking import in_pieces
-from xfit.files.codecs import check_group
+from xfit.files.chunking import has_many_chunks, in_pieces
+from xfit.files.codecs import checked
+from xfit.files.hdf5_claims import check_netcdf
 from xfit.files.signals import signal_to_array
+from xfit.files.telling import telling
 
 #: Extensions that are read here.
 NETCDF = (".nc", ".nc4", ".cdf")
@@ -19,9 +21,35 @@ NETCDF = (".nc", ".nc4", ".cdf")
 
 def open_netcdf(path: Path) -> xr.Dataset | list[xr.DataArray]:
     """Open a netCDF file lazily: a result of a fit as a Dataset, data as DataArrays."""
-    ds = xr.open_dataset(path)
-    # Without chunks of its own a variable would be one chunk, however large.
-    return _sorted(ds.assign({name: in_pieces(each) for name, each in ds.data_vars.items()}), str(path))
+    return _sorted(_in_pieces(netcdf(path)), str(path))
+
+
+def netcdf(path: str | Path, **options: Any) -> xr.Dataset:
+    """Open a netCDF file with xarray, after a look at what it claims; everything in xfit that opens one goes through this function.
+
+    Parameters
+    ----------
+    path : str or Path
+    **options
+        Of ``xarray.open_dataset``.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is nothing, or nothing that xarray can read; names the file.
+    """
+    with telling(path, "netCDF"):
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"there is no file {str(path)!r}")
+        check_netcdf(Path(path))
+        return xr.open_dataset(path, **options)
+
+
+def _in_pieces(ds: xr.Dataset, coords: bool = False) -> xr.Dataset:
+    """Data, and coordinates, that are read lazily; without chunks of its own a variable would be one chunk, however large."""
+    ds = ds.assign({name: in_pieces(each) for name, each in ds.data_vars.items()})
+    lazy = {name: in_pieces(each) for name, each in ds.coords.items() if coords and name not in ds.indexes}
+    return ds.assign_coords(lazy)
 
 
 def open_zarr(path: str, options: Mapping[str, Any] | None = None) -> xr.Dataset | list[xr.DataArray]:
@@ -44,33 +72,33 @@ def open_zarr(path: str, options: Mapping[str, Any] | None = None) -> xr.Dataset
     from xfit.stored.archive import Archive
 
     archive = None
-    if path.endswith(".zip") or (Path(path).is_file() and "://" not in path):
-        store: Any = zarr.storage.ZipStore(path, mode="r")
-    else:
-        archive = Archive(path, options)
-        if not archive.exists:
-            raise FileNotFoundError(f"there is nothing at {without_secrets(path)}")
-        store = archive.store
-    try:
-        node = zarr.open(store=store, mode="r")
-    except (FileNotFoundError, KeyError, ValueError) as error:
-        raise ValueError(
-            f"{without_secrets(path)} holds neither an array nor a group of zarr ({without_secrets(error)})"
-        ) from error
-    check_group(node, without_secrets(path))
-    if isinstance(node, zarr.Array):
-        import dask.array
+    with telling(path, "zarr"):
+        if path.endswith(".zip") or (Path(path).is_file() and "://" not in path):
+            store: Any = checked(zarr.storage.ZipStore(path, mode="r"))
+        else:
+            archive = Archive(path, options)
+            if not archive.exists:
+                raise FileNotFoundError(f"there is nothing at {without_secrets(path)}")
+            store = archive.store
+        try:
+            node = zarr.open(store=store, mode="r")
+        except (FileNotFoundError, KeyError) as error:
+            raise ValueError(f"{without_secrets(path)} holds neither an array nor a group of zarr ({without_secrets(error)})") from error
+        if isinstance(node, zarr.Array):
+            import dask.array
 
-        names: Any = getattr(node.metadata, "dimension_names", None) or node.attrs.get("_ARRAY_DIMENSIONS") or ()
-        axes: list[dict[str, Any]] = [{"name": name} for name in names] or [{} for _ in range(node.ndim)]
-        return [signal_to_array({"data": dask.array.from_zarr(node), "axes": axes, "metadata": {}})]
-    if archive is not None and archive.manifest():
-        return archive.open()
-    try:
-        bundled = node.metadata.consolidated_metadata is not None
-        return _sorted(xr.open_zarr(store, chunks={}, consolidated=bundled), path)
-    except (KeyError, ValueError) as error:
-        raise ValueError(f"{without_secrets(path)} is a zarr group that xarray can't read ({without_secrets(error)}); its arrays need dimension names") from error  # fmt: skip
+            names: Any = getattr(node.metadata, "dimension_names", None) or node.attrs.get("_ARRAY_DIMENSIONS") or ()
+            axes: list[dict[str, Any]] = [{"name": name} for name in names] or [{} for _ in range(node.ndim)]
+            return [signal_to_array({"data": dask.array.from_zarr(node), "axes": axes, "metadata": {}})]
+        if archive is not None and archive.manifest():
+            return archive.open()
+        try:
+            bundled = node.metadata.consolidated_metadata is not None
+            many = "xfit_model" not in node.attrs and any(map(has_many_chunks, node.array_values()))
+            ds = xr.open_zarr(store, chunks=None if many else {}, consolidated=bundled)
+        except KeyError as error:
+            raise ValueError(f"it is a group that xarray can't read ({without_secrets(error)}); its arrays need dimension names") from error  # fmt: skip
+        return _sorted(_in_pieces(ds, coords=True) if many else ds, path)
 
 
 def _sorted(ds: xr.Dataset, path: str) -> xr.Dataset | list[xr.DataArray]:

@@ -16,8 +16,10 @@ from xfit.files.fits_axes import (
     spectral_position,
     without_repeated_cards,
 )
+from xfit.files.fits_claims import check_fits
 from xfit.files.fits_roles import owner_of, role_of, variance_of
 from xfit.files.fits_tables import open_tables
+from xfit.files.telling import telling
 
 EXTENSIONS = (".fits", ".fit", ".fts", ".fits.gz", ".fit.gz", ".fz")
 
@@ -57,12 +59,17 @@ def open_fits(path: Path, original_metadata: bool) -> list[xr.DataArray]:
         from astropy.io import fits
     except ImportError as error:
         raise ImportError(f"reading FITS needs astropy ({error}); install it with: pip install 'xfit[io]'") from error
+    with telling(path, "FITS"):
+        check_fits(path)
+        return _images(fits, path, original_metadata) or open_tables(path, original_metadata)
+
+
+def _images(fits: Any, path: Path, original_metadata: bool) -> list[xr.DataArray]:
+    """Images that are no noise and no flags, with these."""
     with fits.open(path, memmap=False) as file:
         first = without_repeated_cards(file[0].header, path)
         images = [(n, hdu.name.upper() or "PRIMARY", first if n == 0 else without_repeated_cards(hdu.header, path), hdu.shape, _dtype(hdu)) for n, hdu in enumerate(file) if hdu.is_image and hdu.header.get("NAXIS", 0) and hdu.size]  # fmt: skip
     science = [image for image in images if role_of(image[1], image[2]) == "science"]
-    if not science:
-        return open_tables(path, original_metadata)
     alike = [(number, name, shape) for number, name, _, shape, _ in science]
     compressed = path.suffix == ".gz"
     arrays = []

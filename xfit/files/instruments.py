@@ -15,18 +15,22 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xfit.files.codecs import check_codecs
+from xfit.files.codecs import RefusedFileError
 from xfit.files.hdf5 import close, reopening
+from xfit.files.hdf5_claims import check_hdf5
+from xfit.files.npy_claims import check_npy
 from xfit.files.reopened import reopened
 from xfit.files.settling import settled
 from xfit.files.signal_axes import spectral_axis
 from xfit.files.signals import signal_to_array
+from xfit.files.telling import telling
+from xfit.files.zspy import read_zspy
 from xfit.terminal import cleaned
 
 _logger = logging.getLogger(__name__)
 
-#: Options of readers. Of NeXus the data that a file calls so are wanted, not each array that lies in it; a lazy .zspy would be opened for writing.
-_OPTIONS: dict[str, dict[str, Any]] = {"NeXus": {"nxdata_only": True}, "ZSPY": {"mode": "r"}}
+#: Options of readers. Of NeXus the data that a file calls so are wanted, not each array that lies in it.
+_OPTIONS: dict[str, dict[str, Any]] = {"NeXus": {"nxdata_only": True}}
 
 #: Readers whose lazy data hold the file open.
 _HOLDING = ("Semper", "TIFF")
@@ -105,12 +109,16 @@ def read_signals(path: Path, readers: Sequence[Mapping[str, Any]], original_meta
     ValueError
         If none of them can read it, with what each said.
     """
-    reasons = []
+    with telling(path, "HDF5"):
+        check_hdf5(path)
+    reasons: list[tuple[str, Exception]] = []
     for plugin in readers:
-        if plugin["name"] == "ZSPY":
-            check_codecs(path)
         try:
+            if plugin["name"] == "numpy":
+                check_npy(path)
             found = _read(path, plugin)
+        except RefusedFileError:
+            raise
         except Exception as error:
             # What readers raise for files of other formats is of any kind.
             reasons.append((plugin["name"], error))
@@ -134,7 +142,7 @@ def _package(error: ImportError) -> str:
 
 def _read(path: Path, plugin: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Dictionaries of a file's signals, lazy where the reader can."""
-    reader = import_module(plugin["api"]).file_reader
+    reader = read_zspy if plugin["name"] == "ZSPY" else import_module(plugin["api"]).file_reader
     options = _OPTIONS.get(plugin["name"], {})
     if _is_packed(path, plugin["name"]):
         return list(reader(str(path), **options))

@@ -12,6 +12,7 @@ import xarray as xr
 from xfit.addresses import without_secrets
 from xfit.files import datasets, fits
 from xfit.files.chunking import rechunked
+from xfit.files.codecs import RefusedFileError
 from xfit.files.collection import Signals
 
 
@@ -127,6 +128,8 @@ def _read(text: str, url: bool, reader: str | None, original_metadata: bool, opt
         )
     try:
         return read_signals(Path(text), readers, original_metadata)
+    except RefusedFileError:
+        raise
     except ValueError as error:
         if not name.endswith((".h5", ".hdf5")):
             raise

@@ -10,9 +10,11 @@ from typing import Any
 
 import xarray as xr
 
-from xfit.files.codecs import check_codecs
+from xfit.files.hdf5_claims import check_hdf5
 from xfit.files.instruments import title_of
 from xfit.files.signals import signal_to_array
+from xfit.files.telling import telling
+from xfit.files.zspy import read_zspy
 from xfit.hyperspy.conversion import Conversion
 from xfit.hyperspy.models import conversion_of
 from xfit.terminal import cleaned, text_table
@@ -127,12 +129,12 @@ def _read(path: Path, lazy: bool) -> list[dict[str, Any]]:
         raise FileNotFoundError(f"there is no file {str(path)!r}")
     try:
         import rsciio.hspy
-        import rsciio.zspy
     except ImportError as error:
         raise ImportError(
             f"open_models needs RosettaSciIO ({error}); install it with: pip install 'xfit[io]'"
         ) from error
-    if suffix != ".zspy":
-        return rsciio.hspy.file_reader(str(path), lazy=lazy)
-    check_codecs(path)
-    return sorted(rsciio.zspy.file_reader(str(path), lazy=lazy, mode="r"), key=title_of)
+    with telling(path, suffix[1:]):
+        if suffix != ".zspy":
+            check_hdf5(path)
+            return rsciio.hspy.file_reader(str(path), lazy=lazy)
+        return sorted(read_zspy(path, lazy=lazy), key=title_of)

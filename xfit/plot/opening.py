@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xfit.files.arrays import arrays_in
+from xfit.files.datasets import netcdf
 from xfit.result import FitResult
 from xfit.samfire.stored import StoredRun
 from xfit.stored.archive import Archive
@@ -38,7 +39,7 @@ def open_fit(path: str, options: Mapping[str, Any] | None = None) -> tuple[xr.Da
         If there is none, or if it is no result.
     """
     if path.endswith((".nc", ".nc4", ".h5")):
-        ds = xr.open_dataset(path, chunks={})
+        ds = netcdf(path, chunks={})
     else:
         run = StoredRun(path, options)
         if run.exists:

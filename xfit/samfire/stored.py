@@ -22,6 +22,7 @@ from zarr.storage import MemoryStore
 from xfit.addresses import without_secrets
 from xfit.assembly import variables_in
 from xfit.execution.grid import Grid
+from xfit.files.codecs import checked
 from xfit.kernels.status import NOT_FITTED, NOT_REACHED
 from xfit.options import Columns
 from xfit.samfire.checkpoint import Checkpoints
@@ -153,7 +154,7 @@ class StoredRun:
         return refresh
 
     def _coordinates(self, names: list[str]) -> xr.Dataset:
-        files = MemoryStore()
+        files = checked(MemoryStore())
         buffer = default_buffer_prototype().buffer
         for name in names:
             content = self._store.get(f"layout/{name}")

@@ -17,6 +17,7 @@ from zarr.storage import FsspecStore, LocalStore
 
 from xfit.addresses import without_secrets
 from xfit.execution.grid import Box, Grid
+from xfit.files.codecs import checked
 
 #: Version of the layout; others are refused.
 FORMAT = 1
@@ -67,7 +68,7 @@ class Archive:
 
     def __init__(self, store: Any, storage_options: Mapping[str, Any] | None = None) -> None:
         self.given, self.options = store, dict(storage_options or {})
-        self.store = _opened(store, self.options)
+        self.store = checked(_opened(store, self.options))
         self._arrays: dict[str, zarr.Array[Any]] = {}
 
     def __reduce__(self) -> Any:
