@@ -200,6 +200,175 @@ def test_a_folder_that_cannot_be_written_is_done_without(tmp_path):
     assert out == expected
 
 
+# --- folders of others
+
+#: Marks that it was run, before it goes on as it was.
+PLANTED = "import os, pathlib; pathlib.Path(os.environ['XFIT_PLANTED']).touch()\n"
+
+
+@pytest.fixture
+def kernels(tmp_path: Path) -> Path:
+    """A folder with kernels, of this user alone."""
+    _, errors = finished(start(FIT, XFIT_CACHE_DIR=str(tmp_path / "kernels")))
+    assert errors == ""
+    return tmp_path / "kernels"
+
+
+def ran(folder: Path, planted: Path) -> tuple[bool, str]:
+    """Whether what was planted was run by a fit, and the warnings of it; what is used instead lies in a home of its own."""
+    planted.unlink(missing_ok=True)
+    home = {"HOME": str(planted.parent / "home"), "XDG_CACHE_HOME": str(planted.parent / "home" / "cache")}
+    _, errors = finished(start(FIT, XFIT_CACHE_DIR=str(folder), XFIT_PLANTED=str(planted), **home))
+    return planted.exists(), errors
+
+
+class Runs:
+    """Marks that it was unpickled."""
+
+    def __reduce__(self) -> Any:
+        return eval, ("__import__('pathlib').Path(__import__('os').environ['XFIT_PLANTED']).touch()",)
+
+
+def plant(folder: Path, kind: str) -> None:
+    for path in folder.rglob("k*.py" if kind == "source" else "*.nbi"):
+        if kind == "source":
+            path.write_text(PLANTED + path.read_text())
+        else:
+            with path.open("rb") as stream:
+                version = pickle.load(stream)
+            path.write_bytes(pickle.dumps(version) + pickle.dumps(Runs()))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="users are told apart by numbers")
+def test_code_that_others_can_have_written_is_not_run(kernels, tmp_path):
+    planted = tmp_path / "planted"
+    plant(kernels, "source")
+    # Of this user alone it is taken: whoever can write there can do anything anyway.
+    assert ran(kernels, planted) == (True, "")
+    others = [kernels, *kernels.rglob("*")]
+    for kind in ("source", "index"):
+        plant(kernels, kind)
+        for path in others:
+            if path.exists():
+                path.chmod(0o777)
+        found, errors = ran(kernels, planted)
+        assert not found
+        assert f"other users may write {kernels}" in errors
+        assert "They are kept in" in errors
+    if os.getuid() == 0:
+        for path in kernels.rglob("*"):
+            path.chmod(0o700)
+        kernels.chmod(0o700)
+        os.chown(kernels, 65534, 65534)
+        found, errors = ran(kernels, planted)
+        assert not found
+        assert f"{kernels} belongs to another user (number 65534)" in errors
+        # The folder was given back, with a file in it that was not.
+        os.chown(kernels, 0, 0)
+        for path in kernels.rglob("k*.py"):
+            os.chown(path, 65534, 65534)
+        found, errors = ran(kernels, planted)
+        assert not found
+        assert "is of another user" in errors
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("content", [b"", b"no python (", b"AMPLITUDES = None\n"])
+def test_a_damaged_source_costs_a_compilation_not_every_fit(kernels, tmp_path, content):
+    expected, _ = finished(start(FIT, XFIT_CACHE_DIR=str(kernels)))
+    for path in kernels.rglob("k*.py"):
+        path.write_bytes(content)
+    out, errors = finished(start(FIT, XFIT_CACHE_DIR=str(kernels)))
+    assert out == expected
+    assert "damaged" in errors
+    assert finished(start(FIT, XFIT_CACHE_DIR=str(kernels))) == (expected, "")
+
+
+@pytest.mark.slow
+def test_a_foreign_index_costs_a_compilation_not_every_fit(kernels):
+    expected, _ = finished(start(FIT, XFIT_CACHE_DIR=str(kernels)))
+    for path in kernels.rglob("*.nbi"):
+        with path.open("rb") as stream:
+            version = pickle.load(stream)
+        # Whole pickles of anything but an index: a TypeError of numba's.
+        path.write_bytes(pickle.dumps(version) + pickle.dumps(pickle.dumps(None)))
+    assert finished(start(FIT, XFIT_CACHE_DIR=str(kernels)))[0] == expected
+    assert finished(start(FIT, XFIT_CACHE_DIR=str(kernels))) == (expected, "")
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="users are told apart by numbers")
+def test_folders_are_private_whatever_the_umask(tmp_path, monkeypatch):
+    from xfit.compile import cache
+
+    monkeypatch.setenv("XFIT_CACHE_DIR", str(tmp_path / "a" / "b"))
+    before = os.umask(0)
+    try:
+        with cache.compile_lock("k") as held:
+            assert held
+    finally:
+        os.umask(before)
+    folders = [path for path in tmp_path.rglob("*") if path.is_dir()]
+    assert len(folders) == 4
+    assert {path.stat().st_mode & 0o777 for path in folders} == {0o700}
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="users are told apart by numbers")
+def test_a_lock_that_is_a_link_is_not_followed(tmp_path, monkeypatch):
+    from xfit.compile import cache
+
+    monkeypatch.setenv("XFIT_CACHE_DIR", str(tmp_path / "kernels"))
+    mine = tmp_path / "mine.txt"
+    mine.write_text("precious")
+    with cache.compile_lock("k"):
+        pass
+    (cache.cache_folder() / "engine.lock").unlink(missing_ok=True)
+    (cache.cache_folder() / "engine.lock").symlink_to(mine)
+    with pytest.warns(RuntimeWarning, match="for this process only"), cache.compile_lock("engine") as held:
+        assert not held
+    assert mine.read_text() == "precious"
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="users are told apart by numbers")
+@pytest.mark.parametrize(
+    ("mode", "private"), [(0o700, True), (0o755, True), (0o757, False), (0o777, False), (0o1777, False), (0o775, None)]
+)
+def test_which_folders_are_private(tmp_path, mode, private):
+    from xfit.compile.trust import is_own, why_not_private
+
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "file").touch(0o666)
+    folder.chmod(mode)
+    assert why_not_private(tmp_path / "missing") == ""
+    if private is not None:
+        assert (why_not_private(folder) == "") is private
+    elif os.getuid() == 0:
+        # By the group's number: root's own, the user's own, that of others.
+        os.chown(folder, 0, 0)
+        assert why_not_private(folder) == ""
+        os.chown(folder, 0, 100)
+        assert "other users may write" in why_not_private(folder)
+    (folder / "file").chmod(0o666)
+    assert is_own(folder / "file") is (mode == 0o700)
+    (folder / "file").chmod(0o644)
+    assert is_own(folder / "file")
+    (folder / "link").symlink_to(folder / "file")
+    assert not is_own(folder / "link")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="users are told apart by numbers")
+def test_a_folder_of_numba_that_others_may_write_is_not_taken(tmp_path):
+    """Of the engine's smallest part, which is compiled soon."""
+    (tmp_path / "numba").mkdir()
+    (tmp_path / "numba").chmod(0o777)
+    _, errors = finished(start(WAVE, XFIT_CACHE_DIR=str(tmp_path / "kernels"), NUMBA_CACHE_DIR=str(tmp_path / "numba")))
+    assert f"machine code is not taken from there: other users may write {tmp_path / 'numba'}" in errors
+    assert machine_code(tmp_path / "numba") == {}
+    assert [path.name for path in machine_code(tmp_path / "kernels") if path.name.startswith("clocks.")]
+
+
 def test_a_program_is_equal_and_hashable_after_pickling():
     model = two_peaks()
     model["right"].sigma.tie("1.3*left.sigma")

@@ -22,7 +22,9 @@ import numba
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_dir
 
+from xfit.compile.trust import is_own, make_private, why_not_private
 from xfit.kernels.call import KERNEL_SIGNATURE
+from xfit.kernels.jit import ENTRIES
 
 _OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}}
 
@@ -30,17 +32,78 @@ _OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}}
 _PATIENCE = 900.0
 
 #: What loading machine code raises where a file is cut short or foreign.
-DAMAGED = (pickle.UnpicklingError, EOFError, OSError, ValueError, KeyError, AttributeError, ImportError)
+DAMAGED = (pickle.UnpicklingError, EOFError, OSError, ValueError, LookupError, AttributeError, ImportError, TypeError)
 
 _loaded: dict[str, CompiledKernel] = {}
 _loading = threading.RLock()
 
 
 def cache_folder() -> Path:
-    """Folder of the compiled kernels: ``XFIT_CACHE_DIR`` or the user's cache folder."""
+    """Folder of the compiled kernels, in ``XFIT_CACHE_DIR`` or the user's cache folder; in the latter where others may write the former."""
     root = os.environ.get("XFIT_CACHE_DIR") or user_cache_dir("xfit", appauthor=False)
-    python = f"cp{sys.version_info.major}{sys.version_info.minor}"
-    return Path(root) / f"{python}-numba{numba.__version__}"
+    return _private_folder(root)
+
+
+@lru_cache
+def _private_folder(root: str) -> Path:
+    """The first folder of those that can be used in which nobody else can have put code; why it is not the first is told once in a process."""
+    python = f"cp{sys.version_info.major}{sys.version_info.minor}-numba{numba.__version__}"
+    user = f"xfit-{os.getuid()}" if hasattr(os, "getuid") else "xfit"
+    reasons = []
+    for place in (root, user_cache_dir("xfit", appauthor=False), os.path.join(tempfile.gettempdir(), user)):
+        folder = Path(place) / python
+        why = next(filter(None, map(why_not_private, (Path(place), folder, folder / "__pycache__"))), "")
+        if not why:
+            break
+        reasons.append(why)
+    else:
+        raise PermissionError("; ".join(reasons))
+    if reasons:
+        warnings.warn(f"compiled kernels are not taken from there: {'; '.join(reasons)}. They are kept in {folder}", RuntimeWarning, stacklevel=4)  # fmt: skip
+    return folder
+
+
+@lru_cache
+def _have_numba_private(of_numba: str, known: bool) -> None:
+    """Have numba keep its machine code in a folder of ours where others may write its own: the engine, and with ``NUMBA_CACHE_DIR`` kernels.
+
+    Parameters
+    ----------
+    of_numba : str
+        ``NUMBA_CACHE_DIR``, by which the answer is kept.
+    known : bool
+        Whether the engine has been imported; what it is compiled from is not loaded before.
+    """
+    why = _why_numba_is_not_private(of_numba, known)
+    if not why:
+        return
+    folder = cache_folder() / "numba"
+    warnings.warn(f"machine code is not taken from there: {why}. It is kept in {folder}", RuntimeWarning, stacklevel=5)
+    make_private(folder)
+    # Processes that are started inherit it; numba reads it anew when it is told to.
+    os.environ["NUMBA_CACHE_DIR"] = str(folder)
+    numba.config.reload_config()
+    for function in ENTRIES:
+        getattr(sys.modules[function.__module__], function.__name__).enable_caching()
+
+
+def _why_numba_is_not_private(of_numba: str, known: bool) -> str:
+    """Why machine code of numba's may be of somebody else; empty if it can't be."""
+    package = Path(__file__).parents[1]
+    places = [Path(of_numba)] if of_numba else []
+    if known:
+        dispatcher: Any = getattr(sys.modules[ENTRIES[0].__module__], ENTRIES[0].__name__)
+        places.append(Path(dispatcher.stats.cache_path))
+    for place in places:
+        owners = [package.stat().st_uid] if package in place.parents else []
+        if owners and why_not_private(place.parent, owners=owners):
+            # Beside sources that others may write it is as these are.
+            continue
+        why = why_not_private(place, owners=owners)
+        strange = [] if why else [str(file) for file in place.glob("*.nb?") if not is_own(file, owners=owners)]
+        if why or strange:
+            return why or f"{strange[0]} is of another user, or may be written by others"
+    return ""
 
 
 #: Special functions, which both the engine and the kernels of components have compiled into them.
@@ -98,8 +161,9 @@ def compile_lock(name: str) -> Iterator[bool]:
     holding it on a network drive): what follows must then do without the disk.
     """
     try:
+        _have_numba_private(os.environ.get("NUMBA_CACHE_DIR", ""), bool(ENTRIES))
         folder = cache_folder()
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private(folder / "__pycache__")
         lock = FileLock(folder / f"{name}.lock")
         lock.acquire(timeout=_PATIENCE)
     except (OSError, Timeout, NotImplementedError) as error:
@@ -172,16 +236,36 @@ def _load(name: str, write_source: Callable[[], str]) -> CompiledKernel:
         if not on_disk:
             return compile_source(write_source(), name)
         path = cache_folder() / f"{name}.py"
-        if not path.exists():
-            _write(path, write_source())
-        module = _import(path, name)
         try:
-            functions = _compile(module, on_disk)
-        except DAMAGED as error:
+            return _loaded_from(path, name, write_source)
+        except (*DAMAGED, SyntaxError) as error:
             warnings.warn(f"cached kernel {path} is damaged ({error!r}); compiling anew", RuntimeWarning, stacklevel=2)
+            if isinstance(error, OSError):
+                # A full disk, or one that can't be written.
+                return compile_source(write_source(), name)
             _delete_code(path)
-            functions = _compile(module, not isinstance(error, OSError))
-        return _compiled(functions, module)
+            path.unlink(missing_ok=True)
+            return _loaded_from(path, name, write_source)
+
+
+def _loaded_from(path: Path, name: str, write_source: Callable[[], str]) -> CompiledKernel:
+    """Load a kernel from its file, which is written if it is not there or somebody else's."""
+    if not all(map(is_own, _files_of(path))):
+        warnings.warn(f"{path}, or what was compiled of it, is of another user, or may be written by others; compiling anew", RuntimeWarning, stacklevel=4)  # fmt: skip
+        _delete_code(path)
+        path.unlink(missing_ok=True)
+    if not path.exists():
+        _write(path, write_source())
+    module = _import(path, name)
+    return _compiled(_compile(module, True), module)
+
+
+def _files_of(path: Path) -> list[Path]:
+    """All that is on the disk of a kernel: its source, Python's and numba's code."""
+    found = [*path.parent.glob(f"__pycache__/{path.stem}.*")]
+    if of_numba := os.environ.get("NUMBA_CACHE_DIR"):
+        found += Path(of_numba).rglob(f"{path.stem}.*kernel-*.nb?")
+    return [path, *found] if path.is_symlink() or path.exists() else found
 
 
 def _compiled(functions: list[Any], module: Any) -> CompiledKernel:
@@ -198,9 +282,9 @@ def _compile(module: Any, on_disk: bool) -> list[Any]:
 
 
 def _delete_code(path: Path) -> None:
-    """Delete the machine code that numba keeps for a generated module."""
-    for folder in (path.parent, Path(os.environ.get("NUMBA_CACHE_DIR") or path.parent)):
-        for file in folder.rglob(f"{path.stem}.*kernel-*.nb?"):
+    """Delete what Python and numba keep of a generated module."""
+    for file in _files_of(path):
+        if file != path:
             file.unlink(missing_ok=True)
 
 
