@@ -83,7 +83,9 @@ def open_zarr(path: str, options: Mapping[str, Any] | None = None) -> xr.Dataset
         try:
             node = zarr.open(store=store, mode="r")
         except (FileNotFoundError, KeyError) as error:
-            raise ValueError(f"{without_secrets(path)} holds neither an array nor a group of zarr ({without_secrets(error)})") from error
+            raise ValueError(
+                f"{without_secrets(path)} holds neither an array nor a group of zarr ({without_secrets(error)})"
+            ) from error
         if isinstance(node, zarr.Array):
             import dask.array
 
