@@ -33,6 +33,8 @@ class StoredInfo:
         Of one worker, reading and writing included; NaN where nothing is done.
     unread : dict of int to str
         Chunks whose data could not be read, and why.
+    replacing : str
+        Of a run that will replace this one when it is whole, how much is done; empty where there is none.
     """
 
     store: str
@@ -49,6 +51,7 @@ class StoredInfo:
     evaluations: int
     fits_per_second: float
     unread: dict[int, str]
+    replacing: str = ""
 
     def __str__(self) -> str:
         failed = self.pixels - self.converged - self.hopeless
@@ -66,6 +69,8 @@ class StoredInfo:
             lines.append(
                 f"speed       {self.fits_per_second:,.0f} fits/s and worker, {self.evaluations / self.pixels:.1f} evaluations a pixel"
             )
+        if self.replacing:
+            lines.append(f"replacing   {self.replacing}")
         lines += [f"unread      chunk {chunk}: {message}" for chunk, message in self.unread.items()]
         return "\n".join(map(cleaned, lines))
 
@@ -82,6 +87,8 @@ def info(store: Any, storage_options: Mapping[str, Any] | None = None) -> Stored
     ------
     FileNotFoundError
         If there is none.
+    StoreError
+        If the file that says what it is is damaged.
     """
     archive = Archive(store, storage_options)
     manifest = archive.manifest() if archive.exists else None
@@ -111,4 +118,15 @@ def info(store: Any, storage_options: Mapping[str, Any] | None = None) -> Stored
         sum(mark.evaluations for mark in marks.values()),
         pixels / seconds if seconds else float("nan"),
         unread,
+        _replacing(archive),
     )
+
+
+def _replacing(archive: Archive) -> str:
+    """What there is of a run that will replace the one that is shown."""
+    after = archive.look().next
+    if after is None:
+        return ""
+    own = Archive(archive.given, archive.options)
+    own.description = after
+    return f"a run that was begun with overwrite=True will replace this one: {len(own.done())} of {len(after.grid)} chunks done"

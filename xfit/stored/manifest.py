@@ -16,7 +16,7 @@ from xfit.execution.grid import Grid
 from xfit.losses import Loss
 from xfit.mapping import table_of
 from xfit.plan import Plan
-from xfit.stored.archive import FORMAT
+from xfit.stored.description import FORMAT
 from xfit.terminal import cleaned
 
 #: Chunks of a lazy array that its fingerprint reads: a whole one would be read twice otherwise.
@@ -41,6 +41,9 @@ def manifest_of(plan: Plan, grid: Grid, inner: Mapping[str, int]) -> dict[str, A
         "shape": {str(d): int(n) for d, n in plan.da.sizes.items()},
         "dtype": str(plan.da.dtype),
         "chunks": {str(d): list(sizes) for d, sizes in zip(plan.axes.navigation, grid.chunks, strict=True)},
+        "name": None if plan.da.name is None else str(plan.da.name),
+        "attributes": {str(name): _attribute(value) for name, value in plan.da.attrs.items()},
+        "labels": {str(name): _labels(c) for name, c in plan.da.coords.items()},
         "coordinates": tokenize(table_of(plan.axes), plan.axes.names),
         "content": {role: _fingerprint(array) for role, array in zip(roles, arrays, strict=True)},
         "model": plan.model.to_json(),
@@ -56,6 +59,36 @@ def manifest_of(plan: Plan, grid: Grid, inner: Mapping[str, int]) -> dict[str, A
         "layout": dict(inner),
         **({"component": digests} if (digests := digests_of(plan.model, plan.recipe.program.kernels)) else {}),
     }
+
+
+def _attribute(value: Any) -> Any:
+    """An attribute of the data as JSON has it, the same in every process."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, str | int | float | bool | None):
+        return value if value == value else "nan"
+    if isinstance(value, np.ndarray):
+        return digest_of(value)
+    if isinstance(value, Mapping):
+        return [[str(name), _attribute(each)] for name, each in value.items()]
+    return list(map(_attribute, value)) if isinstance(value, list | tuple) else type(value).__name__
+
+
+def _labels(coordinate: xr.DataArray) -> dict[str, Any]:
+    """What a coordinate says: its dimensions, a digest of its values, its attributes."""
+    return {
+        "dims": list(map(str, coordinate.dims)),
+        "values": digest_of(coordinate.values),
+        **({"attributes": {str(k): _attribute(v) for k, v in coordinate.attrs.items()}} if coordinate.attrs else {}),
+    }
+
+
+def digest_of(values: np.ndarray) -> str:
+    """A digest of type, shape and content; of objects by their words."""
+    found = hashlib.sha256()
+    values = np.asarray(values)
+    add_content(found, values if values.dtype.kind not in "OT" else np.array([str(v) for v in values.ravel()]))
+    return found.hexdigest()
 
 
 def _numbers(values: np.ndarray) -> list[Any]:
@@ -90,19 +123,25 @@ def _sample(lazy: Any) -> Iterator[np.ndarray]:
 
 
 #: Of what is by name: how the names are said.
-_OF = {"content": "content of ", "component": "the function or formula of component "}
+_OF = {
+    "content": "content of ",
+    "component": "the function or formula of component ",
+    "labels": "coordinate ",
+    "attributes": "attribute ",
+}
 
 
 def differences(stored: Mapping[str, Any], given: Mapping[str, Any], within: str = "") -> list[str]:
     """In what two runs differ, with both values where these are short words or numbers."""
     found = []
-    for key in given:
+    # What a stored run knows besides is not what it is of.
+    for key in {**stored, **given} if within else given:
         old, new = stored.get(key), given.get(key)
         if old == new:
             continue
         name = f"{within}{key}"
         if isinstance(old, Mapping) and isinstance(new, Mapping):
-            found += differences(old, new, _OF.get(key, f"{name}: "))
+            found += differences(old, new, f"{name}: " if within else _OF.get(key, f"{name}: "))
         elif any(isinstance(value, Mapping) or (isinstance(value, str) and len(value) > 20) for value in (old, new)):
             found.append(cleaned(name))
         else:

@@ -9,12 +9,10 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import dask.array
 import numpy as np
 import xarray as xr
 from distributed.scheduler import KilledWorker
 
-from xfit.assembly import assemble
 from xfit.compile.engine import part_for, prepare_engine
 from xfit.execution.executors import Cluster, Executor, cluster_of, executor_of
 from xfit.execution.grid import Grid, chunks_of
@@ -28,7 +26,8 @@ from xfit.mapping import table_of
 from xfit.plan import Plan
 from xfit.registry import optimizer_of
 from xfit.stored.archive import Archive, Mark
-from xfit.stored.manifest import differences, manifest_of
+from xfit.stored.beginning import begin
+from xfit.stored.own_input import refuse_own_input
 from xfit.stored.work import Work, do_chunk
 from xfit.terminal import cleaned
 
@@ -36,6 +35,9 @@ _LOG = logging.getLogger("xfit.stored")
 
 #: Calls for each thread that the executor knows of at a time: enough that no thread waits, few enough that the scheduler holds few.
 _AHEAD = 4
+
+#: Times that chunks without a mark are fitted again at the end.
+_ROUNDS = 3
 
 #: Seconds after which the number of threads is asked for again.
 _LOOK = 5.0
@@ -113,7 +115,7 @@ def run_stored(
     FileExistsError, ValueError
         If there is something in the store that this run must not touch.
     StoreError
-        If a chunk can't be written.
+        If a chunk can't be written, if another run writes into the store now, or if a worker sees another place under its name.
     StoredRunError
         If a chunk ends its workers again and again.
     """
@@ -138,9 +140,12 @@ def run_stored(
             sources = [Source(array, plan.axes.navigation, grid) for array in (data, *plan.extra)]
             if any(source.shuffled for source in sources):
                 cluster_of(executor)
-            missing = _prepared(archive, plan, grid, inner, resume, overwrite)
+            refuse_own_input(archive, plan)
+            missing = begin(archive, plan, grid, inner, resume=resume, overwrite=overwrite)
             work = Work(plan.recipe, table_of(plan.axes), grid, archive, tuple(map(str, plan.axes.navigation)))
-            _go(work, sources, missing, executor, reporter)
+            if missing is not None:
+                _go(work, sources, missing, executor, reporter)
+                _finish(work, sources, executor, reporter)
     except KeyboardInterrupt as error:
         executor.cancel()
         # Chunks that are being written are whole a moment later.
@@ -201,41 +206,28 @@ def _check_shared(archive: Archive, executor: Executor) -> None:
         )
 
 
-def _prepared(
-    archive: Archive,
-    plan: Plan,
-    grid: Grid,
-    inner: Mapping[str, int],
-    resume: bool,
-    overwrite: bool,
-) -> list[int]:
-    """Lay the archive out, or check that it is of the same run; return the chunks that are missing."""
-    if resume and overwrite:
-        raise ValueError("resume=True keeps what is in the store and overwrite=True removes it; give one of them")
-    known = archive.manifest() if archive.exists else None
-    if archive.exists and known is None:
-        raise FileExistsError(
-            f"store={archive} holds something that is no result of xfit; give another place, or empty it"
+def _finish(work: Work, sources: list[Source], executor: Executor, reporter: Reporter) -> None:
+    """Have readers see the run that is whole.
+
+    Raises
+    ------
+    StoredRunError
+        If chunks lose their marks again and again.
+    """
+    archive = work.archive
+    for _ in range(_ROUNDS):
+        # Another run that was writing when this one began may have taken marks away, with what it wrote last.
+        missing = sorted({*range(len(work.grid))} - archive.marks().keys())
+        if not missing:
+            break
+        _go(work, sources, missing, executor, reporter)
+    else:
+        raise StoredRunError(
+            f"{archive}: marks of chunks {missing[:6]} are gone whenever they are written; resume=True goes on"
         )
-    if known and not resume and not overwrite:
-        raise FileExistsError(
-            f"store={archive} holds a result already; give resume=True to go on with it, or overwrite=True to remove it"
-        )
-    manifest = manifest_of(plan, grid, inner)
-    if known and resume:
-        differing = differences(known, manifest)
-        if differing:
-            raise ValueError(
-                f"store={archive} holds a run that differs in: {'; '.join(differing)}. Give the same data, model and options to go on with it, "
-                "or overwrite=True to remove it"
-            )
-        done = archive.done()
-        return [chunk for chunk in range(len(grid)) if chunk not in done]
-    empty = dask.array.empty((*map(sum, grid.chunks), plan.recipe.width), chunks=-1)
-    recipe = plan.recipe
-    template = assemble(empty, plan.da, plan.model, recipe.program, recipe.settings, plan.axes, recipe.options, plan.how)  # fmt: skip
-    archive.lay_out(template, grid, inner, manifest)
-    return list(range(len(grid)))
+    current = archive.look().current
+    if archive.description is not None and (current is None or current.run != archive.description.run):
+        archive.publish()
 
 
 def _go(work: Work, sources: list[Source], missing: list[int], executor: Executor, reporter: Reporter) -> None:

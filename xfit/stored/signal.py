@@ -12,7 +12,7 @@ import xarray as xr
 
 from xfit.addresses import without_secrets
 from xfit.result import FitResult
-from xfit.stored.manifest import add_content, differences
+from xfit.stored.manifest import differences, digest_of
 
 #: Bytes up to which all of a signal is read for its fingerprint.
 WHOLE = 512 * 2**20
@@ -91,7 +91,7 @@ def fingerprint_of(da: xr.DataArray) -> dict[str, Any]:
         "shape": {str(d): int(n) for d, n in da.sizes.items()},
         "dtype": str(da.dtype),
         "chunks": None if da.chunks is None else [list(sizes) for sizes in da.chunks],
-        "coordinates": {str(d): _digest(da[d].values) for d in da.dims if d in da.coords},
+        "coordinates": {str(d): digest_of(da[d].values) for d in da.dims if d in da.coords},
         "content": _content(da),
     }
 
@@ -108,18 +108,11 @@ def changes(stored: Mapping[str, Any], da: xr.DataArray) -> list[str]:
 
 def _content(da: xr.DataArray) -> str:
     if da.chunks is None:
-        return _digest(da.values)
+        return digest_of(da.values)
     blocks = da.data.to_delayed().ravel()
     if da.nbytes > WHOLE:
         blocks = blocks[np.unique(np.linspace(0, blocks.size - 1, _SAMPLES).astype(int))]
-    digest = dask.delayed(_digest)
+    digest = dask.delayed(digest_of)
     # By the tasks that read them: what comes back is a word for each chunk.
     digests = dask.compute(*[digest(block) for block in blocks])
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()
-
-
-def _digest(values: np.ndarray) -> str:
-    found = hashlib.sha256()
-    values = np.asarray(values)
-    add_content(found, values if values.dtype.kind not in "OT" else np.array([str(v) for v in values.ravel()]))
-    return found.hexdigest()

@@ -20,16 +20,13 @@ from xfit.kernels.status import CONVERGED, FUNCTION_ERROR, HOPELESS, READ_ERROR
 from xfit.mapping import Recipe, fit_nd
 from xfit.options import Columns
 from xfit.stored.archive import Archive, Mark
+from xfit.stored.storage import StoreError
 from xfit.terminal import cleaned
 
 _LOG = logging.getLogger("xfit.stored")
 
 #: Seconds before a read that failed is tried again.
 _AGAIN = (0.5, 2.0)
-
-
-class StoreError(OSError):
-    """A chunk of a result could not be written."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +64,12 @@ def do_chunk(work: Work, chunk: int, blocks: list[Any]) -> tuple[Mark, dict[str,
     Raises
     ------
     StoreError
-        If it could not be written; what is written of other chunks stays.
+        If it could not be written, or another run writes into the store now; what is written of other chunks stays.
     """
     began = time.perf_counter()
     box = work.grid.box(chunk)
+    # A process that sees another folder of this name has nothing to read or fit for it.
+    work.archive.check_writer()
     message = ""
     try:
         arrays = [_read(block) for block in blocks]
@@ -95,8 +94,11 @@ def do_chunk(work: Work, chunk: int, blocks: list[Any]) -> tuple[Mark, dict[str,
         int(bool(message)),
     )
     try:
-        work.archive.write(box, unpacked(packed, work.recipe.options, columns), chunk, message)
-        work.archive.mark(chunk, mark._replace(microseconds=int(1e6 * (time.perf_counter() - began))))
+        work.archive.check_writer()
+        written = work.archive.write(chunk, unpacked(packed, work.recipe.options, columns), message)
+        work.archive.mark(chunk, mark._replace(microseconds=int(1e6 * (time.perf_counter() - began))), written)
+    except StoreError:
+        raise
     except Exception as error:
         raise StoreError(
             f"chunk {chunk} ({cleaned(work.place(box))}) could not be written to {work.archive}: {type(error).__name__}: {without_secrets(error)}. Chunks that are "
