@@ -316,7 +316,7 @@ def test_a_client_that_is_killed(tmp_path, expected) -> None:
     script = tmp_path / "client.py"
     script.write_text(textwrap.dedent(SCRIPT).format(root=str(Path(__file__).parent.parent), store=str(store)))
     with subprocess.Popen([sys.executable, str(script)]) as process:
-        while process.poll() is None and len(list(store.glob("marks/done/c/*"))) < 3:
+        while process.poll() is None and len(list(store.glob("marks/done/c/*/0"))) < 3:
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
     done = info(store).done
