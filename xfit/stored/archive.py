@@ -32,7 +32,16 @@ from xfit.execution.grid import Grid
 from xfit.files.codecs import checked
 from xfit.stored import description as layout
 from xfit.stored.description import FORMAT, MANIFEST, MARKS, MESSAGE, WRITER, Description, Mark, Written
-from xfit.stored.storage import Objects, StoreError, checksum, keeps_versions, open_store, path_or_url, unwrapped
+from xfit.stored.storage import (
+    DurableStore,
+    Objects,
+    StoreError,
+    checksum,
+    keeps_versions,
+    open_store,
+    path_or_url,
+    unwrapped,
+)
 
 __all__ = ["FORMAT", "MANIFEST", "Archive", "Mark", "State"]
 
@@ -102,7 +111,10 @@ class Archive:
         self.objects = Objects(self.store)
         self.description: Description | None = None
         self.writer = ""
-        self._recording = _Recording(self.store)
+        self._chunks = (
+            DurableStore(self.store.root, together=True) if isinstance(self.store, DurableStore) else self.store
+        )
+        self._recording = _Recording(self._chunks)
         self._arrays: dict[str, zarr.AsyncArray[Any]] = {}
         self._read: dict[tuple[str, int], Mark] = {}
 
@@ -171,6 +183,8 @@ class Archive:
                     damage.append(f"{self}: zarr.json is damaged: it differs from its copy, {known.key}")
                 root = known
         old = _first_format(raw) if root is None and not damage else None
+        if root is None and old is None and raw is not None and copies and not damage:
+            damage.append(f"{self}: zarr.json has lost its attribute {MANIFEST}")
         if root is None and old is None and (raw is None or damage):
             # Copies tell: of two, it is that which the other is to replace.
             olds = [each for each in copies if not any(_replaces(each, other) for other in copies)]
@@ -414,6 +428,8 @@ class Archive:
         made = self._made()
         region = tuple(slice(*side) for side in made.grid.box(chunk))
         sync(_written([(self._array(name), region, arrays[name]) for name in made.written]))
+        if isinstance(self._chunks, DurableStore):
+            self._chunks.flush(made.keys(chunk))
         if message:
             self.objects.put(made.message_key(chunk), message.encode()[:MESSAGE].ljust(MESSAGE, b"\0"))
         return [self._recording.written.pop(key) for key in made.keys(chunk)]

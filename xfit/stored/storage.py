@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import re
 import uuid
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -37,7 +39,19 @@ class DurableStore(LocalStore):
 
     An object replaces the one that was there at once, when all of it is on the disk. Nothing is written or deleted through a link that leads
     out of the folder.
+
+    Parameters
+    ----------
+    root, read_only
+        As for `zarr.storage.LocalStore`.
+    together : bool, optional
+        Whether what is written is on the disk when `flush` has returned, instead.
     """
+
+    def __init__(self, root: Path | str, *, read_only: bool = False, together: bool = False) -> None:
+        super().__init__(root, read_only=read_only)
+        self.together = together
+        self._waiting: dict[str, set[Path]] = {}
 
     async def _set(self, key: str, value: Buffer, exclusive: bool = False) -> None:
         if exclusive:
@@ -57,19 +71,31 @@ class DurableStore(LocalStore):
     def _put(self, key: str, value: Buffer) -> None:
         path = self.root / key
         self.check_inside(path)
-        folders = {path.parent: None, **dict.fromkeys(_made(path.parent))}
+        folders = {path.parent, *_made(path.parent)}
         part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
         try:
             with part.open("wb") as file:
                 file.write(value.as_buffer_like())
-                file.flush()
-                os.fsync(file.fileno())
+                if not self.together:
+                    file.flush()
+                    os.fsync(file.fileno())
             part.replace(path)
         except Exception:
             part.unlink(missing_ok=True)
             raise
+        if self.together:
+            self._waiting[key] = folders
+            return
         for folder in folders:
-            _sync_folder(folder)
+            _sync(folder)
+
+    def flush(self, keys: Sequence[str]) -> None:
+        """Return when all that was written under some keys is on the disk: at the same time, for a disk takes as long for many as for one."""
+        folders = {folder for key in keys for folder in self._waiting.pop(key, ())}
+        list(_pool().map(_sync, [self.root / key for key in keys]))
+        # What files have their names in went to the disk with them, as a rule: that costs little once more.
+        for folder in folders:
+            _sync(folder)
 
     def check_inside(self, path: Path) -> None:
         """Refuse a place that a link leads out of the folder.
@@ -127,10 +153,22 @@ def _made(folder: Path) -> list[Path]:
     return [each.parent for each in missing]
 
 
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # which can't open folders, and has no need to
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    """Threads that wait for disks."""
+    return ThreadPoolExecutor(16, thread_name_prefix="xfit-sync")
+
+
+if hasattr(os, "register_at_fork"):
+    # A child has no threads.
+    os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
+def _sync(path: Path) -> None:
+    """Have a file, or the names in a folder, on the disk."""
+    if os.name == "nt" and path.is_dir():  # which can't be opened there, and need not be
         return
-    number = os.open(folder, os.O_RDONLY)
+    number = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(number)
     finally:
@@ -200,13 +238,21 @@ def unwrapped(store: Store) -> Store:
 def is_inside(store: Store, path: str, place: Store) -> bool:
     """Whether a path in one store lies within another, as far as that can be told."""
     one, other = unwrapped(store), unwrapped(place)
-    if isinstance(one, LocalStore) and isinstance(other, LocalStore):
-        return _within(os.path.realpath(one.root / path), os.path.realpath(other.root))
+    folder, root = _folder(one), _folder(other)
+    if folder is not None and root is not None:
+        return _within(os.path.realpath(os.path.join(folder, path)), os.path.realpath(root))
     if isinstance(one, FsspecStore) and isinstance(other, FsspecStore):
         protocols = {str(each.fs.protocol) for each in (one, other)}
         return len(protocols) == 1 and f"{one.path}/{path}/".startswith(other.path.rstrip("/") + "/")
     held = getattr(one, "_store_dict", None)
     return one is other or (held is not None and held is getattr(other, "_store_dict", None))
+
+
+def _folder(store: Store) -> str | None:
+    """The folder that a store is, if it is one."""
+    if isinstance(store, LocalStore):
+        return str(store.root)
+    return str(store.path) if isinstance(store, FsspecStore) and "file" in store.fs.protocol else None
 
 
 class Objects:
