@@ -119,9 +119,9 @@ def multifit(
         What the file system of a URL needs.
     resume : bool, optional
         Whether to go on with a run of the same data, model and options that was killed: what is written whole is kept. A run that differs
-        is refused. Where there is nothing yet, the run begins.
+        is refused. What is damaged of it is fitted again. Where there is nothing yet, the run begins.
     overwrite : bool, optional
-        Whether to remove a result that is in the store.
+        Whether to replace a result that is in the store, which stays until the new one is whole.
     zarr_chunks : mapping of str to int, optional
         Chunk sizes of the stored maps along navigation dimensions and ``param``, for reading parts of them back; divisors of the sizes of the
         data's chunks. By default a chunk of the data is one of each parameter's map.
@@ -144,7 +144,9 @@ def multifit(
     TypeError, ValueError
         For what can't be fitted, before any work starts; for a ``store`` that holds another run.
     FileExistsError
-        For a ``store`` that holds a result, with neither ``resume`` nor ``overwrite``.
+        For a ``store`` that holds a result, with neither ``resume`` nor ``overwrite``, or files that xfit has not made.
+    StoreError
+        An OSError: if a store is damaged, can't be written to, or is written by another run meanwhile.
 
     Examples
     --------

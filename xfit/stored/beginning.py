@@ -16,7 +16,7 @@ from xfit.plan import Plan
 from xfit.stored.archive import Archive, State
 from xfit.stored.description import Description, describe
 from xfit.stored.manifest import differences, manifest_of
-from xfit.stored.storage import StoreError
+from xfit.stored.storage import PARTIAL, StoreError
 
 _LOG = logging.getLogger("xfit.stored")
 
@@ -78,18 +78,23 @@ def begin(
         raise FileExistsError(
             f"store={archive} holds a result already; give resume=True to go on with it, or overwrite=True to replace it"
         )
+    # Made by processes that were killed while they wrote a file, under another name.
+    parts = [key for key in sizes if PARTIAL.fullmatch(key) and key not in foreign]
     manifest = manifest_of(plan, grid, inner)
     if resume and state.old is not None and (state.next is None or differences(state.next.manifest, manifest)):
         _check_first_format(archive, state.old, manifest)
         return None
     if resume and state.is_run:
-        return _gone_on(archive, state, plan, grid, inner, manifest, sizes)
+        missing = _gone_on(archive, state, plan, grid, inner, manifest, sizes)
+        archive.objects.delete(parts)
+        return missing
     if foreign and not empty:
         raise FileExistsError(
             f"store={archive} holds files that xfit has not made: {_few(foreign)}. overwrite=True never removes or hides them; move them, or "
             "give another place"
         )
     archive.lay_out(_template(plan, grid), grid, inner, manifest)
+    archive.objects.delete(parts)
     return list(range(len(grid)))
 
 
