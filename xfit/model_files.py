@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xfit.files.whole import create, put, refuse_foreign, refuse_link
 from xfit.model_format import LARGEST_JSON, ModelFormatError, model_from_dict, model_to_dict, read_json
 from xfit.text_limits import check_toml
 
@@ -35,7 +36,7 @@ def read_model(path: str | os.PathLike[str]) -> Model:
     ModelFormatError
         Naming the file and the key, or the line, that is wrong.
     """
-    place = Path(path)
+    place = Path(path).expanduser()
     ending = _ending(place)
     read = {".toml": _read_toml, ".json": read_json}[ending]
     if not place.is_file():
@@ -52,16 +53,19 @@ def read_model(path: str | os.PathLike[str]) -> Model:
 
 def write_model(model: Model, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
     """Write a model to a file; arguments as for `xfit.Model.to_file`."""
-    place = Path(path)
+    place = Path(path).expanduser()
     write = {".toml": toml_of, ".json": _json_of}[_ending(place)]
-    text = write(model)
-    if (size := len(text.encode())) > LARGEST[_ending(place)]:
+    content = write(model).encode("utf-8")
+    if (size := len(content)) > LARGEST[_ending(place)]:
         raise ValueError(f"{place.name} could not be read back: {_too_large(size, _ending(place))}")
-    try:
-        with place.open("w" if overwrite else "x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        raise FileExistsError(f"there is a file {str(place)!r} already; overwrite=True replaces it") from None
+    refuse_link(place)
+    if not place.absolute().parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {str(place.absolute().parent)!r}")
+    if overwrite:
+        refuse_foreign(place, is_folder=False)
+        put(place, content)
+    elif not create(place, content):
+        raise FileExistsError(f"there is a file {str(place)!r} already; overwrite=True replaces it")
 
 
 def toml_of(model: Model) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import uuid
 import warnings
 from collections.abc import Callable, Mapping
@@ -19,11 +18,16 @@ from xfit.files.chunking import chunked
 from xfit.files.columns import maps_of, tables_of
 from xfit.files.hyperspy_files import write_hspy, write_zspy
 from xfit.files.signals import array_to_signal
+from xfit.files.whole import foreign_key, refuse_foreign, refuse_link, replace
 from xfit.kernels.status import MEANINGS
 from xfit.result import FitResult
 
 #: Types that netCDF has numbers of.
 _NETCDF_KINDS = "biufSUO"
+
+#: Files without which a folder is no zarr store; see `xfit.stored.models.GROUP` for the other.
+_ROOT = frozenset(("zarr.json", ".zgroup", ".zattrs", ".zmetadata"))
+_MODELS = "xfit_models"
 
 
 def save(
@@ -57,14 +61,17 @@ def save(
     Raises
     ------
     FileExistsError
-        If there is something, without ``overwrite``.
+        If there is something, without ``overwrite``; for a link, and for a folder with something in it that is no part of a zarr store, or with
+        models that `xfit.models` keeps there, whatever ``overwrite`` says.
     TypeError, ValueError
         For another extension, with the list; for what the format can't hold.
 
     Notes
     -----
-    Files are written under another name beside their own and renamed when they are whole, so that a failure leaves what was there
-    before. That does not hold for URLs. Covariances go to zarr and netCDF only.
+    Files and folders are written under another name beside their own, brought to the disk, and put there in one step: a failure, or a loss of
+    power, leaves what was there before, or the new. At a URL all is written under another name too, and then copied by the server, the
+    description of the store last: until then nothing is found there, and what was written lies whole under the other name, which begins with a
+    dot and has ``.partial`` in it. Covariances go to zarr and netCDF only.
 
     Examples
     --------
@@ -96,45 +103,65 @@ def save(
     target = Path(text.removeprefix("file://")).expanduser()
     if not target.absolute().parent.is_dir():
         raise FileNotFoundError(f"there is no folder {str(target.absolute().parent)!r}")
+    refuse_link(target)
     if target.exists() and not overwrite:
         raise FileExistsError(f"{without_secrets(text)!r} is there already; overwrite=True replaces it")
-    _replace(target, lambda part: _WRITERS[suffix](data, part))
+    refuse_foreign(target, is_folder=suffix in (".zarr", ".zspy"))
+    _refuse_models(text, (target / _MODELS).is_dir() and any(each.is_dir() for each in (target / _MODELS).iterdir()))
+    replace(target, lambda part: _WRITERS[suffix](data, part))
 
 
-def _replace(target: Path, write: Callable[[Path], None]) -> None:
-    """Write beside a file or folder and put it into its place."""
-    target = target.absolute()
-    part = target.with_name(f".{target.stem}.{uuid.uuid4().hex[:8]}{target.suffix}")
-    old = part.with_name(f"{part.name}.old")
-    try:
-        write(part)
-        if target.is_dir():
-            # A folder can't be replaced by one that has things in it.
-            target.rename(old)
-        try:
-            part.replace(target)
-        except OSError:
-            if old.exists():
-                old.rename(target)
-            raise
-    finally:
-        for leftover in (part, old):
-            if leftover.is_dir():
-                shutil.rmtree(leftover)
-            else:
-                leftover.unlink(missing_ok=True)
+def _refuse_models(text: str, there: bool) -> None:
+    """Refuse to remove models with their signal."""
+    if there:
+        raise FileExistsError(f"{text!r} has models beside its signal, which would be lost; remove them by xfit.models({text!r}), or give another name")  # fmt: skip
 
 
 def _save_url(data: Any, text: str, suffix: str, overwrite: bool, options: Mapping[str, Any] | None) -> None:
     """Save to a URL."""
     if suffix != ".zarr":
         raise ValueError(f"{without_secrets(text)!r}: to URLs only zarr is written (.zarr)")
+    import fsspec
+
     from xfit.stored.archive import Archive
 
-    archive = Archive(text, options)
-    if archive.exists and not overwrite:
+    files, root = fsspec.core.url_to_fs(text, **(options or {}))
+    root = root.rstrip("/")
+    old = _keys(files, root)
+    if old and not overwrite:
         raise FileExistsError(f"{without_secrets(text)!r} is there already; overwrite=True replaces it")
-    _write_zarr(data, archive.store, "w")
+    strange = foreign_key(old)
+    if strange is not None:
+        raise FileExistsError(f"{without_secrets(text)!r} is not replaced, for {strange!r} in it is no part of a zarr store; move it, or give another name")  # fmt: skip
+    _refuse_models(text, any(key.startswith(f"{_MODELS}/") and key.count("/") > 1 for key in old))
+    folder, _, name = text.rstrip("/").rpartition("/")
+    part = f"{folder}/.{name.removesuffix(suffix)}.{uuid.uuid4().hex}.partial{suffix}"
+    place = files._strip_protocol(part).rstrip("/")
+    try:
+        _write_zarr(data, Archive(part, options).store, "w-")
+    except BaseException:
+        if _keys(files, place):
+            files.rm(place, recursive=True)
+        raise
+    _move(files, place, root, old)
+
+
+def _keys(files: Any, root: str) -> list[str]:
+    """All files below a place, by their paths from there."""
+    files.invalidate_cache()
+    found = files.find(root) if files.exists(root) else []
+    return [str(each).rstrip("/").removeprefix(root).lstrip("/") for each in found]
+
+
+def _move(files: Any, place: str, root: str, old: list[str]) -> None:
+    """Put a store where another may be: what says that there is one goes first and comes last."""
+    new = _keys(files, place)
+    for keys in ([key for key in old if key in _ROOT], [key for key in old if key not in _ROOT]):
+        if keys:
+            files.rm([f"{root}/{key}" for key in keys])
+    for keys in ([key for key in new if key not in _ROOT], [key for key in new if key in _ROOT]):
+        files.copy([f"{place}/{key}" for key in keys], [f"{root}/{key}" for key in keys])
+    files.rm(place, recursive=True)
 
 
 def _storable(data: Any) -> Any:

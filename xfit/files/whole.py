@@ -1,0 +1,234 @@
+"""Files and folders that are there as they were or as they are to be: written beside their place, brought to the disk, put there in one step."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import re
+import shutil
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+#: Files of zarr stores besides those that hold numbers, and what a process that was killed leaves of one.
+_METADATA = re.compile(r"zarr\.json|\.z(?:array|group|attrs|metadata)|.*\.[0-9a-f]{32}\.partial")
+
+#: Files of numbers by their paths: those of version 3 begin with c, those of version 2 do not.
+_CHUNK = re.compile(r"(?:(?P<array>.+?)/)?(?:c(?:[./]\d+)*|\d+(?:[./]\d+)*)")
+
+#: Files that are brought to the disk at the same time.
+_TOGETHER = 16
+
+#: Of Linux's renameat2(2): paths are taken from the working folder; the names are exchanged.
+_AT_FDCWD, _EXCHANGE = -100, 2
+
+#: What a system says that can't exchange names.
+_CANNOT = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM}
+
+
+def temporary(target: Path) -> Path:
+    """A name beside a file or folder that nothing else has."""
+    return target.with_name(f".{target.stem}.{uuid.uuid4().hex}.partial{target.suffix}")
+
+
+def put(target: Path, content: bytes) -> None:
+    """Write a file; what is there is replaced when all of the new one is on the disk."""
+    replace(target, lambda part: _write(part, content))
+
+
+def create(target: Path, content: bytes) -> bool:
+    """Write a file unless there is one of its name, whoever made that and when; return whether it was written."""
+    part = temporary(target)
+    try:
+        _write(part, content)
+        to_disk(part)
+        try:
+            os.link(part, target)
+        except FileExistsError:
+            return False
+        except OSError:
+            # A file system without such links: what comes between these two lines is not seen.
+            if target.exists():
+                return False
+            part.replace(target)
+        sync_folder(target.parent)
+        return True
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(content)
+
+
+def replace(target: Path, write: Callable[[Path], object]) -> None:
+    """Write a file or folder and put it where one may be.
+
+    Parameters
+    ----------
+    target : path
+        Where; see `refuse_foreign` for what may be there.
+    write : callable
+        Is called with a path beside it, and makes a file or folder there.
+
+    Notes
+    -----
+    Where a failure, or the loss of power, ends this, the old content is there whole or the new. Folders are exchanged in one step on Linux and
+    macOS; elsewhere there is a moment in which both lie beside their place. A process that is killed may leave a name that begins with a dot
+    and has ``.partial`` in it; nothing uses it, and it can be deleted.
+    """
+    target = target.absolute()
+    part = temporary(target)
+    try:
+        write(part)
+        to_disk(part)
+        if not target.is_dir() or target.is_symlink():
+            part.replace(target)
+        elif not _exchange(part, target):
+            old = temporary(target)
+            target.rename(old)
+            try:
+                part.rename(target)
+            except BaseException:
+                old.rename(target)
+                raise
+            part = old
+        sync_folder(target.parent)
+    finally:
+        _remove(part)
+
+
+def _remove(path: Path) -> None:
+    """Remove what was written, or replaced."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def to_disk(path: Path) -> None:
+    """Wait until a file, or a folder with all that is in it, is on the disk."""
+    if not path.is_dir():
+        _sync(path)
+        return
+    folders, files = [path], list[Path]()
+    for entry in entries(path):
+        (folders if entry.is_dir(follow_symlinks=False) else files).append(Path(entry.path))
+    with ThreadPoolExecutor(_TOGETHER) as pool:
+        list(pool.map(_sync, files))
+        list(pool.map(sync_folder, folders))
+
+
+def _sync(path: Path) -> None:
+    # Windows syncs only what is open for writing.
+    number = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk."""
+    if os.name == "nt":  # which can't open folders
+        return
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two names in one step; False where the system, or the file system, can't."""
+    library: Any = ctypes.CDLL(None, use_errno=True) if os.name == "posix" else None
+    names = os.fsencode(one), os.fsencode(other)
+    if sys.platform == "darwin" and hasattr(library, "renamex_np"):
+        failed = library.renamex_np(*names, ctypes.c_uint(_EXCHANGE))
+    elif hasattr(library, "renameat2"):
+        failed = library.renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], ctypes.c_uint(_EXCHANGE))
+    else:
+        return False
+    if failed and ctypes.get_errno() not in _CANNOT:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(other))
+    return not failed
+
+
+def entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """All that lies in a folder and below; links are not followed."""
+    waiting = [os.fspath(folder)]
+    while waiting:
+        with suppress(FileNotFoundError), os.scandir(waiting.pop()) as found:
+            for entry in found:
+                yield entry
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+
+
+def foreign_key(keys: Iterator[str] | list[str]) -> str | None:
+    """The first of the paths in a zarr store that no zarr store has, if there is one.
+
+    Parameters
+    ----------
+    keys : iterable of str
+        Paths of all files, from the store's root, with "/".
+    """
+    known = set(keys)
+    for key in sorted(known):
+        if _METADATA.fullmatch(key.rpartition("/")[2]):
+            continue
+        chunk = _CHUNK.fullmatch(key)
+        place = "" if chunk is None or chunk["array"] is None else f"{chunk['array']}/"
+        if chunk is None or not known & {f"{place}zarr.json", f"{place}.zarray"}:
+            return key
+    return None
+
+
+def refuse_link(path: Path) -> None:
+    """Refuse a link where something is to be written.
+
+    Raises
+    ------
+    FileExistsError
+        Naming what it leads to.
+    """
+    if path.is_symlink():
+        raise FileExistsError(f"{str(path)!r} is a link to {os.readlink(path)!r}; give that path, or remove the link")
+
+
+def refuse_foreign(target: Path, *, is_folder: bool) -> None:
+    """Refuse to replace what is no file, or no zarr store, of its kind.
+
+    Parameters
+    ----------
+    target : path
+        What would be replaced; it may not be there.
+    is_folder : bool
+        Whether a zarr store takes its place.
+
+    Raises
+    ------
+    FileExistsError
+        Naming the link, the folder or the file that stands in the way.
+    """
+    refuse_link(target)
+    if not target.exists():
+        return
+    if target.is_dir() != is_folder:
+        is_there, wanted = ("folder", "file") if target.is_dir() else ("file", "folder")
+        raise FileExistsError(f"{str(target)!r} is a {is_there}, and a {wanted} is to take its place; move it, or give another name")  # fmt: skip
+    if not is_folder:
+        return
+    found = list(entries(target))
+    keys = [Path(each.path).relative_to(target).as_posix() for each in found if not each.is_dir(follow_symlinks=False)]
+    links = [Path(each.path).relative_to(target).as_posix() for each in found if each.is_symlink()]
+    strange = links[0] if links else foreign_key(keys)
+    if strange is not None:
+        what = "a link" if links else "no part of a zarr store"
+        raise FileExistsError(f"{str(target)!r} is not replaced, for {strange!r} in it is {what}; move it, or give another name")  # fmt: skip
