@@ -471,3 +471,61 @@ def test_files_of_instruments(tmp_path) -> None:
     da = xfit.open(path)
     fit = da.fit.multifit(model, where=xfit.signal_range(da, (None, 900))).compute()
     assert_same_bits(xfit.open(tmp_path / "fit.zarr").compute(), fit)
+
+
+@pytest.mark.parametrize("more", [[], ["--overwrite"], ["--resume"], ["--samfire", "--seed", "0,0", "--overwrite"]])
+@pytest.mark.parametrize("there", ["folder", "file", "link", "store"])
+def test_what_lies_where_a_run_would_lie_stays(folder, tmp_path, there, more) -> None:
+    part = tmp_path / "x.nc.part"
+    if there == "folder":
+        part.mkdir()
+        (part / "notes.txt").write_text("precious")
+    elif there == "file":
+        part.write_text("precious")
+    elif there == "link":
+        part.symlink_to(tmp_path / "nowhere")
+    else:
+        xr.open_dataset(folder / "map.nc").to_zarr(part, consolidated=False)
+    before = sorted((each, each.is_file() and each.read_bytes()) for each in tmp_path.rglob("*"))
+    done = run("fit", folder / "map.nc", "--model", folder / "model.toml", "--out", tmp_path / "x.nc", *more)
+    assert done.exit_code == 1
+    assert (
+        f"{part} is where the run would lie while it goes on, and what is there is no run of xfit; move it"
+        in done.output
+    )
+    assert sorted((each, each.is_file() and each.read_bytes()) for each in tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("more", [[], ["--samfire", "--seed", "0,0"]], ids=["chunks", "seeds"])
+def test_notes_in_an_unfinished_run_stay(folder, tmp_path, more) -> None:
+    words = ["fit", folder / "map.nc", "--model", folder / "model.toml", "--out", tmp_path / "x.nc", *more]
+    part = tmp_path / "x.nc.part"
+    da = xr.open_dataset(folder / "map.nc").counts
+    if more:
+        da.fit.samfire(two_peaks(), seeds=[(0, 0)], store=str(part), progress=False)
+    else:
+        da.fit.multifit(two_peaks(), store=part, progress=False)
+    (part / "notes.txt").write_text("precious")
+    done = run(*words, "--overwrite")
+    assert done.exit_code == 1
+    assert "'notes.txt' in it is n" in done.output
+    assert (part / "notes.txt").read_text() == "precious"
+    (part / "notes.txt").unlink()
+    assert run(*words, "--overwrite").exit_code == 0
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["x.nc"]
+
+
+def test_out_is_no_link_and_no_folder_of_another_kind(folder, tmp_path) -> None:
+    (tmp_path / "link.zarr").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "folder.nc").mkdir()
+    words = ["fit", folder / "map.nc", "--model", folder / "model.toml", "--overwrite", "--out"]
+    assert "is a link to" in run(*words, tmp_path / "link.zarr").output
+    assert "is a folder, and a file is to take its place" in run(*words, tmp_path / "folder.nc").output
+
+
+def test_a_tilde_is_the_home(folder, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name, more in {"a.nc": [], "b.zarr": ["--samfire", "--seed", "0,0"]}.items():
+        done = run("fit", folder / "map.nc", "--model", folder / "model.toml", "--out", f"~/{name}", *more)
+        assert done.exit_code == 0, done.output
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["a.nc", "b.zarr"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -95,8 +94,9 @@ class Target:
         if not is_url and not folder.is_dir():
             raise FileNotFoundError(f"--out {without_secrets(out)}: there is no folder {str(folder)!r}")
         self._is_saved = whole or not (is_url or suffix == ".zarr")
-        self._is_url = is_url
-        self.store = f"{out.rstrip('/')}.part" if self._is_saved else out
+        self._is_url, self._suffix = is_url, suffix
+        place = out.rstrip("/") if is_url else str(self._path)
+        self.store = f"{place}.part" if self._is_saved else place
 
     def refuse(self, read: Iterable[str]) -> None:
         """Refuse to write over what the fit reads.
@@ -125,10 +125,16 @@ class Target:
         FileExistsError
             Naming what is there, and what to say.
         """
-        if not self._is_saved:
-            return  # the run looks itself
+        from xfit.files.whole import refuse_foreign, refuse_link
         from xfit.stored.archive import Archive
 
+        if not self._is_url:
+            refuse_link(self._path)
+        if not self._is_saved:
+            return  # the run looks itself
+        if overwrite and not self._is_url:
+            # Before hours of fits, not after them.
+            refuse_foreign(self._path, is_folder=self._suffix in (".zarr", ".zspy"))
         if Archive(self.out, self.options).exists if self._is_url else self._path.exists():
             if resume and not self._has_part():
                 raise FileExistsError(
@@ -164,14 +170,49 @@ class Target:
         return found
 
     def _has_part(self) -> bool:
+        """Whether there is an unfinished run.
+
+        Raises
+        ------
+        FileExistsError
+            If there is something else, which this command has not made.
+        """
         files, path = self._part()
-        return bool(files.exists(path))
+        files.invalidate_cache()
+        if not files.exists(path) and not Path(self.store).is_symlink():
+            return False
+        strange = self._strange(files, path)
+        if strange is not None:
+            raise FileExistsError(f"{self.store} is where the run would lie while it goes on, and {strange}; move it, or give another --out")  # fmt: skip
+        return True
+
+    def _strange(self, files: Any, path: str) -> str | None:
+        """What there is at the place of an unfinished run that is none of it."""
+        from xfit.files.whole import foreign_key, refuse_foreign
+        from xfit.samfire.checkpoint import Checkpoints
+        from xfit.stored.archive import Archive
+
+        if not self._is_url and (Path(self.store).is_symlink() or not Path(self.store).is_dir()):
+            return "what is there is no run of xfit"
+        checkpoints = Checkpoints(self.store, self.options)
+        if checkpoints.exists:
+            other = checkpoints.foreign()
+            return None if other is None else f"{other!r} in it is none of a run's"
+        keys = [str(each).removeprefix(path.rstrip("/")).lstrip("/") for each in files.find(path)]
+        # Of a run that had only begun there may be nothing yet that says so, and nothing to lose.
+        if any(key != "zarr.json" and ".partial" not in key for key in keys) and Archive(self.store, self.options).manifest() is None:  # fmt: skip
+            return "what is there is no run of xfit"
+        try:
+            if not self._is_url:
+                refuse_foreign(Path(self.store), is_folder=True)
+        except FileExistsError as error:
+            return str(error)
+        other = foreign_key(keys)
+        return None if other is None else f"{other!r} in it is none of a run's"
 
     def _remove_part(self) -> None:
-        files, path = self._part()
-        if not self._is_url:
-            shutil.rmtree(path, ignore_errors=True)
-        elif files.exists(path):
+        if self._has_part():
+            files, path = self._part()
             files.rm(path, recursive=True)
 
 

@@ -192,7 +192,9 @@ class Run:
         phase, chunk, turn = visit
         key = f"{self._token}-{phase}-{chunk}-{turn}"
         if visit in self._known:
-            handle = self._executor.submit(f"xfit-samfire-fetch-{key}", tasks.fetch, self._store, visit)
+            handle = self._executor.submit(
+                f"xfit-samfire-fetch-{key}", tasks.again, self._store, visit, function, self._common, chunk, *arguments
+            )
         else:
             handle = self._executor.submit(f"xfit-samfire-visit-{key}", function, self._common, chunk, *arguments)
         self._flying[chunk] = self._visited[chunk]

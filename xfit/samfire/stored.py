@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -25,13 +27,16 @@ from xfit.execution.grid import Grid
 from xfit.files.codecs import checked
 from xfit.kernels.status import NOT_FITTED, NOT_REACHED
 from xfit.options import Columns
-from xfit.samfire.checkpoint import Checkpoints
+from xfit.samfire.checkpoint import FORMAT, CheckpointError, Checkpoints
 from xfit.samfire.chunk import say_why
 
 Visit = tuple[int, int, int]
 
 #: The file that says what the result is like, and the one that is there when the run has ended.
 _LAYOUT, _ENDED = "layout.json", "ended.json"
+
+#: Chunks of a run that is shown; bytes of a file of coordinates, and by how much more these can have been compressed.
+_CHUNKS, _COORDINATES, _RATIO = 1_000_000, 64 << 20, 1000
 
 #: Bytes of rows that are kept: those of a chunk that was not visited again need not be read again.
 _KEPT = 512 << 20
@@ -63,10 +68,12 @@ def lay_out(store: Checkpoints, template: xr.Dataset, grid: Grid, columns: Colum
     files: dict[str, Any] = {}
     bare.to_zarr(MemoryStore(files), consolidated=False, zarr_format=3)
     names = sorted(files)
-    for name in names:
-        store.put(f"layout/{name}", files[name].to_bytes())
+    contents = {name: files[name].to_bytes() for name in names}
+    for name, content in contents.items():
+        store.put(f"layout/{name}", content)
     words = {
-        "files": names,
+        "format": FORMAT,
+        "files": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
         "variables": [name for name in template.data_vars if name in columns.slices],
         "navigation": [str(d) for d in template["status"].dims],
         "chunks": [list(sizes) for sizes in grid.chunks],
@@ -75,7 +82,7 @@ def lay_out(store: Checkpoints, template: xr.Dataset, grid: Grid, columns: Colum
         "components": components,
     }
     # Last: without it there is no layout.
-    store.put(_LAYOUT, json.dumps(words).encode())
+    store.put_words(_LAYOUT, words)
 
 
 def end(store: Checkpoints, ended: bool) -> None:
@@ -122,10 +129,21 @@ class StoredRun:
         ValueError
             For a run of which nothing can be told: it has only begun, or was stored by an earlier version.
         """
-        words = self._store.get(_LAYOUT)
-        if words is None:
+        layout = self._store.words(_LAYOUT)
+        if layout is None:
             raise ValueError(f"{without_secrets(self._store.url)} holds a SAMFire run that has not said yet what its result will be like; begin it again with the same arguments, and it will")  # fmt: skip
-        layout = json.loads(words)
+        if layout.get("format", 1) not in range(1, FORMAT + 1):
+            raise ValueError(f"{without_secrets(self._store.url)}: the run is stored in format {layout['format']!r}, this xfit reads up to {FORMAT}; update xfit")  # fmt: skip
+        try:
+            return self._opened(layout)
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
+            if isinstance(error, CheckpointError):
+                raise
+            raise self._store.damaged(_LAYOUT, f"{type(error).__name__}: {error}") from error
+
+    def _opened(self, layout: dict[str, Any]) -> xr.Dataset:
+        """The result that a layout describes."""
+        self._check(layout)
         grid = Grid(tuple(map(tuple, layout["chunks"])), tuple(layout["reach"]))
         columns, navigation = Columns(**layout["columns"]), layout["navigation"]
         packed = self._packed(grid, columns, len(layout["components"]))
@@ -153,14 +171,40 @@ class StoredRun:
 
         return refresh
 
-    def _coordinates(self, names: list[str]) -> xr.Dataset:
+    def _check(self, layout: dict[str, Any]) -> None:
+        """Refuse what no layout says, before anything is made or read of it."""
+        sizes = layout["chunks"]
+        if not all(isinstance(n, int) and 0 < n < 2**40 for along in sizes for n in along):
+            raise ValueError("chunks: sizes must be whole numbers above zero")
+        if math.prod(map(len, sizes)) > _CHUNKS:
+            raise ValueError(f"chunks: there are {math.prod(map(len, sizes)):,}, and at most {_CHUNKS:,} are shown")
+        columns = layout["columns"]
+        if not all(isinstance(columns[name], int) and 0 <= columns[name] < 2**16 for name in ("n", "pairs")):
+            raise ValueError(f"columns: {columns['n']!r} parameters with {columns['pairs']!r} pairs")
+        wrong = [name for name in layout["files"] if not is_inside(name)]
+        if wrong:
+            raise ValueError(f"files: {wrong[0]!r} leads out of the run's folder")
+
+    def _coordinates(self, names: list[str] | dict[str, str]) -> xr.Dataset:
+        """Coordinates out of files whose names, since version 2, come with checksums."""
         files = checked(MemoryStore())
         buffer = default_buffer_prototype().buffer
+        contents: dict[str, bytes] = {}
         for name in names:
-            content = self._store.get(f"layout/{name}")
+            content = self._store.get(f"layout/{name}", _COORDINATES)
             if content is None:
-                raise ValueError(f"{without_secrets(self._store.url)} has lost its file layout/{name}")
+                raise self._store.damaged(f"layout/{name}", "it is gone")
+            if isinstance(names, dict) and hashlib.sha256(content).hexdigest() != names[name]:
+                raise self._store.damaged(f"layout/{name}", "its checksum is another one")
+            contents[name] = content
             sync(files.set(name, buffer.from_bytes(content)))
+        for name, array in zarr.open_group(files, mode="r").arrays():
+            there = sum(len(each) for key, each in contents.items() if key.startswith(f"{name}/"))
+            claimed = math.prod(array.shape) * array.dtype.itemsize
+            if claimed > _COORDINATES + _RATIO * there:
+                raise self._store.damaged(
+                    f"layout/{name}", f"it claims {claimed:,} bytes, and its files have {there:,}"
+                )
         return xr.open_zarr(zarr.open_group(files, mode="r").store, consolidated=False, chunks=None).load()
 
     def _packed(self, grid: Grid, columns: Columns, parts: int) -> Any:
@@ -193,6 +237,7 @@ class StoredRun:
             known = self._kept.get(visit)
         if known is None:
             state = self._store.rows(visit)
+            self._check_rows(visit, state, shape, columns, parts)
             say_why(state["rows"], state["mark"], state["tries"], columns.n)
             notes = [state["strategy"], state["tries"], *([state["on"]] if parts else [])]
             known = np.column_stack([state["rows"], *notes])
@@ -204,3 +249,17 @@ class StoredRun:
         status = known[:, columns.slices["status"]]
         status[status == NOT_REACHED] = rest
         return known.reshape(*shape, -1)
+
+    def _check_rows(self, visit: Visit, state: dict[str, np.ndarray], shape: tuple[int, ...], columns: Columns, parts: int) -> None:  # fmt: skip
+        """Refuse a visit of another run."""
+        n = math.prod(shape)
+        wanted = {"rows": (n, columns.total), "mark": (n,), "tries": (n,), "strategy": (n,)}
+        found = {name: state[name].shape for name in wanted}
+        on = state["on"].shape
+        if found != wanted or len(on) != 2 or on[0] != n or (parts and on[1] != parts):
+            raise self._store.damaged("visits/{}_{}_{}.npz".format(*visit), f"its rows have the shape {found['rows']}, and should have {wanted['rows']}")  # fmt: skip
+
+
+def is_inside(name: str) -> bool:
+    """Whether a name is the path of a file below a folder, and of none beside it."""
+    return not any(part in ("", ".", "..") or set(part) & set("\\:\0") for part in str(name).split("/"))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from xfit.execution.sources import read
-from xfit.samfire.checkpoint import Checkpoints
+from xfit.samfire.checkpoint import CheckpointError, Checkpoints
 from xfit.samfire.chunk import Pixels, Spec, empty_state, finished
 from xfit.samfire.visits import (
     Database,
@@ -19,6 +21,8 @@ from xfit.samfire.visits import (
     visit_locally,
     visit_seeds,
 )
+
+_LOG = logging.getLogger("xfit.samfire")
 
 
 def the_same(value: Any) -> Any:
@@ -68,9 +72,18 @@ def _kept(store: Checkpoints | None, visit: tuple[int, int, int], visited: Visit
     return visited
 
 
-def fetch(store: Checkpoints, visit: tuple[int, int, int]) -> Visited:
-    """A visit that was made in an earlier run."""
-    return store.read(visit)
+def again(store: Checkpoints, visit: tuple[int, int, int], function: Callable[..., Visited], spec: Spec, chunk: int, *arguments: Any) -> Visited:  # fmt: skip
+    """A visit that was made in an earlier run, or, where its file is damaged, anew as it was made then."""
+    try:
+        found = store.read(visit)
+        if found.state.rows.shape != empty_state(spec, chunk).rows.shape:
+            raise store.damaged(
+                "visits/{}_{}_{}.npz".format(*visit), f"it has rows of the shape {found.state.rows.shape}"
+            )
+    except CheckpointError as error:
+        _LOG.warning("%s: it is made anew now", str(error).partition("; ")[0])
+        return function(spec, chunk, *arguments)
+    return found
 
 
 def database(spec: Spec, visited: Visited, extent: np.ndarray) -> Database:
