@@ -181,7 +181,7 @@ class Checkpoints:
     def damaged(self, name: str, why: str) -> CheckpointError:
         """The error for a file."""
         again = "the same call goes on with the run, and makes it anew" if name != "samfire.json" else "begin in another store, or delete this one"  # fmt: skip
-        return CheckpointError(f"{self.url}/{name} is damaged ({why}); {again}")
+        return CheckpointError(f"{without_secrets(self.url)}/{name} is damaged ({why}); {again}")
 
     def words(self, name: str) -> dict[str, Any] | None:
         """Words and numbers that `put_words` has kept, or None if they are not there."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import itertools
 import json
+import os
 import re
 import string
 import uuid
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,10 +20,15 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 import zarr
+from numcodecs import Zstd  # type: ignore[import-untyped]
+from zarr.codecs import ZstdCodec
+from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import collect_aiterator, sync
+from zarr.storage import LocalStore
 
 from xfit import html
 from xfit.addresses import without_secrets
+from xfit.files.whole import foreign_key, refuse_foreign, refuse_link, sync_folder, to_disk
 from xfit.model import Model
 from xfit.result import FitResult
 from xfit.stored.archive import MANIFEST, Archive
@@ -35,16 +42,19 @@ GROUP = "xfit_models"
 #: Attribute of a model's group, written when all else is: what it is.
 RECORD = "xfit_stored_model"
 
-#: Version of the layout; newer ones are refused.
-FORMAT = 1
+#: Version of the layout; newer ones are refused. Since 2, records have checksums, of themselves and of what they are of.
+FORMAT = 2
 
 #: Pixels up to which the median is of all of them.
 _ALL = 4_000_000
 
-#: Files of the group itself.
-_NO_MODELS = ("zarr.json", ".zgroup", ".zattrs", ".zmetadata")
-
 _NAME = re.compile(r"\w(?:[\w +\-]{0,98}[\w+\-])?")
+
+#: Groups of models; what else lies beside them is of others, and left alone.
+_PATH = re.compile(rf"({_NAME.pattern})\.[0-9a-f]{{8}}")
+
+#: Descriptions of arrays.
+_DESCRIPTIONS = ("zarr.json", ".zarray", ".zattrs", ".zgroup")
 _HEAD = ("name", "components", "stored (UTC)", "dims", "red. chisq.")
 
 
@@ -82,6 +92,8 @@ class StoredModel:
     signal: Mapping[str, Any] = field(repr=False)
     _json: str = field(repr=False)
     _path: str = field(repr=False)
+    _arrays: dict[str, list[Any]] | None = field(repr=False)
+    _attributes: str | None = field(repr=False)
     _all: StoredModels = field(repr=False, compare=False)
 
     @property
@@ -114,6 +126,8 @@ class StoredModels(Mapping[str, StoredModel]):
     """
 
     def __init__(self, store: Any, storage_options: Mapping[str, Any] | None = None) -> None:
+        if isinstance(store, str | Path) and "://" not in str(store):
+            store = os.path.expanduser(store)
         _refuse_files(store)
         self._place = without_secrets(store)
         self._store = Archive(store, storage_options).store
@@ -127,31 +141,58 @@ class StoredModels(Mapping[str, StoredModel]):
 
     # --- what is there
 
-    def _groups(self) -> Iterator[tuple[str, dict[str, Any] | None]]:
-        """Groups of models by path, with their records, None where one was not written to its end."""
+    def _groups(self) -> Iterator[tuple[str, dict[str, Any] | str | None]]:
+        """Groups of models by path: with their records, None where one was not written to its end, or in what way it is damaged."""
+        self._refuse_links(GROUP)
         # By their folders: of one that was half deleted the group may be gone.
         for path in sorted(collect_aiterator(self._store.list_dir(GROUP))):
-            if path not in _NO_MODELS:
+            match = _PATH.fullmatch(path)
+            if match is not None:
                 try:
                     text = self._group(path, "r").attrs.get(RECORD)
+                    yield path, _record_of(text, match[1]) if isinstance(text, str) else None
                 except FileNotFoundError:
-                    text = None
-                yield path, json.loads(text) if isinstance(text, str) else None
+                    yield path, None
+                except (ValueError, TypeError, KeyError) as error:
+                    yield path, str(error) or type(error).__name__
+
+    def _refuse_links(self, path: str, inside: bool = False) -> None:
+        """Refuse what lies behind links, and, inside of a group, what no zarr store has.
+
+        Raises
+        ------
+        FileExistsError
+            Naming the link or the file.
+        """
+        store = self._store
+        if not isinstance(store, LocalStore):
+            keys = [key.partition(f"{path}/")[2] for key in collect_aiterator(store.list_prefix(f"{path}/"))] if inside else []  # fmt: skip
+            strange = foreign_key(keys)
+            if strange is not None:
+                raise FileExistsError(f"{self._place}/{path} is not removed, for {strange!r} in it is no part of a zarr store; move it")  # fmt: skip
+            return
+        place = store.root
+        for part in path.split("/"):
+            place /= part
+            refuse_link(place)
+        if inside:
+            refuse_foreign(place, is_folder=True)
 
     def _found(self) -> dict[str, StoredModel]:
         """All whole models by name, the oldest first."""
         found: dict[str, StoredModel] = {}
-        records = [(record["date"], path, record) for path, record in self._groups() if record is not None]
+        records = [(record["date"], path, record) for path, record in self._groups() if isinstance(record, dict)]
         for date, path, record in sorted(records, key=lambda each: each[:2]):
-            if record["format"] > FORMAT:
+            if int(record["format"]) > FORMAT:
                 raise ValueError(f"{self._place}: model {record['name']!r} is stored in format {record['format']}, this xfit reads up to {FORMAT}; update xfit")  # fmt: skip
             # Of two of a name one was about to be replaced by the other, which is whole.
             found.pop(record["name"], None)
             components = tuple(record["components"])
             chisq = float("nan") if record["red_chisq"] is None else record["red_chisq"]
             found[record["name"]] = StoredModel(
-                record["name"], components, date, record["dims"], chisq, record["signal"], record["model"], path, self
-            )
+                record["name"], components, date, record["dims"], chisq, record["signal"], record["model"], path,
+                record.get("arrays"), record.get("attributes"), self,
+            )  # fmt: skip
         return found
 
     @property
@@ -159,13 +200,25 @@ class StoredModels(Mapping[str, StoredModel]):
         """Names of models whose storing did not come to its end, or goes on; they are no part of the collection."""
         return tuple(dict.fromkeys(path.partition(".")[0] for path, record in self._groups() if record is None))
 
+    @property
+    def damaged(self) -> dict[str, str]:
+        """Names of models that can't be read, and why; they are no part of the collection."""
+        return {path.partition(".")[0]: record for path, record in self._groups() if isinstance(record, str)}
+
     def __getitem__(self, name: str) -> StoredModel:
         found = self._found()
+        if name not in found and name in (damaged := self.damaged):
+            raise ValueError(
+                f"{self._place}: the model {name!r} is damaged ({damaged[name]}); .remove({name!r}) deletes it"
+            )
         if name not in found:
             close = difflib.get_close_matches(str(name), found, 1)
             hint = f"did you mean {close[0]!r}? " if close else ""
             raise KeyError(f"no model {name!r}; {hint}{self._place} has {list(found)}")
         return found[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._found()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._found())
@@ -208,7 +261,12 @@ class StoredModels(Mapping[str, StoredModel]):
         result = FitResult(fit)
         ds = result.dataset
         found = self._found()
-        name = _free(found) if name is None else _checked(name, found, overwrite)
+        before = {path for path, _ in self._groups()}
+        # What is not whole may be in the making, by another process.
+        taken = {*found, *self.unfinished, *self.damaged}
+        name = _free(taken) if name is None else _checked(name, found, overwrite)
+        if name in self.damaged and not overwrite:
+            raise FileExistsError(f"there is a model {name!r}, which is damaged ({self.damaged[name]}); overwrite=True replaces it, or give another name")  # fmt: skip
         da = self._signal(ds, variable)
         check_belongs(ds, da)
         signal = fingerprint_of(da)
@@ -226,10 +284,22 @@ class StoredModels(Mapping[str, StoredModel]):
             "model": ds.attrs["xfit_model"],
         }
         self._write(_plain(ds), path)
-        record["red_chisq"] = self._median(path)
-        # Last: what has none is not whole.
-        self._group(path).attrs[RECORD] = json.dumps(record, ensure_ascii=False)
-        self._sweep(name, keep=path)
+        meanwhile = FileExistsError(f"another process has stored a model {name!r} meanwhile; give another name, or overwrite=True")  # fmt: skip
+        try:
+            record["red_chisq"] = self._median(path)
+            record["arrays"] = self._arrays(path)
+            record["attributes"] = _sha256({k: v for k, v in self._group(path, "r").attrs.asdict().items() if k != RECORD})  # fmt: skip
+            self._to_disk(path)
+            if not overwrite and name in self:
+                self._delete(path)
+                raise meanwhile
+            # Last: what has none is not whole.
+            self._group(path).attrs[RECORD] = json.dumps({**record, "sha256": _sha256(record)}, ensure_ascii=False)
+        except FileNotFoundError:
+            # That process has taken it for what was left of an earlier one.
+            raise meanwhile from None
+        self._to_disk(path)
+        self._sweep(name, before)
         return self[name]
 
     def restore(self, name: str, *, check: bool = True) -> xr.Dataset:
@@ -262,11 +332,12 @@ class StoredModels(Mapping[str, StoredModel]):
         KeyError
             Where there is none.
         """
-        if name not in self.unfinished:
+        if name not in self.unfinished and name not in self.damaged:
             self[name]
-        self._sweep(name)
+        self._sweep(name, {path for path, _ in self._groups()})
 
     def _restored(self, entry: StoredModel, check: bool, stacklevel: int) -> xr.Dataset:
+        self._refuse_damage(entry)
         ds = self._opened(entry._path)
         if check:
             found = self._changed(entry)
@@ -302,7 +373,10 @@ class StoredModels(Mapping[str, StoredModel]):
         return zarr.open_group(self._store, path=f"{GROUP}/{path}", mode=mode, use_consolidated=False)
 
     def _write(self, ds: xr.Dataset, path: str) -> None:
-        ds.to_zarr(self._store, group=f"{GROUP}/{path}", mode="w-", consolidated=False, zarr_format=self._format)
+        # With a checksum in each chunk: one that is damaged is an error where it is read.
+        codec: Any = ZstdCodec(checksum=True) if self._format == 3 else Zstd(checksum=True)
+        encoding = {name: {"compressors": (codec,)} for name in ds.variables}
+        ds.to_zarr(self._store, group=f"{GROUP}/{path}", mode="w-", consolidated=False, zarr_format=self._format, encoding=encoding)  # fmt: skip
 
     def _median(self, path: str) -> float | None:
         values = self._opened(path)["red_chisq"]
@@ -311,15 +385,70 @@ class StoredModels(Mapping[str, StoredModel]):
         numbers = numbers[np.isfinite(numbers)]
         return float(np.median(numbers)) if numbers.size else None
 
-    def _sweep(self, name: str, keep: str | None = None) -> None:
-        """Delete all groups of a name but one."""
-        for path, record in list(self._groups()):
-            if path == keep or path.partition(".")[0] != name:
+    def _arrays(self, path: str) -> dict[str, list[Any]]:
+        """Of each array of a model the number of its files of numbers, and a checksum of its description."""
+        prefix = f"{GROUP}/{path}/"
+        found: dict[str, list[Any]] = {}
+        descriptions: dict[str, dict[str, str]] = {}
+        for key in sorted(key.rpartition(prefix)[2] for key in collect_aiterator(self._store.list_prefix(prefix))):
+            name, _, rest = key.partition("/")
+            if not rest or key.endswith(".partial"):
                 continue
-            if record is not None:
+            entry = found.setdefault(name, [0, ""])
+            if rest in _DESCRIPTIONS:
+                content = sync(self._store.get(prefix + key, default_buffer_prototype()))
+                descriptions.setdefault(name, {})[rest] = "" if content is None else content.to_bytes().decode("latin1")
+            else:
+                entry[0] += 1
+        for name, texts in descriptions.items():
+            found[name][1] = _sha256(texts)
+        return found
+
+    def _refuse_damage(self, entry: StoredModel) -> None:
+        """Compare what there is of a model with what its record says.
+
+        Raises
+        ------
+        ValueError
+            Naming the array that lacks files, or whose description is another one.
+        """
+        if entry._arrays is None:  # of version 1
+            return
+        found = self._arrays(entry._path)
+        place = f"{self._place}/{GROUP}/{entry._path}"
+        ways = f"fit again, or .remove({entry.name!r}) deletes it"
+        for name, (number, checksum) in entry._arrays.items():
+            there, now = found.get(name, (0, ""))
+            if there != number:
+                raise ValueError(f"{place}/{name} is damaged (it has {there} of {number} files); {ways}")
+            if now != checksum:
+                raise ValueError(f"{place}/{name} is damaged (its description is another one); {ways}")
+        attrs = {k: v for k, v in self._group(entry._path, "r").attrs.asdict().items() if k != RECORD}
+        if _sha256(attrs) != entry._attributes:
+            raise ValueError(f"{place} is damaged (its attributes are others); {ways}")
+
+    def _to_disk(self, path: str) -> None:
+        """Wait until a model is on the disk, where it goes to one."""
+        if isinstance(self._store, LocalStore):
+            to_disk(self._store.root / GROUP / path)
+            sync_folder(self._store.root / GROUP)
+            sync_folder(self._store.root)
+
+    def _delete(self, path: str) -> None:
+        """Delete the group of a model, which has nothing else in it."""
+        self._refuse_links(f"{GROUP}/{path}", inside=True)
+        sync(self._store.delete_dir(f"{GROUP}/{path}"))
+
+    def _sweep(self, name: str, paths: Collection[str]) -> None:
+        """Delete those of some groups that are of a name."""
+        ours = [(path, record) for path, record in self._groups() if path in paths and path.partition(".")[0] == name]
+        for path, _ in ours:
+            self._refuse_links(f"{GROUP}/{path}", inside=True)
+        for path, record in ours:
+            if isinstance(record, dict):
                 # First of all: what is not all there any more must not be taken for whole.
                 del self._group(path).attrs[RECORD]
-            sync(self._store.delete_dir(f"{GROUP}/{path}"))
+            self._delete(path)
 
     # --- display
 
@@ -328,6 +457,7 @@ class StoredModels(Mapping[str, StoredModel]):
         lines = [f"<{shortened(f'xfit models ({len(found)}) beside {self._place}', width - 2)}>"]
         if found:
             lines.append(text_table(_HEAD, [each._row for each in found.values()], width=width))
+        lines += [wrapped(f"damaged: {cleaned(name)}: {cleaned(why)}; .remove({cleaned(name)!r}) deletes it", width) for name, why in self.damaged.items()]  # fmt: skip
         if left:
             lines.append(wrapped(f"not stored to the end: {', '.join(map(cleaned, left))}; .remove(name) deletes what there is of it", width))  # fmt: skip
         return "\n".join(lines)
@@ -336,6 +466,7 @@ class StoredModels(Mapping[str, StoredModel]):
         found, left = self._found(), self.unfinished
         parts = [html.table(_HEAD, [each._row for each in found.values()])] if found else []
         parts += [_section(each) for each in found.values()]
+        parts += [html.lines(f"warning: damaged: {name}: {why}") for name, why in self.damaged.items()]
         if left:
             parts.append(html.lines(f"warning: not stored to the end: {', '.join(left)}"))
         return html.page("xfit models", self._place, counted(len(found), "model"), *parts)
@@ -349,6 +480,33 @@ def _section(entry: StoredModel) -> str:
         # Such as a component whose module is not imported; everything else can still be told.
         inside = [html.lines(f"the model can't be read: {reason}")]
     return html.section(entry.name, ", ".join(entry.components), *inside)
+
+
+def _sha256(words: Any) -> str:
+    """Checksum of words and numbers, in whatever order."""
+    return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()
+
+
+def _record_of(text: str, name: str) -> dict[str, Any]:
+    """A record, if it is what was written.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+    """
+    record = json.loads(text)
+    if not isinstance(record, dict) or record.get("name") != name:
+        raise ValueError(f"its record is not of {name!r}")
+    missing = sorted({"format", "date", "components", "dims", "red_chisq", "signal", "model"} - record.keys())
+    if missing:
+        raise ValueError(f"its record has no {', '.join(missing)}")
+    given = record.pop("sha256", None)
+    if given != _sha256(record) and not (given is None and record.get("format") == 1):
+        # Newer ones may have other sums, and are refused by their number.
+        if not (isinstance(record.get("format"), int) and record["format"] > FORMAT):
+            raise ValueError("the checksum of its record is another one")
+    return record
 
 
 def _refuse_files(store: Any) -> None:
@@ -380,7 +538,7 @@ def _checked(name: Any, found: Mapping[str, StoredModel], overwrite: bool) -> st
     return name
 
 
-def _free(found: Mapping[str, StoredModel]) -> str:
+def _free(found: Collection[str]) -> str:
     """The first name of a, b, ..., z, aa, ... that is free."""
     taken = {name.casefold() for name in found}
     names = ("".join(each) for n in itertools.count(1) for each in itertools.product(string.ascii_lowercase, repeat=n))
