@@ -93,6 +93,9 @@ def read_json(text: str) -> Mapping[str, Any]:
         raise ModelFormatError(f"not a stored model: {len(text)} letters, and a model has at most {LARGEST_JSON}")
     try:
         check_json(text)
+    except ValueError as error:
+        raise ModelFormatError(str(error)) from None
+    try:
         data = json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise ModelFormatError(f"not a stored model: the text is not JSON ({error})") from None

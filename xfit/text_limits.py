@@ -8,8 +8,8 @@ import reprlib
 from collections.abc import Iterator
 from typing import Any
 
-#: Most levels of lists and objects within each other, dots in a key of TOML, digits of a number.
-DEEPEST, MOST_DOTS, MOST_DIGITS = 64, 10, 400
+#: Most levels of lists and objects within each other, dots in a key of TOML, digits of a number: more than any float has, less than Python refuses.
+DEEPEST, MOST_DOTS, MOST_DIGITS = 64, 10, 1000
 
 #: Most letters of a name or a unit, and components of a model.
 LONGEST_NAME, MOST_COMPONENTS = 200, 1000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,6 +12,8 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from zarr.abc.store import Store
 from zarr.core.buffer import default_buffer_prototype
+from zarr.core.group import GroupMetadata
+from zarr.core.metadata import ArrayV2Metadata, ArrayV3Metadata
 
 from xfit.text_limits import amount, check_json
 from xfit.text_limits import shown as _shown
@@ -84,11 +87,13 @@ class _Checking(Store):
         folder, _, name = key.rpartition("/")
         if found is None or name not in _DESCRIPTIONS:
             return found
-        for inner, about in arrays_in(_parsed(found.to_bytes(), f"{self}", key)):
+        described = _parsed(found.to_bytes(), f"{self}", key)
+        for inner, about in arrays_in(described):
             path = "/".join(filter(None, (folder, inner)))
             size = check_array(about, f"{self}", path)
             if size > _LARGE and set(await self._dims(path, about)) <= {path.rpartition("/")[2], *_READ_AT_ONCE}:
                 await self._check_stored(path, about, size)
+        _check_made(described, name, f"{self}: {key}")
         return found
 
     async def _dims(self, path: str, about: Mapping[str, Any]) -> Iterable[str]:
@@ -142,6 +147,21 @@ def _parsed(raw: bytes, source: str, key: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise RefusedFileError(f"{source}: {key} is damaged: it holds {type(found).__name__}, not an object with named entries")  # fmt: skip
     return found
+
+
+def _check_made(described: dict[str, Any], name: str, where: str) -> None:
+    """Refuse a description that zarr can't make anything of, with the file's name, which zarr does not tell."""
+    try:
+        if name == "zarr.json":
+            kind: Any = ArrayV3Metadata if described.get("node_type") == "array" else GroupMetadata
+            kind.from_dict(copy.deepcopy(described))
+        elif name == ".zarray":
+            ArrayV2Metadata.from_dict(copy.deepcopy(described))
+        elif name == ".zmetadata" and not isinstance(described.get("metadata"), dict):
+            raise ValueError("it has no metadata")
+    except Exception as error:
+        # Of any kind, from a KeyError on.
+        raise RefusedFileError(f"{where} is damaged ({type(error).__name__}: {_shown(str(error))})") from None
 
 
 def arrays_in(about: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

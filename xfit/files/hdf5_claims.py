@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from xfit.files.classic_claims import FORMATS, check_classic
 from xfit.files.codecs import LARGEST_CHUNK, MOST_CHUNKS, RefusedFileError
 from xfit.text_limits import amount
 
@@ -15,9 +16,6 @@ _MOST_OBJECTS, _DEEPEST = 100_000, 64
 
 #: Arrays of one dimension above this size, in bytes, may be read when a file is opened; no filter makes more than so many times what is stored.
 _LARGE, _BEST_COMPRESSION = 1 << 25, 1100
-
-#: First bytes of netCDF files that are not HDF5.
-_CLASSIC = (b"CDF\x01", b"CDF\x02", b"CDF\x05")
 
 
 def check_netcdf(path: Path) -> None:
@@ -31,18 +29,11 @@ def check_netcdf(path: Path) -> None:
         Where the file is HDF5 and h5py is missing.
     """
     with path.open("rb") as file:
-        is_classic = file.read(4) in _CLASSIC
-    if not is_classic:
+        is_classic = file.read(4) in FORMATS
+    if is_classic:
+        check_classic(path)
+    else:
         check_hdf5(path)
-        return
-    import xarray as xr
-
-    # Without indices, for which coordinates would be read.
-    with xr.open_dataset(path, decode_cf=False, create_default_indexes=False) as ds:
-        there = path.stat().st_size
-        for name, variable in ds.variables.items():
-            if variable.nbytes > there:
-                raise RefusedFileError(f"{path}: the variable {str(name)!r} claims a shape of {variable.shape}, {amount(variable.nbytes)} bytes; the file has {there}")  # fmt: skip
 
 
 def check_hdf5(path: Path) -> None:

@@ -22,12 +22,12 @@ def telling(path: str | os.PathLike[str], kind: str) -> Iterator[None]:
     Raises
     ------
     ValueError
-        In place of other errors; OSError, ImportError and MemoryError, which say something of the machine, are left, with the file's name.
+        In place of other errors; those of missing files, rights, libraries and memory, which say something of the machine, are left.
     """
     place = without_secrets(path)
     try:
         yield
-    except ImportError:
+    except (ImportError, MemoryError):
         raise
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
         if place in str(error):
