@@ -490,3 +490,13 @@ def test_a_model_that_could_not_be_read_back_is_not_written(tmp_path: Path) -> N
     assert not (tmp_path / "m.toml").exists()
     model.to_file(tmp_path / "m.json")
     assert Model.from_file(tmp_path / "m.json") == model
+
+
+def test_a_result_for_data_is_refused_in_words(tmp_path: Path, result: xr.Dataset) -> None:
+    """Its chunks are the file's already."""
+    from xfit.files.arrays import arrays_in
+
+    xfit.save(result, tmp_path / "fit.zarr")
+    assert xfit.open(tmp_path / "fit.zarr", chunks="file").identical(xfit.open(tmp_path / "fit.zarr"))
+    with pytest.raises(ValueError, match=r"fit\.zarr holds the result of a fit, not data"):
+        arrays_in(str(tmp_path / "fit.zarr"), chunks="file")

@@ -89,7 +89,7 @@ def open(
     if isinstance(found, xr.Dataset):
         if signal is not None:
             raise ValueError(f"{without_secrets(text)} holds the result of a fit, in which signal= chooses nothing")
-        return found if chunks is None else found.chunk(chunks)
+        return found if chunks is None or (isinstance(chunks, str) and chunks == "file") else found.chunk(chunks)
     signals = Signals(text, found)
     if signal is None and len(signals) > 1:
         return Signals(text, [rechunked(each, _of(each, chunks)) for each in found])
