@@ -265,6 +265,9 @@ def test_fits_claims(tmp_path: Path) -> None:
     (tmp_path / "b.fits").write_bytes(raw.replace(b"NAXIS2  =                    6", b"NAXIS2  =           6000000000"))
     with pytest.raises(ValueError, match=r"b.fits: extension 1 claims 2.4e\+12 bytes"):
         xfit.open(tmp_path / "b.fits")
+    (tmp_path / "b.fits").write_bytes(raw.replace(b"TFIELDS =                    1", b"TFIELDS =           6000000000"))
+    with pytest.raises(ValueError, match=r"b.fits: extension 1 has TFIELDS = 6000000000, .*up to 999"):
+        xfit.open(tmp_path / "b.fits")
     fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(np.ones((40, 50), np.int16))]).writeto(tmp_path / "c.fits.fz")
     raw = (tmp_path / "c.fits.fz").read_bytes()
     assert xfit.open(tmp_path / "c.fits.fz").shape == (40, 50)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from xfit.files.codecs import LARGEST_CHUNK, RefusedFileError
-from xfit.text_limits import amount
+from xfit.text_limits import amount, shown
 
 #: No compression of FITS makes more bytes of one: deflate's limit is 1032, and of a tile a row of a table remains.
 _BEST_COMPRESSION = 1100
@@ -32,8 +32,10 @@ def check_fits(path: Path) -> None:
         with fits.open(path, memmap=False, disable_image_compression=True) as file:
             for number, hdu in enumerate(file):
                 where = f"{path}: extension {number}"
-                if not isinstance(hdu.header.get("NAXIS", 0), int):
-                    raise RefusedFileError(f"{where} has NAXIS = {hdu.header['NAXIS']!r}, which is no whole number")
+                for key in ("NAXIS", "TFIELDS"):
+                    # The standard's limits (FITS 4.0, sections 4.4.1 and 7.3.1); astropy makes a list of as many.
+                    if (value := hdu.header.get(key, 0)) not in range(1000):
+                        raise RefusedFileError(f"{where} has {key} = {shown(value)}, which must be a whole number up to 999")  # fmt: skip
                 begin = (hdu.fileinfo() or {}).get("datLoc", 0)
                 if hdu.size < 0 or begin + hdu.size > size:
                     shape = [hdu.header.get(f"NAXIS{n}") for n in range(1, min(hdu.header.get("NAXIS", 0), 9) + 1)]

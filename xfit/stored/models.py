@@ -28,6 +28,7 @@ from zarr.storage import LocalStore
 
 from xfit import html
 from xfit.addresses import without_secrets
+from xfit.files.telling import telling
 from xfit.files.whole import foreign_key, refuse_foreign, refuse_link, sync_folder, to_disk
 from xfit.model import Model
 from xfit.result import FitResult
@@ -348,7 +349,8 @@ class StoredModels(Mapping[str, StoredModel]):
                     SignalChangedWarning,
                     stacklevel=stacklevel,
                 )
-        small = {name: c.load() for name, c in ds.coords.items() if set(c.dims) <= {"param", "param_", "pair"}}
+        with telling(self._place, "a stored model"):
+            small = {name: c.load() for name, c in ds.coords.items() if set(c.dims) <= {"param", "param_", "pair"}}
         ds = ds.assign_coords(small)
         ds.attrs = {key: value for key, value in ds.attrs.items() if key != RECORD}
         return ds
@@ -367,7 +369,8 @@ class StoredModels(Mapping[str, StoredModel]):
         return signal_of(self._data().data_vars, fit, variable, self._place)
 
     def _opened(self, path: str) -> xr.Dataset:
-        return xr.open_zarr(self._store, group=f"{GROUP}/{path}", consolidated=False, chunks={})
+        with telling(self._place, "a stored model"):
+            return xr.open_zarr(self._store, group=f"{GROUP}/{path}", consolidated=False, chunks={})
 
     def _group(self, path: str, mode: Literal["r", "r+"] = "r+") -> zarr.Group:
         return zarr.open_group(self._store, path=f"{GROUP}/{path}", mode=mode, use_consolidated=False)
