@@ -8,8 +8,10 @@ import json
 import re
 import stat
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import panel as pn
@@ -29,6 +31,12 @@ def port() -> Iterator[int]:
     thread = serve(lambda: pn.pane.Str("secret words"), port=port, show=False, threaded=True, hosts=["lab.example.org"], token=TOKEN)  # fmt: skip
     yield port
     thread.stop()
+
+
+def apart(act: Callable[[], Any]) -> Any:
+    """Do something in a thread of its own: where a browser was opened before, this one has a loop that runs."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(act).result()
 
 
 def get(port: int, path: str = "/", **headers: str) -> http.client.HTTPResponse:
@@ -54,7 +62,7 @@ def websocket(port: int, page: bytes, query: str = "", **headers: str) -> str:
         socket.close()
         return found
 
-    return asyncio.run(ask())
+    return apart(lambda: asyncio.run(ask()))
 
 
 HOSTS = ["localhost", "LOCALHOST:1234", "127.0.0.1:{port}", "[::1]:{port}", "lab.example.org", "lab.example.org:443"]
@@ -115,24 +123,29 @@ def test_all_that_serves_is_guarded(capsys):
     da, fit = fit_with_failures((3, 4), slice(0, 0), slice(0, 0))
     spectra = drifting_peak((3, 4), ("y", "x"))
     for shown in (fit.fit.dashboard(da), spectra.fit.explore(drifting_model())):
-        server = shown.show(show=False, start=False)
-        url = re.fullmatch(r"The page is served at (http://localhost:\d+/\?token=[0-9a-f]{48})\n", capsys.readouterr().out)[1]  # fmt: skip
-        tokens = {urlsplit(url).query}
-        # Only this machine can connect.
-        addresses = {socket.getsockname()[0] for socket in server._http._sockets.values()}
-        assert addresses <= {"127.0.0.1", "::1"}
-        server.start()
+        apart(lambda shown=shown: check_served(shown, capsys))
 
-        async def ask(port: int = server.port, path: str = f"/?{urlsplit(url).query}") -> list[int]:
-            asked = [(path, "localhost"), (path, "evil.example"), ("/", "localhost")]
-            return [(await asyncio.to_thread(get, port, where, Host=host)).status for where, host in asked]
 
-        assert server.io_loop.run_sync(ask) == [200, 403, 403]
-        server.stop()
-        other = shown.show(show=False, start=False)
-        tokens.add(urlsplit(capsys.readouterr().out.split()[-1]).query)
-        assert len(tokens) == 2
-        other.stop()
+def check_served(shown: Any, capsys: Any) -> None:
+    """Serve something, ask it by several addresses, and serve it once more."""
+    server = shown.show(show=False, start=False)
+    url = re.fullmatch(r"The page is served at (http://localhost:\d+/\?token=[0-9a-f]{48})\n", capsys.readouterr().out)[1]  # fmt: skip
+    tokens = {urlsplit(url).query}
+    # Only this machine can connect.
+    addresses = {socket.getsockname()[0] for socket in server._http._sockets.values()}
+    assert addresses <= {"127.0.0.1", "::1"}
+    server.start()
+
+    async def ask(port: int = server.port, path: str = f"/?{urlsplit(url).query}") -> list[int]:
+        asked = [(path, "localhost"), (path, "evil.example"), ("/", "localhost")]
+        return [(await asyncio.to_thread(get, port, where, Host=host)).status for where, host in asked]
+
+    assert server.io_loop.run_sync(ask) == [200, 403, 403]
+    server.stop()
+    other = shown.show(show=False, start=False)
+    tokens.add(urlsplit(capsys.readouterr().out.split()[-1]).query)
+    assert len(tokens) == 2
+    other.stop()
 
 
 def test_the_browser_is_not_called_with_the_token(monkeypatch):

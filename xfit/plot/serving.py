@@ -134,7 +134,7 @@ def serve(
     """
     named = [] if address in _EVERYWHERE else [address]
     guard = Guard(hosts, secrets.token_hex(24) if token is None else token)
-    guard.hosts.update(named)
+    guard.hosts.update(map(_checked_host, named))
 
     def begun(**more: Any) -> Any:
         # Panel's own word for where a page is does not know IPv6, and is not needed.
