@@ -24,6 +24,7 @@ from xfit.components import Polynomial
 from xfit.execution.workers import Ready
 from xfit.stored.info import info
 from xfit.stored.work import do_chunk
+from xfit.versions import VersionError
 
 pytestmark = pytest.mark.slow
 
@@ -172,10 +173,12 @@ def test_workers_are_made_ready(stored, tmp_path, monkeypatch) -> None:
 
         def older(self, *arguments) -> None:
             plain(self, *arguments)
-            self._version, self.name = "0.0.9", "older"
+            self._versions, self.name = {**self._versions, "xfit": "0.0.9"}, "older"
 
         monkeypatch.setattr(Ready, "__init__", older)
-        with pytest.raises(RuntimeError, match=r"has xfit .*, the client 0\.0\.9 .*install the same version"):
+        with pytest.raises(
+            VersionError, match=r"worker tcp\S+ has xfit .* comes from xfit 0\.0\.9; install the same versions"
+        ):
             stored.fit.multifit(two_peaks(), store=tmp_path / "other.zarr", progress=False)
 
 

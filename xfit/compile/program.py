@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import astuple, dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from xfit.kernels.layout import LINEAR, OTHER, PITCH, TILE, starting_only
 from xfit.kernels.ties import Ties
 from xfit.kernels.whole import WholeComponent, lay_out, order_of
 from xfit.ties import in_order
+from xfit.versions import check_versions, versions
 
 if TYPE_CHECKING:
     from xfit.model import Model
@@ -62,6 +63,11 @@ class Program:
             tuple(sorted(model.resolve_ties().items())),
             tuple(model.response is not None and component.convolved for component in model),
         )
+
+    def __reduce__(self) -> Any:
+        """Travel with the versions of the process that asks for the fit, which those of who makes it must be."""
+        made_by = self.__dict__.get("_made_by") or dict(versions())
+        return _arrived, (made_by, self.components, self.kernels, self.ties, self.convolved)
 
     @cached_property
     def parameters(self) -> tuple[str, ...]:
@@ -118,7 +124,16 @@ class Program:
         return found
 
     def load(self) -> LoadedProgram:
-        """Compile, or find what is compiled already; kept for the life of the process."""
+        """Compile, or find what is compiled already; kept for the life of the process.
+
+        Raises
+        ------
+        VersionError
+            If another process has sent the program, which has other versions of xfit, numba or Python.
+        """
+        # Not when it arrives: that may be at a scheduler, which fits nothing, and says of such an error only that there was one.
+        if "_made_by" in self.__dict__:
+            check_versions(self.__dict__["_made_by"])
         return _load(self)
 
     def __dask_tokenize__(self) -> Any:
@@ -373,6 +388,14 @@ def curve_of(kernel: Kernel, x: np.ndarray, values: np.ndarray) -> np.ndarray:
         function.ctypes(at, part.size, p, into, slopes, part.size, into)
         out[first : first + part.size] = f[: part.size]
     return out
+
+
+def _arrived(made_by: Mapping[str, str], *parts: Any) -> Program:
+    """Make a program that a process of such versions has sent; see `Program.load`."""
+    program = Program(*parts)
+    if made_by != versions():
+        program.__dict__["_made_by"] = made_by
+    return program
 
 
 def content_of(kernel: Kernel) -> tuple[Any, ...]:

@@ -6,21 +6,24 @@ import queue
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future as LocalFuture
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol
 
 import dask
 from dask._task_spec import Alias, Task, parse_input
 from dask.highlevelgraph import HighLevelGraph
 from dask.system import CPU_COUNT
+from distributed.scheduler import KilledWorker
 
 from xfit.cancellation import Token, check, heeding
+from xfit.execution.carried import carried
+from xfit.execution.clients import Seceded, client_of, current
 from xfit.execution.interruption import leave
 from xfit.execution.sources import Shuffled
-from xfit.execution.spectra import active_client
+from xfit.execution.workers import ClusterError, limits_of
 
 
 class Executor(Protocol):
@@ -170,8 +173,8 @@ def _resolved(argument: Any) -> Any:
 
 
 def executor_of(client: Any) -> Executor:
-    """Workers of a client, by default of that which is active; threads of this process where there is none."""
-    client = client or active_client()
+    """Workers of a client, by default of that which is active; threads of this process where there is none; see `client_of`."""
+    client = client_of(client)
     return Threads() if client is None else Cluster(client)
 
 
@@ -193,6 +196,9 @@ class _Handle:
 class Cluster:
     """Workers of a `distributed` cluster. Calls are sent to its scheduler in batches, whenever results are waited for.
 
+    In a task of a worker it leaves the worker's pool of threads until it is closed, as dask does for what is computed there: of a worker
+    with one thread, that would otherwise wait for itself.
+
     Parameters
     ----------
     client : distributed.Client
@@ -203,7 +209,8 @@ class Cluster:
         from distributed import as_completed
 
         self.client = client
-        self._completed = as_completed()
+        self._seceded = Seceded()
+        self._completed = as_completed(loop=client.loop)
         self._tokens: dict[str, Any] = {}
         self._new: dict[str, tuple[_Handle, Task, tuple[Any, ...]]] = {}
         self._watched: list[_Handle] = []
@@ -219,7 +226,7 @@ class Cluster:
     def submit(self, key: str, function: Callable[..., Any], *arguments: Any) -> _Handle:
         """See `Executor.submit`."""
         handle = _Handle(key)
-        task = Task(key, function, *map(self._referring, arguments))
+        task = Task(key, carried, function, *map(self._referring, arguments))
         # With the arguments: the futures among them must live until the scheduler knows that they are needed.
         self._new[key] = handle, task, arguments
         return handle
@@ -260,21 +267,36 @@ class Cluster:
         self._completed.update([handle.future for handle in self._watched])
         self._watched.clear()
 
+    @contextmanager
+    def _connected(self) -> Iterator[None]:
+        """Say in words when the client or its scheduler is lost."""
+        try:
+            yield
+        except Exception as error:
+            if self.client.status not in ("closed", "closing"):
+                raise
+            raise ClusterError(
+                f"client {self.client.id} was closed, or lost its scheduler, while the fit went on; what is in a store stays, and the same call "
+                "goes on with it (of fits into a store with resume=True)"
+            ) from error
+
     def next(self) -> list[tuple[Any, Any]]:
         """See `Executor.next`."""
-        self._send()
-        batch = self._completed.next_batch()
-        if self._completed.count():
-            # Visits that end within moments of each other share their messages, in both directions.
-            time.sleep(_TOGETHER)
-            batch += self._completed.next_batch(block=False)
-        results = self.client.gather(batch)
+        with self._connected():
+            self._send()
+            batch = self._completed.next_batch()
+            if self._completed.count():
+                # Visits that end within moments of each other share their messages, in both directions.
+                time.sleep(_TOGETHER)
+                batch += self._completed.next_batch(block=False)
+            results = self.client.gather(batch)
         return [(self._tokens.pop(future.key), result) for future, result in zip(batch, results, strict=True)]
 
     def results(self, handles: Sequence[_Handle]) -> list[Any]:
         """See `Executor.results`."""
-        self._send()
-        found: list[Any] = self.client.gather([handle.future for handle in handles])
+        with self._connected():
+            self._send()
+            found: list[Any] = self.client.gather([handle.future for handle in handles])
         return found
 
     def held(self, handle: _Handle) -> Any:
@@ -284,8 +306,19 @@ class Cluster:
 
     def active(self) -> AbstractContextManager[Any]:
         """See `Executor.active`."""
-        context: AbstractContextManager[Any] = self.client.as_current()
-        return context
+        return self._used()
+
+    @contextmanager
+    def _used(self) -> Iterator[None]:
+        """Say in words why a call could not be made, or its client was lost."""
+        with current(self.client), self._connected():
+            try:
+                yield
+            except KilledWorker as error:
+                raise ClusterError(
+                    f"{error.task} has ended {error.allowed_failures + 1} workers, most likely for want of memory ({limits_of(self.client)}; their "
+                    "logs say). Give them more: 1 GiB each at least, and what their chunks need; or fewer threads, or smaller chunks"
+                ) from error
 
     def cancel(self) -> None:
         """See `Executor.cancel`; a call under way ends between two pieces of its work."""
@@ -299,6 +332,7 @@ class Cluster:
     def close(self) -> None:
         """See `Executor.close`; the cluster is the user's, and stays."""
         self._completed.clear()
+        self._seceded.end()
 
 
 def cluster_of(executor: Executor) -> Cluster:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import warnings
 from collections.abc import Hashable, Sequence
@@ -13,15 +12,7 @@ import numpy as np
 import xarray as xr
 from dask.utils import format_bytes, parse_bytes
 
-
-def active_client() -> Any:
-    """The `distributed` client that is active, or None."""
-    # The module, not a name of it, so that a process without a cluster does not load one.
-    from distributed.client import default_client
-
-    with contextlib.suppress(ValueError):
-        return default_client()
-    return None
+from xfit.execution.clients import active_client
 
 
 def whole_signals(
@@ -58,10 +49,10 @@ def whole_signals(
     else:
         sizes |= dict.fromkeys(navigation, "auto")
         there = client or active_client()
-        # Its other methods make a task of every piece that goes from an old chunk to a new one.
-        method = {"array.rechunk.method": "p2p"} if there is not None else {}
-        with dask.config.set(method), there.as_current() if there is not None else contextlib.nullcontext():
-            made = data.chunk(sizes)
+        # Its other methods make a task of every piece that goes from an old chunk to a new one. By argument: dask's configuration is
+        # that of all threads, and would stay changed where several change it.
+        along = {data.get_axis_num(d): size for d, size in sizes.items()}
+        made = data.chunk(sizes) if there is None else data.copy(data=data.data.rechunk(along, method="p2p"))
         how = f"chunks along the map would be of {format_bytes(whole)} with whole spectra and are made smaller, " + (
             "through the disks of the cluster's workers"
             if there is not None

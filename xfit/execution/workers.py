@@ -1,17 +1,26 @@
-"""Workers of a cluster made ready: the same version of xfit as the client's, and the engine and the model compiled before any chunk comes."""
+"""Workers of a cluster made ready: the same versions as the client's, and the engine and the model compiled before any chunk comes."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 from dask.base import tokenize
+from dask.utils import format_bytes
 from distributed import WorkerPlugin
+from distributed.comm import CommClosedError
 
-from xfit._version import __version__
-from xfit.compile.cache import source_hash
 from xfit.compile.engine import prepare_engine
 from xfit.compile.program import Program
+from xfit.versions import check_versions, versions
+
+#: Times that workers are made ready which end meanwhile, and seconds between them: a nanny replaces a worker.
+_TIMES, _BETWEEN = 3, 1.0
+
+
+class ClusterError(RuntimeError):
+    """A cluster can't be used for a fit, or was lost while the fit went on."""
 
 
 class Ready(WorkerPlugin):
@@ -30,24 +39,57 @@ class Ready(WorkerPlugin):
     def __init__(self, program: Program, part: str) -> None:
         self.name = f"xfit-ready-{tokenize(program, part)}"
         self._program, self._part = program, part
-        self._version, self._sources = __version__, source_hash()
+        self._versions = versions()
 
     async def setup(self, worker: Any) -> None:
         """Compile, or refuse.
 
         Raises
         ------
-        RuntimeError
-            If the worker has another xfit.
+        VersionError
+            If the worker has another version of xfit, numba or Python.
         """
-        if (self._version, self._sources) != (__version__, source_hash()):
-            raise RuntimeError(
-                f"worker {worker.address} has xfit {__version__} (sources {source_hash()[:8]}), the client {self._version} "
-                f"(sources {self._sources[:8]}); install the same version on both"
-            )
+        check_versions(self._versions, f"worker {worker.address}")
         # Beside the worker's loop, which must answer the scheduler meanwhile.
         await asyncio.to_thread(self._compile)
 
     def _compile(self) -> None:
         prepare_engine(self._part)
         self._program.load()
+
+
+def make_ready(client: Any, program: Program, part: str) -> None:
+    """Make all workers of a cluster ready for a model, and those that join it later.
+
+    Raises
+    ------
+    VersionError
+        If a worker has another version of xfit, numba or Python.
+    ClusterError
+        If workers have no xfit, or end while they load it.
+    """
+    for left in reversed(range(_TIMES)):
+        try:
+            client.register_plugin(Ready(program, part))
+        except ModuleNotFoundError as error:
+            raise ClusterError(
+                f"a worker has no module {error.name!r}; install xfit on all workers and on the scheduler"
+            ) from error
+        except (CommClosedError, TimeoutError) as error:
+            if not left:
+                raise ClusterError(
+                    f"workers end while they load xfit and the model, most likely for want of memory ({limits_of(client)}; their logs say). Give each "
+                    "1 GiB at least and what its chunks need (memory_limit= of LocalCluster, --memory-limit of dask worker), or start fewer"
+                ) from error
+            time.sleep(_BETWEEN)
+        else:
+            return
+
+
+def limits_of(client: Any) -> str:
+    """Words for how much memory the workers may use."""
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    limits = sorted({int(each.get("memory_limit") or 0) for each in workers})
+    if not limits:
+        return "none is there now"
+    return f"their limit is {' to '.join(format_bytes(each) if each else 'none' for each in {limits[0]: 0, limits[-1]: 0})}"

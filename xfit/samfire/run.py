@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from xfit.compile.engine import prepare_engine
-from xfit.execution.executors import Executor
+from xfit.execution.executors import Cluster, Executor
 from xfit.execution.progress import Bar, Reporter
 from xfit.execution.sources import Source
+from xfit.execution.workers import make_ready
 from xfit.kernels.clocks import RING, advance
 from xfit.samfire import tasks
 from xfit.samfire.checkpoint import Checkpoints
@@ -151,6 +152,8 @@ class Run:
         A KeyboardInterrupt ends the run with what is done; `interrupted` then says so.
         """
         prepare_engine("wave")
+        if isinstance(self._executor, Cluster):
+            make_ready(self._executor.client, self._spec.recipe.program, "wave")
         try:
             self._seed()
             for phase, strategy in enumerate(self._spec.strategies):

@@ -23,6 +23,7 @@ from zarr.storage import MemoryStore
 
 from xfit.addresses import without_secrets
 from xfit.assembly import variables_in
+from xfit.execution.clients import scheduler_here
 from xfit.execution.grid import Grid
 from xfit.files.codecs import checked
 from xfit.kernels.status import NOT_FITTED, NOT_REACHED
@@ -62,7 +63,7 @@ def lay_out(store: Checkpoints, template: xr.Dataset, grid: Grid, columns: Colum
     components : list of str
         Names of the components, if a pixel may do without some; else empty.
     """
-    bare = template.drop_vars(list(template.data_vars)).load()
+    bare = template.drop_vars(list(template.data_vars)).load(scheduler=scheduler_here())
     # Indices of several levels have no place in zarr; their pixels are numbered.
     bare = bare.drop_vars([name for name, index in bare.xindexes.items() if isinstance(index, PandasMultiIndex)])
     files: dict[str, Any] = {}

@@ -28,6 +28,7 @@ from zarr.core.sync import collect_aiterator, sync
 from zarr.storage import LocalStore, StorePath, WrapperStore
 
 from xfit.addresses import without_secrets
+from xfit.execution.clients import scheduler_here
 from xfit.execution.grid import Grid
 from xfit.files.codecs import checked
 from xfit.stored import description as layout
@@ -586,7 +587,11 @@ class Archive:
         ds = xr.open_zarr(self.store, consolidated=consolidated, chunks={} if in_chunks else None)
         # What makes it a run is the store's alone: a copy is none.
         attrs = {name: value for name, value in ds.attrs.items() if name != MANIFEST}
-        small = {name: c.load() for name, c in ds.coords.items() if set(c.dims) <= {"param", "param_", "pair"}}
+        small = {
+            name: c.load(scheduler=scheduler_here())
+            for name, c in ds.coords.items()
+            if set(c.dims) <= {"param", "param_", "pair"}
+        }
         return xr.Dataset(
             {name: ds[name] for name in json.loads(ds.attrs[MANIFEST])["variables"]}, {**ds.coords, **small}, attrs
         )

@@ -12,6 +12,7 @@ from dask.base import tokenize
 
 from xfit.assembly import SCHEMA_VERSION
 from xfit.component_digests import digests_of
+from xfit.execution.clients import scheduler_here
 from xfit.execution.grid import Grid
 from xfit.losses import Loss
 from xfit.mapping import table_of
@@ -119,7 +120,7 @@ def add_content(found: Any, block: np.ndarray) -> None:
 def _sample(lazy: Any) -> Iterator[np.ndarray]:
     """A few blocks of a dask array, read one after the other."""
     for place in np.unique(np.linspace(0, lazy.npartitions - 1, _SAMPLES).astype(int)):
-        yield np.asarray(lazy.blocks[np.unravel_index(place, lazy.numblocks)].compute())
+        yield np.asarray(lazy.blocks[np.unravel_index(place, lazy.numblocks)].compute(scheduler=scheduler_here()))
 
 
 #: Of what is by name: how the names are said.

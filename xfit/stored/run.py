@@ -20,7 +20,7 @@ from xfit.execution.interruption import say
 from xfit.execution.progress import Bar, Reporter, reporter_of
 from xfit.execution.sources import Source
 from xfit.execution.spectra import whole_signals
-from xfit.execution.workers import Ready
+from xfit.execution.workers import make_ready
 from xfit.function_errors import ATTRIBUTE, as_text
 from xfit.mapping import table_of
 from xfit.plan import Plan
@@ -137,6 +137,11 @@ def run_stored(
     try:
         _check_shared(archive, executor)
         with executor.active():
+            if isinstance(executor, Cluster):
+                # Before anything in the store is touched.
+                make_ready(
+                    executor.client, plan.recipe.program, part_for(optimizer_of(plan.recipe.options.optimizer).engine)
+                )
             sources = [Source(array, plan.axes.navigation, grid) for array in (data, *plan.extra)]
             if any(source.shuffled for source in sources):
                 cluster_of(executor)
@@ -232,11 +237,8 @@ def _finish(work: Work, sources: list[Source], executor: Executor, reporter: Rep
 
 def _go(work: Work, sources: list[Source], missing: list[int], executor: Executor, reporter: Reporter) -> None:
     """Do what is missing, a window of chunks at a time."""
-    part = part_for(optimizer_of(work.recipe.options.optimizer).engine)
-    if isinstance(executor, Cluster):
-        executor.client.register_plugin(Ready(work.recipe.program, part))
-    else:
-        prepare_engine(part)
+    if not isinstance(executor, Cluster):
+        prepare_engine(part_for(optimizer_of(work.recipe.options.optimizer).engine))
     began = time.monotonic()
     sizes, number = _sizes(work.grid), len(work.grid)
     total = int(sizes.sum())
