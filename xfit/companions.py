@@ -16,6 +16,7 @@ from xfit.losses import Loss
 from xfit.model import Model
 from xfit.noise import Poisson
 from xfit.options import Settings
+from xfit.storable import check_chunk_sizes
 from xfit.units import differ, units_of
 
 #: What to do about data that are not those of a result.
@@ -56,6 +57,7 @@ def broadcastable(
     if array.dtype.kind not in dtype:
         wanted = "booleans" if dtype == "b" else "real numbers"
         raise TypeError(f"{name} has dtype {array.dtype}; it must hold {wanted}")
+    check_chunk_sizes(array, name)
     check_same_labels(array, name, da, array.dims)
     for d in array.dims:
         check_coordinate_units(array, name, da, d)
@@ -102,6 +104,7 @@ def check_fitted_dims(result: xr.Dataset, dims: Sequence[Hashable], da: Any) -> 
     """Refuse what has other dimensions than a result, or is of another place; see `check_fitted`."""
     if not isinstance(da, xr.DataArray):
         raise TypeError(f"da must be the xarray.DataArray that was fitted, not {type(da).__name__}")
+    check_chunk_sizes(da, "da")
     wanted = [*(d for d in result["value"].dims if d != "param"), *dims]
     missing, extra = [d for d in wanted if d not in da.dims], [d for d in da.dims if d not in wanted]
     if missing:

@@ -23,6 +23,7 @@ from xfit.execution.spectra import whole_signals
 from xfit.kernels.status import CONVERGED
 from xfit.mapping import threads_for
 from xfit.options import Columns, FitOptions, Settings
+from xfit.storable import check_chunk_sizes
 
 #: Dimensions of packed results: a row of coefficients, then those of the covariance.
 _PACKED = ("_curvefit_row", "_curvefit_column")
@@ -109,6 +110,7 @@ def curvefit(
         raise TypeError(f"func must be callable, not {type(func).__name__}")
     if isinstance(param_names, str):
         raise TypeError(f"param_names={param_names!r} must be a sequence of names, such as [{param_names!r}]")
+    check_chunk_sizes(da, "da")
     arrays = coordinates_of(da, coords)
     reduced = reduced_dims(da, arrays, reduce_dims)
     preserved = tuple(d for d in da.dims if d not in reduced)

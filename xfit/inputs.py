@@ -19,6 +19,7 @@ from xfit.losses import Loss
 from xfit.model import Model
 from xfit.options import Settings
 from xfit.registry import Optimizer
+from xfit.storable import check_chunk_sizes
 from xfit.terminal import cleaned
 from xfit.ties import values_of
 
@@ -31,6 +32,7 @@ def check_data(da: xr.DataArray) -> None:
         raise TypeError(f"the data have dtype {da.dtype}; a fit needs real numbers (integers or floats)")
     if da.dtype.kind == "f" and da.dtype.itemsize > 8:
         raise TypeError(f"the data have dtype {da.dtype}; a fit computes in float64: convert with .astype('float64')")
+    check_chunk_sizes(da, "da")
 
 
 def check_model(model: Any) -> None:

@@ -13,6 +13,7 @@ from xfit.function_errors import noted, noted_at_start
 from xfit.mapping import run
 from xfit.model import Model
 from xfit.plan import plan_of
+from xfit.storable import check_storable
 
 
 def multifit(
@@ -185,8 +186,11 @@ def multifit(
     )
     if store is not None:
         # Not at the top: it would make `import xfit` wait for zarr and distributed.
+        from xfit.execution.clients import client_of
         from xfit.stored.run import run_stored
 
+        check_storable(plan.da, plan.axes.dims)
+        client_of(client)
         return run_stored(
             plan, store, storage_options=storage_options, resume=resume, overwrite=overwrite, zarr_chunks=zarr_chunks, client=client, progress=progress
         )  # fmt: skip

@@ -26,6 +26,7 @@ from xfit.model import Model
 from xfit.options import FitOptions, Settings
 from xfit.registry import check_pair, optimizer_of
 from xfit.response import Grid, response_of
+from xfit.storable import check_signal_names
 from xfit.units import check_units, parameter_units
 
 
@@ -100,6 +101,7 @@ def plan_of(
     scaled = inputs.check_scaling(scale_covariance, what)
     program = Program.from_model(model)
     dims = signal_dims(da, dim, model.signal_dimension)
+    check_signal_names(dims)
     given, da = da, with_signal_coordinates(da, dims, program.coordinates, program.coordinates_read)
     axes = axes_of(da, dims, program.coordinates, binned)
     units = dict(zip(program.parameters, parameter_units(model, da, axes), strict=True))

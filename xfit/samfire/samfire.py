@@ -19,6 +19,7 @@ from xfit._version import __version__
 from xfit.alignment import check_same_labels
 from xfit.assembly import assemble
 from xfit.component_digests import digests_of
+from xfit.execution.clients import client_of
 from xfit.execution.executors import Executor, cluster_of, executor_of
 from xfit.execution.grid import Grid, chunks_of
 from xfit.execution.progress import reporter_of
@@ -38,6 +39,7 @@ from xfit.samfire.run import Run
 from xfit.samfire.stored import end, lay_out
 from xfit.samfire.strategies import LocalStrategy, strategies_of
 from xfit.selection import CRITERIA
+from xfit.storable import check_storable
 from xfit.units import check_units, parameter_units, units_of
 
 #: Names of the result's own variables, besides those of every fit.
@@ -148,6 +150,9 @@ class Samfire:
                 "SAMFire needs seeds: positions of pixels that the model's values are good starts for (seeds=[(y, x), ...]), or an "
                 "earlier result with good pixels (start=result)"
             )
+        if store is not None:
+            check_storable(da, self._plan.axes.dims)
+        client_of(client)
         self._store = None if store is None else Checkpoints(store, storage_options)
         self._client = client
         self._live: LiveMap | None = None

@@ -22,6 +22,7 @@ import numpy as np
 import xarray as xr
 from zarr.storage import MemoryStore
 
+from xfit.execution.clients import scheduler_here
 from xfit.execution.grid import Grid
 from xfit.stored.storage import PARTIAL, StoreError, checksum
 
@@ -352,7 +353,7 @@ def describe(
     Description, dict of str to bytes
         And the chunks of what is not lazy, by key.
     """
-    whole = template.assign_coords({name: c.load() for name, c in template.coords.items()})
+    whole = template.assign_coords({name: c.load(scheduler=scheduler_here()) for name, c in template.coords.items()})
     made: dict[str, Any] = {}
     whole.to_zarr(MemoryStore(made), mode="w", compute=False, consolidated=False, zarr_format=3, encoding=_encoding(template, grid, inner))  # fmt: skip
     content = {key: each.to_bytes() for key, each in made.items()}
