@@ -107,9 +107,10 @@ def test_runs_that_go_on(folder: Path, tmp_path: Path) -> None:
     assert info(store).done == 3
     da = MAKE["data"]().chunk(y=1, x=2)
     numbers = noted(folder)
-    if folder.name in REFUSED or numbers["dask"] != dask.__version__:
-        # By name, and what was there stays: words for coordinates and options are dask's tokens, those of options the version's.
-        with pytest.raises(ValueError, match=rf"{store}.*differs in|{store}.*version"):
+    first = json.loads(json.loads((store / "zarr.json").read_text())["attributes"]["xfit_run"])["format"] == 1
+    if first or numbers["dask"] != dask.__version__:
+        # By name, and what was there stays: the first format has no checksums to go on by, and words for options are dask's tokens.
+        with pytest.raises(ValueError, match=rf"{store}.*differs in|{store}.*format 1"):
             da.fit.multifit(MAKE["model"](), store=store, resume=True, progress=False)
         agree(open_fit(str(store))[0], numbers["run"])
     else:
