@@ -56,7 +56,7 @@ def create(target: Path, content: bytes) -> bool:
             if target.exists():
                 return False
             part.replace(target)
-        sync_folder(target.parent)
+        fsync(target.parent)
         return True
     finally:
         part.unlink(missing_ok=True)
@@ -99,7 +99,7 @@ def replace(target: Path, write: Callable[[Path], object]) -> None:
                 old.rename(target)
                 raise
             part = old
-        sync_folder(target.parent)
+        fsync(target.parent)
     finally:
         _remove(part)
 
@@ -115,30 +115,22 @@ def _remove(path: Path) -> None:
 def to_disk(path: Path) -> None:
     """Wait until a file, or a folder with all that is in it, is on the disk."""
     if not path.is_dir():
-        _sync(path)
+        fsync(path)
         return
     folders, files = [path], list[Path]()
     for entry in entries(path):
         (folders if entry.is_dir(follow_symlinks=False) else files).append(Path(entry.path))
     with ThreadPoolExecutor(_TOGETHER) as pool:
-        list(pool.map(_sync, files))
-        list(pool.map(sync_folder, folders))
+        list(pool.map(fsync, files))
+        list(pool.map(fsync, folders))
 
 
-def _sync(path: Path) -> None:
-    # Windows syncs only what is open for writing.
-    number = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
-
-
-def sync_folder(folder: Path) -> None:
-    """Wait until the names in a folder are on the disk."""
-    if os.name == "nt":  # which can't open folders
+def fsync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    if os.name == "nt" and path.is_dir():  # which can't be opened there, and need not be
         return
-    number = os.open(folder, os.O_RDONLY)
+    # Windows syncs only what is open for writing.
+    number = os.open(path, (os.O_RDWR | getattr(os, "O_BINARY", 0)) if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(number)
     finally:

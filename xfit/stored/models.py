@@ -29,7 +29,7 @@ from zarr.storage import LocalStore
 from xfit import html
 from xfit.addresses import without_secrets
 from xfit.files.telling import telling
-from xfit.files.whole import foreign_key, refuse_foreign, refuse_link, sync_folder, to_disk
+from xfit.files.whole import foreign_key, fsync, refuse_foreign, refuse_link, to_disk
 from xfit.model import Model
 from xfit.result import FitResult
 from xfit.stored.archive import MANIFEST, Archive
@@ -434,8 +434,8 @@ class StoredModels(Mapping[str, StoredModel]):
         """Wait until a model is on the disk, where it goes to one."""
         if isinstance(self._store, LocalStore):
             to_disk(self._store.root / GROUP / path)
-            sync_folder(self._store.root / GROUP)
-            sync_folder(self._store.root)
+            fsync(self._store.root / GROUP)
+            fsync(self._store.root)
 
     def _delete(self, path: str) -> None:
         """Delete the group of a model, which has nothing else in it."""

@@ -21,6 +21,7 @@ from zarr.core.sync import collect_aiterator, sync
 from zarr.storage import FsspecStore, LocalStore, WrapperStore
 
 from xfit.addresses import without_secrets
+from xfit.files.whole import entries, fsync
 from xfit.terminal import cleaned
 
 #: Objects that are read or deleted at the same time.
@@ -87,15 +88,15 @@ class DurableStore(LocalStore):
             self._waiting[key] = folders
             return
         for folder in folders:
-            _sync(folder)
+            fsync(folder)
 
     def flush(self, keys: Sequence[str]) -> None:
         """Return when all that was written under some keys is on the disk: at the same time, for a disk takes as long for many as for one."""
         folders = {folder for key in keys for folder in self._waiting.pop(key, ())}
-        list(_pool().map(_sync, [self.root / key for key in keys]))
+        list(_pool().map(fsync, [self.root / key for key in keys]))
         # What files have their names in went to the disk with them, as a rule: that costs little once more.
         for folder in folders:
-            _sync(folder)
+            fsync(folder)
 
     def check_inside(self, path: Path) -> None:
         """Refuse a place that a link leads out of the folder.
@@ -124,7 +125,7 @@ class DurableStore(LocalStore):
         """Links inside that lead out, with what they lead to."""
         found = []
         root = os.path.realpath(self.root)
-        for entry in _entries(self.root):
+        for entry in entries(self.root):
             if entry.is_symlink() and not _within(os.path.realpath(entry.path), root):
                 name = os.path.relpath(entry.path, self.root)
                 found.append(_words_of_link(str(self.root), name, os.readlink(entry.path)))
@@ -162,31 +163,6 @@ def _pool() -> ThreadPoolExecutor:
 if hasattr(os, "register_at_fork"):
     # A child has no threads.
     os.register_at_fork(after_in_child=_pool.cache_clear)
-
-
-def _sync(path: Path) -> None:
-    """Have a file, or the names in a folder, on the disk."""
-    if os.name == "nt" and path.is_dir():  # which can't be opened there, and need not be
-        return
-    number = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
-
-
-def _entries(root: Path) -> Iterable[os.DirEntry[str]]:
-    """All that lies in a folder and below, links not followed."""
-    waiting = [str(root)]
-    while waiting:
-        try:
-            with os.scandir(waiting.pop()) as entries:
-                for entry in entries:
-                    yield entry
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(entry.path)
-        except FileNotFoundError:
-            continue
 
 
 def open_store(store: Any, options: Mapping[str, Any]) -> Store:
@@ -353,7 +329,7 @@ async def _found(store: FsspecStore) -> dict[str, Any]:
 def _files(root: Path) -> dict[str, int]:
     start = len(str(root).rstrip(os.sep)) + 1
     found = {}
-    for entry in _entries(root):
+    for entry in entries(root):
         with suppress(FileNotFoundError):
             if not entry.is_dir(follow_symlinks=False):
                 key = entry.path[start:]
