@@ -25,7 +25,7 @@ FORMAT = "xfit-model"
 VERSION = 1
 
 #: Most letters of a model as JSON.
-LARGEST_JSON = 1 << 23
+LARGEST_JSON = 1 << 25
 
 _PARAMETER_KEYS = {"value", "min", "max", "free", "units", "tie"}
 _COMPONENT_KEYS = {"type", "name", "active", "convolved", "options", "parameters"}
