@@ -94,7 +94,7 @@ def read_json(text: str) -> Mapping[str, Any]:
     try:
         check_json(text)
     except ValueError as error:
-        raise ModelFormatError(str(error)) from None
+        raise ModelFormatError(f"not a stored model: {error}") from None
     try:
         data = json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
