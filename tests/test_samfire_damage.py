@@ -246,7 +246,7 @@ def test_a_coordinate_that_claims_more_than_its_files_hold(whole, tmp_path) -> N
     path.write_text(json.dumps(described))
     files = json.loads((store / "layout.json").read_text())["files"]
     resealed(store / "layout.json", files={**files, "x/zarr.json": hashlib.sha256(path.read_bytes()).hexdigest()})
-    with pytest.raises(CheckpointError, match=r"layout/x is damaged .it claims 8,000,000,000,000,000 bytes"):
+    with pytest.raises(CheckpointError, match=r"is damaged .*claims (8,000,000,000,000,000 bytes|1.67e.14 chunks)"):
         open_fit(str(store))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 DEEPEST, MOST_DOTS, MOST_DIGITS = 64, 10, 1000
 
 #: Most letters of a name or a unit, and components of a model.
-LONGEST_NAME, MOST_COMPONENTS = 200, 1000
+LONGEST_NAME, MOST_COMPONENTS = 200, 2000
 
 #: Strings, also such as are not closed. Every branch ends somewhere and none is tried again, so that the time is linear.
 _JSON_STRING = r'"(?:[^"\\]|\\.)*+"?'
