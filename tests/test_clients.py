@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import os
 import pickle
 import pkgutil
 import threading
@@ -26,6 +27,7 @@ from tests.builders import assert_same_bits
 from xfit import versions
 from xfit.components import Gaussian, Offset
 from xfit.execution import carried
+from xfit.execution.executors import Cluster
 from xfit.execution.workers import ClusterError, Ready, make_ready
 from xfit.stored.work import StoreError
 from xfit.versions import VersionError
@@ -277,11 +279,27 @@ def test_workers_without_memory_for_xfit(tmp_path) -> None:
     limits = {"distributed.worker.memory.terminate": 0.95, "distributed.comm.timeouts.connect": "10s"}
     with (
         dask.config.set(limits),
-        LocalCluster(n_workers=1, threads_per_worker=1, memory_limit="150MiB", dashboard_address=None) as cluster,
+        LocalCluster(n_workers=1, threads_per_worker=1, memory_limit="250MiB", dashboard_address=None) as cluster,
         Client(cluster),
-        pytest.raises(ClusterError, match=r"for want of memory \((their limit is 150.00 MiB|none is there now).*1 GiB"),
+        pytest.raises(ClusterError, match=r"for want of memory \((their limit is 250.00 MiB|none is there now).*1 GiB"),
     ):
         fitted("stored", str(tmp_path / "fit.zarr"))
+
+
+@pytest.mark.slow
+def test_workers_that_end_one_after_the_other_while_a_run_goes_on(monkeypatch) -> None:
+    """A nanny replaces each: without a count, the run would wait for ever."""
+    monkeypatch.setattr("xfit.execution.executors._LOOK", 0.1)
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 1000}),
+        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        executor = Cluster(client)
+        executor.watch("call", executor.submit("ends", os._exit, 1))
+        with pytest.raises(ClusterError, match="5 workers have ended while no call did, most likely for want of memory"):
+            executor.next()
+        executor.cancel()
 
 
 def test_workers_that_end_while_they_are_made_ready(monkeypatch) -> None:

@@ -23,7 +23,7 @@ from xfit.execution.carried import carried
 from xfit.execution.clients import Seceded, client_of, current
 from xfit.execution.interruption import leave
 from xfit.execution.sources import Shuffled
-from xfit.execution.workers import ClusterError, limits_of
+from xfit.execution.workers import ClusterError, limits_of, words_of_memory
 
 
 class Executor(Protocol):
@@ -185,6 +185,10 @@ _AT_LEAST = 4
 _TOGETHER = 0.004
 
 
+#: Seconds after which it is asked which workers there are while no call ends, and workers that may end until then.
+_LOOK, _LOST = 2.0, 5
+
+
 class _Handle:
     """A call on a cluster: its key, and the future that keeps its result there once the scheduler knows of it."""
 
@@ -284,6 +288,7 @@ class Cluster:
         """See `Executor.next`."""
         with self._connected():
             self._send()
+            self._wait()
             batch = self._completed.next_batch()
             if self._completed.count():
                 # Visits that end within moments of each other share their messages, in both directions.
@@ -291,6 +296,28 @@ class Cluster:
                 batch += self._completed.next_batch(block=False)
             results = self.client.gather(batch)
         return [(self._tokens.pop(future.key), result) for future, result in zip(batch, results, strict=True)]
+
+    def _wait(self) -> None:
+        """Wait until a call has ended.
+
+        Raises
+        ------
+        ClusterError
+            If one worker after the other comes and goes meanwhile: a nanny replaces them for ever.
+        """
+        known: set[str] = set()
+        looked = time.monotonic()
+        while self._completed.count() and not self._completed.has_ready():
+            with self._completed.thread_condition:
+                self._completed.thread_condition.wait(timeout=0.1)
+            if time.monotonic() - looked > _LOOK:
+                looked = time.monotonic()
+                there = set(self.client.scheduler_info(n_workers=-1)["workers"])
+                known |= there
+                if len(known - there) >= _LOST:
+                    raise ClusterError(
+                        f"{len(known - there)} workers have ended while no call did, {words_of_memory(self.client)}"
+                    )
 
     def results(self, handles: Sequence[_Handle]) -> list[Any]:
         """See `Executor.results`."""

@@ -68,22 +68,34 @@ def make_ready(client: Any, program: Program, part: str) -> None:
     ClusterError
         If workers have no xfit, or end while they load it.
     """
+    lost = False
     for left in reversed(range(_TIMES)):
         try:
             client.register_plugin(Ready(program, part))
+            if lost and not client.scheduler_info(n_workers=-1)["workers"]:
+                # Nobody was asked, for those that were are gone and not replaced yet.
+                raise TimeoutError
         except ModuleNotFoundError as error:
             raise ClusterError(
                 f"a worker has no module {error.name!r}; install xfit on all workers and on the scheduler"
             ) from error
         except (CommClosedError, TimeoutError) as error:
+            lost = True
             if not left:
                 raise ClusterError(
-                    f"workers end while they load xfit and the model, most likely for want of memory ({limits_of(client)}; their logs say). Give each "
-                    "1 GiB at least and what its chunks need (memory_limit= of LocalCluster, --memory-limit of dask worker), or start fewer"
+                    f"workers end while they load xfit and the model, {words_of_memory(client)}"
                 ) from error
             time.sleep(_BETWEEN)
         else:
             return
+
+
+def words_of_memory(client: Any) -> str:
+    """Why workers end, as a rule, and what to do."""
+    return (
+        f"most likely for want of memory ({limits_of(client)}; their logs say). Give each 1 GiB at least and what its chunks need "
+        "(memory_limit= of LocalCluster, --memory-limit of dask worker), or start fewer"
+    )
 
 
 def limits_of(client: Any) -> str:
