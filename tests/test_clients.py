@@ -297,7 +297,9 @@ def test_workers_that_end_one_after_the_other_while_a_run_goes_on(monkeypatch) -
     ):
         executor = Cluster(client)
         executor.watch("call", executor.submit("ends", os._exit, 1))
-        with pytest.raises(ClusterError, match="5 workers have ended while no call did, most likely for want of memory"):
+        with pytest.raises(
+            ClusterError, match="5 workers have ended while no call did, most likely for want of memory"
+        ):
             executor.next()
         executor.cancel()
 

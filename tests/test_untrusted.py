@@ -21,6 +21,7 @@ from xfit.model import Model
 from xfit.model_format import ModelFormatError
 from xfit.plot.opening import open_fit
 from xfit.stored.info import info
+from xfit.stored.storage import StoreError
 
 #: Descriptions of arrays in both formats.
 V3: dict[str, Any] = {
@@ -122,10 +123,12 @@ def test_pickles_beside_a_signal_and_in_runs_do_not_run(tmp_path: Path, result: 
         xfit.models(path).restore("a", check=False)
     run = tmp_path / "run.zarr"
     da.fit.multifit(two_peaks(), store=run, progress=False)
-    described = json.loads((run / "marks/done/zarr.json").read_text())
-    (run / "marks/done/zarr.json").write_text(json.dumps(described | {"codecs": [{"name": "numcodecs.pickle"}]}))
-    with pytest.raises(RefusedFileError, match=r"marks/done.*'numcodecs.pickle'"):
-        info(run)
+    root = json.loads((run / "zarr.json").read_text())
+    root["consolidated_metadata"]["metadata"]["value"]["codecs"] = [{"name": "numcodecs.pickle"}]
+    (run / "zarr.json").write_text(json.dumps(root))
+    for read in (lambda: xfit.open(run), lambda: info(run)):
+        with pytest.raises((RefusedFileError, StoreError), match=r"value.*'numcodecs.pickle'|zarr.json is damaged"):
+            read()
     assert not mark.exists()
 
 

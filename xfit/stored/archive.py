@@ -106,10 +106,12 @@ class Archive:
 
     def __init__(self, store: Any, storage_options: Mapping[str, Any] | None = None) -> None:
         self.options = dict(storage_options or {})
-        self.store = checked(open_store(store, self.options))
+        opened = open_store(store, self.options)
+        self.store = checked(opened)
         # The same place in every process.
-        self.given = path_or_url(store) if not isinstance(store, Store) else self.store
-        self.objects = Objects(self.store)
+        self.given = path_or_url(store) if not isinstance(store, Store) else opened
+        # As bytes, which are compared with what was written.
+        self.objects = Objects(opened)
         self.description: Description | None = None
         self.writer = ""
         self._chunks = (
