@@ -200,6 +200,8 @@ def test_ctrl_c_says_how_to_go_on(folder, tmp_path, more) -> None:
     code, _, errors = finished(process)
     assert code == 130
     assert "of 240 chunks are fitted and stay in" in errors
+    assert "Traceback" not in errors
+    assert "Warning" not in errors
     assert "fit.nc.part, and --resume goes on with it" in errors
     refused = run("fit", tmp_path / "long.zarr", "--model", folder / "model.toml", "--out", tmp_path / "fit.nc")
     assert "an unfinished run lies in" in refused.output

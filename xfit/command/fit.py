@@ -120,7 +120,7 @@ def fit(context: click.Context, data: str, out: str, scheduler: str | None, work
     given = given_options(options)
     with reported():
         from xfit.command.reading import in_chunks, parse_chunks, read_data
-        from xfit.command.running import Target, client_of
+        from xfit.command.running import Target, client_of, end_now
         from xfit.model import Model
 
         model = Model.from_file(asked["model_file"])
@@ -140,7 +140,7 @@ def fit(context: click.Context, data: str, out: str, scheduler: str | None, work
                 f"interrupted{f' ({said})' if said else ''}; what is done lies in {without_secrets(target.store)}, and --resume goes on with it",
                 err=True,
             )
-            context.exit(_INTERRUPTED)
+            end_now(_INTERRUPTED)
     if not quiet:
         click.echo(f"{words}\n\nresult: {cleaned(without_secrets(out))}")
     for chunk, message in list(unread.items())[:_SHOWN]:

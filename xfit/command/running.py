@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
+import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import dask
 import xarray as xr
@@ -54,13 +57,33 @@ def client_of(scheduler: str | None, workers: int | None) -> Iterator[Any]:
         "distributed.scheduler.http.routes": [],
         "distributed.worker.http.routes": [],
     }
-    with (
-        dask.config.set(settings),
+    # What multiprocessing says of processes that have left it to clean up, as `end_now` does.
+    sys.warnoptions.append("ignore:resource_tracker:UserWarning")
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(dask.config.set(settings))
         # Whoever could connect could run code: certificates that live as long as the run, and are known to nobody else.
-        LocalCluster(n_workers=workers, threads_per_worker=threads, dashboard_address=None, security=True) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
+        cluster = LocalCluster(n_workers=workers, threads_per_worker=threads, dashboard_address=None, security=True)
+        stack.enter_context(cluster)
+        client = stack.enter_context(Client(cluster))
+        try:
+            yield client
+        except KeyboardInterrupt:
+            # `end_now` follows, which ends the workers too: to close them one after the other would take seconds.
+            _left.append(stack.pop_all())
+            raise
+
+
+#: What an interrupted run has not closed.
+_left: list[contextlib.ExitStack] = []
+
+
+def end_now(code: int) -> NoReturn:
+    """End the process and its workers without waiting for threads that are at a pixel which takes long; stores are whole at any moment."""
+    for process in multiprocessing.active_children():
+        process.kill()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 class Target:
