@@ -76,8 +76,8 @@ def test_a_kill_leaves_the_old_or_the_new(stored, tmp_path, act) -> None:
         kept.store(new, "a", overwrite=True)  # goes on whatever was left
         assert kept.unfinished == ()
     last = "new" if act == "replace" else "none"
-    assert set(seen) == {"old", last}
-    assert seen == sorted(seen, key=("old", last).index)
+    # Files of one step are written side by side, in any order: next to the step, a later kill may find the older state.
+    assert (seen[0], seen[-1], set(seen)) == ("old", last, {"old", last})
 
 
 @posix
