@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 
 import xfit
 from xfit.components import EELSCLEdge, Gaussian, PowerLaw
-from xfit.edges import edge_of, effective_angle, hydrogenic
+from xfit.components.core_loss.cross_sections import edge_of, effective_angle, hydrogenic
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--output", type=Path, default=Path("output/eels"), help="folder for the figures")

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.pages import CHROMIUM
-from xfit.compile.program import LoadedProgram
-from xfit.kernels.evaluate import Structure
+from xfit.engine.codegen.program import LoadedProgram
+from xfit.engine.pixel.evaluate import Structure
 
 #: Files that compile the engine several times over.
 LONG = ("test_cache.py",)

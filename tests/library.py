@@ -36,7 +36,7 @@ from tests.references import (
     voigt,
 )
 from xfit import Component, components
-from xfit.edges import edge_of, hydrogenic_tables
+from xfit.components.core_loss.cross_sections import edge_of, hydrogenic_tables
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import nbformat
 import pytest
 
 from tests.pages import Page, free_port
-from xfit.compile.cache import cache_folder
+from xfit.engine.codegen.kernel_cache import cache_folder
 
 jupyterlab = pytest.mark.skipif(
     importlib.util.find_spec("jupyterlab") is None, reason="no JupyterLab: pip install jupyterlab"

@@ -10,12 +10,12 @@ import xarray as xr
 
 from tests.library import CASES
 from xfit import Model
-from xfit.compile.program import Program
-from xfit.inputs import settings_of
-from xfit.kernels.pixel import Block
-from xfit.options import FitOptions
-from xfit.pixel_problem import PixelProblem, Pixels
-from xfit.workbench import Workbench
+from xfit.engine.block.options import FitOptions
+from xfit.engine.block.pixel_problem import PixelProblem, Pixels
+from xfit.engine.block.prepared_fit import Workbench
+from xfit.engine.codegen.program import Program
+from xfit.engine.pixel.rows import Block
+from xfit.fitting.planning.checks import settings_of
 
 LOSSES = ("ls", "poisson", "huber", "soft_l1", "cauchy", "arctan")
 BOUNDS = ("own", "narrow")

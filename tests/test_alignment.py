@@ -216,7 +216,7 @@ def test_nested_fits_of_other_pixels_or_channels(da: xr.DataArray, fit: xr.Datas
 
 def test_figures_and_pages(da: xr.DataArray, fit: xr.Dataset) -> None:
     """What is drawn of data and model lies at the same labels."""
-    looking = pytest.importorskip("xfit.plot.looking")
+    looking = pytest.importorskip("xfit.plot.view_state")
     shifted = da.assign_coords(e=ulp(X, 7))
     looks: tuple[Callable[[xr.DataArray, Any], Any], ...] = (
         lambda data, variance: fit.fit.plot(data, y=0.1, x=1.0, variance=variance),

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from tests.builders import peak_map, two_peaks
-from xfit.block import fit_block
-from xfit.compile import linking
-from xfit.compile.apart import Made, can_start_python, compile_apart
-from xfit.compile.linking import can_link_first, linked_first
-from xfit.compile.program import Program
-from xfit.inputs import settings_of
+from xfit.engine.block.fit_block import fit_block
+from xfit.engine.codegen import linking
+from xfit.engine.codegen.linking import can_link_first, linked_first
+from xfit.engine.codegen.program import Program
+from xfit.engine.codegen.subprocess_compile import Made, can_start_python, compile_apart
+from xfit.fitting.planning.checks import settings_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -39,12 +39,12 @@ if status.exists():
     pathlib.Path(os.environ["XFIT_CACHE_DIR"], f"{os.getpid()}.peak").write_text(line.split()[1])
 """
 
-WAVE = "from xfit.compile.engine import prepare_engine; prepare_engine('wave')"
+WAVE = "from xfit.engine.block.precompile import prepare_engine; prepare_engine('wave')"
 
 FROM_PICKLE = """
 import pickle, sys
 import numpy as np
-from xfit.block import fit_block
+from xfit.engine.block.fit_block import fit_block
 path = sys.argv[1]
 program, settings, y, x = pickle.load(open(path, "rb"))
 np.save(path + ".npy", fit_block(program, settings, y, {"x": x}))
@@ -299,7 +299,7 @@ def test_a_foreign_index_costs_a_compilation_not_every_fit(kernels):
 
 @pytest.mark.skipif(not hasattr(os, "getuid"), reason="users are told apart by numbers")
 def test_folders_are_private_whatever_the_umask(tmp_path, monkeypatch):
-    from xfit.compile import cache
+    from xfit.engine.codegen import kernel_cache as cache
 
     monkeypatch.setenv("XFIT_CACHE_DIR", str(tmp_path / "a" / "b"))
     before = os.umask(0)
@@ -315,7 +315,7 @@ def test_folders_are_private_whatever_the_umask(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(not hasattr(os, "getuid"), reason="users are told apart by numbers")
 def test_a_lock_that_is_a_link_is_not_followed(tmp_path, monkeypatch):
-    from xfit.compile import cache
+    from xfit.engine.codegen import kernel_cache as cache
 
     monkeypatch.setenv("XFIT_CACHE_DIR", str(tmp_path / "kernels"))
     mine = tmp_path / "mine.txt"
@@ -334,7 +334,7 @@ def test_a_lock_that_is_a_link_is_not_followed(tmp_path, monkeypatch):
     ("mode", "private"), [(0o700, True), (0o755, True), (0o757, False), (0o777, False), (0o1777, False), (0o775, None)]
 )
 def test_which_folders_are_private(tmp_path, mode, private):
-    from xfit.compile.trust import is_own, why_not_private
+    from xfit.engine.codegen.trust import is_own, why_not_private
 
     folder = tmp_path / "folder"
     folder.mkdir()
@@ -402,7 +402,7 @@ def test_a_worker_needs_the_pickled_program_and_numbers_alone(tmp_path):
 def test_the_lists_of_sources_name_files_that_are_there():
     from pathlib import Path
 
-    from xfit.compile import cache
+    from xfit.engine.codegen import kernel_cache as cache
 
     package = Path(cache.__file__).parents[1]
     for pattern in (*cache._ENGINE, *cache._COMPONENTS):
@@ -414,7 +414,7 @@ def test_every_source_that_the_engine_imports_is_in_its_hash():
     import ast
     from pathlib import Path
 
-    from xfit.compile import cache
+    from xfit.engine.codegen import kernel_cache as cache
 
     package = Path(cache.__file__).parents[1]
     listed = {path for pattern in cache._ENGINE for path in package.glob(pattern)}

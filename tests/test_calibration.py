@@ -20,8 +20,8 @@ from ci.simulations.calibrate import PAGE, faults, run
 from ci.simulations.pulls import Outcome, of_fit
 from ci.simulations.settings import REASONS, SETTINGS
 from tests.library import CASES
-from xfit.block import evaluate_block
-from xfit.compile.program import Program
+from xfit.engine.block.fit_block import evaluate_block
+from xfit.engine.codegen.program import Program
 
 N = 2000
 #: Where a case's truth is not one that counts can tell: too close to where a parameter means nothing, or to a bound.

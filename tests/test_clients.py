@@ -24,13 +24,13 @@ from distributed.protocol.pickle import dumps, loads
 
 import xfit
 from tests.builders import assert_same_bits
-from xfit import versions
 from xfit.components import Gaussian, Offset
-from xfit.execution import carried
-from xfit.execution.executors import Cluster
-from xfit.execution.workers import ClusterError, Ready, make_ready
-from xfit.stored.work import StoreError
-from xfit.versions import VersionError
+from xfit.engine.codegen import versions
+from xfit.engine.codegen.versions import VersionError
+from xfit.fitting.running import remote_errors as carried
+from xfit.fitting.running.executors import Cluster
+from xfit.fitting.running.workers import ClusterError, Ready, make_ready
+from xfit.fitting.stored.chunk_task import StoreError
 
 #: Seconds after which a test fails that would hang; a fit takes less than one, its compilation some ten.
 GUARD = 60
@@ -245,8 +245,8 @@ def test_workers_of_another_version_are_refused(kind: str, local, tmp_path, monk
     for differing in ({"xfit": "0.0.9 (sources abcdef00)"}, {"numba": "0.1"}, {"Python": "2.7"}):
         (name, version), *_ = differing.items()
         other = {**versions.versions(), **differing}
-        monkeypatch.setattr("xfit.compile.program.versions", lambda other=other: other)
-        monkeypatch.setattr("xfit.execution.workers.versions", lambda other=other: other)
+        monkeypatch.setattr("xfit.engine.codegen.program.versions", lambda other=other: other)
+        monkeypatch.setattr("xfit.fitting.running.workers.versions", lambda other=other: other)
         with pytest.raises(VersionError) as caught:
             calls[kind]()
         assert f"has {name} {versions.versions()[name]}" in str(caught.value)
@@ -256,11 +256,13 @@ def test_workers_of_another_version_are_refused(kind: str, local, tmp_path, monk
 
 
 def test_what_is_pickled_says_its_versions(monkeypatch) -> None:
-    from xfit.compile.program import Program
+    from xfit.engine.codegen.program import Program
 
     program = Program.from_model(model())
     assert pickle.loads(pickle.dumps(program)) == program
-    monkeypatch.setattr("xfit.compile.program.versions", lambda: {"xfit": "9", "numba": "8", "Python": "7", "new": "6"})
+    monkeypatch.setattr(
+        "xfit.engine.codegen.program.versions", lambda: {"xfit": "9", "numba": "8", "Python": "7", "new": "6"}
+    )
     sent = pickle.dumps(program)
     monkeypatch.undo()
     arrived = pickle.loads(sent)
@@ -289,7 +291,7 @@ def test_workers_without_memory_for_xfit(tmp_path) -> None:
 @pytest.mark.slow
 def test_workers_that_end_one_after_the_other_while_a_run_goes_on(monkeypatch) -> None:
     """A nanny replaces each: without a count, the run would wait for ever."""
-    monkeypatch.setattr("xfit.execution.executors._LOOK", 0.1)
+    monkeypatch.setattr("xfit.fitting.running.executors._LOOK", 0.1)
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 1000}),
         LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
@@ -308,9 +310,9 @@ def test_workers_that_end_while_they_are_made_ready(monkeypatch) -> None:
     """One that is replaced is made ready; when all end again and again, it is said why."""
     from distributed.comm import CommClosedError
 
-    from xfit.compile.program import Program
+    from xfit.engine.codegen.program import Program
 
-    monkeypatch.setattr("xfit.execution.workers._BETWEEN", 0.0)
+    monkeypatch.setattr("xfit.fitting.running.workers._BETWEEN", 0.0)
 
     class Lost:
         """A client whose workers end so often."""

@@ -8,10 +8,10 @@ import pickle
 import pytest
 
 from xfit import Component, Model
-from xfit.component import Spec
 from xfit.components import Expression, Gaussian, Gaussian2D, Offset, Polynomial, PowerLaw
-from xfit.function_kernel import FunctionKernel
-from xfit.kernel_description import FormulaKernel
+from xfit.formulas.function_kernel import FunctionKernel
+from xfit.formulas.kernel_spec import FormulaKernel
+from xfit.modeling.component import Spec
 
 
 class Pseudo(Component):

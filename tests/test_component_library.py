@@ -16,11 +16,12 @@ import xarray as xr
 from scipy.integrate import quad
 
 from tests.library import CASES, Case, near_parameters, wide_parameters
-from xfit import Component, Model, calculus, components
-from xfit.compile.codegen import expression_of
-from xfit.compile.program import compiled_kernel
+from xfit import Component, Model, components
 from xfit.components import TYPES
-from xfit.kernels.layout import PITCH
+from xfit.engine.codegen.kernel_source import expression_of
+from xfit.engine.codegen.program import compiled_kernel
+from xfit.engine.math.layout import PITCH
+from xfit.formulas import calculus
 
 ORACLE = {
     case["name"].removeprefix("exspy."): case

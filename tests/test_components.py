@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 import sympy
 
-from xfit import Component, Model, calculus, component, formula
-from xfit.compile.codegen import expression_of
+from xfit import Component, Model, component
 from xfit.components import (
     Exponential,
     Expression,
@@ -29,7 +28,10 @@ from xfit.components import (
     Polynomial,
     PowerLaw,
 )
-from xfit.formula import FormulaError
+from xfit.engine.codegen.kernel_source import expression_of
+from xfit.formulas import calculus
+from xfit.formulas import parser as formula
+from xfit.formulas.parser import FormulaError
 
 #: Values computed with HyperSpy 2.5 (defaults, bounds, flags, function and gradients).
 ORACLE = {

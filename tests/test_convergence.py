@@ -20,7 +20,7 @@ from xfit.components import (
     ScalableFixedPattern,
     Voigt,
 )
-from xfit.kernels.status import CONVERGED, SINGULAR, STALLED
+from xfit.engine.pixel.status import CONVERGED, SINGULAR, STALLED
 
 X = np.linspace(-10, 10, 201)
 

@@ -17,7 +17,7 @@ from scipy import special
 from scipy.optimize import curve_fit
 
 import xfit  # noqa: F401 - registers the accessor
-from xfit.traced import traced_formula
+from xfit.formulas.tracing import traced_formula
 
 
 def decay(t, n0, tau=1):
@@ -354,7 +354,7 @@ def test_formulas_are_found() -> None:
     """What tracing makes of functions, against the formula that one would write."""
     import sympy
 
-    from xfit.formula import parse
+    from xfit.formulas.parser import parse
 
     def same(function: Callable[..., Any], text: str) -> bool:
         found = traced_formula(function, ("x0",), ("p0", "p1"))

@@ -22,14 +22,14 @@ from click.testing import CliRunner
 from tests.builders import drifting_model, drifting_peak, fit_with_failures, image_map, spot
 from tests.pages import TOKEN, Page, browser, free_port, numbers_of
 from xfit.command import main
-from xfit.compile.engine import prepare_engine
-from xfit.plot.blocks import Blocks
+from xfit.engine.block.precompile import prepare_engine
+from xfit.plot.chunk_cache import Blocks
 from xfit.plot.dashboard import Dashboard
 from xfit.plot.export import heading_of
-from xfit.plot.looking import Looking
 from xfit.plot.map_page import MarkedMaps
-from xfit.plot.opening import open_data, open_fit
+from xfit.plot.open_stored import open_data, open_fit
 from xfit.plot.pixel_page import Images, figures_of
+from xfit.plot.view_state import Looking
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ from scipy import integrate
 from tests.builders import peak_map, peak_truth, two_peaks
 from tests.library import CASES
 from xfit import Component, Model
-from xfit.block import evaluate_block
-from xfit.compile.program import Program
 from xfit.components import Gaussian, Gaussian2D, GaussianHF, Lorentzian, Offset
+from xfit.engine.block.fit_block import evaluate_block
+from xfit.engine.codegen.program import Program
 
 FWHM = 2 * math.sqrt(2 * math.log(2))
 

@@ -13,10 +13,11 @@ import sympy
 import xarray as xr
 
 from tests.library import CASES
-from xfit import Component, Model, components, formula
+from xfit import Component, Model, components
 from xfit.components import Gaussian2D, Lorentzian, Moffat, Moffat2D, Voigt
-from xfit.derived import _error, _value
-from xfit.formula_functions import FUNCTIONS
+from xfit.formulas import parser as formula
+from xfit.formulas.special_functions import FUNCTIONS
+from xfit.modeling.derived import _error, _value
 
 #: Half a step for derivatives, relative to the value, with 900 digits: those of a hundred are left, at the least.
 _STEP = mp.mpf(10) ** -100

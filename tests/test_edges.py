@@ -17,7 +17,7 @@ from scipy.interpolate import BSpline, splev
 
 import xfit
 from xfit.components import EELSCLEdge, Offset, PowerLaw
-from xfit.edges import (
+from xfit.components.core_loss.cross_sections import (
     BOHR_RADIUS,
     RYDBERG,
     edge_of,
@@ -27,8 +27,8 @@ from xfit.edges import (
     strength_k,
     strength_l,
 )
-from xfit.fine_structure import fine_structure_of
-from xfit.gos import checked_gos, read_gos
+from xfit.components.core_loss.fine_structure import fine_structure_of
+from xfit.components.core_loss.gos import checked_gos, read_gos
 
 STORED = json.loads((Path(__file__).parent / "data" / "eels_hydrogenic.json").read_text())
 

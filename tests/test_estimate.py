@@ -31,7 +31,7 @@ from xfit.components import (
     Offset,
     Polynomial,
 )
-from xfit.estimate_block import Estimation, Target
+from xfit.modeling.estimate_block import Estimation, Target
 
 X = np.linspace(-20, 60, 400)
 LIBRARY = [kind for kind in TYPES.values() if kind.estimator is not None and kind.coordinates == ("x",)]
@@ -176,7 +176,7 @@ def test_maps_are_lazy_read_once_and_equal_however_cut(cls, monkeypatch):
         assert len(source.reads) == n_chunks
     moved = cls(name="c").estimate(da.transpose("energy", "x", "y"), (3, 18), dim="energy")
     assert_same_bits(moved.transpose("y", "x"), expected)
-    monkeypatch.setattr("xfit.start_block._BATCH", 7 * 80)
+    monkeypatch.setattr("xfit.fitting.running.start_block._BATCH", 7 * 80)
     assert_same_bits(cls(name="c").estimate(da, (3, 18)), expected)
 
 
@@ -189,7 +189,7 @@ def test_a_signal_in_several_chunks_is_rearranged_with_a_warning():
 
 def test_an_estimation_is_the_same_in_every_process():
     code = (
-        "from dask.base import tokenize; from xfit.components import *; import xfit.estimate_block as e;"
+        "from dask.base import tokenize; from xfit.components import *; import xfit.modeling.estimate_block as e;"
         "t = e.Target('A', 'g.A', 1.0, 0.0, 9.0);"
         "print([tokenize(e.Estimation(c.estimator.function, (t,), (), (0.0, 1.0))) for c in (Gaussian(), Polynomial(3))])"
     )

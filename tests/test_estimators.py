@@ -14,7 +14,6 @@ from tests.builders import (
     garbage,
     gaussian,
 )
-from xfit import estimators
 from xfit.components import (
     Exponential,
     Gaussian,
@@ -24,6 +23,7 @@ from xfit.components import (
     Polynomial,
     PowerLaw,
 )
+from xfit.modeling import estimators
 
 N = 300
 LIBRARY = [Gaussian, GaussianHF, Lorentzian, Offset, Polynomial, PowerLaw, Exponential]

@@ -13,7 +13,7 @@ from scipy.optimize import curve_fit, least_squares
 import xfit
 from tests.builders import statuses
 from xfit.components import Bleasdale, Doniach, Expression, Gaussian, Offset, SkewNormal, Voigt
-from xfit.registry import _KNOWN
+from xfit.engine.block.optimizers import _KNOWN
 
 X = np.linspace(-5, 5, 60)
 

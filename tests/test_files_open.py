@@ -13,7 +13,7 @@ import pytest
 import xarray as xr
 
 import xfit
-from xfit.files.settling import Processed, settled
+from xfit.files.postprocess import Processed, settled
 from xfit.files.signals import signal_to_array
 
 hs = pytest.importorskip("hyperspy.api")

@@ -12,7 +12,7 @@ import xarray as xr
 import xfit
 import xfit.hyperspy
 from tests.builders import from_source, one_peak, peak_map, statuses
-from xfit.files import saving
+from xfit.files import save as saving
 
 hs = pytest.importorskip("hyperspy.api")
 

@@ -11,9 +11,9 @@ import sympy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xfit import formula
-from xfit.calculus import derivative, linear_parameters
-from xfit.formula import FormulaError, names, parse, substitute, symbol, to_text
+from xfit.formulas import parser as formula
+from xfit.formulas.calculus import derivative, linear_parameters
+from xfit.formulas.parser import FormulaError, names, parse, substitute, symbol, to_text
 
 x, a, b, n = (symbol(name) for name in "xabn")
 

@@ -15,14 +15,15 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from xfit import calculus, formula
-from xfit.compile.codegen import kernel_source
-from xfit.compile.graph_printer import straight_line_of_graph
-from xfit.compile.straight_line import StraightLine, straight_line
-from xfit.formula import FormulaError
-from xfit.formula_gradient import gradient
-from xfit.formula_graph import Graph, graph_of, written_out
-from xfit.kernel_description import FormulaKernel
+from xfit.engine.codegen.graph_printer import straight_line_of_graph
+from xfit.engine.codegen.kernel_source import kernel_source
+from xfit.engine.codegen.straight_line import StraightLine, straight_line
+from xfit.formulas import calculus
+from xfit.formulas import parser as formula
+from xfit.formulas.gradient import gradient
+from xfit.formulas.graph import Graph, graph_of, written_out
+from xfit.formulas.kernel_spec import FormulaKernel
+from xfit.formulas.parser import FormulaError
 
 _SETTINGS = partial(
     settings,
@@ -458,8 +459,8 @@ def test_graphs_as_expressions(text: str) -> None:
 _MEMORY = """
 import resource, sys
 from xfit import calculus, formula
-from xfit.compile.codegen import kernel_source
-from xfit.kernel_description import FormulaKernel
+from xfit.engine.codegen.kernel_source import kernel_source
+from xfit.formulas.kernel_spec import FormulaKernel
 
 def made(text):
     try:

@@ -10,8 +10,8 @@ import pytest
 from ci.sciences.compare import CLOSE, compare, reading
 from ci.sciences.formula import channels, data
 from ci.sciences.table import FIELDS, FORMULAS
-from xfit.compile.codegen import kernel_source
 from xfit.components import Expression
+from xfit.engine.codegen.kernel_source import kernel_source
 
 DOZEN = random.Random(1).sample(sorted(FORMULAS), 12)
 

@@ -12,10 +12,10 @@ import pytest
 import xarray as xr
 
 import xfit
-from xfit.compile.functions import may_raise
-from xfit.compile.program import compiled_kernel
 from xfit.components import Function, Offset
-from xfit.kernels.status import CONVERGED, FUNCTION_ERROR, NONFINITE_MODEL
+from xfit.engine.codegen.function_kernels import may_raise
+from xfit.engine.codegen.program import compiled_kernel
+from xfit.engine.pixel.status import CONVERGED, FUNCTION_ERROR, NONFINITE_MODEL
 
 X = np.linspace(0, 10, 64)
 DATA = xr.DataArray(np.random.default_rng(0).normal(3 * X, 0.1, (4, 64)), dims=("p", "x"), coords={"x": X})

@@ -15,8 +15,8 @@ import pytest
 import xarray as xr
 
 import xfit
-from xfit.plot.opening import open_fit
-from xfit.stored.info import info
+from xfit.fitting.stored.info import info
+from xfit.plot.open_stored import open_fit
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
 MAKE = runpy.run_path(str(GOLDEN / "make.py"))

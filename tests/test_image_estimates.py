@@ -10,9 +10,9 @@ import pytest
 import xarray as xr
 
 import xfit
-from xfit.block import evaluate_block
-from xfit.compile.program import Program
 from xfit.components import TYPES, Gaussian2D, Plane
+from xfit.engine.block.fit_block import evaluate_block
+from xfit.engine.codegen.program import Program
 
 N = 100
 X, Y = np.linspace(-10, 14, 33), np.linspace(-8, 12, 29)

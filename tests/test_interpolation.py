@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from scipy.interpolate import CubicSpline, RectBivariateSpline, make_interp_spline
 
-from xfit.compile.cache import compile_source
-from xfit.compile.codegen import kernel_source
-from xfit.interpolation import Table, is_even
-from xfit.kernel_description import FormulaKernel, Lookup
-from xfit.kernels.call import call_kernel
-from xfit.kernels.lane_evaluate import vectors
-from xfit.kernels.layout import LANE_PITCH, LANES, PITCH
+from xfit.engine.codegen.kernel_cache import compile_source
+from xfit.engine.codegen.kernel_source import kernel_source
+from xfit.engine.math.call import call_kernel
+from xfit.engine.math.layout import LANE_PITCH, LANES, PITCH
+from xfit.engine.simd.evaluate import vectors
+from xfit.formulas.kernel_spec import FormulaKernel, Lookup
+from xfit.formulas.spline_table import Table, is_even
 
 EVEN = np.linspace(-2, 5, 29)
 UNEVEN = EVEN + 0.05 * np.sin(7 * EVEN)

@@ -18,11 +18,11 @@ import xarray as xr
 from jupyter_client.manager import start_new_kernel
 
 import xfit
-import xfit.cancellation as cancellation
-from xfit.cancellation import Interrupted, Pace, Token, check, heeding, pieces
+import xfit.engine.block.cancellation as cancellation
 from xfit.components import Offset, Voigt
-from xfit.execution.interruption import in_threads
-from xfit.stored.info import info
+from xfit.engine.block.cancellation import Interrupted, Pace, Token, check, heeding, pieces
+from xfit.fitting.running.interruption import in_threads
+from xfit.fitting.stored.info import info
 
 ROOT = Path(__file__).parents[1]
 
@@ -32,7 +32,7 @@ AT_ONCE = 20.0
 SCRIPT = '''
 import json, logging, os, signal, sys, tempfile, threading, time
 import numpy as np, xarray as xr, xfit
-import xfit.block, xfit.pixel_problem
+import xfit.engine.block.fit_block, xfit.engine.block.pixel_problem
 from xfit.components import Offset, Voigt
 
 X = np.linspace(0, 10, 200)
@@ -45,7 +45,7 @@ SAMFIRE = dict(seeds=[(0, 0), (250, 200)], goodness=lambda red_chisq: red_chisq 
 
 def ctrl_c_when_it_fits():
     """Send the signal when some pixels have been fitted."""
-    seen, count = threading.Event(), xfit.block.count
+    seen, count = threading.Event(), xfit.engine.block.fit_block.count
 
     def counting(pixels):
         count(pixels)
@@ -54,11 +54,11 @@ def ctrl_c_when_it_fits():
     def send():
         seen.wait()
         time.sleep(0.3)
-        xfit.block.count = count
+        xfit.engine.block.fit_block.count = count
         globals()["SENT"] = time.monotonic()
         os.kill(os.getpid(), signal.SIGINT)
 
-    xfit.block.count = cancellation.count = counting
+    xfit.engine.block.fit_block.count = cancellation.count = counting
     threading.Thread(target=send).start()
 
 

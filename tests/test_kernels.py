@@ -9,18 +9,19 @@ import pytest
 from scipy.optimize import lsq_linear
 
 import xfit
-from xfit import calculus, formula
-from xfit.compile.losses import load_loss
-from xfit.compile.program import Channels, Program
-from xfit.compile.ties import compile_ties
 from xfit.components import Gaussian, Polynomial
-from xfit.kernels.evaluate import Spectrum, aligned_rows, gram_at, weigh
-from xfit.kernels.gram import add_gram
-from xfit.kernels.losses import Deviations
-from xfit.kernels.relax import MOVED, relax
-from xfit.kernels.steps import FREE, bounded_step, solve_cholesky, solve_triangular, triangularise
-from xfit.kernels.ties import STACK, apply_ties, tie_derivatives
-from xfit.losses import Loss
+from xfit.engine.codegen.loss_kernels import load_loss
+from xfit.engine.codegen.program import Channels, Program
+from xfit.engine.codegen.tie_compiler import compile_ties
+from xfit.engine.losses import Loss
+from xfit.engine.pixel.amplitudes import MOVED, relax
+from xfit.engine.pixel.evaluate import Spectrum, aligned_rows, gram_at, weigh
+from xfit.engine.pixel.gram import add_gram
+from xfit.engine.pixel.loss_functions import Deviations
+from xfit.engine.pixel.steps import FREE, bounded_step, solve_cholesky, solve_triangular, triangularise
+from xfit.engine.pixel.tie_machine import STACK, apply_ties, tie_derivatives
+from xfit.formulas import calculus
+from xfit.formulas import parser as formula
 
 
 def normal_equations(jacobian: np.ndarray, residual: np.ndarray) -> np.ndarray:
@@ -166,10 +167,10 @@ def test_best_amplitudes_by_algebra_are_those_of_an_evaluation() -> None:
                                   "tan(a*x/9) + asin(x/9)*a + acos(x/9)", "erf(a*x) - erfc(x/b)", "sinh(a*x/9)*cosh(b)"])  # fmt: skip
 def test_every_function_compiles_with_its_gradient(text: str) -> None:
     """Kernel values and gradients against sympy's own evaluation."""
-    from xfit.compile.program import compiled_kernel
     from xfit.components import Expression
-    from xfit.kernels.call import call_kernel
-    from xfit.kernels.layout import PITCH
+    from xfit.engine.codegen.program import compiled_kernel
+    from xfit.engine.math.call import call_kernel
+    from xfit.engine.math.layout import PITCH
 
     kernel = Expression(text, name="e").kernel
     x = np.linspace(0.4, 3.3, 9)

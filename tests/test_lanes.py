@@ -13,14 +13,17 @@ import xarray as xr
 
 from tests.builders import assert_same_bits, param_values, peak_map, statuses, two_peaks
 from xfit import Model
-from xfit.compile import besselfunctions, errorfunctions, gammafunctions, special
-from xfit.compile.program import compiled_kernel
 from xfit.components import Expression, Gaussian, Offset, PowerLaw
-from xfit.kernel_description import FormulaKernel
-from xfit.kernels.call import call_kernel
-from xfit.kernels.lane_evaluate import vectors
-from xfit.kernels.layout import LANE_PITCH, LANES
-from xfit.kernels.vector import any_lane, bits_of, from_bits, load, negation, reals, select, store
+from xfit.engine.codegen.program import compiled_kernel
+from xfit.engine.math import bessel_functions as besselfunctions
+from xfit.engine.math import elementary as special
+from xfit.engine.math import error_functions as errorfunctions
+from xfit.engine.math import gamma_functions as gammafunctions
+from xfit.engine.math.call import call_kernel
+from xfit.engine.math.layout import LANE_PITCH, LANES
+from xfit.engine.math.vector import any_lane, bits_of, from_bits, load, negation, reals, select, store
+from xfit.engine.simd.evaluate import vectors
+from xfit.formulas.kernel_spec import FormulaKernel
 
 A = np.array([1.5, -2.0, 0.0, -0.0, np.nan, np.inf, -np.inf, 3e-310])
 B = np.array([2.0, -2.0, 1.0, 0.0, 1.0, np.inf, 5.0, 1e300])
@@ -274,7 +277,7 @@ def test_a_constant_given_as_a_map_is_a_constant() -> None:
 
 def test_common_factors_and_signs() -> None:
     """A Gaussian's gradients take one subtraction and its exponential is computed once."""
-    from xfit.compile.codegen import kernel_source
+    from xfit.engine.codegen.kernel_source import kernel_source
 
     kernel = Gaussian(name="g").kernel
     source = kernel_source(kernel)

@@ -9,8 +9,8 @@ import pytest
 import xarray as xr
 
 import xfit
-from xfit.block import evaluate_block
-from xfit.compile.program import Program
+from xfit.engine.block.fit_block import evaluate_block
+from xfit.engine.codegen.program import Program
 
 lmfit = pytest.importorskip("lmfit")
 from lmfit import models  # noqa: E402

@@ -15,8 +15,8 @@ from scipy import optimize, stats
 import xfit
 from tests.builders import statuses
 from xfit.components import Gaussian, Offset, Polynomial
-from xfit.kernels.likelihood import constant_of_counts, log_of_product
-from xfit.kernels.losses import arctan, cauchy, huber, poisson, soft_l1
+from xfit.engine.pixel.likelihood import constant_of_counts, log_of_product
+from xfit.engine.pixel.loss_functions import arctan, cauchy, huber, poisson, soft_l1
 
 X = np.linspace(-5, 5, 80)
 TRUTH = np.array([120.0, 0.1, 1.0, 4.0])

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from xfit import Component, Model
 from xfit.components import Expression, Gaussian, Gaussian2D, Lorentzian, Offset, Polynomial, PowerLaw
-from xfit.model_format import ModelFormatError
+from xfit.modeling.serialization import ModelFormatError
 
 
 def eels() -> Model:

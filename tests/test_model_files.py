@@ -11,7 +11,7 @@ import xarray as xr
 import xfit
 from xfit import components
 from xfit.components import Expression, Gaussian, Gaussian2D, Offset, Polynomial
-from xfit.model_format import ModelFormatError
+from xfit.modeling.serialization import ModelFormatError
 
 _PATTERN = xr.DataArray([1.0, 2.0, 4.0, 3.0], dims="x", coords={"x": [0.0, 1, 2, 3]})
 #: Arguments of those that can't be made without.

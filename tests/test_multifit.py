@@ -32,13 +32,13 @@ from tests.builders import (
 )
 from xfit import Model
 from xfit.components import Expression, Gaussian, Offset
-from xfit.kernels.evaluate import evaluate_pixels
-from xfit.kernels.fit import fit_singly
-from xfit.kernels.lane_fit import fit_side_by_side
-from xfit.kernels.status import MEANINGS
+from xfit.engine.block.pixel_loop import fit_singly
+from xfit.engine.pixel.evaluate import evaluate_pixels
+from xfit.engine.pixel.status import MEANINGS
+from xfit.engine.simd.fit import fit_side_by_side
 
 #: The module; the package's attribute of this name is the function.
-multifit_module = importlib.import_module("xfit.mapping")
+multifit_module = importlib.import_module("xfit.fitting.running.map_blocks")
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.one_point import Setting, cosines, disagreement, falls, fitted, settings, shapes
-from xfit.kernels.status import CONVERGED
+from xfit.engine.pixel.status import CONVERGED
 
 ALL = list(settings())
 SAMPLE = ALL if os.environ.get("XFIT_ALL") else [ALL[k] for k in np.random.default_rng(21).permutation(len(ALL))[:120]]

@@ -10,7 +10,7 @@ import xfit
 from tests.builders import assert_same_bits, peak_map, statuses, two_peaks
 from tests.test_oracles import CASES, EXACT, data_of, model_of
 from xfit.components import Gaussian, Offset, PowerLaw
-from xfit.registry import _KNOWN, optimizer_of
+from xfit.engine.block.optimizers import _KNOWN, optimizer_of
 
 OTHERS = [o.name for o in _KNOWN if o.engine not in ("kernel", "linear")]
 X = np.linspace(-5, 5, 80)
@@ -201,7 +201,7 @@ def test_a_bad_pixel_does_not_spoil_the_path() -> None:
 
 
 def test_serpentine_order() -> None:
-    from xfit.mapping import serpentine
+    from xfit.fitting.running.map_blocks import serpentine
 
     assert serpentine((2, 3)).tolist() == [0, 1, 2, 5, 4, 3]
     assert serpentine((2, 2, 2)).tolist() == [0, 1, 3, 2, 6, 7, 5, 4]

@@ -12,7 +12,7 @@ import pytest
 
 from xfit import Model, Parameter
 from xfit.components import Gaussian, Offset
-from xfit.formula import FormulaError
+from xfit.formulas.parser import FormulaError
 
 
 def two_peaks() -> Model:

@@ -224,8 +224,8 @@ def test_how_a_pattern_goes_on_is_stored(tmp_path: Path, extrapolate: str | None
 @pytest.mark.parametrize("x", [NARROW, NARROW + 0.004 * np.sin(5 * NARROW)])
 def test_derivatives_are_those_of_the_curve_beyond_the_ends_too(extrapolate: str, x: np.ndarray) -> None:
     """Central differences of the kernel's own values, good to the square root of rounding."""
-    from xfit.compile.program import compiled_kernel, curve_of
-    from xfit.kernels.layout import PITCH
+    from xfit.engine.codegen.program import compiled_kernel, curve_of
+    from xfit.engine.math.layout import PITCH
 
     made = ScalableFixedPattern(measured(bell(x) + 0.2, x), extrapolate=extrapolate)
     at, values, h = np.linspace(-1.4, 1.4, 113) + 1e-3, np.array([1.05, 3.0, 0.013]), 1e-6

@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from xfit.command import main
-from xfit.peers import bench, with_scipy
-from xfit.peers.rounds import speeds_of
-from xfit.peers.workloads import WORKLOADS, workload_of
+from xfit.command.bench import bench, with_scipy
+from xfit.command.bench.rounds import speeds_of
+from xfit.command.bench.workloads import WORKLOADS, workload_of
 
 PEERS = [peer for peer in bench.PEERS if peer.name != "xfit"]
 

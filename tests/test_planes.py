@@ -12,7 +12,7 @@ import xarray as xr
 from distributed import Client, LocalCluster
 
 from tests.builders import assert_same_bits, peak_map, two_peaks
-from xfit.execution.spectra import whole_signals
+from xfit.arrays.whole_spectra import whole_signals
 
 #: Whole spectra of 5 x 4 pixels, 60 channels each, are more than this.
 SMALL = {"array.chunk-size": "9 kB"}

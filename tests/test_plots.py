@@ -17,9 +17,9 @@ from matplotlib import pyplot as plt
 from tests.builders import ENERGY, drifting_model, drifting_peak, fit_with_failures, from_source, image_map, spot
 from xfit import Model
 from xfit.components import Lorentzian
-from xfit.plot.looking import Looking
-from xfit.plot.looks import scale_of
 from xfit.plot.pixel import view_of
+from xfit.plot.style import scale_of
+from xfit.plot.view_state import Looking
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from tests.builders import (
 )
 from xfit import Model
 from xfit.components import Gaussian, Offset
-from xfit.kernels.status import MEANINGS
+from xfit.engine.pixel.status import MEANINGS
 
 seeds = st.integers(0, 2**31)
 few = settings(max_examples=12, deadline=None)

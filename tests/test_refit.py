@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from tests.builders import assert_same_bits, peak_map, two_peaks
-from xfit.refit import sticking_out
+from xfit.fitting.refit import sticking_out
 
 
 def spoilt(da: xr.DataArray) -> tuple[xr.Dataset, np.ndarray]:

@@ -10,9 +10,9 @@ import pytest
 import xarray as xr
 
 from xfit import Model
-from xfit.compile.program import Program
 from xfit.components import Gaussian, PowerLaw
-from xfit.kernels.layout import LINEAR, OTHER, SHAPED, STARTING
+from xfit.engine.codegen.program import Program
+from xfit.engine.math.layout import LINEAR, OTHER, SHAPED, STARTING
 
 X = np.arange(680.0, 740.0, 0.5)
 

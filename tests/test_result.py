@@ -23,9 +23,9 @@ from tests.builders import (
     two_peaks,
 )
 from xfit import Model
-from xfit.assembly import SCHEMA_VERSION
 from xfit.components import Expression, Gaussian, Offset
-from xfit.kernels.status import MEANINGS
+from xfit.engine.pixel.status import MEANINGS
+from xfit.results.assembly import SCHEMA_VERSION
 
 NAMES = ["left.A", "left.centre", "left.sigma", "right.A", "right.centre", "right.sigma", "bg.offset"]
 

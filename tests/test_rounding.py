@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xfit.rounding import rounded
+from xfit.results.rounding import rounded
 
 
 @pytest.mark.parametrize(("value", "error", "text"), [

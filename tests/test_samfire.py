@@ -264,8 +264,8 @@ def test_order_and_tries() -> None:
 
 def test_hyperspy_semantics_of_one_seed() -> None:
     """Markers and means of neighbours, by the formulas of its documentation, for one chunk and one seed."""
-    from xfit.execution.grid import neighbourhood
-    from xfit.kernels.wavefront import GOOD, LEFT, begin_at, rank
+    from xfit.engine.waves.wavefront import GOOD, LEFT, begin_at, rank
+    from xfit.fitting.running.chunk_grid import neighbourhood
 
     shape, radius = (13, 13), 3.0
     strategy = ReducedChiSquared(radius)

@@ -197,7 +197,7 @@ def test_only_what_is_needed_is_read() -> None:
 
 def test_numpy_data_do_not_depend_on_cores(monkeypatch) -> None:
     da, centre = drifting((70, 80))
-    import xfit.execution.executors as executors
+    import xfit.fitting.running.executors as executors
 
     fits = []
     for cores in (1, 3):

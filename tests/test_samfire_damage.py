@@ -17,7 +17,7 @@ import xfit
 from tests.builders import assert_same_bits
 from tests.kills import killed
 from xfit.components import Gaussian, Offset
-from xfit.plot.opening import open_fit
+from xfit.plot.open_stored import open_fit
 from xfit.samfire.checkpoint import CheckpointError, Checkpoints
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="no fork, no links without rights")

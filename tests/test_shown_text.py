@@ -26,9 +26,9 @@ from xfit.addresses import without_secrets
 from xfit.command import main
 from xfit.command.arguments import words_of
 from xfit.components import Gaussian
-from xfit.execution.progress import Bar, Console
-from xfit.files.cells import as_csv, cell
-from xfit.stored.info import info
+from xfit.files.csv_tables import as_csv, cell
+from xfit.fitting.running.progress import Bar, Console
+from xfit.fitting.stored.info import info
 from xfit.terminal import cleaned, paragraph
 
 
@@ -52,7 +52,7 @@ def representations(da: xr.DataArray, fit: xr.Dataset) -> Iterator[tuple[str, Ca
     """All that prints itself."""
     model, place = planted_model(), {d: fit[d].values[0] for d in fit.fit.navigation_dims}
     yield "model", lambda: repr(model)
-    yield "table of a model", lambda: xfit.tables.model_text(model)
+    yield "table of a model", lambda: xfit.modeling.tables.model_text(model)
     yield "component", lambda: repr(model[0])
     yield "parameter", lambda: repr(model[0].A)
     yield "tied parameter", lambda: repr(model["b" + NAME].offset)

@@ -19,9 +19,9 @@ import xarray as xr
 
 import xfit
 from xfit.components import Function, Gaussian, Offset, Polynomial
-from xfit.function_kernel import FunctionKernel
+from xfit.formulas.function_kernel import FunctionKernel
+from xfit.formulas.snapshots import digest, frozen
 from xfit.samfire.checkpoint import described
-from xfit.snapshots import digest, frozen
 
 X = np.linspace(0, 10, 64)
 #: A straight line of slope 6: a component of ``a * x * k`` has a = 6 / k there.
@@ -175,7 +175,7 @@ def test_digests_do_not_depend_on_process_place_or_documentation(tmp_path: Path)
     book.run(SOURCE)
     here = digest(book["line"])
     script = tmp_path / "elsewhere.py"
-    script.write_text(f"from xfit.snapshots import digest\n\n\n{SOURCE.replace('WORDS', 'Other.')}\nprint(digest(line))\n")  # fmt: skip
+    script.write_text(f"from xfit.formulas.snapshots import digest\n\n\n{SOURCE.replace('WORDS', 'Other.')}\nprint(digest(line))\n")  # fmt: skip
     path = os.pathsep.join([str(Path(xfit.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     for seed in ("1", "2"):
         environment = {**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": seed}
@@ -329,9 +329,9 @@ def same(found: xr.Dataset, right: xr.Dataset) -> None:
 @pytest.mark.parametrize("kind", ["in memory", "stored", "select", "samfire"])
 def test_a_model_that_is_changed_while_it_is_fitted(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By another thread: the change is made when the first block is fitted."""
-    import xfit.mapping
-    import xfit.samfire.chunk
-    import xfit.stored.work
+    import xfit.fitting.running.map_blocks
+    import xfit.fitting.stored.chunk_task
+    import xfit.samfire.chunk_state
 
     da = spectra(12)
 
@@ -360,9 +360,9 @@ def test_a_model_that_is_changed_while_it_is_fitted(kind: str, tmp_path: Path, m
 
         return called
 
-    monkeypatch.setattr(xfit.mapping, "fit_nd", after_change(xfit.mapping.fit_nd))
-    monkeypatch.setattr(xfit.stored.work, "fit_nd", after_change(xfit.stored.work.fit_nd))
-    monkeypatch.setattr(xfit.samfire.chunk, "fit_block", after_change(xfit.samfire.chunk.fit_block))
+    monkeypatch.setattr(xfit.fitting.running.map_blocks, "fit_nd", after_change(xfit.fitting.running.map_blocks.fit_nd))
+    monkeypatch.setattr(xfit.fitting.stored.chunk_task, "fit_nd", after_change(xfit.fitting.stored.chunk_task.fit_nd))
+    monkeypatch.setattr(xfit.samfire.chunk_state, "fit_block", after_change(xfit.samfire.chunk_state.fit_block))
     found = fit(model, 1)
     assert done.is_set()
     assert [c.name for c in model] == ["level", "p", "g"]

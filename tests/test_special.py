@@ -17,8 +17,8 @@ import numba
 import numpy as np
 import pytest
 
-from xfit.compile import special
-from xfit.kernels.vector import select
+from xfit.engine.math import elementary as special
+from xfit.engine.math.vector import select
 
 #: As generated kernels are compiled.
 KERNEL: dict[str, Any] = {"fastmath": {"contract"}, "error_model": "numpy"}
@@ -237,7 +237,7 @@ def test_results_do_not_depend_on_the_flags_of_the_first_caller(tmp_path: Path):
     script = tmp_path / "first_caller.py"
     script.write_text(
         "import sys, numba, numpy as np\n"
-        "from xfit.compile.special import exp, power, sin\n"
+        "from xfit.engine.math.elementary import exp, power, sin\n"
         "flags = {'contract'} if sys.argv[1] == 'kernel' else {'reassoc', 'contract', 'nsz', 'arcp'}\n"
         "@numba.njit(fastmath=flags, error_model='numpy')\n"
         "def loop(x, out):\n"

@@ -15,18 +15,22 @@ import pytest
 import scipy.special
 import sympy
 
-from xfit import calculus, formula
-from xfit.compile import besselfunctions, errorfunctions, faddeeva, gammafunctions
-from xfit.compile.codegen import kernel_source
-from xfit.compile.program import compiled_kernel
-from xfit.compile.ties import compile_ties
 from xfit.components import Expression
-from xfit.formula_functions import FUNCTIONS
-from xfit.kernel_description import FormulaKernel
-from xfit.kernels.call import call_kernel
-from xfit.kernels.evaluate import aligned_rows
-from xfit.kernels.layout import PITCH
-from xfit.kernels.ties import STACK, apply_ties, tie_derivatives
+from xfit.engine.codegen.kernel_source import kernel_source
+from xfit.engine.codegen.program import compiled_kernel
+from xfit.engine.codegen.tie_compiler import compile_ties
+from xfit.engine.math import bessel_functions as besselfunctions
+from xfit.engine.math import error_functions as errorfunctions
+from xfit.engine.math import faddeeva
+from xfit.engine.math import gamma_functions as gammafunctions
+from xfit.engine.math.call import call_kernel
+from xfit.engine.math.layout import PITCH
+from xfit.engine.pixel.evaluate import aligned_rows
+from xfit.engine.pixel.tie_machine import STACK, apply_ties, tie_derivatives
+from xfit.formulas import calculus
+from xfit.formulas import parser as formula
+from xfit.formulas.kernel_spec import FormulaKernel
+from xfit.formulas.special_functions import FUNCTIONS
 
 #: As generated kernels are compiled.
 KERNEL: dict[str, Any] = {"fastmath": {"contract"}, "error_model": "numpy"}

@@ -11,10 +11,7 @@ import xarray as xr
 
 from tests.builders import assert_same_bits, from_source, gaussian
 from tests.library import CASES
-from xfit import Component, Model, formula
-from xfit.block import evaluate_block
-from xfit.compile.program import Program
-from xfit.compile.ties import compile_ties
+from xfit import Component, Model
 from xfit.components import (
     Exponential,
     Expression,
@@ -27,9 +24,13 @@ from xfit.components import (
     PowerLaw,
     Voigt,
 )
-from xfit.estimators.windows import Place, Template, windows_of
-from xfit.formula_syntax import FUNCTIONS
-from xfit.tied_values import set_tied
+from xfit.engine.block.fit_block import evaluate_block
+from xfit.engine.codegen.program import Program
+from xfit.engine.codegen.tie_compiler import compile_ties
+from xfit.formulas import parser as formula
+from xfit.formulas.syntax import FUNCTIONS
+from xfit.modeling.estimators.windows import Place, Template, windows_of
+from xfit.modeling.tied_values import set_tied
 
 X = np.linspace(200.0, 1200.0, 500)
 

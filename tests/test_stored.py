@@ -27,9 +27,9 @@ from zarr.storage import LocalStore, MemoryStore, WrapperStore
 
 import xfit
 from tests.builders import assert_same_bits, from_source, image_map, names_of, peak_map, spot, two_peaks
-from xfit.stored.archive import Archive
-from xfit.stored.info import info
-from xfit.stored.work import StoreError
+from xfit.fitting.stored.archive import Archive
+from xfit.fitting.stored.chunk_task import StoreError
+from xfit.fitting.stored.info import info
 
 CHUNKS = {"y": 4, "x": 3}
 
@@ -195,7 +195,7 @@ def broken(da: xr.DataArray, at: int) -> tuple[xr.DataArray, list[int]]:
 
 def test_a_chunk_that_cannot_be_read(tmp_path, expected, monkeypatch) -> None:
     """The run is finished, the chunk says why, and the next run tries it again."""
-    from xfit.stored import work
+    from xfit.fitting.stored import chunk_task as work
 
     monkeypatch.setattr(work, "_AGAIN", (0.0, 0.0))
     store = tmp_path / "fit.zarr"
@@ -219,7 +219,7 @@ def test_a_chunk_that_cannot_be_read(tmp_path, expected, monkeypatch) -> None:
 
 def test_a_corrupted_chunk(tmp_path, monkeypatch) -> None:
     """A checksum that is wrong: that chunk says so, the others are fitted."""
-    from xfit.stored import work
+    from xfit.fitting.stored import chunk_task as work
 
     monkeypatch.setattr(work, "_AGAIN", (0.0, 0.0))
     path = tmp_path / "map.zarr"
@@ -296,7 +296,7 @@ import sys, time
 sys.path.insert(0, {root!r})
 from tests.test_stored import spectra
 from tests.builders import two_peaks
-from xfit.stored import run, work
+from xfit.fitting.stored import run, work
 plain = work.do_chunk
 
 def slow(*arguments):
@@ -448,7 +448,7 @@ def test_the_command_line(tmp_path) -> None:
 
 
 def test_milestones_are_logged(tmp_path, caplog) -> None:
-    with caplog.at_level("INFO", "xfit.stored"):
+    with caplog.at_level("INFO", "xfit.fitting.stored"):
         spectra().fit.multifit(two_peaks(), store=tmp_path / "fit.zarr")
     words = [record.getMessage() for record in caplog.records]
     assert words[0].startswith("9 of 9 chunks to do")

@@ -21,10 +21,10 @@ from distributed.security import Security as Credentials
 from tests.builders import assert_same_bits, peak_map, two_peaks
 from xfit import Model
 from xfit.components import Polynomial
-from xfit.execution.workers import Ready
-from xfit.stored.info import info
-from xfit.stored.work import do_chunk
-from xfit.versions import VersionError
+from xfit.engine.codegen.versions import VersionError
+from xfit.fitting.running.workers import Ready
+from xfit.fitting.stored.chunk_task import do_chunk
+from xfit.fitting.stored.info import info
 
 pytestmark = pytest.mark.slow
 
@@ -163,12 +163,18 @@ def test_a_scheduler_that_is_lost(cluster, stored, expected, tmp_path) -> None:
 def test_workers_are_made_ready(stored, tmp_path, monkeypatch) -> None:
     """Engine and model are compiled on every worker before chunks come; another version of xfit is refused."""
     with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as local, Client(local) as client:
-        assert not any(client.run(lambda: "fit" in __import__("xfit.compile.engine").compile.engine._is_ready).values())
+        assert not any(
+            client.run(lambda: "fit" in __import__("xfit.engine.block.precompile").compile.engine._is_ready).values()
+        )
         stored.fit.multifit(two_peaks(), store=tmp_path / "fit.zarr", progress=False)
-        assert all(client.run(lambda: "fit" in __import__("xfit.compile.engine").compile.engine._is_ready).values())
+        assert all(
+            client.run(lambda: "fit" in __import__("xfit.engine.block.precompile").compile.engine._is_ready).values()
+        )
         local.scale(2)
         client.wait_for_workers(2)
-        assert len(client.run(lambda: "fit" in __import__("xfit.compile.engine").compile.engine._is_ready)) == 2
+        assert (
+            len(client.run(lambda: "fit" in __import__("xfit.engine.block.precompile").compile.engine._is_ready)) == 2
+        )
         plain = Ready.__init__
 
         def older(self, *arguments) -> None:
@@ -252,7 +258,7 @@ def _deadly(common, chunk, blocks):
 
 def test_a_chunk_that_ends_its_workers(stored, expected, tmp_path, monkeypatch) -> None:
     """As one does that is too large for their memory: an error that names it; the others can be done by the next run."""
-    from xfit.stored import run
+    from xfit.fitting.stored import run
 
     store = tmp_path / "fit.zarr"
     with (

@@ -23,11 +23,11 @@ from zarr.storage import MemoryStore, WrapperStore
 import xfit
 from tests.builders import assert_same_bits, peak_map, two_peaks
 from xfit.command import main
-from xfit.stored.archive import Archive
-from xfit.stored.beginning import DamagedStoreWarning
-from xfit.stored.check import check
-from xfit.stored.info import info
-from xfit.stored.storage import DurableStore, StoreError
+from xfit.fitting.stored.archive import Archive
+from xfit.fitting.stored.begin import DamagedStoreWarning
+from xfit.fitting.stored.check import check
+from xfit.fitting.stored.info import info
+from xfit.fitting.stored.storage import DurableStore, StoreError
 
 pytestmark = pytest.mark.filterwarnings("ignore:Object at .* is not recognized as a component of a Zarr hierarchy")
 

@@ -20,7 +20,7 @@ from zarr.storage import MemoryStore
 import xfit
 from tests.builders import assert_same_bits, peak_map, two_peaks
 from xfit.components import Gaussian, Offset
-from xfit.stored.models import SignalChangedWarning
+from xfit.fitting.stored.model_store import SignalChangedWarning
 
 CHUNKS = {"y": 4, "x": 3}
 
@@ -168,7 +168,7 @@ def test_a_signal_that_has_changed(da, tmp_path) -> None:
 
 def test_a_change_in_a_signal_that_is_sampled(da, tmp_path, monkeypatch) -> None:
     """Of large signals some chunks are read, the first and the last among them."""
-    monkeypatch.setattr("xfit.stored.signal.WHOLE", 10)
+    monkeypatch.setattr("xfit.fitting.stored.fingerprint.WHOLE", 10)
     kept = xfit.models(tmp_path / "map.zarr")
     kept.store(da.fit.multifit(one_peak()))
     array = zarr.open_array(tmp_path / "map.zarr", path="counts", mode="r+")
@@ -247,7 +247,7 @@ def test_a_store_that_was_killed_is_not_taken_for_whole(da, tmp_path) -> None:
     kept.store(da.fit.multifit(two_peaks()), "b")
     code = f"""
         import os, signal, xarray as xr, xfit
-        from xfit.stored import models
+        from xfit.fitting.stored import models
         kept = xfit.models({str(tmp_path / "map.zarr")!r})
         models.StoredModels._median = lambda self, path: os.kill(os.getpid(), signal.SIGKILL)
         kept.store(kept.restore("b"), "b", overwrite=True)

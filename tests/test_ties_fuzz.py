@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 
 from xfit import Model
-from xfit.compile.ties import compile_ties
 from xfit.components import Offset
-from xfit.formula import names
-from xfit.kernels.ties import STACK, Ties, apply_ties, tie_derivatives
+from xfit.engine.codegen.tie_compiler import compile_ties
+from xfit.engine.pixel.tie_machine import STACK, Ties, apply_ties, tie_derivatives
+from xfit.formulas.parser import names
 
 #: Shapes of ties of one, two and three parameters, tame for arguments of any size: values stay of order one along any chain.
 SHAPES = {

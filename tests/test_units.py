@@ -9,7 +9,7 @@ import xarray as xr
 from tests.builders import peak_map, two_peaks
 from xfit import Model
 from xfit.components import Expression, Gaussian
-from xfit.units import differ
+from xfit.modeling.units import differ
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from scipy.optimize import curve_fit
 import xfit
 from xfit import Model
 from xfit.components import Expression, Offset, PowerLaw
-from xfit.kernels.status import CONVERGED, NONFINITE_DERIVATIVE
+from xfit.engine.pixel.status import CONVERGED, NONFINITE_DERIVATIVE
 
 T = np.arange(0.0, 20.0)
 FAR = np.linspace(-60.0, 60.0, 241)

@@ -17,11 +17,11 @@ import xfit
 from tests.builders import peak_map, two_peaks
 from xfit.components import Gaussian, Offset, ScalableFixedPattern
 from xfit.files.codecs import MOST_CHUNKS, RefusedFileError, checked
-from xfit.model import Model
-from xfit.model_format import ModelFormatError
-from xfit.plot.opening import open_fit
-from xfit.stored.info import info
-from xfit.stored.storage import StoreError
+from xfit.fitting.stored.info import info
+from xfit.fitting.stored.storage import StoreError
+from xfit.modeling.model import Model
+from xfit.modeling.serialization import ModelFormatError
+from xfit.plot.open_stored import open_fit
 
 #: Descriptions of arrays in both formats.
 V3: dict[str, Any] = {
@@ -500,7 +500,7 @@ def test_a_model_that_could_not_be_read_back_is_not_written(tmp_path: Path) -> N
 
 def test_a_result_for_data_is_refused_in_words(tmp_path: Path, result: xr.Dataset) -> None:
     """Its chunks are the file's already."""
-    from xfit.files.arrays import arrays_in
+    from xfit.files.cli_choices import arrays_in
 
     xfit.save(result, tmp_path / "fit.zarr")
     assert xfit.open(tmp_path / "fit.zarr", chunks="file").identical(xfit.open(tmp_path / "fit.zarr"))

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 from xfit import accessor, components, noise
 from xfit._version import __version__
-from xfit.component import Component, Derived, Spec
+from xfit.arrays.masks import signal_range
 from xfit.components.function import component
-from xfit.estimators import Estimator
-from xfit.losses import LossKernel
-from xfit.masks import signal_range
-from xfit.model import Model
-from xfit.multifit import multifit
-from xfit.parameters import Parameter
-from xfit.registry import optimizers
-from xfit.selection import compare_nested
+from xfit.engine.block.optimizers import optimizers
+from xfit.engine.losses import LossKernel
+from xfit.fitting.multifit import multifit
+from xfit.fitting.selection import compare_nested
+from xfit.modeling.component import Component, Derived, Spec
+from xfit.modeling.estimators import Estimator
+from xfit.modeling.model import Model
+from xfit.modeling.parameter import Parameter
 
 if TYPE_CHECKING:
-    from xfit.files.opening import open as open
-    from xfit.files.saving import save as save
+    from xfit.files.open import open as open
+    from xfit.files.save import save as save
     from xfit.hyperspy.signals import from_hyperspy as from_hyperspy
     from xfit.hyperspy.signals import to_hyperspy as to_hyperspy
 
@@ -51,9 +51,9 @@ __all__ = [
 
 #: Imported when they are first asked for.
 _LATER = {
-    "open": "xfit.files.opening",
-    "save": "xfit.files.saving",
-    "models": "xfit.stored.models",
+    "open": "xfit.files.open",
+    "save": "xfit.files.save",
+    "models": "xfit.fitting.stored.model_store",
     "from_hyperspy": "xfit.hyperspy.signals",
     "to_hyperspy": "xfit.hyperspy.signals",
 }

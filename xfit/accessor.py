@@ -7,12 +7,12 @@ from typing import Any
 
 import xarray as xr
 
-from xfit.curvefit import curvefit
-from xfit.model import Model
-from xfit.multifit import multifit
-from xfit.preview import Preview, preview
+from xfit.fitting.curvefit import curvefit
+from xfit.fitting.multifit import multifit
+from xfit.fitting.preview import Preview, preview
+from xfit.fitting.selection import select
+from xfit.modeling.model import Model
 from xfit.result_accessor import Result
-from xfit.selection import select
 
 
 @xr.register_dataarray_accessor("fit")
@@ -77,7 +77,7 @@ class Fit:
         return multifit(self._da, model, dim, **options)
 
     def preview(self, model: Model, dim: Any = None, **options: Any) -> Preview:
-        """Fit the mean and a random sample, to know what a fit of the whole map will be like; see `xfit.preview.preview`."""
+        """Fit the mean and a random sample, to know what a fit of the whole map will be like; see `xfit.fitting.preview.preview`."""
         return preview(self._da, model, dim, **options)
 
     def view(
@@ -116,7 +116,7 @@ class Fit:
             raise ImportError(
                 f"the dashboard needs Panel ({error}); install it with: pip install 'xfit[view]'"
             ) from error
-        from xfit.plot.opening import open_fit
+        from xfit.plot.open_stored import open_fit
 
         result, refresh = open_fit(str(store), storage_options)
         return Dashboard(Result(result), self._da, variance=variance, response=response, refresh=refresh)
@@ -162,16 +162,16 @@ class Fit:
         errors: str = "raise",
         kwargs: Mapping[str, Any] | None = None,
     ) -> xr.Dataset:
-        """Fit a Python function as ``da.curvefit`` does, in compiled code; see `xfit.curvefit.curvefit`."""
+        """Fit a Python function as ``da.curvefit`` does, in compiled code; see `xfit.fitting.curvefit.curvefit`."""
         return curvefit(self._da, coords, func, reduce_dims, skipna, p0, bounds, param_names, errors, kwargs)
 
     def samfire(self, model: Model, dim: Any = None, **options: Any) -> xr.Dataset:
         """Fit a map from seeds, every pixel from its good neighbours; see `xfit.samfire.Samfire` for the options."""
         # Not at the top: it would make `import xfit` wait for what schedules work.
-        from xfit.samfire import samfire
+        from xfit.samfire import request as samfire
 
         return samfire(self._da, model, dim, **options)
 
     def select(self, models: Any, dim: Any = None, *, criterion: str = "aicc", **options: Any) -> xr.Dataset:
-        """Fit several models and keep the best of them in each pixel; see `xfit.selection.select`."""
+        """Fit several models and keep the best of them in each pixel; see `xfit.fitting.selection.select`."""
         return select(self._da, models, dim, criterion=criterion, **options)

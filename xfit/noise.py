@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from xfit.counting import variance_of_counts
+from xfit.engine.block.counts import variance_of_counts
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from typing import Any
 
 import xarray as xr
 
-from xfit.intervals import ONE_SIGMA, conf_interval
-from xfit.refit import refit, sticking_out
-from xfit.result import FitResult
+from xfit.fitting.intervals import ONE_SIGMA, conf_interval
+from xfit.fitting.refit import refit, sticking_out
+from xfit.results.fit_result import FitResult
 
 
 @xr.register_dataset_accessor("fit")

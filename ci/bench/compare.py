@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xfit.peers.rounds import speeds_of
+from xfit.command.bench.rounds import speeds_of
 
 #: A case that takes longer is given up; the slowest peer takes about a tenth.
 PATIENCE = 900

@@ -19,12 +19,12 @@ from scipy import special
 from scipy.interpolate import CubicSpline, RectBivariateSpline
 
 from xfit import components
-from xfit.compile.program import compiled_kernel
-from xfit.component import Component
-from xfit.edges import edge_of, hydrogenic_tables
-from xfit.kernels.call import call_kernel
-from xfit.kernels.lane_evaluate import vectors
-from xfit.kernels.layout import LANE_PITCH, LANE_TILE, LANES, PITCH, TILE
+from xfit.components.core_loss.cross_sections import edge_of, hydrogenic_tables
+from xfit.engine.codegen.program import compiled_kernel
+from xfit.engine.math.call import call_kernel
+from xfit.engine.math.layout import LANE_PITCH, LANE_TILE, LANES, PITCH, TILE
+from xfit.engine.simd.evaluate import vectors
+from xfit.modeling.component import Component
 
 N = 1024
 X = np.linspace(0.5, 20, N)

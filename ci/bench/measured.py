@@ -13,10 +13,10 @@ import numpy as np
 import xarray as xr
 
 import xfit
-from xfit.block import fit_block
-from xfit.compile.program import Program
 from xfit.components import Expression, Gaussian, Lorentzian, Polynomial
-from xfit.inputs import settings_of
+from xfit.engine.block.fit_block import fit_block
+from xfit.engine.codegen.program import Program
+from xfit.fitting.planning.checks import settings_of
 
 
 def peaks() -> list[Gaussian]:

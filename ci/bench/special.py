@@ -15,7 +15,11 @@ import numba
 import numpy as np
 import scipy.special
 
-from xfit.compile import besselfunctions, errorfunctions, faddeeva, gammafunctions, special
+from xfit.engine.math import bessel_functions as besselfunctions
+from xfit.engine.math import elementary as special
+from xfit.engine.math import error_functions as errorfunctions
+from xfit.engine.math import faddeeva
+from xfit.engine.math import gamma_functions as gammafunctions
 
 N = 1000
 #: As generated kernels are compiled.

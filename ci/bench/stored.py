@@ -148,7 +148,8 @@ def soak() -> None:
 
 def million() -> None:
     """A million chunks, of which the first thousand are done by calls that do nothing: what the client needs before and for each."""
-    from xfit.stored import run, work
+    from xfit.fitting.stored import chunk_task as work
+    from xfit.fitting.stored import run
 
     with tempfile.TemporaryDirectory() as folder:
         zarr.create_array(f"{folder}/map.zarr/a", shape=(1000 * 64, 1000 * 64, 16), chunks=(64, 64, 16), dtype="f4", dimension_names=("y", "x", "e"))  # fmt: skip

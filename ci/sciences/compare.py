@@ -19,9 +19,9 @@ from scipy.optimize import OptimizeWarning, curve_fit
 import xfit
 from ci.sciences.formula import Formula, data
 from ci.sciences.table import FIELDS
-from xfit.compile.codegen import kernel_source
 from xfit.components import Expression
-from xfit.kernels import status
+from xfit.engine.codegen.kernel_source import kernel_source
+from xfit.engine.pixel import status
 
 #: By how much chi-squared may be above SciPy's, which stops at changes of 1.5e-8.
 CLOSE = 1e-6

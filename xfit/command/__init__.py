@@ -5,13 +5,13 @@ from __future__ import annotations
 import click
 
 from xfit._version import __version__
+from xfit.command.bench.command import bench
 from xfit.command.components import components
 from xfit.command.fit import fit
 from xfit.command.info import info
 from xfit.command.model import model
 from xfit.command.optimizers import optimizers
 from xfit.command.view import view
-from xfit.peers.command import bench
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

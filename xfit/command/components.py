@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from xfit.component import Component
+    from xfit.modeling.component import Component
 
 #: Arguments of components that can't be made without, for showing one.
 _EXAMPLES = {
@@ -79,7 +79,7 @@ def _of(name: str, text: str) -> str:
 
 
 def _formula(name: str) -> str:
-    from xfit.tables import formula_of
+    from xfit.modeling.tables import formula_of
 
     made = _made(_kinds()[name])
     return "a Python function" if made is None else "any formula" if name == "Expression" else formula_of(made)[1]
@@ -87,7 +87,7 @@ def _formula(name: str) -> str:
 
 def _described(kind: type[Component]) -> str:
     """A component's text, formula and parameters."""
-    from xfit.tables import formula_of
+    from xfit.modeling.tables import formula_of
     from xfit.terminal import terminal_width, text_table, wrapped
 
     width, made = terminal_width(), _made(kind)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from xfit.command.reading import Data
     from xfit.command.running import Target
-    from xfit.model import Model
+    from xfit.modeling.model import Model
 
 _UNREAD, _INTERRUPTED = 3, 130
 
@@ -121,7 +121,7 @@ def fit(context: click.Context, data: str, out: str, scheduler: str | None, work
     with reported():
         from xfit.command.reading import in_chunks, parse_chunks, read_data
         from xfit.command.running import Target, client_of, end_now
-        from xfit.model import Model
+        from xfit.modeling.model import Model
 
         model = Model.from_file(asked["model_file"])
         found = read_data(data, asked["signal"], given)
@@ -173,8 +173,8 @@ class _Run:
                 raise ValueError("--resume is for maps; the data are a single spectrum or image")
             return self._done(self.da.compute().fit.multifit(self.model, list(self.dims), **self.keywords)), {}
         from xfit.command.running import is_small
-        from xfit.stored.archive import Archive
-        from xfit.stored.info import info
+        from xfit.fitting.stored.archive import Archive
+        from xfit.fitting.stored.info import info
 
         result = self.da.fit.multifit(
             self.model, list(self.dims), store=self.target.store, storage_options=self.target.options or None, resume=self.resume,

@@ -27,8 +27,8 @@ def info(context: click.Context, store: str, check: bool, options: tuple[str, ..
     """  # noqa: D301  click wants the character
     given = given_options(options)
     # Not at the top: `xfit --help` need not wait for them.
-    from xfit.stored.check import check as check_all
-    from xfit.stored.info import info as look
+    from xfit.fitting.stored.check import check as check_all
+    from xfit.fitting.stored.info import info as look
 
     with reported():
         if "://" not in store and not Path(store).exists():

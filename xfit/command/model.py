@@ -22,8 +22,8 @@ def model(components: tuple[str, ...], out: str | None, overwrite: bool) -> None
       xfit model bg=PowerLaw Fe=Gaussian --out model.toml
       xfit model Offset Voigt
     """  # noqa: D301  click wants the character
-    from xfit.model import Model
-    from xfit.model_files import toml_of
+    from xfit.modeling.model import Model
+    from xfit.modeling.model_files import toml_of
 
     with reported():
         made = Model([_component(text) for text in components])

@@ -13,6 +13,6 @@ def optimizers() -> None:
     Example:
       xfit optimizers
     """  # noqa: D301  click wants the character
-    from xfit.registry import optimizers as table
+    from xfit.engine.block.optimizers import optimizers as table
 
     table()

@@ -14,9 +14,9 @@ import xarray as xr
 from dask.system import CPU_COUNT
 from dask.utils import parse_bytes
 
-from xfit.files.arrays import arrays_in
+from xfit.arrays.masks import signal_range
 from xfit.files.chunking import rechunked
-from xfit.masks import signal_range
+from xfit.files.cli_choices import arrays_in
 from xfit.terminal import cleaned
 
 #: Bytes of a chunk, as far as a file leaves the choice; less where there would be fewer than so many for each thread.
@@ -196,7 +196,7 @@ def start_of(text: str | None, options: Mapping[str, str]) -> Any:
     """
     if text is None or text == "estimate":
         return text
-    from xfit.plot.opening import open_fit
+    from xfit.plot.open_stored import open_fit
 
     if "://" not in text and not Path(text).exists():
         raise FileNotFoundError(f'--start {text}: there is no such file; "estimate" is the other choice')

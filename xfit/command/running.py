@@ -105,7 +105,7 @@ class Target:
     """
 
     def __init__(self, out: str, options: Mapping[str, str], *, whole: bool) -> None:
-        from xfit.files.saving import FORMATS
+        from xfit.files.save import FORMATS
 
         self.out, self.options = out, options_for(out, options)
         name = out.lower().rstrip("/")
@@ -148,8 +148,8 @@ class Target:
         FileExistsError
             Naming what is there, and what to say.
         """
-        from xfit.files.whole import refuse_foreign, refuse_link
-        from xfit.stored.archive import Archive
+        from xfit.files.atomic_write import refuse_foreign, refuse_link
+        from xfit.fitting.stored.archive import Archive
 
         if not self._is_url:
             refuse_link(self._path)
@@ -175,7 +175,7 @@ class Target:
     def finish(self, fit: xr.Dataset, overwrite: bool, complete: bool) -> None:
         """Make the file that was asked for, and remove what it was made of unless there is more to be done."""
         if self._is_saved:
-            from xfit.files.saving import save
+            from xfit.files.save import save
 
             save(fit, self.out, overwrite=overwrite, storage_options=self.options or None)
             fit.close()
@@ -211,9 +211,9 @@ class Target:
 
     def _strange(self, files: Any, path: str) -> str | None:
         """What there is at the place of an unfinished run that is none of it."""
-        from xfit.files.whole import foreign_key, refuse_foreign
+        from xfit.files.atomic_write import foreign_key, refuse_foreign
+        from xfit.fitting.stored.archive import Archive
         from xfit.samfire.checkpoint import Checkpoints
-        from xfit.stored.archive import Archive
 
         if not self._is_url and (Path(self.store).is_symlink() or not Path(self.store).is_dir()):
             return "what is there is no run of xfit"

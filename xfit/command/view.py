@@ -52,8 +52,8 @@ def view(
         raise click.ClickException(
             f"xfit view needs Panel ({error}); install it with: pip install 'xfit[view]'"
         ) from error
-    from xfit.plot.opening import open_data, open_fit
-    from xfit.result import FitResult
+    from xfit.plot.open_stored import open_data, open_fit
+    from xfit.results.fit_result import FitResult
 
     with reported():
         result, refresh = open_fit(fit, given)

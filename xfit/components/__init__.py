@@ -1,9 +1,8 @@
 """The component library: functions of one or two coordinates to build models from."""
 
-from xfit.component import Component
 from xfit.components.backgrounds import Bleasdale, Exponential, Offset, Polynomial, PowerLaw, Vignetting
+from xfit.components.core_loss.component import EELSCLEdge
 from xfit.components.decays import RC, Decay, DoubleExponentialDecay
-from xfit.components.edges import EELSCLEdge
 from xfit.components.eels import DoublePowerLaw, VolumePlasmonDrude
 from xfit.components.expression import Expression
 from xfit.components.function import Function
@@ -20,6 +19,7 @@ from xfit.components.skewed import (
     SplitVoigt,
 )
 from xfit.components.steps import Arctan, EELSArctan, Erf, HeavisideStep, Logistic
+from xfit.modeling.component import Component
 
 __all__ = [
     "RC",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from xfit import estimators
-from xfit.component import Component, Derived, Spec
-from xfit.estimators import Estimator
+from xfit.modeling import estimators
+from xfit.modeling.component import Component, Derived, Spec
+from xfit.modeling.estimators import Estimator
 
 _DATA = {"data": 1.0}
 _X = {"x": 1.0}

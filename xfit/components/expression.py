@@ -9,11 +9,12 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from xfit import calculus, formula
-from xfit.component import Component
-from xfit.formula_syntax import shortened
-from xfit.kernel_description import FormulaKernel
-from xfit.parameters import Parameter
+from xfit.formulas import calculus
+from xfit.formulas import parser as formula
+from xfit.formulas.kernel_spec import FormulaKernel
+from xfit.formulas.syntax import shortened
+from xfit.modeling.component import Component
+from xfit.modeling.parameter import Parameter
 
 #: What can't be a parameter's name. Gamma may be both: it is what the width of a Lorentzian is called.
 _FUNCTIONS = {*formula.FUNCTIONS, *formula.ALIASES} - {"gamma"}

@@ -6,9 +6,9 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, overload
 
-from xfit.component import Component
-from xfit.function_kernel import FunctionKernel, kernel_of
-from xfit.parameters import Parameter
+from xfit.formulas.function_kernel import FunctionKernel, kernel_of
+from xfit.modeling.component import Component
+from xfit.modeling.parameter import Parameter
 
 #: Attributes of a component, and arguments that are no values, which no parameter can be called.
 _RESERVED = ("model", "parameters", "function", "gradient", "linear", "registered")

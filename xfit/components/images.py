@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, ClassVar
 
-from xfit import estimators
-from xfit.component import Component, Derived, Spec
 from xfit.components.pieces import beyond_one, log1p
-from xfit.estimators import Estimator
-from xfit.kernel_description import FormulaKernel
+from xfit.formulas.kernel_spec import FormulaKernel
+from xfit.modeling import estimators
+from xfit.modeling.component import Component, Derived, Spec
+from xfit.modeling.estimators import Estimator
 
 _DATA = {"data": 1.0}
 _X = {"x": 1.0}

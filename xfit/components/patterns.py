@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xfit import estimators
-from xfit.component import Component, Spec
-from xfit.estimators import Estimator
-from xfit.interpolation import Table
-from xfit.kernel_description import FormulaKernel, Lookup
-from xfit.plain_data import number_array
-from xfit.widths import is_binned, widths_of
+from xfit.arrays.channel_widths import is_binned, widths_of
+from xfit.formulas.kernel_spec import FormulaKernel, Lookup
+from xfit.formulas.spline_table import Table
+from xfit.modeling import estimators
+from xfit.modeling.component import Component, Spec
+from xfit.modeling.estimators import Estimator
+from xfit.modeling.number_arrays import number_array
 
 #: What a pattern can be beyond its ends.
 _BEYOND = ("zero", "constant", "cubic")

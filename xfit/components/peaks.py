@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from xfit import estimators
-from xfit.component import Component, Derived, Spec
 from xfit.components.pieces import beyond_one, gamma_ratio, log1p, voigt, voigt_height
-from xfit.estimators import Estimator
+from xfit.modeling import estimators
+from xfit.modeling.component import Component, Derived, Spec
+from xfit.modeling.estimators import Estimator
 
 _AREA = {"data": 1.0, "x": 1.0}
 _DATA = {"data": 1.0}

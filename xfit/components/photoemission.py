@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from xfit import estimators
-from xfit.component import Component, Derived, Spec
 from xfit.components.pieces import voigt
-from xfit.estimators import Estimator
-from xfit.kernel_description import FormulaKernel
+from xfit.formulas.kernel_spec import FormulaKernel
+from xfit.modeling import estimators
+from xfit.modeling.component import Component, Derived, Spec
+from xfit.modeling.estimators import Estimator
 
 _AREA = {"data": 1.0, "x": 1.0}
 _DATA = {"data": 1.0}

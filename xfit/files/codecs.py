@@ -15,8 +15,8 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.group import GroupMetadata
 from zarr.core.metadata import ArrayV2Metadata, ArrayV3Metadata
 
-from xfit.text_limits import amount, check_json
-from xfit.text_limits import shown as _shown
+from xfit.modeling.text_limits import amount, check_json
+from xfit.modeling.text_limits import shown as _shown
 
 _S = TypeVar("_S", bound=Store)
 

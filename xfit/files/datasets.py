@@ -11,9 +11,9 @@ import xarray as xr
 from xfit.addresses import without_secrets
 from xfit.files.chunking import has_many_chunks, in_pieces
 from xfit.files.codecs import checked
-from xfit.files.hdf5_claims import check_netcdf
+from xfit.files.hdf5_header import check_netcdf
+from xfit.files.reader_errors import telling
 from xfit.files.signals import signal_to_array
-from xfit.files.telling import telling
 
 #: Extensions that are read here.
 NETCDF = (".nc", ".nc4", ".cdf")
@@ -69,7 +69,7 @@ def open_zarr(path: str, options: Mapping[str, Any] | None = None) -> xr.Dataset
     """
     import zarr
 
-    from xfit.stored.archive import Archive
+    from xfit.fitting.stored.archive import Archive
 
     archive = None
     with telling(path, "zarr"):

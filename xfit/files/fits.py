@@ -16,10 +16,10 @@ from xfit.files.fits_axes import (
     spectral_position,
     without_repeated_cards,
 )
-from xfit.files.fits_claims import check_fits
+from xfit.files.fits_header import check_fits
 from xfit.files.fits_roles import owner_of, role_of, variance_of
 from xfit.files.fits_tables import open_tables
-from xfit.files.telling import telling
+from xfit.files.reader_errors import telling
 
 EXTENSIONS = (".fits", ".fit", ".fts", ".fits.gz", ".fit.gz", ".fz")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xfit.roles import NOISE, role_of_name
+from xfit.arrays.roles import NOISE, role_of_name
 
 
 def role_of(name: str, header: Any) -> str:

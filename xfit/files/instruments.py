@@ -17,13 +17,13 @@ import xarray as xr
 
 from xfit.files.codecs import RefusedFileError
 from xfit.files.hdf5 import close, reopening
-from xfit.files.hdf5_claims import check_hdf5
-from xfit.files.npy_claims import check_npy
-from xfit.files.reopened import reopened
-from xfit.files.settling import settled
+from xfit.files.hdf5_header import check_hdf5
+from xfit.files.npy_header import check_npy
+from xfit.files.postprocess import settled
+from xfit.files.reader_errors import telling
+from xfit.files.reopening_arrays import reopened
 from xfit.files.signal_axes import spectral_axis
 from xfit.files.signals import signal_to_array
-from xfit.files.telling import telling
 from xfit.files.zspy import read_zspy
 from xfit.terminal import cleaned
 

@@ -78,7 +78,7 @@ def _functional(axis: Mapping[str, Any], size: int) -> np.ndarray:
     """Values of an axis that a formula describes."""
     import sympy
 
-    from xfit.formula import parse
+    from xfit.formulas.parser import parse
 
     text = str(axis["expression"])
     formula = parse(text)

@@ -2,9 +2,9 @@
 
 from xfit.hyperspy.conversion import Conversion, Link
 from xfit.hyperspy.fitting import fit, multifit, put_result
+from xfit.hyperspy.model_files import StoredModels, open_models
 from xfit.hyperspy.models import convert
 from xfit.hyperspy.signals import from_hyperspy, to_hyperspy
-from xfit.hyperspy.stored import StoredModels, open_models
 
 __all__ = [
     "Conversion",

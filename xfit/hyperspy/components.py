@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xfit import formula
-from xfit.component import Component
+from xfit.arrays.channel_widths import is_binned, widths_of
 from xfit.components import TYPES, EELSCLEdge, Expression, Gaussian2D, PESVoigt, Polynomial, ScalableFixedPattern
 from xfit.components import Vignetting as VignettingComponent
 from xfit.files.signals import signal_to_array
-from xfit.hyperspy.respelling import respelt
+from xfit.formulas import parser as formula
+from xfit.hyperspy.sympy_syntax import respelt
+from xfit.modeling.component import Component
 from xfit.terminal import cleaned
-from xfit.widths import is_binned, widths_of
 
 #: HyperSpy's components that are not convolved unless told to be.
 _NOT_CONVOLVED = ("PowerLaw", "HeavisideStep", "Offset", "ScalableFixedPattern")
@@ -72,7 +72,7 @@ def converted(item: Mapping[str, Any], name: str, da: xr.DataArray, dims: tuple[
     Parameters
     ----------
     item : mapping
-        The component as HyperSpy's ``as_dictionary`` gives it, or `xfit.hyperspy.plain`.
+        The component as HyperSpy's ``as_dictionary`` gives it, or `xfit.hyperspy.as_dictionary`.
     name : str
         Name of the new component.
     da : DataArray

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xfit.axes import Axes, axes_of, channel_width
-from xfit.curves import model_curves
-from xfit.model import Model
-from xfit.multifit import multifit
+from xfit.arrays.axes import Axes, axes_of, channel_width
+from xfit.fitting.multifit import multifit
+from xfit.modeling.model import Model
+from xfit.results.curves import model_curves
 from xfit.terminal import cleaned
 
 

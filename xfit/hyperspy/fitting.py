@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xfit.derived import covariance_of
+from xfit.engine.pixel.status import CONVERGED, MAX_NFEV, POOR_FIT, SINGULAR, STALLED
 from xfit.hyperspy.conversion import Conversion, Link
 from xfit.hyperspy.models import convert
-from xfit.kernels.status import CONVERGED, MAX_NFEV, POOR_FIT, SINGULAR, STALLED
-from xfit.units import check_units, parameter_units, units_of
+from xfit.modeling.derived import covariance_of
+from xfit.modeling.units import check_units, parameter_units, units_of
 
 #: Options of HyperSpy's fits, and what there is in xfit for them.
 _THEIRS = {

@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xfit import formula
-from xfit.assembly import RESERVED
-from xfit.axes import axes_of
+from xfit.arrays.axes import axes_of
 from xfit.files.signals import signal_to_array
+from xfit.formulas import parser as formula
+from xfit.hyperspy.as_dictionary import plain_model
 from xfit.hyperspy.components import FINE_STRUCTURE, Converted, check_kind, converted, expression_text
 from xfit.hyperspy.conversion import Conversion, Link
-from xfit.hyperspy.plain import plain_model
 from xfit.hyperspy.signals import from_hyperspy
-from xfit.model import Model
-from xfit.parameters import Parameter
-from xfit.samfire.samfire import NOTES
+from xfit.modeling.model import Model
+from xfit.modeling.parameter import Parameter
+from xfit.modeling.units import without_others
+from xfit.results.assembly import RESERVED
+from xfit.samfire.request import NOTES
 from xfit.terminal import cleaned
-from xfit.units import without_others
 
 #: Names that have a meaning in conversions and in what is made of results, besides those of results themselves.
 _OWN = {"variance", "fitted", "active", "level"}

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xfit.plot.figures import legible, new_figure, settled
-from xfit.plot.looks import COMPONENTS, scale_of
 from xfit.plot.maps import Quantity, good_of, names_of, quantity_of
-from xfit.result import FitResult
+from xfit.plot.style import COMPONENTS, scale_of
+from xfit.results.fit_result import FitResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

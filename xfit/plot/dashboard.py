@@ -12,15 +12,15 @@ import panel as pn
 import xarray as xr
 
 from xfit.html import escaped
+from xfit.plot.arrow_keys import ArrowKeys
 from xfit.plot.export import heading_of, page_of, parameters_of, picture_of, table_of
-from xfit.plot.keys import ArrowKeys
-from xfit.plot.looking import Looking
-from xfit.plot.looks import coordinate, drawn
 from xfit.plot.map_page import MarkedMaps, histogram, legend
-from xfit.plot.page import Words, beside, load, named, named_in_html, on_page, whole
 from xfit.plot.pixel_page import MOST, figures_of
 from xfit.plot.serving import serve
-from xfit.result import FitResult
+from xfit.plot.style import coordinate, drawn
+from xfit.plot.view_state import Looking
+from xfit.plot.widgets import Words, beside, load, named, named_in_html, on_page, whole
+from xfit.results.fit_result import FitResult
 
 #: Widths of the map, and of all that stands left of the pixel, in pixels of the screen.
 _WIDTH, _LEFT = 400, 590

@@ -10,19 +10,19 @@ import panel as pn
 import param
 import xarray as xr
 
-from xfit.component import Component
-from xfit.curves import model_curves
-from xfit.model import Model
-from xfit.multifit import multifit
-from xfit.parameters import Parameter
-from xfit.plan import plan_of
-from xfit.plot.blocks import Blocks
+from xfit.fitting.multifit import multifit
+from xfit.fitting.planning.plan import plan_of
+from xfit.modeling.component import Component
+from xfit.modeling.model import Model
+from xfit.modeling.parameter import Parameter
+from xfit.modeling.ties import values_of
+from xfit.modeling.units import parameter_units
+from xfit.plot.chunk_cache import Blocks
 from xfit.plot.explore_page import PLACES, WIDTHS, bounds_of, explore_page
-from xfit.plot.looks import coordinate
-from xfit.plot.page import load
 from xfit.plot.serving import serve
-from xfit.ties import values_of
-from xfit.units import parameter_units
+from xfit.plot.style import coordinate
+from xfit.plot.widgets import load
+from xfit.results.curves import model_curves
 
 #: States that can be taken back.
 _HISTORY = 100

@@ -13,11 +13,11 @@ from bokeh.models import ColumnDataSource, LinearColorMapper, PointDrawTool, Pri
 from bokeh.plotting import figure
 
 from xfit.html import escaped
-from xfit.parameters import Parameter
-from xfit.plot.looking import nearest
-from xfit.plot.looks import COMPONENTS, DATA, MISSING, MODEL, colours_of, coordinate, label, same_units, scale_of
-from xfit.plot.page import Words, beside, coloured, named, named_in_html, on_page, whole
+from xfit.modeling.parameter import Parameter
 from xfit.plot.pixel_page import LEAST, MOST, corner_of, legend_of, range_of
+from xfit.plot.style import COMPONENTS, DATA, MISSING, MODEL, colours_of, coordinate, label, same_units, scale_of
+from xfit.plot.view_state import nearest
+from xfit.plot.widgets import Words, beside, coloured, named, named_in_html, on_page, whole
 
 if TYPE_CHECKING:
     from xfit.plot.explore import Explorer

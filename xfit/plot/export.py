@@ -9,16 +9,16 @@ from bokeh.embed import file_html
 from bokeh.layouts import column, row
 from bokeh.resources import INLINE
 
-from xfit import report
-from xfit.files.cells import as_csv
+from xfit.engine.pixel.status import DESCRIPTIONS
+from xfit.files.csv_tables import as_csv
 from xfit.html import escaped
-from xfit.kernels.status import DESCRIPTIONS
-from xfit.plot.looking import Looking, shares_of
-from xfit.plot.looks import coordinate
 from xfit.plot.map_page import MarkedMaps, legend
-from xfit.plot.page import words_of
 from xfit.plot.pixel_page import figures_of
 from xfit.plot.spectrum import draw_pixel
+from xfit.plot.style import coordinate
+from xfit.plot.view_state import Looking, shares_of
+from xfit.plot.widgets import words_of
+from xfit.results import report
 
 
 def table_of(looking: Looking) -> str:

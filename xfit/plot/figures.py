@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from xfit.plot.looks import MISSING, Scale, cell_edges, coordinate, label, same_units
+from xfit.plot.style import MISSING, Scale, cell_edges, coordinate, label, same_units
 from xfit.terminal import cleaned
 
 if TYPE_CHECKING:

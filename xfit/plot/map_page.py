@@ -12,10 +12,10 @@ from bokeh.events import Tap
 from bokeh.models import BasicTicker, ColumnDataSource
 from holoviews.streams import BoundsX, Params
 
-from xfit.kernels.status import MEANINGS
-from xfit.plot.looking import Looking, marked_of, shares_of
-from xfit.plot.looks import COMPONENTS, STATUSES, coordinate, titled
+from xfit.engine.pixel.status import MEANINGS
 from xfit.plot.maps import Quantity
+from xfit.plot.style import COMPONENTS, STATUSES, coordinate, titled
+from xfit.plot.view_state import Looking, marked_of, shares_of
 from xfit.plot.views import CANVAS, LARGE, element_of, frame_of, rasterized
 
 #: Colour of what is chosen.

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from xfit.kernels.status import CONVERGED, MEANINGS
+from xfit.engine.pixel.status import CONVERGED, MEANINGS
 from xfit.plot.figures import draw_image, legible, new_figure, plain_ticks, settled
-from xfit.plot.looks import BAND, COMPONENTS, DATA, STATUSES, Scale, cell_edges, coordinate, label, same_units, scale_of
-from xfit.report import cut
-from xfit.result import FitResult
+from xfit.plot.style import BAND, COMPONENTS, DATA, STATUSES, Scale, cell_edges, coordinate, label, same_units, scale_of
+from xfit.results.fit_result import FitResult
+from xfit.results.report import cut
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xfit import report
-from xfit.alignment import check_same_labels, check_scalars, difference
-from xfit.companions import check_fitted_coordinates
-from xfit.compile.program import Program
-from xfit.kernels.status import DESCRIPTIONS
-from xfit.result import FitResult
+from xfit.arrays.alignment import check_same_labels, check_scalars, difference
+from xfit.engine.codegen.program import Program
+from xfit.engine.pixel.status import DESCRIPTIONS
+from xfit.fitting.planning.array_inputs import check_fitted_coordinates
+from xfit.results import report
+from xfit.results.fit_result import FitResult
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def view_of(
     variance : float or DataArray, optional
         Variance of the data.
     response : DataArray, optional
-        As for `xfit.result.FitResult.evaluate`.
+        As for `xfit.results.fit_result.FitResult.evaluate`.
 
     Raises
     ------

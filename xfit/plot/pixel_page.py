@@ -11,7 +11,8 @@ from bokeh.models import BasicTicker, ColumnDataSource, HoverTool, LinearColorMa
 from bokeh.models.annotations import ColorBar, Legend, LegendItem, Title
 from bokeh.plotting import figure
 
-from xfit.plot.looks import (  # fmt: skip
+from xfit.plot.pixel import PixelView
+from xfit.plot.style import (  # fmt: skip
     BAND,
     COMPONENTS,
     DATA,
@@ -25,7 +26,6 @@ from xfit.plot.looks import (  # fmt: skip
     same_units,
     scale_of,
 )
-from xfit.plot.pixel import PixelView
 
 #: Fewer points than this are drawn as points.
 _FEW = 400

@@ -9,9 +9,9 @@ import numpy as np
 import xarray as xr
 
 from xfit.plot.figures import axis_label, draw_image, legible, new_figure, settled
-from xfit.plot.looks import BAND, COMPONENTS, DATA, MODEL, coordinate, scale_of
 from xfit.plot.pixel import PixelView
-from xfit.rounding import rounded
+from xfit.plot.style import BAND, COMPONENTS, DATA, MODEL, coordinate, scale_of
+from xfit.results.rounding import rounded
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,7 +9,9 @@ import numpy as np
 import xarray as xr
 
 from xfit.html import escaped
-from xfit.plot.looks import (
+from xfit.plot.maps import Quantity, names_of, quantity_of
+from xfit.plot.pixel import PixelView, check_data_of, view_of
+from xfit.plot.style import (
     BAND,
     COMPONENTS,
     DATA,
@@ -24,9 +26,7 @@ from xfit.plot.looks import (
     same_units,
     titled,
 )
-from xfit.plot.maps import Quantity, names_of, quantity_of
-from xfit.plot.pixel import PixelView, check_data_of, view_of
-from xfit.result import FitResult
+from xfit.results.fit_result import FitResult
 
 if TYPE_CHECKING:
     import holoviews

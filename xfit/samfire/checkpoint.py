@@ -18,10 +18,10 @@ import numpy as np
 from fsspec.implementations.local import LocalFileSystem
 
 from xfit.addresses import without_secrets
-from xfit.files.whole import create, entries, put, refuse_link
-from xfit.samfire.chunk import State
+from xfit.files.atomic_write import create, entries, put, refuse_link
+from xfit.formulas.snapshots import digest
+from xfit.samfire.chunk_state import State
 from xfit.samfire.visits import Strip, Summary, Visited
-from xfit.snapshots import digest
 
 #: Version of the files. Since 2, visits, the manifest and the layout have checksums; files of 1 are read without.
 FORMAT = 2

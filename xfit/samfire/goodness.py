@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numba
 import numpy as np
 
-from xfit.snapshots import frozen
+from xfit.formulas.snapshots import frozen
 
 Statistics = Mapping[str, np.ndarray]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from xfit.execution.grid import Grid, within
-from xfit.kernels.wavefront import HOPELESS, LEFT
+from xfit.engine.waves.wavefront import HOPELESS, LEFT
+from xfit.fitting.running.chunk_grid import Grid, within
 from xfit.samfire.visits import Summary
 
 #: Seconds between redraws.

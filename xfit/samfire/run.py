@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from xfit.compile.engine import prepare_engine
-from xfit.execution.executors import Cluster, Executor
-from xfit.execution.progress import Bar, Reporter
-from xfit.execution.sources import Source
-from xfit.execution.workers import make_ready
-from xfit.kernels.clocks import RING, advance
+from xfit.engine.block.precompile import prepare_engine
+from xfit.engine.waves.clocks import RING, advance
+from xfit.fitting.running.executors import Cluster, Executor
+from xfit.fitting.running.progress import Bar, Reporter
+from xfit.fitting.running.sources import Source
+from xfit.fitting.running.workers import make_ready
 from xfit.samfire import tasks
 from xfit.samfire.checkpoint import Checkpoints
-from xfit.samfire.chunk import Spec, step_of
+from xfit.samfire.chunk_state import Spec, step_of
 from xfit.samfire.strategies import GlobalStrategy
 from xfit.samfire.visits import Database, Summary, gather, strips_of, summary_of
 

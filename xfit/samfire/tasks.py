@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from xfit.execution.sources import read
+from xfit.fitting.running.sources import read
 from xfit.samfire.checkpoint import CheckpointError, Checkpoints
-from xfit.samfire.chunk import Pixels, Spec, empty_state, finished
+from xfit.samfire.chunk_state import Pixels, Spec, empty_state, finished
 from xfit.samfire.visits import (
     Database,
     Strip,

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xfit.compile.engine import prepare_engine
-from xfit.execution.grid import neighbourhood, overlap, shape_of, within
-from xfit.kernels.wavefront import GOOD, HOPELESS, LEFT, SPENT, begin_at, rank
-from xfit.samfire.chunk import Pixels, Spec, State, copy_in, empty_state, good_of, marks_in, record, step_of
+from xfit.engine.block.precompile import prepare_engine
+from xfit.engine.waves.wavefront import GOOD, HOPELESS, LEFT, SPENT, begin_at, rank
+from xfit.fitting.running.chunk_grid import neighbourhood, overlap, shape_of, within
+from xfit.samfire.chunk_state import Pixels, Spec, State, copy_in, empty_state, good_of, marks_in, record, step_of
 from xfit.samfire.strategies import LocalStrategy
 
 #: Pixels whose rank is at least this part of the best one's are fitted together.
@@ -30,7 +30,7 @@ class Strip(NamedTuple):
     red_chisq : float64 (n,)
         Reduced chi-squared.
     mark : int8 (n,)
-        See `xfit.kernels.wavefront`.
+        See `xfit.engine.waves.wavefront`.
     phase : int
         The phase that the marks are of.
     """
@@ -61,7 +61,7 @@ class Summary(NamedTuple):
     extent : float64 (2, n_free)
         Smallest and largest values of the good pixels, infinite where there are none.
     mark : int8 (n,)
-        See `xfit.kernels.wavefront`.
+        See `xfit.engine.waves.wavefront`.
     """
 
     phase: int
@@ -161,7 +161,7 @@ def visit_seeds(
 
 
 class Margin(NamedTuple):
-    """A chunk's pixels and those of its neighbours around it, in flat arrays; see `xfit.kernels.wavefront`."""
+    """A chunk's pixels and those of its neighbours around it, in flat arrays; see `xfit.engine.waves.wavefront`."""
 
     inside: np.ndarray
     mark: np.ndarray

@@ -1,0 +1,1 @@
+"""Labelled axes, masks, and blocks of chunks."""

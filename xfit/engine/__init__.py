@@ -1,0 +1,1 @@
+"""The least-squares engine: NumPy arrays in, packed rows out; it knows no model and no xarray."""

@@ -1,0 +1,398 @@
+"""fit_block: pixels x channels in, packed results out; NumPy only, whoever schedules it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+
+import numpy as np
+
+from xfit.engine.block.cancellation import check, count, pace_of, pieces
+from xfit.engine.block.counts import variance_of_counts
+from xfit.engine.block.linear_fits import Known, fit_linear
+from xfit.engine.block.optimizers import Optimizer, optimizer_of
+from xfit.engine.block.options import Columns, FitOptions, Settings
+from xfit.engine.block.pixel_loop import fit_pixels
+from xfit.engine.block.pixel_problem import Pixels
+from xfit.engine.block.precompile import part_for, prepare_engine
+from xfit.engine.block.prepared_fit import Pattern, Workbench, channels_of, coordinate_rows
+from xfit.engine.codegen.program import Program
+from xfit.engine.math.layout import OTHER
+from xfit.engine.pixel.evaluate import aligned_rows, evaluate_pixels
+from xfit.engine.pixel.profile import profile_pixels
+from xfit.engine.pixel.rows import Block, buffer_of
+from xfit.engine.pixel.workspace import workspace
+from xfit.fitting.function_errors import ErrorFinder, note_at_values
+
+#: Elements of data that are converted to float64 at a time: what the engine works on stays in the cache.
+_BATCH = 1 << 18
+
+#: Numbers of results that are fitted together where data are read as they are: what is filled with NaN is still in the cache when
+#: the results come.
+_RESULTS = 1 << 17
+
+_NONE = np.empty((1, 0))
+_ALL = np.empty((1, 0), bool)
+
+
+def fit_block(
+    program: Program,
+    settings: Settings,
+    y: np.ndarray,
+    coordinates: Mapping[str, np.ndarray],
+    *,
+    start: Mapping[str, np.ndarray] | np.ndarray | None = None,
+    variance: np.ndarray | None = None,
+    where: np.ndarray | None = None,
+    width: np.ndarray | None = None,
+    active: np.ndarray | None = None,
+    response: np.ndarray | None = None,
+    grid: np.ndarray | None = None,
+    bounds: Mapping[tuple[str, str], np.ndarray] | None = None,
+    order: np.ndarray | None = None,
+    profile: tuple[np.ndarray, np.ndarray] | None = None,
+    varying: Collection[str] | None = None,
+    options: FitOptions | None = None,
+    into: np.ndarray | None = None,
+    bench: Workbench | None = None,
+) -> np.ndarray:
+    """Fit every pixel of a block.
+
+    Parameters
+    ----------
+    program : Program
+        The model's structure.
+    settings : Settings
+        The model's numbers.
+    y : array (n_pixels, n_channels)
+        Data of any real dtype and byte order.
+    coordinates : mapping of str to float64 (n_channels,)
+        The coordinates that the model names.
+    start : mapping of str to array (n_pixels,), or float64 (n_pixels, n_parameters), optional
+        Start values per pixel by full parameter name (of fixed parameters: their values); where NaN, that of ``settings``. Or all
+        of them, none NaN.
+    variance : array (n_pixels or 1, n_channels), optional
+        Variance of the data.
+    where : bool array (n_pixels or 1, n_channels or 1), optional
+        Channels to use; pixels to fit.
+    width : float64 (n_channels,), optional
+        Channel widths, for binned data.
+    active : bool array (n_pixels, n_components), optional
+        Where each component takes part; that of ``settings`` if not given.
+    response : array (n_pixels or 1, n_response), optional
+        What the components are convolved with that the program says; a pixel where it is not finite is not fitted.
+    grid : float64 (n_channels + n_response - 1,), optional
+        Coordinate x of the points at which those are evaluated: where it lies for channel i and point j of the response is
+        ``grid[i + n_response - 1 - j]``.
+    bounds : mapping of (str, {"min", "max"}) to array (n_pixels,), optional
+        Bounds per pixel by full parameter name; where NaN, those of ``settings``. Starts outside of them move to the nearer one.
+    order : int64 (n_pixels,), optional
+        The order in which pixels are fitted, if each begins where the one before it ended; by default that of ``y``.
+    profile : tuple of int64 (n_wanted,), float64 (n_levels, n_channels + 1), optional
+        Positions of parameters whose intervals are wanted instead of fits, and by how much the loss rises at their ends; see
+        `xfit.engine.pixel.profile`. The start values are then the solutions.
+    varying : collection of str, optional
+        Which of "start", "variance", "where" and "response" differ from pixel to pixel: a block of one pixel does not show it, and linear
+        fits go by it. By default what has a row for each pixel.
+    options : FitOptions, optional
+        How to fit.
+    into : float64 (n_pixels, Columns.total), optional
+        Where to write the results, instead of memory of their own.
+    bench : Workbench, optional
+        What calls with the same model, options and coordinates share, where there are many.
+
+    Returns
+    -------
+    float64 (n_pixels, Columns.total)
+        Packed results; see `Columns`. Of profiles: (n_pixels, n_levels, n_wanted, 2).
+    """
+    options = options or FitOptions()
+    optimizer = optimizer_of(options.optimizer)
+    reads_all = optimizer.engine == "linear" and options.noise is None
+    single = reads_all and _are_read_as(np.float32, y, variance)
+    # What need not be converted need not be cut into batches.
+    as_it_is = single or (reads_all and _are_read_as(np.float64, y, variance))
+    columns = Columns.of(len(settings.start), options)
+    step = max(_RESULTS // columns.total, 1) if as_it_is else _pixels_at_a_time(y)
+    prepare_engine("profile" if profile else part_for(optimizer.engine, single))
+    ends = np.full((y.shape[0], len(profile[1]), len(profile[0]), 2) if profile else (0,), np.nan)
+    if bench is None:
+        mapped = program.parameters if isinstance(start, np.ndarray) else start or ()
+        bench = Workbench(program, settings, options, coordinates, y.shape[1], response, grid, mapped)
+    out = np.empty((y.shape[0], columns.total)) if into is None else into
+    wide = _ALL if where is None else _plain(np.broadcast_to(where, (where.shape[0], y.shape[1])), bool)
+    width = _NONE[0] if width is None else _plain(width)
+    memory, further = np.empty((2, 0 if as_it_is else min(step, len(y)), y.shape[1]))
+    last = np.full(len(settings.start), np.nan)
+    finder = ErrorFinder(bench.loaded, options.loss)
+    pace = pace_of((program, y.shape[1], options.optimizer, profile is None))
+    designs: Known = {}
+    given = {"variance": variance, "where": where, "response": response}
+    rows = {name for name, array in given.items() if array is not None and len(array) > 1}
+    if start is not None and len(start):
+        rows.add("start")
+    varies = frozenset(rows if varying is None else varying) | ({"variance"} if options.noise else frozenset())
+    for batch in _batches(y, step, order):
+        results = out[batch]
+        results.fill(np.nan)
+        lower, upper = _bounds(program, settings, bounds or {}, batch)
+        data = y[batch] if single else _converted(y[batch], memory)
+        spread = _rows_of(variance, batch, further, np.float32 if single else np.float64)
+        block = Block(
+            data,
+            spread if options.noise is None else variance_of_counts(data, *options.noise),
+            wide if wide.shape[0] == 1 else wide[batch],
+            width,
+            _within(_starts(program, settings, start, batch), lower, upper)
+            if bounds
+            else _starts(program, settings, start, batch),
+            lower,
+            upper,
+            np.array(options.pairs, np.int64).reshape(-1, 2),
+            results,
+        )
+        for on, pixels in _patterns(settings, active, batch, options.chained):
+            if not on.any():
+                continue
+            pattern, structure = bench.pattern(on), bench.structure(on)
+            group = Pixels(
+                structure, bench.loaded.ties, bench.x, block, _rows_of(response, batch), pattern.free, pattern.limits, options.loss, varies
+            )  # fmt: skip
+            if profile:
+                part = ends[batch]
+                for piece in pieces(pixels, pace):
+                    _profile(group, *profile, piece, part)
+                ends[batch] = part
+                continue
+            if optimizer.engine == "linear":
+                # All at once: they are fast, and share what pixels alike have in common.
+                check()
+                fit_linear(group, pixels, designs)
+                count(pixels.size)
+            else:
+                for piece in pieces(pixels, pace, pattern.scratch.ws.flags):
+                    _fit_piece(optimizer, options, pattern, group, piece, last)
+            if structure.idle.size:
+                # Whatever the optimizer, and though a tie of another component may follow them.
+                results[np.ix_(pixels, columns.of_parameters(structure.idle, options.pairs))] = np.nan
+            if finder.is_needed:
+                finder.mark(group, on, pixels)
+        if order is not None:
+            out[batch] = results
+    return ends if profile else out
+
+
+def _fit_piece(
+    optimizer: Optimizer, options: FitOptions, pattern: Pattern, group: Pixels, pixels: np.ndarray, last: np.ndarray
+) -> None:
+    """Fit some pixels of the same model, by compiled code or by SciPy."""
+    if optimizer.engine != "kernel":
+        # Not at the top: SciPy's optimizers would make `import xfit` wait.
+        from xfit.engine.block.scipy_fits import fit_by_scipy
+
+        fit_by_scipy(optimizer, group, pixels, dict(options.further), options.grad, last, options.chained)
+        return
+    fit_pixels(
+        group.structure,
+        pattern.side_by_side,
+        group.ties,
+        group.x,
+        group.block,
+        group.response,
+        pattern.free,
+        pattern.constants_hold,
+        pixels,
+        pattern.limits,
+        pattern.search._replace(last=last),
+        pattern.scratch,
+    )
+
+
+def _profile(group: Pixels, positions: np.ndarray, factors: np.ndarray, pixels: np.ndarray, ends: np.ndarray) -> None:
+    """Find the intervals of pixels of the same model."""
+    free, n = group.free, group.block.start.shape[1]
+    whole = workspace(n, free.size, group.x.shape[1], group.ties.row.size)
+    rest = workspace(n, max(free.size - 1, 0), group.x.shape[1], group.ties.row.size)
+    whole.rows[: free.size] = free
+    whole.rows[free.size :] = n
+    whole.code[:] = OTHER
+    rest.code[:] = OTHER
+    wanted = np.array([int(np.flatnonzero(free == k)[0]) if (free == k).any() else -1 for k in positions], np.int64)
+    profile_pixels(
+        group.structure, group.ties, group.x, group.block, group.response, free, wanted, pixels, factors, group.limits,
+        buffer_of(group.x.shape[1], n, free.size), whole, rest, ends,
+    )  # fmt: skip
+
+
+def _pixels_at_a_time(y: np.ndarray) -> int:
+    """Number of pixels whose data are converted and fitted together."""
+    return max(_BATCH // max(y.shape[1], 1), 1)
+
+
+def _converted(data: np.ndarray, memory: np.ndarray) -> np.ndarray:
+    """Data as float64: in ``memory``, whose pages are touched but once, unless they are that already."""
+    if _are_read_as(np.float64, data):
+        return data
+    target = memory[: len(data)]
+    np.copyto(target, data, casting="unsafe")
+    return target
+
+
+def _batches(y: np.ndarray, step: int, order: np.ndarray | None) -> Iterator[slice | np.ndarray]:
+    """Pixels of each batch: a range of rows, or rows in the order given."""
+    for first in range(0, y.shape[0], step):
+        batch = slice(first, min(first + step, y.shape[0]))
+        yield batch if order is None else order[batch]
+
+
+def _are_read_as(dtype: type, *arrays: np.ndarray | None) -> bool:
+    """Whether arrays have the dtype and the layout that the engine reads."""
+    given = [array for array in arrays if array is not None]
+    return all(a.dtype == dtype and a.flags.c_contiguous and a.flags.aligned and a.flags.writeable for a in given)
+
+
+def _plain(array: np.ndarray, dtype: type = np.float64) -> np.ndarray:
+    """Array in the one layout that the engine is compiled for; copied only where it has another.
+
+    Read-only or unaligned memory (of files, of other processes) would each be one more type to compile the engine for.
+    """
+    return np.require(array, dtype, ["C", "A", "W"])
+
+
+def _rows_of(
+    array: np.ndarray | None,
+    batch: slice | np.ndarray,
+    memory: np.ndarray | None = None,
+    dtype: type = np.float64,
+) -> np.ndarray:
+    """Rows of a batch, or the one row that all pixels share; in ``memory`` where they have to be converted."""
+    if array is None:
+        return _NONE.astype(dtype, copy=False)
+    if array.shape[0] == 1:
+        return _plain(array, dtype)
+    rows = array[batch]
+    return _plain(rows, dtype) if memory is None or dtype != np.float64 else _converted(rows, memory)
+
+
+def _number_in(batch: slice | np.ndarray) -> int:
+    """Return the number of pixels of a batch."""
+    return batch.stop - batch.start if isinstance(batch, slice) else batch.size
+
+
+def _bounds(
+    program: Program, settings: Settings, bounds: Mapping[tuple[str, str], np.ndarray], batch: slice | np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper bounds of a batch: those of the settings, overridden by maps where these are not NaN."""
+    names = program.parameters
+    tables = {"min": settings.lower[None], "max": settings.upper[None]}
+    if bounds:
+        tables = {side: np.tile(table, (_number_in(batch), 1)) for side, table in tables.items()}
+    for (name, side), values in bounds.items():
+        column = tables[side][:, names.index(name)]
+        given = np.asarray(values[batch], np.float64)
+        np.copyto(column, given, where=~np.isnan(given))
+    return _plain(tables["min"]), _plain(tables["max"])
+
+
+def _within(start: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
+    """Starts moved to the nearer bound where they lie outside."""
+    return _plain(np.minimum(np.maximum(start, lower), upper))
+
+
+def _starts(
+    program: Program,
+    settings: Settings,
+    start: Mapping[str, np.ndarray] | np.ndarray | None,
+    batch: slice | np.ndarray,
+) -> np.ndarray:
+    """Start values of a batch: those of the settings, overridden by maps where these are not NaN."""
+    if isinstance(start, np.ndarray):
+        return _plain(start[batch])
+    if not start:
+        return _plain(settings.start[None])
+    names = program.parameters
+    table = np.tile(settings.start, (_number_in(batch), 1))
+    for name, values in start.items():
+        column = table[:, names.index(name)]
+        given = np.asarray(values[batch], np.float64)
+        np.copyto(column, given, where=~np.isnan(given))
+    return table
+
+
+def _patterns(
+    settings: Settings, active: np.ndarray | None, batch: slice | np.ndarray, chained: bool
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Groups of pixels of a batch with the same active components; where they are chained, each group is a piece of the chain."""
+    if active is None:
+        yield settings.active, np.arange(_number_in(batch))
+        return
+    patterns, group = np.unique(active[batch], axis=0, return_inverse=True)
+    group = group.ravel()
+    if chained:
+        cuts = np.flatnonzero(np.diff(group)) + 1
+        for piece in np.split(np.arange(group.size), cuts):
+            yield patterns[group[piece[0]]], piece
+        return
+    for k, pattern in enumerate(patterns):
+        yield pattern, np.flatnonzero(group == k)
+
+
+def evaluate_block(
+    program: Program,
+    values: np.ndarray,
+    coordinates: Mapping[str, np.ndarray],
+    *,
+    width: np.ndarray | None = None,
+    response: np.ndarray | None = None,
+    grid: np.ndarray | None = None,
+    components: tuple[int, ...] | None = None,
+) -> np.ndarray:
+    """Evaluate the model at given parameter values.
+
+    Parameters
+    ----------
+    program : Program
+        The model's structure.
+    values : float64 (n_pixels, n_parameters)
+        Values of all parameters; a component with a NaN among them is left out, and a pixel without
+        any component is NaN.
+    coordinates : mapping of str to float64 (n_channels,)
+        The coordinates that the model names.
+    width : float64 (n_channels,), optional
+        Channel widths, for binned data.
+    response, grid : optional
+        As for `fit_block`; NaN where a response is not finite.
+    components : tuple of int, optional
+        Which components to add up; all by default.
+
+    Returns
+    -------
+    float64 (n_pixels, n_channels)
+    """
+    prepare_engine()
+    loaded = program.load()
+    n = len(next(iter(coordinates.values())))
+    x = coordinate_rows(loaded, coordinates, n)
+    channels = channels_of(loaded, x, response, grid)
+    whole = loaded.needing_whole_axis(((values == 0.0) | np.isnan(values)).all(axis=0))
+    out = np.full((values.shape[0], n), np.nan)
+    missing = np.isnan(values)
+    known = np.stack([~missing[:, loaded.component_of == k].any(axis=1) for k in range(len(program.kernels))], axis=1)
+    chosen = np.isin(np.arange(len(program.kernels)), range(len(program.kernels)) if components is None else components)
+    patterns, group = np.unique(known & chosen, axis=0, return_inverse=True)
+    for k, pattern in enumerate(patterns):
+        if pattern.any():
+            pixels = np.flatnonzero(group.ravel() == k)
+            evaluate_pixels(
+                loaded.structure(pattern, whole, channels),
+                loaded.ties,
+                x,
+                _NONE[0] if width is None else _plain(width),
+                _NONE if response is None else _plain(response),
+                _plain(values),
+                pixels,
+                np.empty(1),
+                aligned_rows(values.shape[1] + 2),
+                out,
+            )
+    note_at_values(program, values, coordinates, out)
+    return out

@@ -1,0 +1,249 @@
+"""PixelProblem: the fit of one pixel as functions of its free parameters, for optimizers that are written in Python."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from xfit.engine.block.cancellation import check
+from xfit.engine.losses import Loss
+from xfit.engine.math.layout import OTHER
+from xfit.engine.pixel.evaluate import Structure
+from xfit.engine.pixel.loss_functions import LEAST_SQUARES
+from xfit.engine.pixel.objective import begin_pixel, deviations_at, end_pixel, loss_at, spectrum_for
+from xfit.engine.pixel.rows import AIC, BIC, LOSS_VALUE, RED_CHISQ, SCALARS, STATUS, Block, Limits, buffer_of
+from xfit.engine.pixel.status import CONVERGED
+from xfit.engine.pixel.tie_machine import Ties, tie_derivatives
+from xfit.engine.pixel.workspace import UNKNOWN, workspace
+
+#: What a loss that is not finite counts as: larger than any, but finite, for line searches do not know infinities.
+ENORMOUS = 1e100
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Pixels of a block that are fitted by the same model with the same free parameters.
+
+    Attributes
+    ----------
+    structure, ties, x, block, response, free, limits
+        See `xfit.engine.block.pixel_loop.fit_pixels`.
+    loss : Loss
+        What is minimised; it may be a Python function of arrays, of which ``limits`` knows nothing.
+    varying : frozenset of str
+        What differs from pixel to pixel: "start", "variance", "where", "response".
+    """
+
+    structure: Structure
+    ties: Ties
+    x: np.ndarray
+    block: Block
+    response: np.ndarray
+    free: np.ndarray
+    limits: Limits
+    loss: Loss
+    varying: frozenset[str] = frozenset()
+
+
+class UnknownDerivativeError(ArithmeticError):
+    """A derivative that is not finite where the model is; it ends the fit of a pixel."""
+
+
+class PixelProblem:
+    """Loss, deviations and derivatives of one pixel after another.
+
+    Parameters
+    ----------
+    pixels : Pixels
+        Which they are.
+    """
+
+    def __init__(self, pixels: Pixels) -> None:
+        self.pixels = pixels
+        count = pixels.free.size
+        n = pixels.block.start.shape[1]
+        self._ws = workspace(n, count, pixels.x.shape[1], pixels.ties.row.size)
+        self._ws.rows[:count] = pixels.free
+        self._ws.rows[count:] = n
+        self._ws.code[:] = OTHER
+        self._buffer = buffer_of(pixels.x.shape[1], n, count)
+        self._channels = pixels.block.y.shape[1]
+        self.nfev = 0
+
+    def begin(self, i: int) -> bool:
+        """Turn to a pixel; False where it can't be fitted, which is written already."""
+        p = self.pixels
+        ready, plain, used, smallest = begin_pixel(
+            p.structure, p.ties, p.block, p.response, i, p.free, p.limits, self._buffer, self._ws
+        )
+        self._i, self.nfev, self.used = i, 0, used
+        self._spectrum = spectrum_for(self._buffer, p.limits, plain, used, smallest, self._channels)
+        squared = p.limits._replace(loss=p.limits.loss._replace(kind=LEAST_SQUARES))
+        self._squares = spectrum_for(self._buffer, squared, plain, used, smallest, self._channels)
+        self._kept: tuple[bytes, float] = (b"", 0.0)
+        self.best: tuple[float, np.ndarray] = (ENORMOUS, self._ws.first.copy())
+        return bool(ready)
+
+    @property
+    def start(self) -> np.ndarray:
+        """Start values of the free parameters."""
+        return self._ws.first.copy()
+
+    @property
+    def parameters(self) -> np.ndarray:
+        """All parameters where the pixel was evaluated last, or begins."""
+        return self._ws.q.copy()
+
+    @property
+    def used_channels(self) -> np.ndarray:
+        """Which channels count, bool (n_channels,)."""
+        used: np.ndarray = self._buffer.factor[: self._channels] != 0.0
+        return used
+
+    @property
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper bounds of the free parameters."""
+        return self._ws.lower.copy(), self._ws.upper.copy()
+
+    def inside(self, theta: np.ndarray) -> np.ndarray:
+        """Parameters moved to the nearer bound where rounding has taken them beyond."""
+        return np.minimum(np.maximum(np.asarray(theta, np.float64), self._ws.lower), self._ws.upper)
+
+    def loss(self, theta: np.ndarray) -> float:
+        """Loss at the free parameters ``theta`` (n_free,)."""
+        check()
+        theta = self.inside(theta)
+        key = theta.tobytes()
+        if self._kept[0] != key:
+            self.nfev += 1
+            value = self._of_arrays(theta) if self.pixels.loss.function is not None else self._of_engine(theta)
+            self._kept = (key, value if np.isfinite(value) else ENORMOUS)
+            if self._kept[1] < self.best[0]:
+                self.best = (self._kept[1], theta)
+        return self._kept[1]
+
+    def _of_engine(self, theta: np.ndarray) -> float:
+        p = self.pixels
+        return float(loss_at(p.structure, p.ties, p.x, self._spectrum, theta, self._ws))
+
+    def _of_arrays(self, theta: np.ndarray) -> float:
+        """Loss by a user's function, of the channels in use."""
+        model, y, weight = self.curve(theta)
+        function: Any = self.pixels.loss.function
+        value = np.asarray(function(y, model, weight))
+        if value.shape != ():
+            raise TypeError(
+                f"the loss {self.pixels.loss.name!r} returned an array of shape {value.shape}; it must return one number"
+            )
+        return float(value)
+
+    def curve(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Model, data and weights (inverse variances) of the channels in use."""
+        deviations, _ = self.deviations(theta)
+        factor, weighted = self._buffer.factor[: self._channels], self._buffer.weighted[: self._channels]
+        used = factor != 0.0
+        # For binned data the factor has the channel's width in it, which cancels out of what is compared.
+        width = self.pixels.block.width if self.pixels.block.width.size else np.ones(self._channels)
+        root = factor[used] / width[used]
+        return (deviations[used] + weighted[used]) / root, weighted[used] / root, root**2
+
+    def seen_by_kernel(self, theta: np.ndarray) -> np.ndarray:
+        """Data, model and weights of the channels in use as a compiled loss of a user's is given them: (3, n_used)."""
+        deviations, _ = self.deviations(theta)
+        used, weighted = self.used_channels, self._buffer.weighted[: self._channels]
+        return np.stack(
+            [weighted[used], deviations[used] + weighted[used], self._buffer.weight[: self._channels][used]]
+        )
+
+    def gradient(self, theta: np.ndarray) -> np.ndarray:
+        """Gradient of the loss (n_free,).
+
+        Raises
+        ------
+        UnknownDerivativeError
+            Where it is not finite although the loss is.
+        """
+        self._derived(theta)
+        count = self.pixels.free.size
+        return -2.0 * self._ws.gram[count, :count]
+
+    def hessian(self, theta: np.ndarray) -> np.ndarray:
+        """Matrix of second derivatives by Gauss and Newton (n_free, n_free); raises as `gradient`."""
+        self._derived(theta)
+        count = self.pixels.free.size
+        lower = np.tril(self._ws.gram[:count, :count])
+        return 2.0 * (lower + np.tril(lower, -1).T)
+
+    def _derived(self, theta: np.ndarray) -> None:
+        """Leave loss and derivatives of the engine in the workspace."""
+        if self.loss(theta) < ENORMOUS and self._ws.flags[UNKNOWN] != 0:
+            raise UnknownDerivativeError
+
+    def jacobian(self, theta: np.ndarray) -> np.ndarray:
+        """Jacobian of the deviations (n_channels, n_free); raises as `gradient`."""
+        found = self.deviations(theta)[1].copy()
+        if not np.isfinite(found).all():
+            raise UnknownDerivativeError
+        return found
+
+    def deviations(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Deviations of the model from the data in standard deviations (n_channels,) and their Jacobian (n_channels, n_free)."""
+        check()
+        p = self.pixels
+        deviations_at(p.structure, p.ties, p.x, self._squares, self.inside(theta), self._ws)
+        self._kept = (b"", 0.0)
+        rows = self._ws.jacobian[:, : self._channels]
+        return -rows[-1], rows[:-1].T
+
+    def linear_map(self) -> tuple[np.ndarray, np.ndarray]:
+        """All parameters as linear functions of the free ones near the start, where their ties are: (n,) and (n, n_free).
+
+        What belongs to components that are switched off is NaN.
+        """
+        p, ws = self.pixels, self._ws
+        start = self.start
+        slopes = np.zeros((ws.q.size, start.size))
+        slopes[p.free, np.arange(start.size)] = 1.0
+        derivative = np.empty(max(p.ties.row.size, 1))
+        tie_derivatives(p.ties, ws.q, derivative, ws.stack)
+        # From the end: what a tie follows comes after it.
+        for d in reversed(range(p.ties.row.size)):
+            slopes[p.ties.tied[p.ties.row[d]]] += derivative[d] * slopes[p.ties.column[d]]
+        offset = ws.q - slopes @ start
+        offset[p.structure.idle] = np.nan
+        return offset, slopes
+
+    def end(self, theta: np.ndarray, otherwise: int) -> None:
+        """Write the pixel as one whose fit ended at ``theta``, with the status ``otherwise`` if that is no minimum."""
+        p = self.pixels
+        theta = self.inside(theta)
+        mine = self.loss(theta) if p.loss.function is not None else 0.0
+        end_pixel(
+            p.structure, p.ties, p.x, p.block, self._i, self._spectrum, theta, otherwise, p.loss.function is None,
+            self.nfev, p.limits, self._buffer, self._ws,
+        )  # fmt: skip
+        if p.loss.function is not None:
+            self._overwrite(mine, otherwise)
+
+    def _overwrite(self, loss: float, status: int) -> None:
+        """Take out of a pixel's row what is of least squares: a Python function has no errors and no likelihood."""
+        n = self.pixels.block.start.shape[1]
+        row = self.pixels.block.out[self._i]
+        row[n : 2 * n] = np.nan
+        row[3 * n + len(SCALARS) :] = np.nan
+        row[3 * n + LOSS_VALUE] = loss
+        row[3 * n + AIC : 3 * n + BIC + 1] = np.nan
+        row[3 * n + STATUS] = status
+
+    @property
+    def converged(self) -> bool:
+        """Whether the pixel that was written last has converged."""
+        row = self.pixels.block.out[self._i]
+        return bool(row[3 * self.pixels.block.start.shape[1] + STATUS] == CONVERGED)
+
+    @property
+    def red_chisq(self) -> float:
+        """Reduced chi-squared of the pixel that was written last."""
+        return float(self.pixels.block.out[self._i, 3 * self.pixels.block.start.shape[1] + RED_CHISQ])

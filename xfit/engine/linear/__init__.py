@@ -1,0 +1,1 @@
+"""Fits of models that are linear in all their free parameters."""

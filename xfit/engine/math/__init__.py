@@ -1,0 +1,1 @@
+"""Vectors and special functions for compiled code."""

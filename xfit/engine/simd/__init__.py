@@ -1,0 +1,1 @@
+"""The least-squares fit of several pixels side by side."""

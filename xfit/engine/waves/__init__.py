@@ -1,0 +1,1 @@
+"""Fits in an order in which each pixel starts from fitted neighbours."""

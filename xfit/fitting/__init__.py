@@ -1,0 +1,1 @@
+"""Fits of maps: multifit, preview, selection of components, intervals, refit, curvefit."""

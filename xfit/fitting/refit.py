@@ -1,0 +1,188 @@
+"""Pixels fitted again: those that failed or stick out, from better starts; the better of old and new is kept."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import dask.array
+import numpy as np
+import xarray as xr
+
+from xfit.engine.codegen.program import Program
+from xfit.engine.pixel.status import BAD_COUNTS, BAD_DATA, BAD_VARIANCE, CONVERGED, MASKED, NOT_FITTED
+from xfit.fitting.function_errors import ATTRIBUTE
+from xfit.fitting.intervals import settings_like
+from xfit.fitting.multifit import multifit
+from xfit.fitting.planning.array_inputs import broadcastable, check_fitted, check_where
+from xfit.modeling.model import Model
+
+#: How far neighbours are, in pixels along each navigation dimension.
+RADIUS = 2
+
+#: A pixel sticks out whose reduced chi-squared is this many standard deviations above its neighbours'.
+STICKS_OUT = 5.0
+
+#: Statuses that no other start would change.
+_HOPELESS = (NOT_FITTED, BAD_DATA, BAD_VARIANCE, BAD_COUNTS, MASKED)
+
+
+def refit(
+    result: xr.Dataset,
+    model: Model,
+    dims: tuple[str, ...],
+    da: xr.DataArray,
+    *,
+    where: xr.DataArray | None,
+    start: Any,
+    channels: xr.DataArray | None,
+    options: Mapping[str, Any],
+) -> xr.Dataset:
+    """Fit some pixels again; see `xfit.result_accessor.Result.refit`."""
+    check_fitted(result, dims, da, Program.from_model(model).coordinates)
+    channels = check_where(channels, da, "channels")
+    navigation = tuple(d for d in result["value"].dims if d != "param")
+    if where is None:
+        chosen = sticking_out(result)
+    else:
+        chosen = broadcastable(where, "where", result["status"], navigation, "the navigation dimensions", "b")
+    mask = chosen if channels is None else chosen & channels
+    begin = neighbours(result, model, chosen) if isinstance(start, str) and start == "neighbours" else start
+    covariance = "covariance" in result
+    given = {**options, "where": mask.transpose(*(d for d in da.dims if d in mask.dims)), "covariance": covariance}
+    new = multifit(da, model, dims, **settings_like(result, model, {**given, "start": begin}))
+    return _better(result, new, chosen)
+
+
+def sticking_out(result: xr.Dataset) -> xr.DataArray:
+    """Pixels that have failed, or whose reduced chi-squared is far above that of their neighbours.
+
+    Parameters
+    ----------
+    result : Dataset
+        Result of a fit.
+
+    Returns
+    -------
+    DataArray of bool
+        Over the navigation dimensions; lazy if the result is.
+    """
+    status = result["status"]
+    good = status == CONVERGED
+    red = result["red_chisq"].where(good)
+    navigation = red.dims
+    if not navigation:
+        return ~good & ~status.isin(_HOPELESS)
+    middle = _windowed(red)
+    spread = 1.4826 * _windowed(abs(red - middle))
+    # As many as dof independent channels scatter by this, whatever the neighbours do.
+    chance = middle * np.sqrt(2.0 / result["dof"].clip(min=1))
+    above = red > middle + STICKS_OUT * np.maximum(spread, chance)
+    return (~good & ~status.isin(_HOPELESS)) | above
+
+
+def neighbours(result: xr.Dataset, model: Model, chosen: xr.DataArray) -> dict[str, xr.DataArray]:
+    """Start values: of every parameter the median of the good neighbours, NaN where there are none."""
+    if not chosen.dims:
+        raise ValueError(
+            "start='neighbours' needs a map; a single spectrum has no neighbours. Use 'estimate' or values"
+        )
+    good = (result["status"] == CONVERGED) & ~chosen
+    found = {}
+    for component in model:
+        for parameter in component.parameters:
+            if parameter.is_tied or not parameter.free:
+                continue
+            name = parameter.full_name
+            value = result["value"].sel(param=name, drop=True).where(good)
+            value = value.drop_vars([c for c in value.coords if c not in value.dims])
+            found[name] = _windowed(value)
+    fixed = [p.full_name for c in model for p in c.parameters if not p.is_tied and not p.free]
+    # Parameters that were fixed, perhaps to maps, are fixed there again.
+    found |= {name: result["value"].sel(param=name, drop=True).reset_coords(drop=True) for name in fixed}
+    return found
+
+
+def _median(window: np.ndarray) -> np.ndarray:
+    """Medians along the first axis; NaN where there is nothing."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
+        return np.asarray(np.nanmedian(window, axis=0))
+
+
+def _windowed(array: xr.DataArray) -> xr.DataArray:
+    """Medians of the neighbours of every pixel, itself left out."""
+    n = array.ndim
+    if array.chunks is None:
+        padded = np.pad(array.values, RADIUS, constant_values=np.nan)
+        return array.copy(data=_of_neighbours(padded)[(slice(RADIUS, -RADIUS),) * n])
+    data = dask.array.map_overlap(
+        _of_neighbours,
+        array.data,
+        depth=RADIUS,
+        boundary=np.nan,
+        dtype=np.float64,
+        allow_rechunk=True,
+        meta=np.empty((0,) * n),
+    )
+    return array.copy(data=data).chunk(array.chunksizes)
+
+
+def _of_neighbours(padded: np.ndarray) -> np.ndarray:
+    """Medians of the neighbours of every pixel; what lies at the margin is of no use."""
+    steps = [s for s in itertools.product(range(-RADIUS, RADIUS + 1), repeat=padded.ndim) if any(s)]
+    return _median(np.stack([np.roll(padded, step, axis=tuple(range(padded.ndim))) for step in steps]))
+
+
+def _better(old: xr.Dataset, new: xr.Dataset, chosen: xr.DataArray) -> xr.Dataset:
+    """Take the new fit of a chosen pixel where it converged and the old one did not, or where its loss is lower.
+
+    Raises
+    ------
+    ValueError
+        Where the losses are of different numbers of channels; for lazy results when they are computed.
+    """
+    was, now = old["status"] == CONVERGED, new["status"] == CONVERGED
+    known = _compared(chosen, old, new)
+    lower = (new["loss"] < old["loss"]) | old["loss"].isnull()
+    take = chosen & known & ((now & ~was) | ((now | ~was) & lower))
+    result = old.copy()
+    for name in new.data_vars:
+        if name in old and set(take.dims) <= set(old[name].dims):
+            mixed = xr.where(take, new[name], old[name], keep_attrs=False)
+            result[name] = mixed.astype(old[name].dtype).transpose(*old[name].dims).assign_attrs(old[name].attrs)
+    result["nfev"] = (old["nfev"] + new["nfev"].where(chosen, 0)).astype(np.int32).assign_attrs(old["nfev"].attrs)
+    if ATTRIBUTE in new.attrs:
+        result.attrs[ATTRIBUTE] = new.attrs[ATTRIBUTE]
+    result["refitted"] = take.assign_attrs(long_name="whether the values are those of a further fit")
+    return result
+
+
+def _compared(chosen: xr.DataArray, old: xr.Dataset, new: xr.Dataset) -> xr.DataArray:
+    """Where there is a new loss of as many channels as the old one, which is checked."""
+    given = (chosen, old["loss"].notnull(), new["loss"].notnull(), old["dof"], new["dof"])
+    found: xr.DataArray = xr.apply_ufunc(_of_the_same_channels, *given, dask="parallelized", output_dtypes=[bool])
+    return found
+
+
+def _of_the_same_channels(
+    chosen: np.ndarray, old: np.ndarray, new: np.ndarray, old_dof: np.ndarray, new_dof: np.ndarray
+) -> np.ndarray:
+    """Where there is a new loss.
+
+    Raises
+    ------
+    ValueError
+        Where it is of other channels than the old one.
+    """
+    chosen, old, new, old_dof, new_dof = np.broadcast_arrays(chosen, old, new, old_dof, new_dof)
+    other = chosen & old & new & (old_dof != new_dof)
+    if other.any():
+        raise ValueError(
+            f"da: the fit used other channels in {int(other.sum())} of the pixels that are fitted again ({int(new_dof[other][0])} degrees of freedom "
+            f"now, {int(old_dof[other][0])} in the result), and losses over different channels can't be compared; give what the fit was given: "
+            "channels= (its where=), variance=, and the same data"
+        )
+    return new

@@ -1,0 +1,1 @@
+"""A plan on chunks: their places, their data, threads or a cluster."""

@@ -1,0 +1,337 @@
+"""The objects of a zarr store: listed with their sizes, read, written so that they survive a power failure, and deleted by name."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import re
+import uuid
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from zarr.abc.store import Store
+from zarr.core.buffer import Buffer
+from zarr.core.buffer.core import default_buffer_prototype
+from zarr.core.sync import collect_aiterator, sync
+from zarr.storage import FsspecStore, LocalStore, WrapperStore
+
+from xfit.addresses import without_secrets
+from xfit.files.atomic_write import entries, fsync
+from xfit.terminal import cleaned
+
+#: Objects that are read or deleted at the same time.
+_TOGETHER = 32
+
+#: What a process that is killed leaves of a file that it was writing.
+PARTIAL = re.compile(r".*\.[0-9a-f]{32}\.partial")
+
+
+class StoreError(OSError):
+    """A result in a store could not be written, or is not what was written."""
+
+
+class DurableStore(LocalStore):
+    """A folder in which an object that `set` has returned from is on the disk, with its name and the folders that lead to it.
+
+    An object replaces the one that was there at once, when all of it is on the disk. Nothing is written or deleted through a link that leads
+    out of the folder.
+
+    Parameters
+    ----------
+    root, read_only
+        As for `zarr.storage.LocalStore`.
+    together : bool, optional
+        Whether what is written is on the disk when `flush` has returned, instead.
+    """
+
+    def __init__(self, root: Path | str, *, read_only: bool = False, together: bool = False) -> None:
+        super().__init__(root, read_only=read_only)
+        self.together = together
+        self._waiting: dict[str, set[Path]] = {}
+
+    async def _set(self, key: str, value: Buffer, exclusive: bool = False) -> None:
+        if exclusive:
+            await super()._set(key, value, exclusive=True)
+            return
+        if not self._is_open:
+            await self._open()
+        self._check_writable()
+        await asyncio.to_thread(self._put, key, value)
+
+    def set_sync(self, key: str, value: Buffer) -> None:
+        """See `_set`."""
+        self._ensure_open_sync()
+        self._check_writable()
+        self._put(key, value)
+
+    def _put(self, key: str, value: Buffer) -> None:
+        path = self.root / key
+        self.check_inside(path)
+        folders = {path.parent, *_made(path.parent)}
+        part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
+        try:
+            with part.open("wb") as file:
+                file.write(value.as_buffer_like())
+                if not self.together:
+                    file.flush()
+                    os.fsync(file.fileno())
+            part.replace(path)
+        except Exception:
+            part.unlink(missing_ok=True)
+            raise
+        if self.together:
+            self._waiting[key] = folders
+            return
+        for folder in folders:
+            fsync(folder)
+
+    def flush(self, keys: Sequence[str]) -> None:
+        """Return when all that was written under some keys is on the disk: at the same time, for a disk takes as long for many as for one."""
+        folders = {folder for key in keys for folder in self._waiting.pop(key, ())}
+        list(_pool().map(fsync, [self.root / key for key in keys]))
+        # What files have their names in went to the disk with them, as a rule: that costs little once more.
+        for folder in folders:
+            fsync(folder)
+
+    def check_inside(self, path: Path) -> None:
+        """Refuse a place that a link leads out of the folder.
+
+        Raises
+        ------
+        StoreError
+            Naming the link.
+        """
+        root = os.path.realpath(self.root)
+        if path.is_symlink() or not _within(os.path.realpath(path.parent), root):
+            link = next(each for each in (path, *path.parents) if each.is_symlink())
+            raise StoreError(_words_of_link(str(self.root), os.path.relpath(link, self.root), str(link.readlink())))
+
+    async def delete(self, key: str) -> None:
+        """Delete an object, and folders that it leaves empty."""
+        self._check_writable()
+        path = self.root / key
+        self.check_inside(path)
+        path.unlink(missing_ok=True)
+        with suppress(OSError):  # not empty
+            while (path := path.parent) != self.root:
+                path.rmdir()
+
+    def links(self) -> list[str]:
+        """Links inside that lead out, with what they lead to."""
+        found = []
+        root = os.path.realpath(self.root)
+        for entry in entries(self.root):
+            if entry.is_symlink() and not _within(os.path.realpath(entry.path), root):
+                name = os.path.relpath(entry.path, self.root)
+                found.append(_words_of_link(str(self.root), name, os.readlink(entry.path)))
+        return found
+
+
+def _within(path: str, root: str) -> bool:
+    return path == root or path.startswith(root.rstrip(os.sep) + os.sep)
+
+
+def _words_of_link(root: str, name: str, target: str) -> str:
+    return (
+        f"{cleaned(root)}: {cleaned(name)} is a link that leads out of the store, to {cleaned(target)}; nothing is written or deleted through it. Put what it leads to in its "
+        "place, or give another store"
+    )
+
+
+def _made(folder: Path) -> list[Path]:
+    """Make a folder; return those that have a new name in them."""
+    missing = []
+    while not folder.is_dir():
+        missing.append(folder)
+        folder = folder.parent
+    if missing:
+        missing[0].mkdir(parents=True, exist_ok=True)
+    return [each.parent for each in missing]
+
+
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    """Threads that wait for disks."""
+    return ThreadPoolExecutor(16, thread_name_prefix="xfit-sync")
+
+
+if hasattr(os, "register_at_fork"):
+    # A child has no threads.
+    os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
+def open_store(store: Any, options: Mapping[str, Any]) -> Store:
+    """Open what a user calls a store: a path, which is made absolute, a URL, or an open store, which is used as it is.
+
+    Raises
+    ------
+    TypeError
+        For options where there is no URL.
+    """
+    if isinstance(store, Store):
+        if options:
+            raise TypeError("storage_options go with a URL; the zarr Store that store= is has been given its own")
+        if type(store) is LocalStore:
+            return DurableStore(store.root.absolute(), read_only=store.read_only)
+        return store
+    text = path_or_url(store)
+    if "://" in text:
+        return FsspecStore.from_url(text, storage_options=dict(options))
+    if options:
+        raise TypeError(
+            f"storage_options go with a URL such as s3://bucket/name; store={without_secrets(store)!r} is a path"
+        )
+    return DurableStore(text)
+
+
+def path_or_url(store: Any) -> Any:
+    """What a user calls a store, in words that mean the same in every process: an absolute path, a URL; an open store as it is."""
+    if isinstance(store, Store):
+        return store
+    text = str(store)
+    if "://" in text and not text.startswith("file://"):
+        return text
+    return os.path.abspath(os.path.expanduser(text.removeprefix("file://")))
+
+
+def keeps_versions(store: Store) -> bool:
+    """Whether a store is a session of a versioned one (Icechunk): what is written is seen by others when it is committed, all at once."""
+    return type(unwrapped(store)).__module__.startswith("icechunk")
+
+
+def unwrapped(store: Store) -> Store:
+    """The store in wrappers."""
+    while isinstance(store, WrapperStore):
+        store = store._store
+    return store
+
+
+def is_inside(store: Store, path: str, place: Store) -> bool:
+    """Whether a path in one store lies within another, as far as that can be told."""
+    one, other = unwrapped(store), unwrapped(place)
+    folder, root = _folder(one), _folder(other)
+    if folder is not None and root is not None:
+        return _within(os.path.realpath(os.path.join(folder, path)), os.path.realpath(root))
+    if isinstance(one, FsspecStore) and isinstance(other, FsspecStore):
+        protocols = {str(each.fs.protocol) for each in (one, other)}
+        return len(protocols) == 1 and f"{one.path}/{path}/".startswith(other.path.rstrip("/") + "/")
+    held = getattr(one, "_store_dict", None)
+    return one is other or (held is not None and held is getattr(other, "_store_dict", None))
+
+
+def _folder(store: Store) -> str | None:
+    """The folder that a store is, if it is one."""
+    if isinstance(store, LocalStore):
+        return str(store.root)
+    return str(store.path) if isinstance(store, FsspecStore) and "file" in store.fs.protocol else None
+
+
+class Objects:
+    """The objects of a store by their keys.
+
+    Parameters
+    ----------
+    store : zarr Store
+        The store.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def get(self, key: str) -> bytes | None:
+        """What an object holds, None where there is none."""
+        found = sync(self.store.get(key, default_buffer_prototype()))
+        return None if found is None else found.to_bytes()
+
+    def put(self, key: str, content: bytes) -> None:
+        """Write an object."""
+        sync(self.store.set(key, default_buffer_prototype().buffer.from_bytes(content)))
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete objects; those that are not there do not matter."""
+
+        async def delete(key: str) -> None:
+            with suppress(FileNotFoundError):
+                await self.store.delete(key)
+
+        sync(_each(delete, keys))
+
+    def sizes(self) -> dict[str, int]:
+        """All keys with the number of bytes of each; of a folder links are not followed.
+
+        Objects that come or go meanwhile may be listed or not.
+        """
+        store = unwrapped(self.store)
+        if isinstance(store, LocalStore):
+            return _files(store.root)
+        if isinstance(store, FsspecStore):
+            # What another process has written is not in what this one remembers.
+            store.fs.invalidate_cache()
+            found = sync(_found(store))
+            root = store.path.rstrip("/") + "/"
+            return {name.removeprefix(root): int(each.get("size") or 0) for name, each in found.items()}
+        keys = collect_aiterator(store.list())
+        sizes: dict[str, int] = {}
+
+        async def measure(key: str) -> None:
+            with suppress(FileNotFoundError):
+                sizes[key] = await store.getsize(key)
+
+        sync(_each(measure, keys))
+        return sizes
+
+    def links(self) -> list[str]:
+        """Words for links that lead out of a folder."""
+        store = unwrapped(self.store)
+        return DurableStore.links(DurableStore(store.root)) if isinstance(store, LocalStore) else []
+
+    def visit(self, keys: Iterable[str], look: Callable[[str, memoryview | None], None]) -> None:
+        """Read objects, several at a time, and show each to a function; None for what is not there."""
+
+        async def read(key: str) -> None:
+            found = await self.store.get(key, default_buffer_prototype())
+            look(key, None if found is None else memoryview(found.to_bytes()))
+
+        sync(_each(read, keys))
+
+
+def checksum(content: Any) -> int:
+    """CRC-32 of bytes."""
+    return zlib.crc32(content)
+
+
+async def _each(act: Callable[[str], Any], keys: Iterable[str]) -> None:
+    """Do something with each of many keys, a number of them at a time."""
+    waiting = iter(list(keys))
+
+    async def work() -> None:
+        for key in waiting:
+            await act(key)
+
+    for outcome in await asyncio.gather(*(work() for _ in range(_TOGETHER)), return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome
+
+
+async def _found(store: FsspecStore) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = await store.fs._find(store.path, detail=True, withdirs=False)
+    except FileNotFoundError:
+        return {}
+    return found
+
+
+def _files(root: Path) -> dict[str, int]:
+    start = len(str(root).rstrip(os.sep)) + 1
+    found = {}
+    for entry in entries(root):
+        with suppress(FileNotFoundError):
+            if not entry.is_dir(follow_symlinks=False):
+                key = entry.path[start:]
+                found[key.replace(os.sep, "/")] = entry.stat(follow_symlinks=False).st_size
+    return found

@@ -1,1 +1,0 @@
-"""The engine: numba functions on plain arrays, without dask, xarray or models."""

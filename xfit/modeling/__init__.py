@@ -1,0 +1,1 @@
+"""Descriptions: parameters, components, models, ties, responses, units, derived quantities, estimators."""

@@ -1,0 +1,1 @@
+"""The Dataset that a fit gives: assembled, read, reported."""

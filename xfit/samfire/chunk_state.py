@@ -1,0 +1,323 @@
+"""One chunk of a map while it is fitted: its state, its data, and fits of some of its pixels by `fit_block`."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xfit.engine.block.fit_block import fit_block
+from xfit.engine.block.options import Columns
+from xfit.engine.block.prepared_fit import Workbench
+from xfit.engine.pixel.rows import SCALARS, STATUS
+from xfit.engine.pixel.status import CONVERGED, MEANINGS, NOT_FITTED, NOT_REACHED, POOR_FIT
+from xfit.engine.pixel.status import HOPELESS as NOTHING_TO_FIT
+from xfit.engine.waves.wavefront import GOOD, HOPELESS, LEFT, SPENT
+from xfit.fitting.running.chunk_grid import Grid
+from xfit.fitting.running.map_blocks import Recipe, arguments_of
+from xfit.samfire.goodness import Goodness
+from xfit.samfire.strategies import GlobalStrategy, Strategy
+
+#: By status, whether no other start would change it.
+_IS_HOPELESS = np.isin(np.arange(len(MEANINGS)), NOTHING_TO_FIT)
+
+_LOSS = SCALARS.index("loss")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """All that visits of chunks have in common; it travels once to each process.
+
+    Attributes
+    ----------
+    recipe : Recipe
+        How pixels are fitted.
+    table : float64 (any, n_channels)
+        Coordinates; see `xfit.fitting.running.map_blocks.table_of`.
+    grid : Grid
+        The chunks.
+    navigation : tuple
+        Names of the navigation dimensions.
+    strategies : tuple of Strategy
+        In the order in which they are used.
+    goodness : Goodness
+        Which fits are good.
+    optional : tuple of int
+        Positions of the components that a pixel may do without.
+    criterion : {"aicc", "aic", "bic"}
+        What is lowest for the choice that is kept.
+    """
+
+    recipe: Recipe
+    table: np.ndarray
+    grid: Grid
+    navigation: tuple[Any, ...]
+    strategies: tuple[Strategy, ...]
+    goodness: Goodness
+    optional: tuple[int, ...]
+    criterion: str
+
+    @cached_property
+    def columns(self) -> Columns:
+        """Where each variable lies in a packed row."""
+        return Columns.of(len(self.recipe.settings.start), self.recipe.options)
+
+    @cached_property
+    def patterns(self) -> np.ndarray:
+        """Which components are on, for every choice of optional ones: all off first; bool (2**m, n_components)."""
+        on = np.tile(self.recipe.settings.active, (2 ** len(self.optional), 1))
+        for row, choice in enumerate(sorted(itertools.product((False, True), repeat=len(self.optional)), key=sum)):
+            on[row, list(self.optional)] = choice
+        return on
+
+    @cached_property
+    def free(self) -> np.ndarray:
+        """Positions of the parameters that are fitted somewhere."""
+        settings = self.recipe.settings
+        return np.flatnonzero(settings.free & settings.active[self.recipe.program.load().component_of])
+
+    @cached_property
+    def free_names(self) -> tuple[str, ...]:
+        """Their full names."""
+        return tuple(self.recipe.program.parameters[k] for k in self.free)
+
+
+class State(NamedTuple):
+    """Where the pixels of a chunk stand.
+
+    Attributes
+    ----------
+    rows : float64 (n, n_columns)
+        Packed rows of the best fit of each.
+    mark : int8 (n,)
+        See `xfit.engine.waves.wavefront`.
+    tries : int16 (n,)
+        How often each was fitted.
+    step : int64 (n,)
+        In which step each was fitted; see `step_of`.
+    strategy : int8 (n,)
+        Which strategy began it: its number, -1 for a seed or what was given, -2 for none.
+    on : bool (n, n_components)
+        Which components take part.
+    phase : int
+        The strategy (its number; -1 before the first) in which the marks were last brought up to date.
+    shown : dict of int to int8 (n,)
+        The marks that each neighbour showed when the chunk was visited last in this phase: what was good then is not news.
+    """
+
+    rows: np.ndarray
+    mark: np.ndarray
+    tries: np.ndarray
+    step: np.ndarray
+    strategy: np.ndarray
+    on: np.ndarray
+    phase: int
+    shown: dict[int, np.ndarray]
+
+
+def empty_state(spec: Spec, chunk: int) -> State:
+    """State of a chunk in which nothing has been done."""
+    n = int(np.prod([b - a for a, b in spec.grid.box(chunk)]))
+    columns = spec.columns
+    rows = np.full((n, columns.total), np.nan)
+    rows[:, columns.slices["status"]] = NOT_FITTED
+    return State(
+        rows,
+        np.full(n, LEFT, np.int8),
+        np.zeros(n, np.int16),
+        np.zeros(n, np.int64),
+        np.full(n, -2, np.int8),
+        np.tile(spec.recipe.settings.active, (n, 1)),
+        -1,
+        {},
+    )
+
+
+def step_of(phase: int, turn: int, step: int = 0) -> int:
+    """Number of a step, so that later ones have larger numbers: strategy (-1 for seeds), turn of the chunk, step of the turn."""
+    return ((phase + 1) << 44) | (turn << 20) | step
+
+
+def marks_in(mark: np.ndarray, was: int, phase: int, strategies: Sequence[Strategy]) -> np.ndarray:
+    """Bring marks from one phase to a later one.
+
+    A local strategy that follows a global one spreads from what that one has solved alone; otherwise it spreads from all good pixels.
+    """
+    mark = mark.copy()
+    for k in range(was + 1, phase + 1):
+        if isinstance(strategies[k], GlobalStrategy):
+            mark[mark == GOOD] = SPENT
+        elif k == 0 or not isinstance(strategies[k - 1], GlobalStrategy):
+            mark[mark == SPENT] = GOOD
+    return mark
+
+
+def copy_in(state: State, phase: int, strategies: Sequence[Strategy]) -> State:
+    """Copy of a state, its marks brought to a phase; the arrays may be changed."""
+    mark = marks_in(state.mark, state.phase, phase, strategies)
+    rows, _, tries, step, strategy, on, was, shown = state
+    shown = dict(shown) if was == phase else {}
+    return State(rows.copy(), mark, tries.copy(), step.copy(), strategy.copy(), on.copy(), phase, shown)
+
+
+@dataclass
+class Pixels:
+    """The data of a chunk, and fits of some of its pixels.
+
+    Parameters
+    ----------
+    spec : Spec
+        How to fit.
+    data : array (*navigation, *signal)
+        The block.
+    extra : sequence of array
+        Blocks of the further arrays, in the order of the recipe's roles.
+    """
+
+    spec: Spec
+    data: np.ndarray
+    extra: Sequence[np.ndarray]
+    _laid_out: tuple[np.ndarray, dict[str, np.ndarray], Any, dict[str, Any]] = field(init=False)
+    _bench: Workbench = field(init=False)
+
+    def __post_init__(self) -> None:
+        recipe = self.spec.recipe
+        self._laid_out = y, coordinates, _, given = arguments_of(self.data, self.extra, self.spec.table, recipe)
+        # Steps fit a few dozen pixels each: what they share is made once.
+        self._bench = Workbench(
+            recipe.program, recipe.settings, recipe.options, coordinates, y.shape[1], given["response"], given["grid"], given["start"]
+        )  # fmt: skip
+
+    def fit(self, pixels: np.ndarray, start: np.ndarray | None, on: np.ndarray | None = None) -> np.ndarray:
+        """Fit some pixels.
+
+        Parameters
+        ----------
+        pixels : int64 (n,)
+            Which.
+        start : float64 (n, n_free), optional
+            Where to begin; NaN for the start values of the model, or the maps that were given.
+        on : bool (n_components,), optional
+            Which components take part where the arguments say nothing else.
+
+        Returns
+        -------
+        float64 (n, n_columns)
+        """
+        y, coordinates, _, given = self._laid_out
+        arguments = {**given, "start": self._table(pixels, start), "bench": self._bench}
+        for name in ("variance", "where", "response"):
+            rows = given[name]
+            arguments[name] = rows if rows is None or len(rows) == 1 else rows[pixels]
+        arguments["bounds"] = {key: values[pixels] for key, values in given["bounds"].items()}
+        if start is not None:
+            arguments["varying"] = given["varying"] | {"start"}
+        active = given["active"]
+        if on is not None:
+            arguments["active"] = np.tile(on, (pixels.size, 1)) if active is None else active[pixels] & on
+        elif active is not None:
+            arguments["active"] = active[pixels]
+        recipe = self.spec.recipe
+        rows = fit_block(recipe.program, recipe.settings, y[pixels], coordinates, **arguments)
+        status = rows[:, 3 * self.spec.columns.n + STATUS]
+        status[np.isnan(status)] = NOT_FITTED
+        return rows
+
+    def _table(self, pixels: np.ndarray, start: np.ndarray | None) -> np.ndarray | dict[str, np.ndarray]:
+        """Where to begin: the starts moved into the bounds; where there is none, what the user gave."""
+        maps = {name: values[pixels] for name, values in self._laid_out[3]["start"].items()}
+        if start is None:
+            return maps
+        settings, free = self.spec.recipe.settings, self.spec.free
+        table = np.tile(settings.start, (pixels.size, 1))
+        for name, values in maps.items():
+            column = table[:, self.spec.recipe.program.parameters.index(name)]
+            np.copyto(column, values, where=~np.isnan(values))
+        inside = np.clip(start, settings.lower[free], settings.upper[free])
+        table[:, free] = np.where(np.isnan(start), table[:, free], inside)
+        return table
+
+    def fit_best(self, pixels: np.ndarray, start: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Fit some pixels with every choice of optional components.
+
+        Returns
+        -------
+        rows : float64 (n, n_columns)
+            Of the choice with the lowest criterion among those that are good, or among all if none is.
+        good : bool (n,)
+            Whether it is good.
+        on : bool (n, n_components)
+            Which components take part.
+        """
+        spec = self.spec
+        active = self._laid_out[3]["active"]
+        wanted = np.ones((pixels.size, spec.patterns.shape[1]), bool) if active is None else active[pixels]
+        best: np.ndarray | None = None
+        for pattern in spec.patterns:
+            rows = self.fit(pixels, start, pattern if spec.optional else None)
+            passed = good_of(rows, spec)
+            if best is None:
+                best, good, on = rows, passed, wanted & pattern
+                continue
+            # Choices come by their number of components, so that of equal ones the smaller is kept.
+            criterion, lowest = (each[:, spec.columns.slices[spec.criterion]].ravel() for each in (rows, best))
+            lower = (criterion < lowest) | (np.isnan(lowest) & ~np.isnan(criterion))
+            better = (passed & ~good) | ((passed == good) & lower)
+            best[better], good, on[better] = rows[better], good | passed, (wanted & pattern)[better]
+        assert best is not None
+        return best, good, on
+
+
+def statistics_of(rows: np.ndarray, spec: Spec) -> dict[str, np.ndarray]:
+    """Statistics of fits by name; see `xfit.samfire.goodness.Goodness.good`."""
+    first = 3 * spec.columns.n
+    return {name: rows[:, first + k] for k, name in enumerate(SCALARS) if name != "status"}
+
+
+def good_of(rows: np.ndarray, spec: Spec) -> np.ndarray:
+    """Which fits converged and are good."""
+    converged = rows[:, 3 * spec.columns.n + STATUS] == CONVERGED
+    with np.errstate(invalid="ignore"):
+        good = np.asarray(spec.goodness.good(statistics_of(rows, spec)))
+    if good.shape != converged.shape or good.dtype != bool:
+        raise TypeError(f"the test of goodness must return a boolean array of shape {converged.shape}; got {good.dtype} {good.shape}")  # fmt: skip
+    return converged & good
+
+
+def record(
+    state: State, pixels: np.ndarray, fits: tuple[np.ndarray, np.ndarray, np.ndarray], strategy: int, step: int, spec: Spec
+) -> np.ndarray:  # fmt: skip
+    """Write fits into a state: all good ones, and of others those that are better than what was there; return which are good."""
+    rows, good, on = fits
+    state.tries[pixels] += 1
+    status = rows[:, 3 * spec.columns.n + STATUS].astype(int)
+    lost = _IS_HOPELESS[status]
+    loss, before = rows[:, 3 * spec.columns.n + _LOSS], state.rows[pixels, 3 * spec.columns.n + _LOSS]
+    take = good | lost | np.isnan(before) | (loss < before)
+    at = pixels[take]
+    state.rows[at] = rows[take]
+    state.on[at] = on[take]
+    state.strategy[at] = strategy
+    state.step[at] = step
+    state.mark[pixels[good]] = GOOD
+    state.mark[pixels[lost]] = HOPELESS
+    return good
+
+
+def finished(state: State, spec: Spec) -> State:
+    """State with statuses that say why a pixel has no good fit."""
+    state = copy_in(state, state.phase, spec.strategies)
+    say_why(state.rows, state.mark, state.tries, spec.columns.n)
+    return state
+
+
+def say_why(rows: np.ndarray, mark: np.ndarray, tries: np.ndarray, n: int) -> None:
+    """Change the statuses of pixels of ``n`` parameters that have no good fit, in place."""
+    status = rows[:, 3 * n + STATUS]
+    todo = mark == LEFT
+    status[todo & (tries == 0)] = NOT_REACHED
+    status[todo & (tries > 0) & (status == CONVERGED)] = POOR_FIT
