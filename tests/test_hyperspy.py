@@ -266,7 +266,7 @@ def test_twins_fixed_values_and_bounds() -> None:
         m[2].a1.bmin, m[2].a1.bmax = -1, 1
         return m
 
-    model = xfit.Model.from_hyperspy(made())
+    model = xfit.hyperspy.convert(made()).model
     assert model["right.sigma"].tie_formula == "4*left.sigma/3 + 0.01" or "left.sigma" in str(
         model["right.sigma"].tie_formula
     )
@@ -580,10 +580,10 @@ def test_convolution_with_the_low_loss() -> None:
         each[1].A.value, each[1].sigma.value = 250.0, 2.3
     assert_same_fit(ours, theirs, rtol=1e-5)
     ours.convolved = False
-    assert xfit.Model.from_hyperspy(ours).response is None
+    assert xfit.hyperspy.convert(ours).model.response is None
     ours[1].convolved = False
     ours.convolved = True
-    assert xfit.Model.from_hyperspy(ours).response is None
+    assert xfit.hyperspy.convert(ours).model.response is None
 
 
 def test_low_loss_of_other_steps() -> None:
@@ -783,7 +783,7 @@ def test_unknown_components_are_named() -> None:
     m.append(Sawtooth())
     m[0].name = "teeth"
     with pytest.raises(ValueError, match=r"component 'teeth' is Sawtooth, of .*Expression"):
-        xfit.Model.from_hyperspy(m)
+        xfit.hyperspy.convert(m).model
     with pytest.raises(TypeError, match="must be a HyperSpy model"):
         xh.convert([1])
     with pytest.raises(ValueError, match="no components"):

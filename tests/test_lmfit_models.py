@@ -1,4 +1,4 @@
-"""`Model.from_lmfit` against lmfit: values of all models, fits, ties, bounds, and what is refused."""
+"""`xfit.from_lmfit` against lmfit: values of all models, fits, ties, bounds, and what is refused."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def value(model: xfit.Model, **coordinates: np.ndarray) -> np.ndarray:
 def test_has_lmfits_values(name: str) -> None:
     theirs, given = CASES[name]
     params = theirs.make_params(**given)
-    mine = value(xfit.Model.from_lmfit(theirs, params), x=X)
+    mine = value(xfit.from_lmfit(theirs, params), x=X)
     # lmfit's function changes its x in one case.
     wanted = np.broadcast_to(theirs.eval(params, **{theirs.independent_vars[0]: X.copy()}), X.shape)
     # 1e-9 of each value, or 1e-13 of the largest, where terms cancel: of sums, logarithms of gamma functions, and wings.
@@ -102,7 +102,7 @@ def test_special_places() -> None:
     for theirs in (models.DampedHarmonicOscillatorModel(), models.LognormalModel()):
         params = theirs.make_params(center=2.0, sigma=0.7)
         np.testing.assert_allclose(
-            value(xfit.Model.from_lmfit(theirs, params), x=x), theirs.eval(params, x=x.copy()), rtol=1e-9
+            value(xfit.from_lmfit(theirs, params), x=x), theirs.eval(params, x=x.copy()), rtol=1e-9
         )
 
 
@@ -110,7 +110,7 @@ def test_gaussian_of_two_coordinates() -> None:
     theirs = models.Gaussian2dModel(prefix="spot_")
     params = theirs.make_params(amplitude=3, centerx=1, centery=-1, sigmax=0.7, sigmay=1.4)
     x, y = np.meshgrid(np.linspace(-2, 3, 12), np.linspace(-3, 2, 9))
-    model = xfit.Model.from_lmfit(theirs, params)
+    model = xfit.from_lmfit(theirs, params)
     wanted = theirs.eval(params, x=x, y=y)
     np.testing.assert_allclose(value(model, x=x.ravel(), y=y.ravel()), wanted.ravel(), rtol=1e-9)
     assert model["spot"].signal_dimension == 2
@@ -119,7 +119,7 @@ def test_gaussian_of_two_coordinates() -> None:
 def compare_fits(theirs: Any, params: Any, y: np.ndarray) -> xfit.Model:
     """Fit by both: values to 1e-3 of the errors, errors to 1e-3."""
     wanted = theirs.fit(y, params, x=X)
-    model = xfit.Model.from_lmfit(theirs, params)
+    model = xfit.from_lmfit(theirs, params)
     fit = xr.DataArray(y, dims="x", coords={"x": X}).fit(model)
     assert fit.status == 1
     assert fit.dof == wanted.nfree
@@ -170,7 +170,7 @@ def test_ties_and_fixed_parameters() -> None:
     assert model["b.sigma"].is_tied
     assert not model["o.c"].free
     # lmfit's own tie of its Voigt profile.
-    voigt = xfit.Model.from_lmfit(models.VoigtModel())
+    voigt = xfit.from_lmfit(models.VoigtModel())
     assert voigt["voigt.gamma"].tie_formula == "voigt.sigma"
     assert xfit.Model.from_json(model.to_json()) == model
 
@@ -190,7 +190,7 @@ def test_results_give_their_values() -> None:
     theirs = models.GaussianModel()
     y = noisy(theirs, theirs.make_params(amplitude=3, center=4, sigma=0.8))
     result = theirs.fit(y, theirs.guess(y, X), x=X)
-    model = xfit.Model.from_lmfit(result)
+    model = xfit.from_lmfit(result)
     assert model["gaussian.center"].value == result.params["center"].value
 
 
@@ -221,7 +221,7 @@ def test_what_has_no_counterpart_is_named(name: str) -> None:
     make, words = REFUSED[name]
     theirs = make()
     with pytest.raises(ValueError, match=words):
-        xfit.Model.from_lmfit(theirs, theirs.make_params(**dict.fromkeys(theirs.param_names, 1.0)))
+        xfit.from_lmfit(theirs, theirs.make_params(**dict.fromkeys(theirs.param_names, 1.0)))
 
 
 def test_parameters_that_can_not_be_kept_are_named() -> None:
@@ -230,20 +230,20 @@ def test_parameters_that_can_not_be_kept_are_named() -> None:
     params.add("free_one", value=1.0)
     params["a_sigma"].set(expr="2*free_one")
     with pytest.raises(ValueError, match="'free_one', a parameter that is fitted but in no part"):
-        xfit.Model.from_lmfit(theirs, params)
+        xfit.from_lmfit(theirs, params)
     params = theirs.make_params()
     params["a_sigma"].set(expr="a_center if a_center > 1 else 1")
     with pytest.raises(ValueError, match="a_sigma has the expr"):
-        xfit.Model.from_lmfit(theirs, params)
+        xfit.from_lmfit(theirs, params)
     with pytest.raises(ValueError, match=r"params lacks \['a_amplitude'"):
-        xfit.Model.from_lmfit(theirs, lmfit.Parameters())
+        xfit.from_lmfit(theirs, lmfit.Parameters())
     with pytest.raises(TypeError, match=r"lmfit\.Model or a ModelResult"):
-        xfit.Model.from_lmfit(3)
+        xfit.from_lmfit(3)
     with pytest.raises(TypeError, match=r"lmfit\.Parameters"):
-        xfit.Model.from_lmfit(theirs, {"a_sigma": 1})
+        xfit.from_lmfit(theirs, {"a_sigma": 1})
     unset = lmfit.Model(lambda x, a: a * x, name="line")
     with pytest.raises(ValueError, match="a has no value"):
-        xfit.Model.from_lmfit(unset)
+        xfit.from_lmfit(unset)
 
 
 @pytest.mark.parametrize("name", ["E", "pi", "e", "I"])
@@ -253,7 +253,7 @@ def test_functions_keep_the_names_of_their_arguments(name: str) -> None:
     exec(f"def curve(x, {name}, b): return {name}*x + np.deg2rad(b)", {"np": np}, scope)
     theirs = lmfit.Model(scope["curve"])
     params = theirs.make_params(**{name: 2.0, "b": 90.0})
-    ours = xfit.Model.from_lmfit(theirs, params)
+    ours = xfit.from_lmfit(theirs, params)
     assert [p.name for p in ours.parameters] == sorted([name, "b"])
     np.testing.assert_allclose(value(ours, x=X), theirs.eval(params, x=X), rtol=1e-14)
 
@@ -263,7 +263,7 @@ def test_ties_to_parameters_called_as_constants() -> None:
     theirs = models.ExpressionModel("E*x + b")
     params = theirs.make_params(E=2.0, b=1.0)
     params["b"].set(expr="3*E")
-    ours = xfit.Model.from_lmfit(theirs, params)
+    ours = xfit.from_lmfit(theirs, params)
     assert [p.value for p in ours.parameters] == [2.0, 6.0]
 
 
@@ -279,8 +279,8 @@ def test_chains_of_expressions_that_are_in_no_component_are_bounded() -> None:
 
     theirs, params = made(6)
     # Both are a few roundings from the exact value.
-    assert xfit.Model.from_lmfit(theirs, params)["c.c"].value == pytest.approx(params["c_c"].value, rel=1e-12)
+    assert xfit.from_lmfit(theirs, params)["c.c"].value == pytest.approx(params["c_c"].value, rel=1e-12)
     with pytest.raises(
         ValueError, match=r"h\d+ has the expr '.*', which has \d+ parts with h\d+ written out, 2000 are possible"
     ):
-        xfit.Model.from_lmfit(*made(30))
+        xfit.from_lmfit(*made(30))

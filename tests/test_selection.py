@@ -152,22 +152,22 @@ def test_a_component_by_itself() -> None:
     da = data([2], noise=0.1)[0]
     m = models()["two"]
     m["bg.offset"].value = 5.0
-    fit = m.fit_component("second", da, (10, 16))
+    fit = da.fit.component(m, "second", (10, 16))
     assert m["second.centre"].value == pytest.approx(13.0, abs=0.02)
     assert m["first.centre"].value == 6.3
     assert m["first.centre"].free
     assert int(fit["dof"]) == int(((X >= 10) & (X <= 16)).sum()) - 3
     alone = models()["two"]
     alone["bg.offset"].value = 5.0
-    alone.fit_component("second", da - 5, (10, 16), alone=True, estimate=False)
+    (da - 5).fit.component(alone, "second", (10, 16), alone=True, estimate=False)
     assert alone["second.centre"].value == pytest.approx(13.0, abs=0.02)
     assert alone["first"].active
     whole = data([2, 2], noise=0.1)
-    maps = m.fit_component("first", whole, (3, 9))
+    maps = whole.fit.component(m, "first", (3, 9))
     np.testing.assert_allclose(maps.fit["first.centre"], 6.0, atol=0.05)
     assert (whole.fit.multifit(m, start=maps)["status"] == 1).all()
     with pytest.raises(KeyError):
-        m.fit_component("third", da)
+        da.fit.component(m, "third")
     m["bg"].offset.free = False
     with pytest.raises(ValueError, match="no free parameter"):
-        m.fit_component("bg", da)
+        da.fit.component(m, "bg")

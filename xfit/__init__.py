@@ -19,6 +19,7 @@ from xfit.modeling.model import Model
 from xfit.modeling.parameter import Parameter
 
 if TYPE_CHECKING:
+    from xfit.components.from_lmfit import from_lmfit as from_lmfit
     from xfit.files.open import open as open
     from xfit.files.save import save as save
     from xfit.hyperspy.signals import from_hyperspy as from_hyperspy
@@ -39,6 +40,7 @@ __all__ = [
     "component",
     "components",
     "from_hyperspy",
+    "from_lmfit",
     "models",
     "multifit",
     "noise",
@@ -55,6 +57,7 @@ _LATER = {
     "save": "xfit.files.save",
     "models": "xfit.fitting.stored.model_store",
     "from_hyperspy": "xfit.hyperspy.signals",
+    "from_lmfit": "xfit.components.from_lmfit",
     "to_hyperspy": "xfit.hyperspy.signals",
 }
 _PACKAGES = ("hyperspy", "samfire")

@@ -9,6 +9,7 @@ import xarray as xr
 
 from xfit.fitting.curvefit import curvefit
 from xfit.fitting.multifit import multifit
+from xfit.fitting.one_component import fit_component
 from xfit.fitting.preview import Preview, preview
 from xfit.fitting.selection import select
 from xfit.modeling.model import Model
@@ -75,6 +76,22 @@ class Fit:
         array([1., 2.])
         """
         return multifit(self._da, model, dim, **options)
+
+    def component(self, model: Model, name: str, range: Any = None, **options: Any) -> xr.Dataset:
+        """Fit one component of a model, the others staying as they are; see `xfit.fitting.one_component.fit_component`.
+
+        Examples
+        --------
+        >>> import numpy as np, xarray as xr, xfit
+        >>> from xfit.components import Gaussian, Offset
+        >>> x = np.linspace(-5, 5, 50)
+        >>> da = xr.DataArray(2 + 3 * np.exp(-((x - 1) ** 2) / 2), dims="x", coords={"x": x})
+        >>> model = Gaussian(name="line") + Offset(name="level", offset=2)
+        >>> _ = da.fit.component(model, "line", range=(-2, 4))
+        >>> round(model["line"].centre.value, 6)
+        1.0
+        """
+        return fit_component(self._da, model, name, range, **options)
 
     def preview(self, model: Model, dim: Any = None, **options: Any) -> Preview:
         """Fit the mean and a random sample, to know what a fit of the whole map will be like; see `xfit.fitting.preview.preview`."""

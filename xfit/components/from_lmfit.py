@@ -124,11 +124,41 @@ _BY_HAND = (
 
 
 def from_lmfit(model: lmfit.Model | lmfit.model.ModelResult, params: lmfit.Parameters | None = None) -> Model:
-    """Make a model from lmfit's; see `xfit.Model.from_lmfit`."""
+    """Make a model from one of lmfit's.
+
+    Parameters
+    ----------
+    model : lmfit.Model or lmfit.model.ModelResult
+        A built-in model, an ``ExpressionModel``, a function of your own that is a formula, or a sum of these. Each part becomes a component
+        that is called as its prefix (without the underscore at the end), or its function, with lmfit's parameters.
+    params : lmfit.Parameters, optional
+        Values, bounds, what varies, and expressions, which become ties; by default those of the result, or ``model.make_params()``.
+        What lmfit derives, such as fwhm and height, is in no component and left out.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    ImportError
+        Without lmfit.
+    TypeError, ValueError
+        For what has no counterpart, naming it and what to do.
+
+    Examples
+    --------
+    >>> import xfit
+    >>> from lmfit.models import GaussianModel, LinearModel
+    >>> theirs = GaussianModel(prefix="g_") + LinearModel()
+    >>> model = xfit.from_lmfit(theirs, theirs.make_params(g_center=3))
+    >>> [p.full_name for p in model.parameters]
+    ['g.amplitude', 'g.center', 'g.sigma', 'linear.intercept', 'linear.slope']
+    """
     try:
         import lmfit
     except ImportError as error:
-        raise ImportError(f"Model.from_lmfit needs lmfit ({error}); install it with: pip install lmfit") from error
+        raise ImportError(f"xfit.from_lmfit needs lmfit ({error}); install it with: pip install lmfit") from error
 
     if isinstance(model, lmfit.model.ModelResult):
         model, params = model.model, model.params if params is None else params

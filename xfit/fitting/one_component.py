@@ -16,17 +16,47 @@ from xfit.modeling.model import Model
 
 
 def fit_component(
+    da: xr.DataArray,
     model: Model,
     name: str,
-    da: xr.DataArray,
-    range: Any,
+    range: Any = None,
     *,
-    alone: bool,
-    estimate: bool,
-    dim: Any,
-    options: dict[str, Any],
+    alone: bool = False,
+    estimate: bool = True,
+    dim: Any = None,
+    **options: Any,
 ) -> xr.Dataset:
-    """Fit a component; see `xfit.Model.fit_component`."""
+    """Fit one component, the others staying as they are.
+
+    Parameters
+    ----------
+    da : DataArray
+        The data. If they are one spectrum, the component's values become those of the fit.
+    model : Model
+        The model.
+    name : str
+        Name of the component.
+    range : (float, float) or several of them, optional
+        Part of the signal coordinate to use; for images a mapping with a range for each coordinate.
+    alone : bool, optional
+        Whether the other components are left out instead of fixed.
+    estimate : bool, optional
+        Whether start values are estimated from the data in the range, for components that can be.
+    dim : optional
+        Signal dimension(s), as for `xfit.multifit`.
+    **options
+        As for `xfit.multifit`.
+
+    Returns
+    -------
+    Dataset
+        Result of the fit; of a map, ``start=`` of a fit of the whole model takes it.
+
+    Raises
+    ------
+    KeyError, ValueError
+        For an unknown component, or one with nothing free.
+    """
     check_data(da)
     fitted, part = model[name], model.copy()
     component = part[name]

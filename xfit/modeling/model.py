@@ -258,52 +258,6 @@ class Model(ComponentList):
         same = self.name == other.name and self._components == other._components
         return same and _same_response(self.response, other.response)
 
-    # --- fitting
-
-    def fit_component(
-        self,
-        name: str,
-        da: xr.DataArray,
-        range: Any = None,
-        *,
-        alone: bool = False,
-        estimate: bool = True,
-        dim: Any = None,
-        **options: Any,
-    ) -> xr.Dataset:
-        """Fit one component, the others staying as they are.
-
-        Parameters
-        ----------
-        name : str
-            Name of the component.
-        da : DataArray
-            The data. If they are one spectrum, the component's values become those of the fit.
-        range : (float, float) or several of them, optional
-            Part of the signal coordinate to use; for images a mapping with a range for each coordinate.
-        alone : bool, optional
-            Whether the other components are left out instead of fixed.
-        estimate : bool, optional
-            Whether start values are estimated from the data in the range, for components that can be.
-        dim : optional
-            Signal dimension(s), as for `xfit.multifit`.
-        **options
-            As for `xfit.multifit`.
-
-        Returns
-        -------
-        Dataset
-            Result of the fit; of a map, ``start=`` of a fit of the whole model takes it.
-
-        Raises
-        ------
-        KeyError, ValueError
-            For an unknown component, or one with nothing free.
-        """
-        from xfit.fitting.one_component import fit_component
-
-        return fit_component(self, name, da, range, alone=alone, estimate=estimate, dim=dim, options=options)
-
     # --- storage
 
     def to_dict(self) -> dict[str, Any]:
@@ -369,63 +323,6 @@ class Model(ComponentList):
         from xfit.modeling import model_files
 
         return model_files.read_model(path)
-
-    @classmethod
-    def from_lmfit(cls, model: Any, params: Any = None) -> Model:
-        """Make a model from one of lmfit's.
-
-        Parameters
-        ----------
-        model : lmfit.Model or lmfit.model.ModelResult
-            A built-in model, an ``ExpressionModel``, a function of your own that is a formula, or a sum of these. Each part becomes a component
-            that is called as its prefix (without the underscore at the end), or its function, with lmfit's parameters.
-        params : lmfit.Parameters, optional
-            Values, bounds, what varies, and expressions, which become ties; by default those of the result, or ``model.make_params()``.
-            What lmfit derives, such as fwhm and height, is in no component and left out.
-
-        Returns
-        -------
-        Model
-
-        Raises
-        ------
-        ImportError
-            Without lmfit.
-        TypeError, ValueError
-            For what has no counterpart, naming it and what to do.
-
-        Examples
-        --------
-        >>> import xfit
-        >>> from lmfit.models import GaussianModel, LinearModel
-        >>> theirs = GaussianModel(prefix="g_") + LinearModel()
-        >>> model = xfit.Model.from_lmfit(theirs, theirs.make_params(g_center=3))
-        >>> [p.full_name for p in model.parameters]
-        ['g.amplitude', 'g.center', 'g.sigma', 'linear.intercept', 'linear.slope']
-        """
-        # Not at the top: models know nothing of lmfit until they are asked to.
-        from xfit.components.from_lmfit import from_lmfit
-
-        return from_lmfit(model, params)
-
-    @classmethod
-    def from_hyperspy(cls, m: Any) -> Model:
-        """Make a model out of one of HyperSpy or eXSpy.
-
-        Parameters
-        ----------
-        m : hyperspy model
-            As ``s.create_model()`` makes it. Values are those at its current position; what belongs to a fit and not to a model (maps of
-            values, of active components, channels that are switched off, weights) is in `xfit.hyperspy.convert`.
-
-        Raises
-        ------
-        TypeError, ValueError
-            For what is no model, and for components and ties that xfit has not, by name.
-        """
-        from xfit.hyperspy.models import convert
-
-        return convert(m).model
 
     # --- display
 
