@@ -14,10 +14,10 @@ import xarray as xr
 import xfit
 from tests.builders import from_source, one_peak, peak_map, two_peaks
 from xfit.components import EELSCLEdge, Expression, Function, Gaussian, Gaussian2D, Offset, Voigt
+from xfit.display import shortened, text_table, wrapped
 from xfit.engine.pixel.status import BAD_DATA, DESCRIPTIONS, SINGULAR
 from xfit.results import overview
 from xfit.results.report import Report, Statuses
-from xfit.terminal import shortened, text_table, wrapped
 
 #: What must not get into a page as it is.
 NASTY = '<b>&"'

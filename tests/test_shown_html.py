@@ -19,7 +19,7 @@ import xfit
 from tests.builders import image_map, spot
 from tests.pages import TOKEN, Page, browser, free_port
 from tests.planted import NAME, PLANT, planted_data, planted_fit, planted_model
-from xfit.html import escaped
+from xfit.display import escaped
 from xfit.plot.style import drawn
 
 #: What a page must not hold as it is, wherever it may be put: beginnings of tags and ends of scripts.

@@ -22,14 +22,13 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 import xfit
 from tests.planted import NAME, PLANT, planted_data, planted_fit, planted_model
-from xfit.addresses import without_secrets
 from xfit.command import main
 from xfit.command.arguments import words_of
 from xfit.components import Gaussian
+from xfit.display import cleaned, paragraph, without_secrets
 from xfit.files.csv_tables import as_csv, cell
 from xfit.fitting.running.progress import Bar, Console
 from xfit.fitting.stored.info import info
-from xfit.terminal import cleaned, paragraph
 
 
 @pytest.fixture(scope="module")

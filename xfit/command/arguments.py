@@ -10,8 +10,7 @@ from typing import Any
 
 import click
 
-from xfit.addresses import without_secrets
-from xfit.terminal import paragraph
+from xfit.display import paragraph, without_secrets
 
 #: Of files and of what is asked for; anything else is a fault of the program, and its traceback is wanted.
 _INPUT = (OSError, ValueError, TypeError, KeyError, NotImplementedError, ImportError)

@@ -29,7 +29,7 @@ def components(name: str | None) -> None:
       xfit components
       xfit components Gaussian
     """  # noqa: D301  click wants the character
-    from xfit.terminal import terminal_width, text_table
+    from xfit.display import terminal_width, text_table
 
     if name is None:
         rows = [(kind, _parameters(kind), _formula(kind)) for kind in _kinds()]
@@ -87,8 +87,8 @@ def _formula(name: str) -> str:
 
 def _described(kind: type[Component]) -> str:
     """A component's text, formula and parameters."""
+    from xfit.display import terminal_width, text_table, wrapped
     from xfit.modeling.tables import formula_of
-    from xfit.terminal import terminal_width, text_table, wrapped
 
     width, made = terminal_width(), _made(kind)
     parts = [kind.__name__, wrapped(inspect.cleandoc(kind.__doc__ or ""), width)]

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from xfit.addresses import without_secrets
 from xfit.command.arguments import given_options, reported, storage_options
-from xfit.terminal import cleaned
+from xfit.display import cleaned, without_secrets
 
 if TYPE_CHECKING:
     import xarray as xr

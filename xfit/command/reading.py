@@ -15,9 +15,9 @@ from dask.system import CPU_COUNT
 from dask.utils import parse_bytes
 
 from xfit.arrays.masks import signal_range
+from xfit.display import cleaned
 from xfit.files.chunking import rechunked
 from xfit.files.cli_choices import arrays_in
-from xfit.terminal import cleaned
 
 #: Bytes of a chunk, as far as a file leaves the choice; less where there would be fewer than so many for each thread.
 _CHUNK = 64 * 2**20

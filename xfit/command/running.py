@@ -14,8 +14,8 @@ import dask
 import xarray as xr
 from dask.system import CPU_COUNT
 
-from xfit.addresses import without_secrets
 from xfit.command.arguments import options_for
+from xfit.display import without_secrets
 
 #: Seconds to look for a scheduler.
 _PATIENCE = 20

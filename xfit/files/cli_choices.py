@@ -7,7 +7,7 @@ from typing import Any
 
 import xarray as xr
 
-from xfit.addresses import without_secrets
+from xfit.display import without_secrets
 from xfit.files.open import open as open_file
 
 

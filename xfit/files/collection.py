@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import xarray as xr
 
-from xfit.addresses import without_secrets
-from xfit.terminal import cleaned
+from xfit.display import cleaned, without_secrets
 
 
 class Signals(Mapping[str, xr.DataArray]):

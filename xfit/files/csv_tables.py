@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from xfit.terminal import cleaned
+from xfit.display import cleaned
 
 #: What spreadsheets take for the beginning of a formula, full-width letters included, after blanks or not (OWASP, "CSV Injection").
 _FORMULA = re.compile(r"\s*[=+\-@＝＋－＠]")

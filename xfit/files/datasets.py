@@ -8,7 +8,7 @@ from typing import Any
 
 import xarray as xr
 
-from xfit.addresses import without_secrets
+from xfit.display import without_secrets
 from xfit.files.chunking import has_many_chunks, in_pieces
 from xfit.files.codecs import checked
 from xfit.files.hdf5_header import check_netcdf

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from xfit.terminal import cleaned
+from xfit.display import cleaned
 
 #: Names of spectral axes by what WCS calls them.
 SPECTRAL = {

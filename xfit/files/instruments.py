@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xfit.display import cleaned
 from xfit.files.codecs import RefusedFileError
 from xfit.files.hdf5 import close, reopening
 from xfit.files.hdf5_header import check_hdf5
@@ -25,7 +26,6 @@ from xfit.files.reopening_arrays import reopened
 from xfit.files.signal_axes import spectral_axis
 from xfit.files.signals import signal_to_array
 from xfit.files.zspy import read_zspy
-from xfit.terminal import cleaned
 
 _logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from xfit.terminal import cleaned
+from xfit.display import cleaned
 
 #: Branches that only HyperSpy itself can use: how a signal was unfolded, and drawings on its plots.
 _INTERNAL = ("_HyperSpy", "Markers")

@@ -9,7 +9,7 @@ from typing import Any
 
 import xarray as xr
 
-from xfit.addresses import without_secrets
+from xfit.display import without_secrets
 from xfit.files import datasets, fits
 from xfit.files.chunking import rechunked
 from xfit.files.codecs import RefusedFileError

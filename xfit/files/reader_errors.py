@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from xfit.addresses import without_secrets
+from xfit.display import without_secrets
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xfit.addresses import without_secrets
+from xfit.display import without_secrets
 from xfit.engine.pixel.status import MEANINGS
 from xfit.files.atomic_write import foreign_key, refuse_foreign, refuse_link, replace
 from xfit.files.chunking import chunked

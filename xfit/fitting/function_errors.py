@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from xfit.display import cleaned
 from xfit.engine.block.pixel_problem import PixelProblem, Pixels
 from xfit.engine.block.precompile import prepare_engine
 from xfit.engine.codegen.function_kernels import channel_that_raises, may_raise
@@ -19,7 +20,6 @@ from xfit.engine.losses import Loss
 from xfit.engine.pixel.rows import STATUS
 from xfit.engine.pixel.status import DESCRIPTIONS, FUNCTION_ERROR, NONFINITE_DERIVATIVE, NONFINITE_MODEL
 from xfit.formulas.function_kernel import FunctionKernel
-from xfit.terminal import cleaned
 
 if TYPE_CHECKING:
     from xfit.fitting.planning.plan import Plan

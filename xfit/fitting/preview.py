@@ -12,14 +12,13 @@ import numpy as np
 import xarray as xr
 from dask.system import CPU_COUNT
 
-from xfit import html
 from xfit.arrays.axes import signal_dims
+from xfit.display import cleaned, html_facts, html_page, html_section, html_table, terminal_width, wrapped
 from xfit.engine.pixel.status import CONVERGED, DESCRIPTIONS, MEANINGS
 from xfit.fitting.multifit import multifit
 from xfit.fitting.planning.plan import plan_of
 from xfit.modeling.model import Model
 from xfit.results.report import Statuses, part_html
-from xfit.terminal import cleaned, terminal_width, wrapped
 
 #: Chunks that are looked into at most: each is read as a whole, however few of its pixels are wanted.
 _CHUNKS = 8
@@ -132,16 +131,16 @@ class Preview:
 
     def _repr_html_(self) -> str:
         statuses = Statuses({MEANINGS.index(word): count for word, count in self.statuses.items()})
-        parts = [html.facts(self._facts), part_html(statuses)]
+        parts = [html_facts(self._facts), part_html(statuses)]
         if self.start:
             rows = [(name, f"{value:.6g}") for name, value in self.start.items()]
             about = f"suggested start, from which {self.converged_from_mean:.1%} converge"
             parts.append(
-                html.section("mean", about, html.facts(self._mean[1:]), html.table(("parameter", "value"), rows))
+                html_section("mean", about, html_facts(self._mean[1:]), html_table(("parameter", "value"), rows))
             )
         else:
-            parts.append(html.facts(self._mean))
-        return html.page("Preview", self._title, "", *parts)
+            parts.append(html_facts(self._mean))
+        return html_page("Preview", self._title, "", *parts)
 
 
 def _words_of(seconds: float) -> str:

@@ -14,11 +14,11 @@ import xarray as xr
 from xfit.arrays.channel_widths import is_binned, widths_of
 from xfit.components import TYPES, EELSCLEdge, Expression, Gaussian2D, PESVoigt, Polynomial, ScalableFixedPattern
 from xfit.components import Vignetting as VignettingComponent
+from xfit.display import cleaned
 from xfit.files.signals import signal_to_array
 from xfit.formulas import parser as formula
 from xfit.hyperspy.sympy_syntax import respelt
 from xfit.modeling.component import Component
-from xfit.terminal import cleaned
 
 #: HyperSpy's components that are not convolved unless told to be.
 _NOT_CONVOLVED = ("PowerLaw", "HeavisideStep", "Offset", "ScalableFixedPattern")

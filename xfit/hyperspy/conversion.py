@@ -10,10 +10,10 @@ import numpy as np
 import xarray as xr
 
 from xfit.arrays.axes import Axes, axes_of, channel_width
+from xfit.display import cleaned
 from xfit.fitting.multifit import multifit
 from xfit.modeling.model import Model
 from xfit.results.curves import model_curves
-from xfit.terminal import cleaned
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 import xarray as xr
 
+from xfit.display import cleaned, text_table
 from xfit.files.hdf5_header import check_hdf5
 from xfit.files.instruments import title_of
 from xfit.files.reader_errors import telling
@@ -17,7 +18,6 @@ from xfit.files.signals import signal_to_array
 from xfit.files.zspy import read_zspy
 from xfit.hyperspy.conversion import Conversion
 from xfit.hyperspy.models import conversion_of
-from xfit.terminal import cleaned, text_table
 
 
 class StoredModels(Mapping[str, Conversion]):

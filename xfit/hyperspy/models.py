@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from xfit.arrays.axes import axes_of
+from xfit.display import cleaned
 from xfit.files.signals import signal_to_array
 from xfit.formulas import parser as formula
 from xfit.hyperspy.as_dictionary import plain_model
@@ -21,7 +22,6 @@ from xfit.modeling.parameter import Parameter
 from xfit.modeling.units import without_others
 from xfit.results.assembly import RESERVED
 from xfit.samfire.request import NOTES
-from xfit.terminal import cleaned
 
 #: Names that have a meaning in conversions and in what is made of results, besides those of results themselves.
 _OWN = {"variance", "fitted", "active", "level"}

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from xfit.display import cleaned
 from xfit.formulas.function_kernel import FunctionKernel
 from xfit.formulas.kernel_spec import FormulaKernel
 from xfit.modeling.parameter import Parameter
 from xfit.modeling.text_limits import checked_length, shown
 from xfit.modeling.ties import known_value
-from xfit.terminal import cleaned
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,10 +7,10 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any, overload
 
+from xfit.display import cleaned
 from xfit.modeling.component import Component
 from xfit.modeling.parameter import Parameter
 from xfit.modeling.text_limits import LONGEST_NAME, MOST_COMPONENTS
-from xfit.terminal import cleaned
 
 
 class ComponentList:

@@ -13,6 +13,7 @@ import xarray as xr
 
 from xfit.arrays.axes import Axes, axes_of, signal_dims, with_signal_coordinates
 from xfit.arrays.whole_spectra import whole_signals
+from xfit.display import cleaned
 from xfit.engine.block.options import Settings
 from xfit.engine.codegen.program import Program
 from xfit.fitting.planning.array_inputs import check_where
@@ -23,7 +24,6 @@ from xfit.modeling.component import Component
 from xfit.modeling.estimate_block import Estimation, Target
 from xfit.modeling.model import Model
 from xfit.modeling.units import parameter_units
-from xfit.terminal import cleaned
 
 #: Parts of the signal coordinates to use; None is all of them.
 Range = tuple[tuple[float, float], ...] | None

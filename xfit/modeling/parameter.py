@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from xfit.display import cleaned
 from xfit.modeling import ties
 from xfit.modeling.text_limits import checked_length, shown
-from xfit.terminal import cleaned
 
 if TYPE_CHECKING:
     from xfit.modeling.component import Component

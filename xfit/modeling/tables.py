@@ -6,10 +6,18 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from xfit import html
+from xfit.display import (
+    html_code,
+    html_lines,
+    html_page,
+    html_section,
+    html_table,
+    shortened,
+    terminal_width,
+    text_table,
+)
 from xfit.formulas.kernel_spec import FormulaKernel
 from xfit.modeling.ties import known_value, known_values
-from xfit.terminal import shortened, terminal_width, text_table
 
 if TYPE_CHECKING:
     from xfit.modeling.component import Component
@@ -124,19 +132,19 @@ def counted(count: int, what: str) -> str:
 
 def parameter_html(parameter: Parameter) -> str:
     """A parameter as HTML."""
-    return html.page("Parameter", parameter.full_name, "", parameters_table([parameter], _known([parameter])))
+    return html_page("Parameter", parameter.full_name, "", parameters_table([parameter], _known([parameter])))
 
 
 def component_html(component: Component) -> str:
     """A component as HTML."""
-    return html.page(
+    return html_page(
         type(component).__name__, component.name, _about(component), *_inside(component, _known(component.parameters))
     )
 
 
 def model_html(model: Model) -> str:
     """A model as HTML: a section for each component."""
-    return html.page("Model", model.name or "", model_about(model), *model_sections(model))
+    return html_page("Model", model.name or "", model_about(model), *model_sections(model))
 
 
 def model_about(model: Model) -> str:
@@ -155,11 +163,11 @@ def model_sections(model: Model, *, opened: bool = True) -> list[str]:
     opened = opened and len(model) <= _FEW
     known = _known(model.parameters)
     parts = [
-        html.section(c.name, f"{type(c).__name__}, {_about(c)}", *_inside(c, known), opened=opened and c.active)
+        html_section(c.name, f"{type(c).__name__}, {_about(c)}", *_inside(c, known), opened=opened and c.active)
         for c in model
     ]
     if model.response is not None:
-        parts.append(html.section("response", _sizes(model), html.lines(_convolved(model))))
+        parts.append(html_section("response", _sizes(model), html_lines(_convolved(model))))
     return parts
 
 
@@ -168,7 +176,7 @@ def parameters_table(parameters: Sequence[Parameter], known: Mapping[int, float 
     head = ("parameter", "value", "min", "max", "state", "units", "description")
     rows = [_cells(parameter, known[id(parameter)]) for parameter in parameters]
     kept = [k for k in range(len(head)) if k < _ALWAYS or any(row[k] for row in rows)]
-    return html.table([head[k] for k in kept], [[row[k] for k in kept] for row in rows])
+    return html_table([head[k] for k in kept], [[row[k] for k in kept] for row in rows])
 
 
 def _cells(parameter: Parameter, value: float | None) -> tuple[str, ...]:
@@ -189,14 +197,14 @@ def _about(component: Component) -> str:
 
 def _inside(component: Component, known: Mapping[int, float | None]) -> list[str]:
     """HTML of a component's formula, parameters and derived quantities."""
-    parts = [html.code(*formula_of(component)), parameters_table(component.parameters, known)]
+    parts = [html_code(*formula_of(component)), parameters_table(component.parameters, known)]
     if component.derived:
         rows = [
             (name, _derived(component, name), quantity.formula, quantity.description)
             for name, quantity in component.derived.items()
         ]
-        table = html.table(("derived", "value", "formula", "description"), rows)
-        parts.append(html.section("derived quantities", ", ".join(component.derived), table))
+        table = html_table(("derived", "value", "formula", "description"), rows)
+        parts.append(html_section("derived quantities", ", ".join(component.derived), table))
     return parts
 
 

@@ -7,8 +7,8 @@ import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
+from xfit.display import cleaned
 from xfit.formulas import parser as formula
-from xfit.terminal import cleaned
 
 if TYPE_CHECKING:
     from xfit.modeling.component import Component

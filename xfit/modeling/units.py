@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 import xarray as xr
 
 from xfit.arrays.axes import Axes, coordinate
+from xfit.display import cleaned
 from xfit.modeling.component import Component
 from xfit.modeling.model import Model
 from xfit.modeling.parameter import Parameter
-from xfit.terminal import cleaned
 
 #: Other spellings of units.
 _SPELLINGS = {"um": "μm", "micron": "μm", "angstrom": "Å", "Angstrom": "Å", "AA": "Å", "sec": "s", "count": "counts"}

@@ -11,7 +11,7 @@ from typing import Any
 import panel as pn
 import xarray as xr
 
-from xfit.html import escaped
+from xfit.display import escaped
 from xfit.plot.arrow_keys import ArrowKeys
 from xfit.plot.export import heading_of, page_of, parameters_of, picture_of, table_of
 from xfit.plot.map_page import MarkedMaps, histogram, legend

@@ -12,7 +12,7 @@ from bokeh.events import Tap
 from bokeh.models import ColumnDataSource, LinearColorMapper, PointDrawTool, PrintfTickFormatter
 from bokeh.plotting import figure
 
-from xfit.html import escaped
+from xfit.display import escaped
 from xfit.modeling.parameter import Parameter
 from xfit.plot.pixel_page import LEAST, MOST, corner_of, legend_of, range_of
 from xfit.plot.style import COMPONENTS, DATA, MISSING, MODEL, colours_of, coordinate, label, same_units, scale_of

@@ -9,9 +9,9 @@ from bokeh.embed import file_html
 from bokeh.layouts import column, row
 from bokeh.resources import INLINE
 
+from xfit.display import escaped
 from xfit.engine.pixel.status import DESCRIPTIONS
 from xfit.files.csv_tables import as_csv
-from xfit.html import escaped
 from xfit.plot.map_page import MarkedMaps, legend
 from xfit.plot.pixel_page import figures_of
 from xfit.plot.spectrum import draw_pixel

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from xfit.display import cleaned
 from xfit.plot.style import MISSING, Scale, cell_edges, coordinate, label, same_units
-from xfit.terminal import cleaned
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

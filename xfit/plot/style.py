@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from xfit.terminal import cleaned
+from xfit.display import cleaned
 
 #: Colours of components: those of Okabe and Ito (https://jfly.uni-koeln.de/color/), which colour-blind people can tell apart, without black and yellow.
 COMPONENTS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")

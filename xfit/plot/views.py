@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from xfit.html import escaped
+from xfit.display import escaped
 from xfit.plot.maps import Quantity, names_of, quantity_of
 from xfit.plot.pixel import PixelView, check_data_of, view_of
 from xfit.plot.style import (

@@ -9,7 +9,7 @@ import holoviews as hv
 import panel as pn
 from bokeh.models.widgets import Div
 
-from xfit.html import escaped
+from xfit.display import escaped
 
 
 def load() -> None:

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from xfit import html
+from xfit.display import cleaned, html_facts, html_page, html_section, shortened, terminal_width, wrapped
 from xfit.engine.pixel.status import DESCRIPTIONS
 from xfit.modeling.tables import counted, model_about, model_sections
 from xfit.results.report import Part, Report, Statuses, part_html, pixel_report, summary
-from xfit.terminal import cleaned, shortened, terminal_width, wrapped
 
 if TYPE_CHECKING:
     from xfit.modeling.model import Model
@@ -56,13 +55,13 @@ def overview_text(ds: xr.Dataset, model: Model | Exception) -> str:
 
 def overview_html(ds: xr.Dataset, model: Model | Exception) -> str:
     """Describe a result for a notebook; arguments as for `overview_text`."""
-    parts = [html.facts([*_facts(ds), ("numbers", _state(ds))])]
+    parts = [html_facts([*_facts(ds), ("numbers", _state(ds))])]
     sections = [] if isinstance(model, Exception) else model_sections(model, opened=False)
-    parts.append(html.section("model", _model_words(model), *sections))
+    parts.append(html_section("model", _model_words(model), *sections))
     found = _summary(ds, model)
     if found:
-        parts.append(html.section("summary", "", *map(part_html, found), opened=True))
-    return html.page("xfit result", _title(ds), "", *parts)
+        parts.append(html_section("summary", "", *map(part_html, found), opened=True))
+    return html_page("xfit result", _title(ds), "", *parts)
 
 
 def no_result_text(reason: Exception) -> str:
@@ -72,7 +71,7 @@ def no_result_text(reason: Exception) -> str:
 
 def no_result_html(reason: Exception) -> str:
     """Say it for a notebook."""
-    return html.page("xfit", "", str(reason))
+    return html_page("xfit", "", str(reason))
 
 
 def _title(ds: xr.Dataset) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xfit import html
+from xfit.display import cleaned, html_lines, html_page, html_table, terminal_width, text_table, wrapped
 from xfit.engine.pixel.status import CONVERGED, DESCRIPTIONS
 from xfit.formulas import parser as formula
 from xfit.modeling.derived import derived_error, derived_map, derived_names
@@ -19,7 +19,6 @@ from xfit.modeling.model import Model
 from xfit.results.cautions import cautions, coordinates_words
 from xfit.results.curves import ending
 from xfit.results.rounding import rounded
-from xfit.terminal import cleaned, terminal_width, text_table, wrapped
 
 #: A share of pixels at a bound from which on it is worth a warning.
 _MANY = 0.01
@@ -54,7 +53,7 @@ class Statuses:
         return "\n".join(wrapped(f"  {share:>7s}  {n:>9s}  {words}", width, 22) for share, n, words in self.rows)
 
     def _repr_html_(self) -> str:
-        return html.table(("ended", "pixels", "share"), [row[::-1] for row in self.rows])
+        return html_table(("ended", "pixels", "share"), [row[::-1] for row in self.rows])
 
 
 #: A paragraph, a table as its head and its rows, or how pixels ended.
@@ -84,7 +83,7 @@ class Report(str):
 
     def _repr_html_(self) -> str:
         title, *parts = self.parts
-        return html.page("Report", str(title), "", *map(part_html, parts))
+        return html_page("Report", str(title), "", *map(part_html, parts))
 
 
 def _as_text(part: Part, width: int) -> str:
@@ -97,8 +96,8 @@ def _as_text(part: Part, width: int) -> str:
 def part_html(part: Part) -> str:
     """A part of a report for a notebook."""
     if isinstance(part, str):
-        return html.lines(part)
-    return part._repr_html_() if isinstance(part, Statuses) else html.table(*part)
+        return html_lines(part)
+    return part._repr_html_() if isinstance(part, Statuses) else html_table(*part)
 
 
 def pixel_of(result: xr.Dataset, navigation: tuple[Hashable, ...], indexers: Mapping[str, Any]) -> xr.Dataset:

@@ -21,7 +21,7 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import MemoryStore
 
-from xfit.addresses import without_secrets
+from xfit.display import without_secrets
 from xfit.engine.block.options import Columns
 from xfit.engine.pixel.status import NOT_FITTED, NOT_REACHED
 from xfit.files.codecs import checked

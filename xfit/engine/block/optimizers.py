@@ -146,7 +146,7 @@ def optimizers() -> None:
     ``errors`` says for which losses standard errors come with the result: all but Python functions of arrays, for every optimizer,
     for they are computed where it ended and not by how it went there.
     """
-    from xfit.terminal import text_table
+    from xfit.display import text_table
 
     rows = [
         (o.name, o.bounds, o.gradient, "yes", ", ".join(_words(o.losses)), o.scope, o.about) for o in _KNOWN

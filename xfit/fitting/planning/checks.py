@@ -13,6 +13,7 @@ import xarray as xr
 
 from xfit.arrays.axes import Axes
 from xfit.arrays.storable import check_chunk_sizes
+from xfit.display import cleaned
 from xfit.engine.block.optimizers import Optimizer
 from xfit.engine.block.options import Settings
 from xfit.engine.codegen.program import Program
@@ -22,7 +23,6 @@ from xfit.formulas import calculus
 from xfit.formulas import parser as formula
 from xfit.modeling.model import Model
 from xfit.modeling.ties import values_of
-from xfit.terminal import cleaned
 
 
 def check_data(da: xr.DataArray) -> None:

@@ -8,8 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
-from xfit.html import escaped
-from xfit.terminal import cleaned
+from xfit.display import cleaned, escaped
 
 
 class Bar(NamedTuple):

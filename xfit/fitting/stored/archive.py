@@ -27,7 +27,7 @@ from zarr.core.metadata.v3 import ArrayV3Metadata
 from zarr.core.sync import collect_aiterator, sync
 from zarr.storage import LocalStore, StorePath, WrapperStore
 
-from xfit.addresses import without_secrets
+from xfit.display import without_secrets
 from xfit.files.codecs import checked
 from xfit.fitting.running.chunk_grid import Grid
 from xfit.fitting.running.clients import scheduler_here

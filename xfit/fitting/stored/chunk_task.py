@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from xfit.addresses import without_secrets
+from xfit.display import cleaned, without_secrets
 from xfit.engine.block.cancellation import pause
 from xfit.engine.block.options import Columns
 from xfit.engine.pixel.rows import EVALUATIONS, STATUS
@@ -21,7 +21,6 @@ from xfit.fitting.running.sources import computed
 from xfit.fitting.stored.archive import Archive, Mark
 from xfit.fitting.stored.storage import StoreError
 from xfit.results.assembly import unpacked
-from xfit.terminal import cleaned
 
 _LOG = logging.getLogger("xfit.fitting.stored")
 

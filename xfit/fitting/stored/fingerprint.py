@@ -10,7 +10,7 @@ import dask
 import numpy as np
 import xarray as xr
 
-from xfit.addresses import without_secrets
+from xfit.display import without_secrets
 from xfit.fitting.stored.manifest import differences, digest_of
 from xfit.results.fit_result import FitResult
 

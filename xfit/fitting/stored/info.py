@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from xfit.display import cleaned
 from xfit.fitting.stored.archive import Archive
 from xfit.modeling.model import Model
-from xfit.terminal import cleaned
 
 
 @dataclass(frozen=True)

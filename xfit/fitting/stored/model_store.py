@@ -26,8 +26,18 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import collect_aiterator, sync
 from zarr.storage import LocalStore
 
-from xfit import html
-from xfit.addresses import without_secrets
+from xfit.display import (
+    cleaned,
+    html_lines,
+    html_page,
+    html_section,
+    html_table,
+    shortened,
+    terminal_width,
+    text_table,
+    without_secrets,
+    wrapped,
+)
 from xfit.files.atomic_write import foreign_key, fsync, refuse_foreign, refuse_link, to_disk
 from xfit.files.reader_errors import telling
 from xfit.fitting.stored.archive import MANIFEST, Archive
@@ -35,7 +45,6 @@ from xfit.fitting.stored.fingerprint import changes, check_belongs, fingerprint_
 from xfit.modeling.model import Model
 from xfit.modeling.tables import counted, model_sections
 from xfit.results.fit_result import FitResult
-from xfit.terminal import cleaned, shortened, terminal_width, text_table, wrapped
 
 #: Group in the signal's store that holds the models.
 GROUP = "xfit_models"
@@ -467,12 +476,12 @@ class StoredModels(Mapping[str, StoredModel]):
 
     def _repr_html_(self) -> str:
         found, left = self._found(), self.unfinished
-        parts = [html.table(_HEAD, [each._row for each in found.values()])] if found else []
+        parts = [html_table(_HEAD, [each._row for each in found.values()])] if found else []
         parts += [_section(each) for each in found.values()]
-        parts += [html.lines(f"warning: damaged: {name}: {why}") for name, why in self.damaged.items()]
+        parts += [html_lines(f"warning: damaged: {name}: {why}") for name, why in self.damaged.items()]
         if left:
-            parts.append(html.lines(f"warning: not stored to the end: {', '.join(left)}"))
-        return html.page("xfit models", self._place, counted(len(found), "model"), *parts)
+            parts.append(html_lines(f"warning: not stored to the end: {', '.join(left)}"))
+        return html_page("xfit models", self._place, counted(len(found), "model"), *parts)
 
 
 def _section(entry: StoredModel) -> str:
@@ -481,8 +490,8 @@ def _section(entry: StoredModel) -> str:
         inside = model_sections(entry.model, opened=False)
     except Exception as reason:
         # Such as a component whose module is not imported; everything else can still be told.
-        inside = [html.lines(f"the model can't be read: {reason}")]
-    return html.section(entry.name, ", ".join(entry.components), *inside)
+        inside = [html_lines(f"the model can't be read: {reason}")]
+    return html_section(entry.name, ", ".join(entry.components), *inside)
 
 
 def _sha256(words: Any) -> str:

@@ -14,6 +14,7 @@ import xarray as xr
 from distributed.scheduler import KilledWorker
 
 from xfit.arrays.whole_spectra import whole_signals
+from xfit.display import cleaned
 from xfit.engine.block.optimizers import optimizer_of
 from xfit.engine.block.precompile import part_for, prepare_engine
 from xfit.fitting.function_errors import ATTRIBUTE, as_text
@@ -29,7 +30,6 @@ from xfit.fitting.stored.archive import Archive, Mark
 from xfit.fitting.stored.begin import begin
 from xfit.fitting.stored.chunk_task import Work, do_chunk
 from xfit.fitting.stored.own_input import refuse_own_input
-from xfit.terminal import cleaned
 
 _LOG = logging.getLogger("xfit.fitting.stored")
 
