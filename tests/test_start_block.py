@@ -25,12 +25,12 @@ from xfit.components import (
     Voigt,
 )
 from xfit.engine.block.fit_block import evaluate_block
+from xfit.engine.block.tied_values import set_tied
 from xfit.engine.codegen.program import Program
 from xfit.engine.codegen.tie_compiler import compile_ties
 from xfit.formulas import parser as formula
 from xfit.formulas.syntax import FUNCTIONS
 from xfit.modeling.estimators.windows import Place, Template, windows_of
-from xfit.modeling.tied_values import set_tied
 
 X = np.linspace(200.0, 1200.0, 500)
 

@@ -8,8 +8,8 @@ import xarray as xr
 
 from tests.builders import peak_map, two_peaks
 from xfit import Model
+from xfit.arrays.unit_text import differ
 from xfit.components import Expression, Gaussian
-from xfit.modeling.units import differ
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import zarr
 import xfit
 from tests.builders import peak_map, two_peaks
 from xfit.components import Gaussian, Offset, ScalableFixedPattern
-from xfit.files.codecs import MOST_CHUNKS, RefusedFileError, checked
+from xfit.fitting.stored.codecs import MOST_CHUNKS, RefusedFileError, checked
 from xfit.fitting.stored.info import info
 from xfit.fitting.stored.storage import StoreError
 from xfit.modeling.model import Model

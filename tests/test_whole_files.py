@@ -13,7 +13,7 @@ import xarray as xr
 import xfit
 from tests.builders import peak_map, two_peaks
 from tests.kills import killed
-from xfit.files import atomic_write as whole
+from xfit.arrays import atomic_write as whole
 
 #: Forks and links are of POSIX.
 posix = pytest.mark.skipif(sys.platform == "win32", reason="no fork, no links without rights")

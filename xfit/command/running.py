@@ -148,7 +148,7 @@ class Target:
         FileExistsError
             Naming what is there, and what to say.
         """
-        from xfit.files.atomic_write import refuse_foreign, refuse_link
+        from xfit.arrays.atomic_write import refuse_foreign, refuse_link
         from xfit.fitting.stored.archive import Archive
 
         if not self._is_url:
@@ -211,7 +211,7 @@ class Target:
 
     def _strange(self, files: Any, path: str) -> str | None:
         """What there is at the place of an unfinished run that is none of it."""
-        from xfit.files.atomic_write import foreign_key, refuse_foreign
+        from xfit.arrays.atomic_write import foreign_key, refuse_foreign
         from xfit.fitting.stored.archive import Archive
         from xfit.samfire.checkpoint import Checkpoints
 

@@ -14,11 +14,11 @@ import numpy as np
 from xfit.components.expression import Expression
 from xfit.display import cleaned
 from xfit.formulas import parser as formula
+from xfit.formulas.ordering import in_order
 from xfit.formulas.parser import FormulaError
 from xfit.formulas.syntax import MAX_NODES
 from xfit.formulas.tracing import traced_formula
 from xfit.modeling.model import Model
-from xfit.modeling.ties import in_order
 
 if TYPE_CHECKING:
     import lmfit

@@ -10,10 +10,10 @@ import xarray as xr
 
 from xfit.display import without_secrets
 from xfit.files.chunking import has_many_chunks, in_pieces
-from xfit.files.codecs import checked
 from xfit.files.hdf5_header import check_netcdf
-from xfit.files.reader_errors import telling
 from xfit.files.signals import signal_to_array
+from xfit.fitting.stored.codecs import checked
+from xfit.fitting.stored.reader_errors import telling
 
 #: Extensions that are read here.
 NETCDF = (".nc", ".nc4", ".cdf")

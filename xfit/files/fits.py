@@ -19,7 +19,7 @@ from xfit.files.fits_axes import (
 from xfit.files.fits_header import check_fits
 from xfit.files.fits_roles import owner_of, role_of, variance_of
 from xfit.files.fits_tables import open_tables
-from xfit.files.reader_errors import telling
+from xfit.fitting.stored.reader_errors import telling
 
 EXTENSIONS = (".fits", ".fit", ".fts", ".fits.gz", ".fit.gz", ".fz")
 

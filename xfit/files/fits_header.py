@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from xfit.files.codecs import LARGEST_CHUNK, RefusedFileError
+from xfit.fitting.stored.codecs import LARGEST_CHUNK, RefusedFileError
 from xfit.modeling.text_limits import amount, shown
 
 #: No compression of FITS makes more bytes of one: deflate's limit is 1032, and of a tile a row of a table remains.

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from xfit.files.codecs import LARGEST_CHUNK, MOST_CHUNKS, RefusedFileError
 from xfit.files.netcdf3_header import FORMATS, check_classic
+from xfit.fitting.stored.codecs import LARGEST_CHUNK, MOST_CHUNKS, RefusedFileError
 from xfit.modeling.text_limits import amount
 
 #: Most groups and arrays on all paths through a file, and levels of groups.

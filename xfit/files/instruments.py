@@ -16,16 +16,16 @@ import numpy as np
 import xarray as xr
 
 from xfit.display import cleaned
-from xfit.files.codecs import RefusedFileError
 from xfit.files.hdf5 import close, reopening
 from xfit.files.hdf5_header import check_hdf5
 from xfit.files.npy_header import check_npy
 from xfit.files.postprocess import settled
-from xfit.files.reader_errors import telling
 from xfit.files.reopening_arrays import reopened
 from xfit.files.signal_axes import spectral_axis
 from xfit.files.signals import signal_to_array
 from xfit.files.zspy import read_zspy
+from xfit.fitting.stored.codecs import RefusedFileError
+from xfit.fitting.stored.reader_errors import telling
 
 _logger = logging.getLogger(__name__)
 

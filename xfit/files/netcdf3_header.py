@@ -10,7 +10,7 @@ import math
 from pathlib import Path
 from typing import BinaryIO
 
-from xfit.files.codecs import RefusedFileError
+from xfit.fitting.stored.codecs import RefusedFileError
 from xfit.modeling.text_limits import amount
 
 #: First bytes, and sizes of counts and of places in the file, in bytes.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xfit.files.codecs import RefusedFileError
+from xfit.fitting.stored.codecs import RefusedFileError
 from xfit.modeling.text_limits import amount
 
 #: Most bytes of a header; NumPy reads 10,000 letters of one that it does not trust.

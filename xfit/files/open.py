@@ -12,8 +12,8 @@ import xarray as xr
 from xfit.display import without_secrets
 from xfit.files import datasets, fits
 from xfit.files.chunking import rechunked
-from xfit.files.codecs import RefusedFileError
 from xfit.files.collection import Signals
+from xfit.fitting.stored.codecs import RefusedFileError
 
 
 def open(

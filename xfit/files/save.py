@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xfit.arrays.atomic_write import foreign_key, refuse_foreign, refuse_link, replace
 from xfit.display import without_secrets
 from xfit.engine.pixel.status import MEANINGS
-from xfit.files.atomic_write import foreign_key, refuse_foreign, refuse_link, replace
 from xfit.files.chunking import chunked
 from xfit.files.csv_tables import as_csv
 from xfit.files.hyperspy_files import write_hspy, write_zspy

@@ -6,7 +6,7 @@ import os
 import zipfile
 from typing import Any
 
-from xfit.files.codecs import checked
+from xfit.fitting.stored.codecs import checked
 
 
 def read_zspy(path: str | os.PathLike[str], lazy: bool = False) -> list[dict[str, Any]]:
@@ -19,7 +19,7 @@ def read_zspy(path: str | os.PathLike[str], lazy: bool = False) -> list[dict[str
 
     Raises
     ------
-    xfit.files.codecs.RefusedFileError
+    xfit.fitting.stored.codecs.RefusedFileError
         For arrays that run code when they are read, or that can't be.
     """
     import zarr

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xfit.arrays.matching import check_fitted
 from xfit.engine.block.interval_block import Intervals
 from xfit.engine.codegen.program import Program
-from xfit.fitting.planning.array_inputs import check_fitted
 from xfit.fitting.planning.plan import Plan, plan_of
 from xfit.fitting.running.map_blocks import run
 from xfit.modeling.model import Model

@@ -9,8 +9,8 @@ import numpy as np
 import xarray as xr
 
 from xfit.arrays.storable import check_storable
-from xfit.fitting.function_errors import noted, noted_at_start
 from xfit.fitting.planning.plan import plan_of
+from xfit.fitting.running.error_notes import noted, noted_at_start
 from xfit.fitting.running.map_blocks import run
 from xfit.modeling.model import Model
 from xfit.results.assembly import assemble

@@ -11,12 +11,12 @@ import dask.array
 import numpy as np
 import xarray as xr
 
+from xfit.arrays.matching import broadcastable, check_fitted, check_where
+from xfit.engine.block.function_errors import ATTRIBUTE
 from xfit.engine.codegen.program import Program
 from xfit.engine.pixel.status import BAD_COUNTS, BAD_DATA, BAD_VARIANCE, CONVERGED, MASKED, NOT_FITTED
-from xfit.fitting.function_errors import ATTRIBUTE
 from xfit.fitting.intervals import settings_like
 from xfit.fitting.multifit import multifit
-from xfit.fitting.planning.array_inputs import broadcastable, check_fitted, check_where
 from xfit.modeling.model import Model
 
 #: How far neighbours are, in pixels along each navigation dimension.

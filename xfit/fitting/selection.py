@@ -11,13 +11,13 @@ import scipy
 import xarray as xr
 
 from xfit.arrays.alignment import check_same_labels, check_scalars
+from xfit.engine.block.function_errors import ATTRIBUTE
 from xfit.engine.pixel.status import CONVERGED
-from xfit.fitting.function_errors import ATTRIBUTE
 from xfit.fitting.multifit import multifit
 from xfit.fitting.planning.checks import check_model
-from xfit.fitting.planning.component_digests import as_text
 from xfit.modeling.derived import label_of, pairs_of
 from xfit.modeling.model import Model
+from xfit.results.component_digests import as_text
 
 CRITERIA = ("aic", "aicc", "bic")
 

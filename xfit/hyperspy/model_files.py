@@ -13,9 +13,9 @@ import xarray as xr
 from xfit.display import cleaned, text_table
 from xfit.files.hdf5_header import check_hdf5
 from xfit.files.instruments import title_of
-from xfit.files.reader_errors import telling
 from xfit.files.signals import signal_to_array
 from xfit.files.zspy import read_zspy
+from xfit.fitting.stored.reader_errors import telling
 from xfit.hyperspy.conversion import Conversion
 from xfit.hyperspy.models import conversion_of
 

@@ -12,8 +12,8 @@ import xarray as xr
 
 from xfit.formulas import calculus
 from xfit.formulas import parser as formula
+from xfit.formulas.array_functions import SPECIAL
 from xfit.modeling.component import Component
-from xfit.modeling.derived_functions import SPECIAL
 from xfit.modeling.model import Model
 
 if TYPE_CHECKING:

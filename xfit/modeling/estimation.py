@@ -12,11 +12,11 @@ import numpy as np
 import xarray as xr
 
 from xfit.arrays.axes import Axes, axes_of, signal_dims, with_signal_coordinates
+from xfit.arrays.matching import check_where
 from xfit.arrays.whole_spectra import whole_signals
 from xfit.display import cleaned
 from xfit.engine.block.options import Settings
 from xfit.engine.codegen.program import Program
-from xfit.fitting.planning.array_inputs import check_where
 from xfit.fitting.planning.checks import check_data
 from xfit.fitting.running.start_block import Task, start_block
 from xfit.formulas import parser as formula

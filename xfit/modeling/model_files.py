@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xfit.files.atomic_write import create, put, refuse_foreign, refuse_link
+from xfit.arrays.atomic_write import create, put, refuse_foreign, refuse_link
 from xfit.modeling.serialization import LARGEST_JSON, ModelFormatError, model_from_dict, model_to_dict, read_json
 from xfit.modeling.text_limits import check_toml
 

@@ -115,7 +115,7 @@ def response_of(
         raise ValueError(
             f"response has no coordinate {dim!r}; it must say where each point lies, zero being where nothing is shifted"
         )
-    from xfit.fitting.planning.array_inputs import check_coordinate_units
+    from xfit.arrays.matching import check_coordinate_units
 
     check_coordinate_units(response, "response", signal, dim)
     start, step = _even(np.asarray(signal[dim].values, np.float64), f"the data's coordinate {dim!r}", None)
@@ -173,7 +173,7 @@ def _like_the_data(
     response: xr.DataArray, dim: Hashable, like: xr.DataArray, navigation: tuple[Hashable, ...]
 ) -> xr.DataArray:
     """Response over navigation dimensions in the data's order and, last, a dimension of its own for its points."""
-    from xfit.fitting.planning.array_inputs import broadcastable
+    from xfit.arrays.matching import broadcastable
 
     own = f"{dim} of the response"
     renamed = response.drop_vars([name for name, c in response.coords.items() if dim in c.dims]).rename({dim: own})

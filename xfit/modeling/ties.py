@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import keyword
 import math
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from xfit.display import cleaned
 from xfit.formulas import parser as formula
+from xfit.formulas.ordering import in_order
 
 if TYPE_CHECKING:
     from xfit.modeling.component import Component
     from xfit.modeling.model import Model
     from xfit.modeling.parameter import Parameter
-
-K = TypeVar("K", bound=Hashable)
 
 
 # --- before a tie is set -------------------------------------------------------------------------------------------
@@ -154,49 +153,7 @@ class Graph:
 
         starts = list(parameters)
         met.update((id(each), each) for each in starts)
-        return [met[key] for key in in_order(map(id, starts), followed, lambda key: met[key].full_name)]
-
-
-def in_order(starts: Iterable[K], followed: Callable[[K], Iterable[K]], name: Callable[[K], str] = str) -> list[K]:
-    """Put what is tied after what it follows.
-
-    Parameters
-    ----------
-    starts : iterable
-        Where to begin.
-    followed : callable
-        What each follows.
-    name : callable, optional
-        How it is called in errors.
-
-    Returns
-    -------
-    list
-        The starts and all that they follow, each once.
-
-    Raises
-    ------
-    ValueError
-        Where they go in a circle.
-    """
-    done: dict[K, None] = {}
-    path: dict[K, None] = {}
-    for start in starts:
-        # Not by recursion: chains may be longer than Python's stack is deep.
-        stack = [iter([start])]
-        while stack:
-            following = next(stack[-1], None)
-            if following is None:
-                stack.pop()
-                if path:
-                    done.setdefault(path.popitem()[0])
-            elif following in path:
-                circle = [*list(path)[list(path).index(following) :], following]
-                raise ValueError(f"ties go in a circle: {cleaned(' -> '.join(map(name, circle)))}")
-            elif following not in done:
-                path[following] = None
-                stack.append(iter(followed(following)))
-    return list(done)
+        return [met[key] for key in in_order(map(id, starts), followed, lambda key: cleaned(met[key].full_name))]
 
 
 # --- all ties of a model ---------------------------------------------------------------------------------------------

@@ -10,9 +10,9 @@ import numpy as np
 import xarray as xr
 
 from xfit.arrays.alignment import check_same_labels, check_scalars, difference
+from xfit.arrays.matching import check_fitted_coordinates
 from xfit.engine.codegen.program import Program
 from xfit.engine.pixel.status import DESCRIPTIONS
-from xfit.fitting.planning.array_inputs import check_fitted_coordinates
 from xfit.results import report
 from xfit.results.fit_result import FitResult
 

@@ -11,14 +11,14 @@ import xarray as xr
 
 from xfit._version import __version__
 from xfit.arrays.alignment import at_labels_of
+from xfit.arrays.matching import check_fitted_coordinates, check_fitted_dims, check_variance, check_where
 from xfit.engine.codegen.program import Program
-from xfit.fitting.planning.array_inputs import check_fitted_coordinates, check_fitted_dims, check_variance, check_where
-from xfit.fitting.planning.component_digests import restore
 from xfit.modeling.derived import derived_error, derived_map, derived_names
 from xfit.modeling.model import Model
 from xfit.modeling.response import is_unknown
 from xfit.results import overview, report
 from xfit.results.assembly import SCHEMA_VERSION
+from xfit.results.component_digests import restore
 from xfit.results.curves import model_curves
 
 

@@ -17,8 +17,8 @@ import fsspec
 import numpy as np
 from fsspec.implementations.local import LocalFileSystem
 
+from xfit.arrays.atomic_write import create, entries, put, refuse_link
 from xfit.display import without_secrets
-from xfit.files.atomic_write import create, entries, put, refuse_link
 from xfit.formulas.snapshots import digest
 from xfit.samfire.chunk_state import State
 from xfit.samfire.visits import Strip, Summary, Visited

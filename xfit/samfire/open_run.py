@@ -24,9 +24,9 @@ from zarr.storage import MemoryStore
 from xfit.display import without_secrets
 from xfit.engine.block.options import Columns
 from xfit.engine.pixel.status import NOT_FITTED, NOT_REACHED
-from xfit.files.codecs import checked
 from xfit.fitting.running.chunk_grid import Grid
 from xfit.fitting.running.clients import scheduler_here
+from xfit.fitting.stored.codecs import checked
 from xfit.results.assembly import variables_in
 from xfit.samfire.checkpoint import FORMAT, CheckpointError, Checkpoints
 from xfit.samfire.chunk_state import say_why

@@ -21,11 +21,10 @@ from xfit.arrays.storable import check_storable
 from xfit.arrays.whole_spectra import whole_signals
 from xfit.engine.block.options import Columns
 from xfit.engine.pixel.rows import SCALARS
-from xfit.fitting.function_errors import noted, noted_at_start
-from xfit.fitting.planning.component_digests import digests_of
 from xfit.fitting.planning.plan import Plan, plan_of
 from xfit.fitting.running.chunk_grid import Grid, chunks_of
 from xfit.fitting.running.clients import client_of
+from xfit.fitting.running.error_notes import noted, noted_at_start
 from xfit.fitting.running.executors import Executor, cluster_of, executor_of
 from xfit.fitting.running.map_blocks import table_of
 from xfit.fitting.running.progress import reporter_of
@@ -34,6 +33,7 @@ from xfit.fitting.selection import CRITERIA
 from xfit.modeling.model import Model
 from xfit.modeling.units import check_units, parameter_units, units_of
 from xfit.results.assembly import assemble
+from xfit.results.component_digests import digests_of
 from xfit.samfire.checkpoint import Checkpoints, described
 from xfit.samfire.chunk_state import Spec
 from xfit.samfire.goodness import goodness_of

@@ -8,6 +8,7 @@ import numpy as np
 
 from xfit.engine.block.cancellation import check, count, pace_of, pieces
 from xfit.engine.block.counts import variance_of_counts
+from xfit.engine.block.function_errors import ErrorFinder, note_at_values
 from xfit.engine.block.linear_fits import Known, fit_linear
 from xfit.engine.block.optimizers import Optimizer, optimizer_of
 from xfit.engine.block.options import Columns, FitOptions, Settings
@@ -21,7 +22,6 @@ from xfit.engine.pixel.evaluate import aligned_rows, evaluate_pixels
 from xfit.engine.pixel.profile import profile_pixels
 from xfit.engine.pixel.rows import Block, buffer_of
 from xfit.engine.pixel.workspace import workspace
-from xfit.fitting.function_errors import ErrorFinder, note_at_values
 
 #: Elements of data that are converted to float64 at a time: what the engine works on stays in the cache.
 _BATCH = 1 << 18

@@ -22,7 +22,7 @@ from xfit.engine.pixel.whole_axis import WholeComponent, lay_out, order_of
 from xfit.formulas import parser as formula
 from xfit.formulas.function_kernel import FunctionKernel
 from xfit.formulas.kernel_spec import FormulaKernel
-from xfit.modeling.ties import in_order
+from xfit.formulas.ordering import in_order
 
 if TYPE_CHECKING:
     from xfit.modeling.model import Model

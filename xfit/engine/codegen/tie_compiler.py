@@ -10,7 +10,7 @@ import numpy as np
 from xfit.engine.pixel.tie_machine import CODE, STACK, Ties
 from xfit.formulas import calculus
 from xfit.formulas import parser as formula
-from xfit.modeling.ties import in_order
+from xfit.formulas.ordering import in_order
 
 if TYPE_CHECKING:
     import sympy

@@ -16,12 +16,12 @@ from xfit.engine.math.elementary import square
 from xfit.engine.math.jit import inlined_sums
 from xfit.engine.math.layout import LANES
 from xfit.engine.math.vector import any_lane, load, negation, reals, select, store
-from xfit.engine.pixel.extrapolation import extrapolate_lanes
 from xfit.engine.pixel.levenberg_marquardt import EPS, PROMISED, RADII, ROUNDING, SMALLEST_RADIUS
 from xfit.engine.pixel.loss_functions import LEAST_SQUARES
 from xfit.engine.pixel.steps import STATIONARY
 from xfit.engine.pixel.tie_machine import Ties, apply_ties
 from xfit.engine.simd.evaluate import Spectra, at, derivatives_of_lanes, gram_of_lanes
+from xfit.engine.simd.extrapolation import extrapolate_lanes
 from xfit.engine.simd.steps import (
     LaneSteps,
     held_lanes,
@@ -225,7 +225,7 @@ def _decide(
     Parameters
     ----------
     approximate : bool
-        Whether the curvature is so; see `xfit.engine.pixel.extrapolation`.
+        Whether the curvature is so; see `xfit.engine.simd.extrapolation`.
 
     Returns
     -------

@@ -40,7 +40,7 @@ class LaneSteps(NamedTuple):
     factor, solution : float64 (triangle of count, times LANES), float64 (count * LANES,)
         Scratch: Cholesky factor with the inverse diagonal, and a vector.
     full, taken : float64 (count * LANES,)
-        The last full step, and what was made of it; see `xfit.engine.pixel.extrapolation`.
+        The last full step, and what was made of it; see `xfit.engine.simd.extrapolation`.
     moved : float64 (count * LANES,)
         How far each parameter moved last; zero before the first move.
     promise : float64 (LANES,)

@@ -12,13 +12,13 @@ import numpy as np
 import xarray as xr
 
 from xfit.arrays.axes import Axes
+from xfit.arrays.matching import broadcastable
 from xfit.arrays.storable import check_chunk_sizes
 from xfit.display import cleaned
 from xfit.engine.block.optimizers import Optimizer
 from xfit.engine.block.options import Settings
 from xfit.engine.codegen.program import Program
 from xfit.engine.losses import Loss
-from xfit.fitting.planning.array_inputs import broadcastable
 from xfit.formulas import calculus
 from xfit.formulas import parser as formula
 from xfit.modeling.model import Model

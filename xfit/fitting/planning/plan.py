@@ -20,7 +20,6 @@ from xfit.engine.codegen.program import Program
 from xfit.engine.losses import Loss, loss_of
 from xfit.fitting.planning import array_inputs as companions
 from xfit.fitting.planning import checks as inputs
-from xfit.fitting.planning.component_digests import as_text, digests_of
 from xfit.fitting.planning.growth import warn_of_growth
 from xfit.fitting.running.map_blocks import Recipe
 from xfit.modeling.derived import pairs_of
@@ -29,6 +28,7 @@ from xfit.modeling.model import Model
 from xfit.modeling.response import Grid, response_of
 from xfit.modeling.units import check_units, parameter_units
 from xfit.results.assembly import check_names
+from xfit.results.component_digests import as_text, digests_of
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,13 @@ import numpy as np
 from xfit.engine.block.cancellation import check
 from xfit.engine.block.fit_block import evaluate_block, fit_block
 from xfit.engine.block.options import Columns, FitOptions, Settings
+from xfit.engine.block.tied_values import set_tied
 from xfit.engine.codegen.program import Program
 from xfit.engine.math.layout import LINEAR
 from xfit.modeling.estimate_block import Estimation, Grid, densities
 from xfit.modeling.estimators import Estimates
 from xfit.modeling.estimators.rows import filled, line_through_ends
 from xfit.modeling.estimators.windows import Place, Template, trial_places, windows_of
-from xfit.modeling.tied_values import set_tied
 
 #: Elements of data that are estimated at a time: what is computed on the way stays in the cache.
 _BATCH = 1 << 18

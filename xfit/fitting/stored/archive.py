@@ -28,10 +28,10 @@ from zarr.core.sync import collect_aiterator, sync
 from zarr.storage import LocalStore, StorePath, WrapperStore
 
 from xfit.display import without_secrets
-from xfit.files.codecs import checked
 from xfit.fitting.running.chunk_grid import Grid
 from xfit.fitting.running.clients import scheduler_here
 from xfit.fitting.stored import description as layout
+from xfit.fitting.stored.codecs import checked
 from xfit.fitting.stored.description import FORMAT, MANIFEST, MARKS, MESSAGE, WRITER, Description, Mark, Written
 from xfit.fitting.stored.storage import (
     DurableStore,

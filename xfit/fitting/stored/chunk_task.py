@@ -11,10 +11,10 @@ import numpy as np
 
 from xfit.display import cleaned, without_secrets
 from xfit.engine.block.cancellation import pause
+from xfit.engine.block.function_errors import errors_of
 from xfit.engine.block.options import Columns
 from xfit.engine.pixel.rows import EVALUATIONS, STATUS
 from xfit.engine.pixel.status import CONVERGED, FUNCTION_ERROR, HOPELESS, READ_ERROR
-from xfit.fitting.function_errors import errors_of
 from xfit.fitting.running.chunk_grid import Box, Grid
 from xfit.fitting.running.map_blocks import Recipe, fit_nd
 from xfit.fitting.running.sources import computed

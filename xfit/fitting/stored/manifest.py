@@ -12,13 +12,13 @@ from dask.base import tokenize
 
 from xfit.display import cleaned
 from xfit.engine.losses import Loss
-from xfit.fitting.planning.component_digests import digests_of
 from xfit.fitting.planning.plan import Plan
 from xfit.fitting.running.chunk_grid import Grid
 from xfit.fitting.running.clients import scheduler_here
 from xfit.fitting.running.map_blocks import table_of
 from xfit.fitting.stored.description import FORMAT
 from xfit.results.assembly import SCHEMA_VERSION
+from xfit.results.component_digests import digests_of
 
 #: Chunks of a lazy array that its fingerprint reads: a whole one would be read twice otherwise.
 _SAMPLES = 3

@@ -26,6 +26,7 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import collect_aiterator, sync
 from zarr.storage import LocalStore
 
+from xfit.arrays.atomic_write import foreign_key, fsync, refuse_foreign, refuse_link, to_disk
 from xfit.display import (
     cleaned,
     html_lines,
@@ -38,10 +39,9 @@ from xfit.display import (
     without_secrets,
     wrapped,
 )
-from xfit.files.atomic_write import foreign_key, fsync, refuse_foreign, refuse_link, to_disk
-from xfit.files.reader_errors import telling
 from xfit.fitting.stored.archive import MANIFEST, Archive
 from xfit.fitting.stored.fingerprint import changes, check_belongs, fingerprint_of, signal_of
+from xfit.fitting.stored.reader_errors import telling
 from xfit.modeling.model import Model
 from xfit.modeling.tables import counted, model_sections
 from xfit.results.fit_result import FitResult

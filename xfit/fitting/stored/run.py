@@ -15,9 +15,9 @@ from distributed.scheduler import KilledWorker
 
 from xfit.arrays.whole_spectra import whole_signals
 from xfit.display import cleaned
+from xfit.engine.block.function_errors import ATTRIBUTE, as_text
 from xfit.engine.block.optimizers import optimizer_of
 from xfit.engine.block.precompile import part_for, prepare_engine
-from xfit.fitting.function_errors import ATTRIBUTE, as_text
 from xfit.fitting.planning.plan import Plan
 from xfit.fitting.running.chunk_grid import Grid, chunks_of
 from xfit.fitting.running.executors import Cluster, Executor, cluster_of, executor_of

@@ -20,8 +20,8 @@ from zarr.core.buffer.core import default_buffer_prototype
 from zarr.core.sync import collect_aiterator, sync
 from zarr.storage import FsspecStore, LocalStore, WrapperStore
 
+from xfit.arrays.atomic_write import entries, fsync
 from xfit.display import cleaned, without_secrets
-from xfit.files.atomic_write import entries, fsync
 
 #: Objects that are read or deleted at the same time.
 _TOGETHER = 32

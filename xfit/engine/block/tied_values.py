@@ -9,7 +9,7 @@ import numpy as np
 import scipy
 
 from xfit.engine.pixel.tie_machine import OPERATIONS, Ties
-from xfit.modeling.derived_functions import SPECIAL
+from xfit.formulas.array_functions import SPECIAL
 
 _ONE: dict[str, Callable[[Any], Any]] = {
     **{

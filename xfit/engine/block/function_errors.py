@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from xfit.display import cleaned
 from xfit.engine.block.pixel_problem import PixelProblem, Pixels
@@ -18,11 +17,8 @@ from xfit.engine.codegen.loss_kernels import load_loss, loss_may_raise
 from xfit.engine.codegen.program import LoadedProgram, Program
 from xfit.engine.losses import Loss
 from xfit.engine.pixel.rows import STATUS
-from xfit.engine.pixel.status import DESCRIPTIONS, FUNCTION_ERROR, NONFINITE_DERIVATIVE, NONFINITE_MODEL
+from xfit.engine.pixel.status import FUNCTION_ERROR, NONFINITE_DERIVATIVE, NONFINITE_MODEL
 from xfit.formulas.function_kernel import FunctionKernel
-
-if TYPE_CHECKING:
-    from xfit.fitting.planning.plan import Plan
 
 _LOG = logging.getLogger("xfit")
 
@@ -103,7 +99,7 @@ class ErrorFinder:
             p = values[first : first + len(kernel.parameters)]
             # What is convolved counts everywhere.
             counts = np.ones(used.size, bool) if loaded.program.convolved[k] else used
-            if _first_error(kernel, x, counts, p, f"component {loaded.program.components[k]!r}"):
+            if first_error(kernel, x, counts, p, f"component {loaded.program.components[k]!r}"):
                 return True
         if self._loss is not None and self._loss.kernel is not None:
             rows = problem.seen_by_kernel(problem.start)
@@ -115,7 +111,7 @@ class ErrorFinder:
         return False
 
 
-def _first_error(kernel: FunctionKernel, x: np.ndarray, used: np.ndarray, p: np.ndarray, owner: str) -> bool:
+def first_error(kernel: FunctionKernel, x: np.ndarray, used: np.ndarray, p: np.ndarray, owner: str) -> bool:
     """Whether a kernel's function, or its gradient, raises an exception; its words are kept."""
     for function in (kernel.function, kernel.gradient):
         if function is None:
@@ -165,47 +161,6 @@ def as_text(errors: Mapping[str, str]) -> str:
     return "; ".join(f"{name}: {words}" for name, words in errors.items())
 
 
-def noted(result: xr.Dataset, plan: Plan, errors: Mapping[str, str] | None = None) -> xr.Dataset:
-    """A computed result with the words of what its functions raised, where they did.
-
-    Parameters
-    ----------
-    errors : mapping, optional
-        The words; by default those of this process.
-    """
-    if (result.variables["status"].values == FUNCTION_ERROR).any():
-        recipe = plan.recipe
-        result.attrs[ATTRIBUTE] = as_text(errors or errors_of(recipe.program, recipe.options.loss))
-        if result["status"].ndim == 0:
-            result.attrs["message"] = f"{DESCRIPTIONS[FUNCTION_ERROR]}: {result.attrs[ATTRIBUTE]}"
-    return result
-
-
-def noted_at_start(result: xr.Dataset, plan: Plan) -> xr.Dataset:
-    """A result that is not computed yet with the words of what its functions raise at the model's start values."""
-    recipe = plan.recipe
-    kernels = raising_kernels(recipe.program)
-    loaded, table = recipe.program.load(), plan.axes.table
-    used = np.ones(table.shape[1], bool)
-    for (role, _, dims), array in zip(recipe.roles, plan.extra, strict=True):
-        if role == "where" and array.chunks is None and set(dims) <= set(plan.axes.dims):
-            sizes = dict(zip(plan.axes.dims, plan.axes.shape, strict=True))
-            used = array.variable.set_dims(sizes).transpose(*plan.axes.dims).values.astype(bool).ravel()
-        elif role in ("where", "active"):
-            # Which channels count is known in each pixel alone.
-            return result
-    found = False
-    for k, kernel in kernels.items():
-        first = int(loaded.first[k])
-        x = np.stack([table[plan.axes.names.index(name)] for name in kernel.coordinates])
-        p = recipe.settings.start[first : first + len(kernel.parameters)]
-        if recipe.settings.active[k]:
-            found |= _first_error(kernel, x, used, p, f"component {recipe.program.components[k]!r}")
-    if found:
-        result.attrs[ATTRIBUTE] = as_text(errors_of(recipe.program, recipe.options.loss))
-    return result
-
-
 def note_at_values(program: Program, values: np.ndarray, coordinates: Mapping[str, np.ndarray], curve: np.ndarray) -> None:  # fmt: skip
     """Log what functions raise where an evaluated curve is not a number.
 
@@ -226,4 +181,4 @@ def note_at_values(program: Program, values: np.ndarray, coordinates: Mapping[st
         p = values[i, first : first + len(kernel.parameters)]
         if not np.isnan(p).any():
             x = np.stack([coordinates[name] for name in kernel.coordinates]).astype(np.float64)
-            _first_error(kernel, x, np.ones(x.shape[1], bool), p, f"component {program.components[k]!r}")
+            first_error(kernel, x, np.ones(x.shape[1], bool), p, f"component {program.components[k]!r}")

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from xfit.components.function import Function
 from xfit.engine.codegen.program import Kernel, content_of
 from xfit.formulas.function_kernel import FunctionKernel, remembered
 
@@ -55,7 +54,7 @@ def restore(model: Model, text: str | None) -> None:
     known: dict[str, Any] = json.loads(text) if text else {"python": "", "digests": {}}
     for name, digest in known["digests"].items():
         component = model[name]
-        if isinstance(component, Function):
+        if isinstance(component.kernel, FunctionKernel):
             # Another Python has other bytecode for the same source.
             if known["python"] != sys.implementation.cache_tag or component.kernel.digest == digest:
                 continue
