@@ -20,6 +20,7 @@ from xfit.engine.math.jit import inlined, inner
 from xfit.engine.math.layout import LINEAR, STARTING
 from xfit.engine.pixel.amplitudes import EVALUATE, UNCHANGED, relax
 from xfit.engine.pixel.evaluate import Spectrum, Structure, sum_of_squares
+from xfit.engine.pixel.extrapolation import extrapolate
 from xfit.engine.pixel.geodesic import bend_step
 from xfit.engine.pixel.loss_functions import LEAST_SQUARES, POISSON
 from xfit.engine.pixel.single_steps import STEPS_ALONE, let_go, step_alone, step_from_bound, step_from_kink
@@ -43,7 +44,6 @@ from xfit.engine.pixel.steps import (
 )
 from xfit.engine.pixel.tie_machine import Ties, apply_ties
 from xfit.engine.pixel.workspace import STOP, UNKNOWN, Outcome, Workspace, factorise, gram_of, length_of
-from xfit.engine.simd.extrapolation import extrapolate
 
 #: First radius of the trust region of each attempt, in units of the start's length. A fit that fails is tried again
 #: with shorter first steps.
