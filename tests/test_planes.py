@@ -13,6 +13,7 @@ from distributed import Client, LocalCluster
 
 from tests.builders import assert_same_bits, peak_map, two_peaks
 from xfit.arrays.whole_spectra import whole_signals
+from xfit.fitting.running.clients import active_client
 
 #: Whole spectra of 5 x 4 pixels, 60 channels each, are more than this.
 SMALL = {"array.chunk-size": "9 kB"}
@@ -40,14 +41,14 @@ def client():
 def test_chunks_of_the_map_stay_when_whole_spectra_are_small(da):
     lazy = da.chunk({"y": 10, "x": 6, da.dims[-1]: 20})
     with pytest.warns(UserWarning, match=r"several chunks .* 112\.50 kiB are read and rearranged before the fit \(3 pieces to a chunk of 28\.12 kiB\)"):  # fmt: skip
-        whole = whole_signals(lazy, da.dims[-1:], "fit", stacklevel=1)
+        whole = whole_signals(lazy, da.dims[-1:], "fit", stacklevel=1, client=active_client())
     assert whole.chunks == ((10, 10), (6, 6), (60,))
     np.testing.assert_array_equal(whole, da)
 
 
 def test_chunks_of_the_map_are_cut_when_whole_spectra_are_large(planes, da):
     with dask.config.set(SMALL), pytest.warns(UserWarning, match=r"each of the data's goes into (\d+) of them.*LocalCluster") as found:  # fmt: skip
-        whole = whole_signals(planes, da.dims[-1:], "fit", stacklevel=1)
+        whole = whole_signals(planes, da.dims[-1:], "fit", stacklevel=1, client=active_client())
     assert whole.chunksizes[da.dims[-1]] == (60,)
     assert max(map(np.prod, zip(*[whole.chunksizes[d] for d in da.dims[:2]], strict=False))) * 480 <= 9000
     assert f"goes into {whole.data.npartitions} of them" in str(found[0].message)
@@ -57,7 +58,7 @@ def test_chunks_of_the_map_are_cut_when_whole_spectra_are_large(planes, da):
 def test_one_spectrum_larger_than_a_chunk_is_no_reason_to_fail(da):
     lazy = da.chunk({da.dims[-1]: 30})
     with dask.config.set({"array.chunk-size": "100 B"}), pytest.warns(UserWarning, match="several chunks"):
-        whole = whole_signals(lazy, da.dims[-1:], "fit", stacklevel=1)
+        whole = whole_signals(lazy, da.dims[-1:], "fit", stacklevel=1, client=active_client())
     assert whole.data.chunksize[-1] == 60
     assert whole.data.chunksize[:2] == (1, 1)
 

@@ -12,8 +12,9 @@ from xfit.components.function import component
 from xfit.engine.block.optimizers import optimizers
 from xfit.engine.losses import LossKernel
 from xfit.fitting.multifit import multifit
+from xfit.fitting.running.estimate_component import estimate
 from xfit.fitting.selection import compare_nested
-from xfit.modeling.component import Component, Derived, Spec
+from xfit.modeling.component import Component, Derived, Spec, set_estimate
 from xfit.modeling.estimators import Estimator
 from xfit.modeling.model import Model
 from xfit.modeling.parameter import Parameter
@@ -50,6 +51,8 @@ __all__ = [
     "signal_range",
     "to_hyperspy",
 ]
+
+set_estimate(estimate)
 
 #: Imported when they are first asked for.
 _LATER = {

@@ -12,11 +12,9 @@ import numpy as np
 import xarray as xr
 from dask.utils import format_bytes, parse_bytes
 
-from xfit.fitting.running.clients import active_client
-
 
 def whole_signals(
-    data: xr.DataArray, dims: Sequence[Hashable], what: str, stacklevel: int, client: Any = None
+    data: xr.DataArray, dims: Sequence[Hashable], what: str, stacklevel: int, client: Any
 ) -> xr.DataArray:
     """Lazy data with the signal dimensions in one chunk; where they have to be rearranged, a warning says at what cost.
 
@@ -34,8 +32,8 @@ def whole_signals(
         What the data are rearranged for, for the warning.
     stacklevel : int
         Of the warning, from the caller.
-    client : distributed.Client, optional
-        By default that which is active.
+    client : distributed.Client or None
+        That of the cluster, if there is one.
     """
     split = {d: len(data.chunksizes[d]) for d in dims if len(data.chunksizes[d]) > 1}
     if not split:
@@ -48,14 +46,13 @@ def whole_signals(
         made, how = data.chunk(sizes), f"{math.prod(split.values())} pieces to a chunk of {format_bytes(whole)}"
     else:
         sizes |= dict.fromkeys(navigation, "auto")
-        there = client or active_client()
         # Its other methods make a task of every piece that goes from an old chunk to a new one. By argument: dask's configuration is
         # that of all threads, and would stay changed where several change it.
         along = {data.get_axis_num(d): size for d, size in sizes.items()}
-        made = data.chunk(sizes) if there is None else data.copy(data=data.data.rechunk(along, method="p2p"))
+        made = data.chunk(sizes) if client is None else data.copy(data=data.data.rechunk(along, method="p2p"))
         how = f"chunks along the map would be of {format_bytes(whole)} with whole spectra and are made smaller, " + (
             "through the disks of the cluster's workers"
-            if there is not None
+            if client is not None
             else f"so that each of the data's goes into {_shared(data, made, navigation):.0f} of them: a fit into a store reads it as often, another holds "
             "it in memory. With a client (distributed.LocalCluster on one machine) the data are read once and go by the disk"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, overload
 
 from xfit.formulas.function_kernel import FunctionKernel, kernel_of
@@ -120,6 +120,19 @@ class Function(Component):
             functions = {"function": maker.function, "gradient": maker.options.get("gradient")}
             state = {key: value for key, value in state.items() if key != "maker"} | functions
         self.__dict__.update(state)
+
+    @classmethod
+    def from_plain(cls, name: str | None, options: Mapping[str, Any]) -> Function:
+        """See `xfit.Component.from_plain`; only a registered function can be meant, nothing is evaluated."""
+        return cls.from_registered(name=name, **options)
+
+    def check_storable(self) -> None:
+        """See `xfit.Component.check_storable`."""
+        if self.registered is None:
+            raise ValueError(
+                f"component {self.name!r} is made of a Python function, which is never stored; "
+                f"register it by name with the decorator @xfit.component"
+            )
 
     @classmethod
     def from_registered(cls, registered: str, name: str | None = None) -> Function:

@@ -29,6 +29,7 @@ from xfit.fitting.curvefit_arguments import (
     starts_of,
 )
 from xfit.fitting.curvefit_program import NotCompiledError, first_of, options_of, program_of, table_of
+from xfit.fitting.running.clients import active_client
 from xfit.fitting.running.interruption import heeding_dask, in_threads, watch_dask
 from xfit.fitting.running.map_blocks import threads_for
 
@@ -132,7 +133,7 @@ def curvefit(
             f"kwargs has {doubled}, which curvefit passes itself; use its own arguments, such as p0= and bounds="
         )
     if da.chunks is not None:
-        da = whole_signals(da, reduced, "fit", stacklevel=3)
+        da = whole_signals(da, reduced, "fit", stacklevel=3, client=active_client())
     try:
         sigma, options = options_of(given, limits, math.prod(da.sizes[d] for d in reduced))
         table = table_of(da, arrays, reduced)

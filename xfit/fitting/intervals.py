@@ -44,20 +44,20 @@ def conf_interval(
             raise ValueError(f"{name}={value!r} must be an integer of at least {least}")
     plan = again(result, model, dims, da, options)
     names = _names(params, result, model)
-    loss = plan.recipe.options.loss
+    loss = plan.fit_spec.options.loss
     if method == "profile" and not (loss.has_likelihood or loss.iterated):
         raise ValueError(
             f"method='profile' needs a loss that is a likelihood, which {loss.name!r} is not; use method='bootstrap'"
         )
-    positions = tuple(plan.recipe.program.parameters.index(name) for name in names)
+    positions = tuple(plan.fit_spec.program.parameters.index(name) for name in names)
     intervals = Intervals(positions, levels, method, int(samples), int(seed))
-    extra, roles = list(plan.extra), plan.recipe.roles
+    extra, roles = list(plan.extra), plan.fit_spec.roles
     if method == "bootstrap":
         sizes = [da.sizes[d] for d in plan.axes.navigation]
         extra.append(xr.DataArray(np.arange(int(np.prod(sizes))).reshape(sizes), dims=plan.axes.navigation))
         roles = (*roles, ("number", "", plan.axes.navigation))
-    recipe = replace(plan.recipe, intervals=intervals, roles=roles)
-    packed = run(da, plan.axes, recipe, extra)
+    fit_spec = replace(plan.fit_spec, intervals=intervals, roles=roles)
+    packed = run(da, plan.axes, fit_spec, extra)
     return _dataset(packed, result, plan, names, levels, method)
 
 

@@ -197,9 +197,11 @@ def multifit(
     _check_needs_store(
         storage_options=storage_options, resume=resume, overwrite=overwrite, zarr_chunks=zarr_chunks, client=client, progress=progress
     )  # fmt: skip
-    packed = run(plan.da, plan.axes, plan.recipe, list(plan.extra))
-    recipe = plan.recipe
-    result = assemble(packed, plan.da, plan.model, recipe.program, recipe.settings, plan.axes, recipe.options, plan.how)
+    packed = run(plan.da, plan.axes, plan.fit_spec, list(plan.extra))
+    fit_spec = plan.fit_spec
+    result = assemble(
+        packed, plan.da, plan.model, fit_spec.program, fit_spec.settings, plan.axes, fit_spec.options, plan.how
+    )
     return noted(result, plan) if isinstance(packed, np.ndarray) else noted_at_start(result, plan)
 
 

@@ -227,7 +227,7 @@ def preview(
         threads,
         float(seconds / threads),
         {MEANINGS[int(code)]: int(count) for code, count in zip(codes, counts, strict=True)},
-        int(np.prod(chunk)) * da.dtype.itemsize + per_pixel * plan.recipe.width * 8 * 2,
+        int(np.prod(chunk)) * da.dtype.itemsize + per_pixel * plan.fit_spec.width * 8 * 2,
         _better_chunks(da, navigation, chunk),
         mean,
         float((fit["status"] == CONVERGED).mean()),

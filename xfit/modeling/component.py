@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -89,6 +89,9 @@ def _remember(kind: type[Component]) -> None:
                 f"models know components by this name: choose another"
             )
     _kinds[kind.__name__] = kind
+
+
+_estimate: Callable[..., xr.Dataset]
 
 
 class Component:
@@ -225,6 +228,20 @@ class Component:
         """Arguments, besides name and values, that make the same component again; plain data."""
         return {}
 
+    @classmethod
+    def from_plain(cls, name: str | None, options: Mapping[str, Any]) -> Component:
+        """Make a component from what a stored model says of it: its name and its `options`."""
+        return cls(name=name, **options)
+
+    def check_storable(self) -> None:
+        """Refuse to be stored, where plain data can't say what the component is.
+
+        Raises
+        ------
+        ValueError
+            Saying what to do.
+        """
+
     @property
     def free_parameters(self) -> tuple[Parameter, ...]:
         """Parameters that a fit may change."""
@@ -330,9 +347,7 @@ class Component:
         >>> bg.offset.value
         3.0
         """
-        from xfit.modeling.estimation import estimate
-
-        return estimate(self, da, range, dim=dim, binned=binned, where=where)
+        return _estimate(self, da, range, dim=dim, binned=binned, where=where)
 
     # --- access
 
@@ -442,3 +457,9 @@ def _checked_name(name: object) -> str:
     if not name.strip() or any(ch in name for ch in ".`\n"):
         raise ValueError(f"a component's name must not be empty nor hold dots, backticks or line ends: {shown(name)}")
     return checked_length(name, "a component's name")
+
+
+def set_estimate(function: Callable[..., xr.Dataset]) -> None:
+    """Say which function is `Component.estimate`: fits, which it takes, stand above descriptions."""
+    global _estimate
+    _estimate = function

@@ -9,7 +9,6 @@ import numbers
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from xfit.components.function import Function
 from xfit.formulas.parser import FormulaError
 from xfit.modeling.component import Component, kinds
 from xfit.modeling.model import Model
@@ -55,11 +54,7 @@ def model_to_dict(model: Model) -> dict[str, Any]:
 
 
 def _component_to_dict(component: Component) -> dict[str, Any]:
-    if isinstance(component, Function) and component.registered is None:
-        raise ValueError(
-            f"component {component.name!r} is made of a Python function, which is never stored; "
-            f"register it by name with the decorator @xfit.component"
-        )
+    component.check_storable()
     return {
         "type": type(component).__name__,
         "name": component.name,
@@ -209,10 +204,7 @@ def _component(item: Any, place: str, pending: list[tuple[str, Parameter, str]])
 def _made(kind: type[Component], name: str | None, options: Mapping[str, Any], place: str) -> Component:
     """Make a component from its options."""
     try:
-        if kind is Function:
-            component: Component = Function.from_registered(name=name, **options)
-        else:
-            component = kind(name=name, **options)
+        component = kind.from_plain(name, options)
     except (FormulaError, OverflowError, TypeError, ValueError) as error:
         raise ModelFormatError(f"{place}: {error}") from None
     known = set(component.options)

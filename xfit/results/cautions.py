@@ -118,12 +118,11 @@ def _full_widths(result: xr.Dataset, model: Model, component: Component) -> Iter
 
 def _ended(result: xr.Dataset, component: Component, dims: tuple[str, ...]) -> Iterator[str]:
     """Patterns that a fit has moved so that the data lie beyond one of their ends, which is not zero."""
-    from xfit.components import ScalableFixedPattern
-
-    if not isinstance(component, ScalableFixedPattern):
+    beyond = getattr(component, "beyond", None)
+    if beyond is None:
         return
     x = _places(result, dims, "x")
-    bad = component.beyond(x, *(_value(result, f"{component.name}.{key}") for key in ("xscale", "shift")))
+    bad = beyond(x, *(_value(result, f"{component.name}.{key}") for key in ("xscale", "shift")))
     if bad.any():
         yield (
             f"{component.name} is a pattern that does not reach over the data{_where(bad)} and does not end at zero; the value of its end is taken "

@@ -17,8 +17,9 @@ from xfit.engine.pixel.rows import SCALARS, STATUS
 from xfit.engine.pixel.status import CONVERGED, MEANINGS, NOT_FITTED, NOT_REACHED, POOR_FIT
 from xfit.engine.pixel.status import HOPELESS as NOTHING_TO_FIT
 from xfit.engine.waves.wavefront import GOOD, HOPELESS, LEFT, SPENT
+from xfit.fitting.planning.fit_spec import FitSpec
 from xfit.fitting.running.chunk_grid import Grid
-from xfit.fitting.running.map_blocks import Recipe, arguments_of
+from xfit.fitting.running.map_blocks import arguments_of
 from xfit.samfire.goodness import Goodness
 from xfit.samfire.strategies import GlobalStrategy, Strategy
 
@@ -34,10 +35,10 @@ class Spec:
 
     Attributes
     ----------
-    recipe : Recipe
+    fit_spec : FitSpec
         How pixels are fitted.
     table : float64 (any, n_channels)
-        Coordinates; see `xfit.fitting.running.map_blocks.table_of`.
+        Coordinates; see `xfit.fitting.planning.fit_spec.table_of`.
     grid : Grid
         The chunks.
     navigation : tuple
@@ -52,7 +53,7 @@ class Spec:
         What is lowest for the choice that is kept.
     """
 
-    recipe: Recipe
+    fit_spec: FitSpec
     table: np.ndarray
     grid: Grid
     navigation: tuple[Any, ...]
@@ -64,12 +65,12 @@ class Spec:
     @cached_property
     def columns(self) -> Columns:
         """Where each variable lies in a packed row."""
-        return Columns.of(len(self.recipe.settings.start), self.recipe.options)
+        return Columns.of(len(self.fit_spec.settings.start), self.fit_spec.options)
 
     @cached_property
     def patterns(self) -> np.ndarray:
         """Which components are on, for every choice of optional ones: all off first; bool (2**m, n_components)."""
-        on = np.tile(self.recipe.settings.active, (2 ** len(self.optional), 1))
+        on = np.tile(self.fit_spec.settings.active, (2 ** len(self.optional), 1))
         for row, choice in enumerate(sorted(itertools.product((False, True), repeat=len(self.optional)), key=sum)):
             on[row, list(self.optional)] = choice
         return on
@@ -77,13 +78,13 @@ class Spec:
     @cached_property
     def free(self) -> np.ndarray:
         """Positions of the parameters that are fitted somewhere."""
-        settings = self.recipe.settings
-        return np.flatnonzero(settings.free & settings.active[self.recipe.program.load().component_of])
+        settings = self.fit_spec.settings
+        return np.flatnonzero(settings.free & settings.active[self.fit_spec.program.load().component_of])
 
     @cached_property
     def free_names(self) -> tuple[str, ...]:
         """Their full names."""
-        return tuple(self.recipe.program.parameters[k] for k in self.free)
+        return tuple(self.fit_spec.program.parameters[k] for k in self.free)
 
 
 class State(NamedTuple):
@@ -131,7 +132,7 @@ def empty_state(spec: Spec, chunk: int) -> State:
         np.zeros(n, np.int16),
         np.zeros(n, np.int64),
         np.full(n, -2, np.int8),
-        np.tile(spec.recipe.settings.active, (n, 1)),
+        np.tile(spec.fit_spec.settings.active, (n, 1)),
         -1,
         {},
     )
@@ -175,7 +176,7 @@ class Pixels:
     data : array (*navigation, *signal)
         The block.
     extra : sequence of array
-        Blocks of the further arrays, in the order of the recipe's roles.
+        Blocks of the further arrays, in the order of the fit_spec's roles.
     """
 
     spec: Spec
@@ -185,11 +186,11 @@ class Pixels:
     _bench: Workbench = field(init=False)
 
     def __post_init__(self) -> None:
-        recipe = self.spec.recipe
-        self._laid_out = y, coordinates, _, given = arguments_of(self.data, self.extra, self.spec.table, recipe)
+        fit_spec = self.spec.fit_spec
+        self._laid_out = y, coordinates, _, given = arguments_of(self.data, self.extra, self.spec.table, fit_spec)
         # Steps fit a few dozen pixels each: what they share is made once.
         self._bench = Workbench(
-            recipe.program, recipe.settings, recipe.options, coordinates, y.shape[1], given["response"], given["grid"], given["start"]
+            fit_spec.program, fit_spec.settings, fit_spec.options, coordinates, y.shape[1], given["response"], given["grid"], given["start"]
         )  # fmt: skip
 
     def fit(self, pixels: np.ndarray, start: np.ndarray | None, on: np.ndarray | None = None) -> np.ndarray:
@@ -221,8 +222,8 @@ class Pixels:
             arguments["active"] = np.tile(on, (pixels.size, 1)) if active is None else active[pixels] & on
         elif active is not None:
             arguments["active"] = active[pixels]
-        recipe = self.spec.recipe
-        rows = fit_block(recipe.program, recipe.settings, y[pixels], coordinates, **arguments)
+        fit_spec = self.spec.fit_spec
+        rows = fit_block(fit_spec.program, fit_spec.settings, y[pixels], coordinates, **arguments)
         status = rows[:, 3 * self.spec.columns.n + STATUS]
         status[np.isnan(status)] = NOT_FITTED
         return rows
@@ -232,10 +233,10 @@ class Pixels:
         maps = {name: values[pixels] for name, values in self._laid_out[3]["start"].items()}
         if start is None:
             return maps
-        settings, free = self.spec.recipe.settings, self.spec.free
+        settings, free = self.spec.fit_spec.settings, self.spec.free
         table = np.tile(settings.start, (pixels.size, 1))
         for name, values in maps.items():
-            column = table[:, self.spec.recipe.program.parameters.index(name)]
+            column = table[:, self.spec.fit_spec.program.parameters.index(name)]
             np.copyto(column, values, where=~np.isnan(values))
         inside = np.clip(start, settings.lower[free], settings.upper[free])
         table[:, free] = np.where(np.isnan(start), table[:, free], inside)

@@ -21,12 +21,12 @@ from xfit.arrays.storable import check_storable
 from xfit.arrays.whole_spectra import whole_signals
 from xfit.engine.block.options import Columns
 from xfit.engine.pixel.rows import SCALARS
+from xfit.fitting.planning.fit_spec import table_of
 from xfit.fitting.planning.plan import Plan, plan_of
 from xfit.fitting.running.chunk_grid import Grid, chunks_of
-from xfit.fitting.running.clients import client_of
+from xfit.fitting.running.clients import active_client, client_of
 from xfit.fitting.running.error_notes import noted, noted_at_start
 from xfit.fitting.running.executors import Executor, cluster_of, executor_of
-from xfit.fitting.running.map_blocks import table_of
 from xfit.fitting.running.progress import reporter_of
 from xfit.fitting.running.sources import Source
 from xfit.fitting.selection import CRITERIA
@@ -131,10 +131,12 @@ class Samfire:
         da = self._plan.da
         self._data = da.transpose(*navigation, *self._plan.axes.dims)
         if da.chunks is not None:
-            self._data = whole_signals(self._data, self._plan.axes.dims, "fit", stacklevel=3, client=client)
+            self._data = whole_signals(
+                self._data, self._plan.axes.dims, "fit", stacklevel=3, client=client or active_client()
+            )
         self._grid = Grid(chunks_of(self._data, navigation), reach)
         self._spec = Spec(
-            self._plan.recipe,
+            self._plan.fit_spec,
             table_of(self._plan.axes),
             self._grid,
             navigation,
@@ -225,7 +227,7 @@ class Samfire:
         fingerprint = tokenize(data.data) if data.chunks is None else str(data.data.name)
         return {
             "data": tokenize(fingerprint, data.shape, str(data.dtype), [tuple(c) for c in self._grid.chunks]),
-            "model and options": tokenize(self._spec.recipe, [tokenize(a.data) for a in self._plan.extra]),
+            "model and options": tokenize(self._spec.fit_spec, [tokenize(a.data) for a in self._plan.extra]),
             "strategies": described(self._spec.strategies),
             "goodness": described(self._spec.goodness),
             "optional": repr((self._spec.optional, self._spec.criterion)),
@@ -234,7 +236,7 @@ class Samfire:
             "xfit": __version__,
             **{
                 f"the function or formula of component {name}": digest
-                for name, digest in digests_of(self._plan.model, self._spec.recipe.program.kernels).items()
+                for name, digest in digests_of(self._plan.model, self._spec.fit_spec.program.kernels).items()
             },
         }
 
@@ -257,7 +259,7 @@ class Samfire:
     @property
     def _width(self) -> int:
         """Columns of a packed row with what SAMFire alone tells."""
-        return self._spec.columns.total + len(NOTES) + len(self._spec.recipe.settings.active)
+        return self._spec.columns.total + len(NOTES) + len(self._spec.fit_spec.settings.active)
 
     def _lay_out(self, store: Checkpoints) -> None:
         """Say in the store what the result will be like, for those who look at it while the run goes on."""
@@ -272,9 +274,9 @@ class Samfire:
         plan, spec = self._plan, self._spec
         how = {**plan.how, "samfire": json.dumps([repr(s) for s in spec.strategies])}
         total = spec.columns.total
-        options = spec.recipe.options
+        options = spec.fit_spec.options
         result = assemble(
-            packed[..., :total], self._data, plan.model, spec.recipe.program, spec.recipe.settings, plan.axes, options, how
+            packed[..., :total], self._data, plan.model, spec.fit_spec.program, spec.fit_spec.settings, plan.axes, options, how
         )  # fmt: skip
         result = _noted(result, packed[..., total:], plan, bool(spec.optional))
         return noted(result, plan) if isinstance(packed, np.ndarray) else noted_at_start(result, plan)
@@ -284,7 +286,7 @@ def _criterion(given: str, needed: bool, plan: Plan) -> str:
     """Check by what choices of optional components are compared."""
     if given not in CRITERIA:
         raise ValueError(f"criterion={given!r} must be one of: {', '.join(CRITERIA)}")
-    loss = plan.recipe.options.loss
+    loss = plan.fit_spec.options.loss
     if needed and not loss.has_likelihood:
         raise ValueError(
             f"loss {loss.name!r} is no likelihood, so that choices of optional components can't be compared by criterion={given!r}"
@@ -394,7 +396,7 @@ def _by_chunk(positions: list[tuple[int, ...]], grid: Grid) -> dict[int, np.ndar
 
 def _packed(result: xr.Dataset, plan: Plan, columns: Columns) -> xr.DataArray:
     """An earlier result of the same model as packed rows over the navigation dimensions."""
-    names = list(plan.recipe.program.parameters)
+    names = list(plan.fit_spec.program.parameters)
     navigation = plan.axes.navigation
     if "xfit_model" not in result.attrs or "value" not in result:
         raise ValueError(

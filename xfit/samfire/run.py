@@ -78,7 +78,7 @@ class Run:
     spec : Spec
         What all visits have in common.
     sources : sequence of Source
-        The data, then the further arrays in the order of the recipe's roles.
+        The data, then the further arrays in the order of the fit_spec's roles.
     given : Source, optional
         Packed rows of an earlier result.
     seeds : mapping of int to int64 (any,)
@@ -153,7 +153,7 @@ class Run:
         """
         prepare_engine("wave")
         if isinstance(self._executor, Cluster):
-            make_ready(self._executor.client, self._spec.recipe.program, "wave")
+            make_ready(self._executor.client, self._spec.fit_spec.program, "wave")
         try:
             self._seed()
             for phase, strategy in enumerate(self._spec.strategies):

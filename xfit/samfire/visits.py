@@ -150,7 +150,7 @@ def visit_seeds(
         state.rows[good], state.mark[good], state.strategy[good] = given[good], GOOD, -1
         known = ~np.isnan(given[:, : spec.columns.n])
         for k in range(state.on.shape[1]):
-            mine = spec.recipe.program.load().component_of == k
+            mine = spec.fit_spec.program.load().component_of == k
             if mine.any():
                 state.on[good, k] = known[np.ix_(good, mine)].all(axis=1)
     before = np.full(state.mark.shape, LEFT, np.int8)

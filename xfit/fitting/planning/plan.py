@@ -20,10 +20,10 @@ from xfit.engine.codegen.program import Program
 from xfit.engine.losses import Loss, loss_of
 from xfit.fitting.planning import array_inputs as companions
 from xfit.fitting.planning import checks as inputs
+from xfit.fitting.planning.fit_spec import FitSpec
 from xfit.fitting.planning.growth import warn_of_growth
-from xfit.fitting.running.map_blocks import Recipe
+from xfit.fitting.planning.start_estimates import estimated_start, split_start
 from xfit.modeling.derived import pairs_of
-from xfit.modeling.estimation import estimated_start, split_start
 from xfit.modeling.model import Model
 from xfit.modeling.response import Grid, response_of
 from xfit.modeling.units import check_units, parameter_units
@@ -39,10 +39,10 @@ class Plan:
     ----------
     da, model, axes
         The data (with a coordinate along every signal dimension that has one), the model as it was at the call, and the signal space.
-    recipe : Recipe
+    fit_spec : FitSpec
         What travels with every task.
     extra : tuple of DataArray
-        Further arrays, in the order of the recipe's roles.
+        Further arrays, in the order of the fit_spec's roles.
     how : mapping
         What the result's attributes say of the fit.
     """
@@ -50,7 +50,7 @@ class Plan:
     da: xr.DataArray
     model: Model
     axes: Axes
-    recipe: Recipe
+    fit_spec: FitSpec
     extra: tuple[xr.DataArray, ...]
     how: Mapping[str, Any]
 
@@ -159,7 +159,7 @@ def plan_of(
         noise,
         alpha,
     )
-    recipe = Recipe(
+    fit_spec = FitSpec(
         program,
         settings,
         options,
@@ -183,7 +183,7 @@ def plan_of(
         **_taken(given, da),
         **({"alpha": alpha} if alpha else {}),
     }
-    return Plan(da, model, axes, recipe, tuple(array for _, _, array in extra), how)
+    return Plan(da, model, axes, fit_spec, tuple(array for _, _, array in extra), how)
 
 
 @functools.cache

@@ -1,10 +1,9 @@
-"""A recipe mapped over the navigation chunks of an array: one blockwise layer, or threads for NumPy data."""
+"""A fit_spec mapped over the navigation chunks of an array: one blockwise layer, or threads for NumPy data."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import dask
@@ -18,95 +17,36 @@ from xfit.arrays.axes import Axes
 from xfit.arrays.blocks import flat, only, spread
 from xfit.arrays.whole_spectra import whole_signals
 from xfit.engine.block.fit_block import fit_block
-from xfit.engine.block.interval_block import Intervals, interval_block
-from xfit.engine.block.options import Columns, FitOptions, Settings
+from xfit.engine.block.interval_block import interval_block
 from xfit.engine.block.precompile import prepare_engine
-from xfit.engine.codegen.program import Program
+from xfit.fitting.planning.fit_spec import FitSpec, table_of
+from xfit.fitting.running.clients import active_client
 from xfit.fitting.running.interruption import heeding_dask, in_threads, watch_dask
 from xfit.fitting.running.start_block import Task, start_block
-from xfit.modeling.estimate_block import Estimation
-from xfit.modeling.response import Grid
 
 #: Elements of NumPy-backed data in one block: large enough to hide a task's overhead, small enough to spread over cores.
 _BLOCK = 1 << 24
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """All that a block's fit needs besides arrays; it travels with every task, so it is small.
-
-    Attributes
-    ----------
-    program, settings, options
-        See `xfit.engine.block.fit_block.fit_block`.
-    names : tuple of str
-        Names of the rows of the coordinate table; a last row without name holds the channel widths.
-    navigation, signal : tuple
-        Dimensions of the block.
-    variance : float or None
-        A variance that is the same everywhere.
-    roles : tuple of (str, str, tuple)
-        What each further array is: its role, for which parameter or component, and its dimensions.
-    estimations : tuple of Estimation
-        Start values that are estimated from the block's data.
-    grid : Grid or None
-        Where convolved components are evaluated.
-    path : {"independent", "serpentine", "flyback"}
-        In which order pixels are fitted.
-    intervals : Intervals or None
-        What is asked for instead of fits.
-    """
-
-    program: Program
-    settings: Settings
-    options: FitOptions
-    names: tuple[str, ...]
-    navigation: tuple[Hashable, ...]
-    signal: tuple[Hashable, ...]
-    variance: float | None
-    roles: tuple[tuple[str, str, tuple[Hashable, ...]], ...]
-    estimations: tuple[Estimation, ...]
-    grid: Grid | None
-    path: str
-    intervals: Intervals | None = None
-
-    @property
-    def width(self) -> int:
-        """Length of a pixel's row of results."""
-        return self.intervals.width if self.intervals else Columns.of(len(self.settings.start), self.options).total
-
-    def __dask_tokenize__(self) -> Any:
-        """Equal recipes have equal tokens in every process."""
-        numbers = (
-            self.settings.start,
-            self.settings.lower,
-            self.settings.upper,
-            self.settings.free,
-            self.settings.active,
-        )
-        return ("xfit.Recipe", self.program.__dask_tokenize__(), tokenize(*numbers), tokenize(self.options), self.names,
-                repr(self.navigation), repr(self.signal), self.variance, repr(self.roles), tokenize(self.estimations), repr(self.grid), self.path, repr(self.intervals))  # fmt: skip
-
-
-def run(da: xr.DataArray, axes: Axes, recipe: Recipe, extra: list[xr.DataArray]) -> Any:
+def run(da: xr.DataArray, axes: Axes, fit_spec: FitSpec, extra: list[xr.DataArray]) -> Any:
     """Packed results over the navigation dimensions: a NumPy array for NumPy data, else a lazy dask array."""
     lazy = any(array.chunks is not None for array in [da, *extra])
     data = da.transpose(*axes.navigation, *axes.dims)
     if not lazy:
-        return _fit_in_memory(data, axes, recipe, extra)
+        return _fit_in_memory(data, axes, fit_spec, extra)
     if da.chunks is None:
         data = data.chunk(_navigation_chunks(data, axes))
     else:
-        data = whole_signals(data, axes.dims, "fit", stacklevel=4)
-    return _graph(data, axes, recipe, extra)
+        data = whole_signals(data, axes.dims, "fit", stacklevel=4, client=active_client())
+    return _graph(data, axes, fit_spec, extra)
 
 
-def _fit_in_memory(data: xr.DataArray, axes: Axes, recipe: Recipe, extra: list[xr.DataArray]) -> np.ndarray:
+def _fit_in_memory(data: xr.DataArray, axes: Axes, fit_spec: FitSpec, extra: list[xr.DataArray]) -> np.ndarray:
     """Fit NumPy data block by block on all cores."""
     prepare_engine()
-    packed = np.empty((*(data.sizes[d] for d in axes.navigation), recipe.width))
+    packed = np.empty((*(data.sizes[d] for d in axes.navigation), fit_spec.width))
     # A path is one, or numbers would depend on how many cores there are.
-    chained = recipe.path != "independent"
+    chained = fit_spec.path != "independent"
     sizes = dict.fromkeys(data.dims, -1) if chained else _navigation_chunks(data, axes)
     sizes = {d: data.sizes[d] if size < 0 else max(size, 1) for d, size in sizes.items()}
     ranges = [[slice(first, first + sizes[d]) for first in range(0, data.sizes[d], sizes[d])] for d in axes.navigation]
@@ -119,13 +59,13 @@ def _fit_in_memory(data: xr.DataArray, axes: Axes, recipe: Recipe, extra: list[x
         where = dict(zip(axes.navigation, block, strict=True))
         parts = [values[tuple(where.get(d, slice(None)) for d in dims)] for dims, values in arrays]
         target = packed[block]
-        into = target if target.flags.c_contiguous and recipe.intervals is None else None
-        rows = fit_nd(spectra[block], *parts, table=table, recipe=recipe, into=into)
+        into = target if target.flags.c_contiguous and fit_spec.intervals is None else None
+        rows = fit_nd(spectra[block], *parts, table=table, fit_spec=fit_spec, into=into)
         if into is None:
             packed[block] = rows
 
     blocks = list(itertools.product(*ranges))
-    total = None if recipe.intervals else int(np.prod([data.sizes[d] for d in axes.navigation]))
+    total = None if fit_spec.intervals else int(np.prod([data.sizes[d] for d in axes.navigation]))
     in_threads(fit_one, blocks, threads_for(len(blocks)), total)
     return packed
 
@@ -134,11 +74,6 @@ def threads_for(blocks: int) -> int:
     """How many threads fit so many blocks of data in memory: one for each core, or one where dask is set to be synchronous."""
     synchronous = dask.config.get("scheduler", None) in ("sync", "synchronous", "single-threaded")
     return 1 if synchronous else min(CPU_COUNT, blocks)
-
-
-def table_of(axes: Axes) -> np.ndarray:
-    """Coordinates, and the channel widths as a last row where data are binned."""
-    return axes.table if axes.width is None else np.vstack([axes.table, axes.width[None]])
 
 
 def _navigation_chunks(data: xr.DataArray, axes: Axes) -> dict[Hashable, int]:
@@ -155,7 +90,7 @@ def _navigation_chunks(data: xr.DataArray, axes: Axes) -> dict[Hashable, int]:
     return sizes
 
 
-def _graph(data: xr.DataArray, axes: Axes, recipe: Recipe, extra: list[xr.DataArray]) -> Any:
+def _graph(data: xr.DataArray, axes: Axes, fit_spec: FitSpec, extra: list[xr.DataArray]) -> Any:
     """One blockwise layer that fits every navigation chunk."""
     watch_dask()
     # The response has a dimension of its own.
@@ -172,25 +107,25 @@ def _graph(data: xr.DataArray, axes: Axes, recipe: Recipe, extra: list[xr.DataAr
         [*navigation, packed_index],
         *arguments,
         # One task that all others depend on: tables of cross-sections are too much to be sent with each.
-        recipe=dask.delayed(recipe, name="xfit-recipe-" + tokenize(recipe), traverse=False),
+        fit_spec=dask.delayed(fit_spec, name="xfit-fit_spec-" + tokenize(fit_spec), traverse=False),
         n_axes=len(axes.dims),
-        new_axes={packed_index: recipe.width},
+        new_axes={packed_index: fit_spec.width},
         dtype=np.float64,
         concatenate=False,
         align_arrays=False,
         meta=np.empty((0,) * (len(navigation) + 1)),
-        name="xfit-multifit-" + tokenize(recipe, *arguments),
+        name="xfit-multifit-" + tokenize(fit_spec, *arguments),
     )
 
 
-def _fit_chunk(data: Any, table: Any, *extra: Any, recipe: Recipe, n_axes: int) -> np.ndarray:
+def _fit_chunk(data: Any, table: Any, *extra: Any, fit_spec: FitSpec, n_axes: int) -> np.ndarray:
     """Fit one chunk; contracted dimensions come as nested lists of one block."""
     with heeding_dask():
-        return fit_nd(only(data), *(only(array) for array in extra), table=only(table), recipe=recipe)
+        return fit_nd(only(data), *(only(array) for array in extra), table=only(table), fit_spec=fit_spec)
 
 
 def arguments_of(
-    data: np.ndarray, extra: Sequence[np.ndarray], table: np.ndarray, recipe: Recipe
+    data: np.ndarray, extra: Sequence[np.ndarray], table: np.ndarray, fit_spec: FitSpec
 ) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray | None, dict[str, Any]]:
     """Lay a block with navigation dimensions first out as `fit_block` takes it.
 
@@ -199,43 +134,43 @@ def arguments_of(
     y : array (n_pixels, n_channels)
     coordinates : dict of str to float64 (n_channels,)
     numbers : int64 (n_pixels,) or None
-        Numbers of the pixels, where the recipe has such a role.
+        Numbers of the pixels, where the fit_spec has such a role.
     arguments : dict
         Keyword arguments of `fit_block`.
     """
-    n_signal = len(recipe.signal)
+    n_signal = len(fit_spec.signal)
     shape = data.shape[: data.ndim - n_signal]
     y = data.reshape(int(np.prod(shape)), int(np.prod(data.shape[len(shape) :])))
-    coordinates = dict(zip(recipe.names, table, strict=False))
-    width = table[-1] if len(table) > len(recipe.names) else None
+    coordinates = dict(zip(fit_spec.names, table, strict=False))
+    width = table[-1] if len(table) > len(fit_spec.names) else None
     start: dict[str, np.ndarray] = {}
     active: dict[str, np.ndarray] = {}
     numbers: np.ndarray | None
     bounds: dict[tuple[str, str], np.ndarray] = {}
-    variance = None if recipe.variance is None else np.full((1, y.shape[1]), recipe.variance)
+    variance = None if fit_spec.variance is None else np.full((1, y.shape[1]), fit_spec.variance)
     where = response = numbers = None
-    for (role, name, dims), array in zip(recipe.roles, extra, strict=True):
+    for (role, name, dims), array in zip(fit_spec.roles, extra, strict=True):
         if role == "variance":
-            variance = flat(array, dims, recipe.navigation, recipe.signal, data.shape)
+            variance = flat(array, dims, fit_spec.navigation, fit_spec.signal, data.shape)
         elif role == "where":
-            where = flat(array, dims, recipe.navigation, recipe.signal, data.shape)
+            where = flat(array, dims, fit_spec.navigation, fit_spec.signal, data.shape)
         elif role == "response":
-            response = flat(array, dims, recipe.navigation, dims[-1:], (*shape, array.shape[-1]))
+            response = flat(array, dims, fit_spec.navigation, dims[-1:], (*shape, array.shape[-1]))
         elif role == "number":
-            numbers = spread(array, dims, recipe.navigation, shape).ravel()
+            numbers = spread(array, dims, fit_spec.navigation, shape).ravel()
         elif role in ("min", "max"):
-            bounds[name, role] = spread(array, dims, recipe.navigation, shape).ravel()
+            bounds[name, role] = spread(array, dims, fit_spec.navigation, shape).ravel()
         else:
-            values = spread(array, dims, recipe.navigation, shape).ravel()
+            values = spread(array, dims, fit_spec.navigation, shape).ravel()
             (start if role == "start" else active)[name] = values
     flags = None
     if active:
-        flags = np.tile(recipe.settings.active, (y.shape[0], 1))
+        flags = np.tile(fit_spec.settings.active, (y.shape[0], 1))
         for name, values in active.items():
-            flags[:, recipe.program.components.index(name)] = values
-    points = None if recipe.grid is None else recipe.grid.points
-    if recipe.estimations:
-        task = Task(recipe.estimations, recipe.program, recipe.settings, tuple(start))
+            flags[:, fit_spec.program.components.index(name)] = values
+    points = None if fit_spec.grid is None else fit_spec.grid.points
+    if fit_spec.estimations:
+        task = Task(fit_spec.estimations, fit_spec.program, fit_spec.settings, tuple(start))
         start |= start_block(
             task, y, coordinates, start=start, bounds=bounds, variance=variance, where=where, width=width,
             active=flags, response=response, grid=points,
@@ -249,25 +184,27 @@ def arguments_of(
         "response": response,
         "grid": points,
         "bounds": bounds,
-        "varying": {role for role, _, dims in recipe.roles if set(dims) & set(recipe.navigation)}
+        "varying": {role for role, _, dims in fit_spec.roles if set(dims) & set(fit_spec.navigation)}
         | ({"start"} if start else set()),
-        "options": recipe.options,
+        "options": fit_spec.options,
     }
     return y, coordinates, numbers, arguments
 
 
 def fit_nd(
-    data: np.ndarray, *extra: np.ndarray, table: np.ndarray, recipe: Recipe, into: np.ndarray | None = None
+    data: np.ndarray, *extra: np.ndarray, table: np.ndarray, fit_spec: FitSpec, into: np.ndarray | None = None
 ) -> np.ndarray:
     """Fit a block with navigation dimensions first, into contiguous memory if it is given; what `fit_block` does for flat pixels."""
-    shape = data.shape[: data.ndim - len(recipe.signal)]
-    y, coordinates, numbers, arguments = arguments_of(data, extra, table, recipe)
-    if recipe.intervals is not None:
-        packed = interval_block(recipe.intervals, recipe.program, recipe.settings, y, coordinates, numbers, arguments)
+    shape = data.shape[: data.ndim - len(fit_spec.signal)]
+    y, coordinates, numbers, arguments = arguments_of(data, extra, table, fit_spec)
+    if fit_spec.intervals is not None:
+        packed = interval_block(
+            fit_spec.intervals, fit_spec.program, fit_spec.settings, y, coordinates, numbers, arguments
+        )
     else:
-        order = serpentine(shape) if recipe.path == "serpentine" else None
+        order = serpentine(shape) if fit_spec.path == "serpentine" else None
         rows = None if into is None else into.reshape(len(y), -1)
-        packed = fit_block(recipe.program, recipe.settings, y, coordinates, order=order, into=rows, **arguments)
+        packed = fit_block(fit_spec.program, fit_spec.settings, y, coordinates, order=order, into=rows, **arguments)
     return packed.reshape((*shape, packed.shape[1]))
 
 

@@ -100,9 +100,11 @@ def begin(
 
 def _template(plan: Plan, grid: Grid) -> xr.Dataset:
     """The result, its numbers apart."""
-    recipe = plan.recipe
-    empty = dask.array.empty((*map(sum, grid.chunks), recipe.width), chunks=-1)
-    return assemble(empty, plan.da, plan.model, recipe.program, recipe.settings, plan.axes, recipe.options, plan.how)
+    fit_spec = plan.fit_spec
+    empty = dask.array.empty((*map(sum, grid.chunks), fit_spec.width), chunks=-1)
+    return assemble(
+        empty, plan.da, plan.model, fit_spec.program, fit_spec.settings, plan.axes, fit_spec.options, plan.how
+    )
 
 
 def _few(names: list[str]) -> str:

@@ -15,8 +15,9 @@ from xfit.engine.block.function_errors import errors_of
 from xfit.engine.block.options import Columns
 from xfit.engine.pixel.rows import EVALUATIONS, STATUS
 from xfit.engine.pixel.status import CONVERGED, FUNCTION_ERROR, HOPELESS, READ_ERROR
+from xfit.fitting.planning.fit_spec import FitSpec
 from xfit.fitting.running.chunk_grid import Box, Grid
-from xfit.fitting.running.map_blocks import Recipe, fit_nd
+from xfit.fitting.running.map_blocks import fit_nd
 from xfit.fitting.running.sources import computed
 from xfit.fitting.stored.archive import Archive, Mark
 from xfit.fitting.stored.storage import StoreError
@@ -34,10 +35,10 @@ class Work:
 
     Attributes
     ----------
-    recipe : Recipe
+    fit_spec : FitSpec
         How to fit.
     table : float64 (any, n_channels)
-        Coordinates; see `xfit.fitting.running.map_blocks.table_of`.
+        Coordinates; see `xfit.fitting.planning.fit_spec.table_of`.
     grid : Grid
         The chunks.
     archive : Archive
@@ -46,7 +47,7 @@ class Work:
         Navigation dimensions, for messages.
     """
 
-    recipe: Recipe
+    fit_spec: FitSpec
     table: np.ndarray
     grid: Grid
     archive: Archive
@@ -80,8 +81,8 @@ def do_chunk(work: Work, chunk: int, blocks: list[Any]) -> tuple[Mark, dict[str,
         _LOG.warning("chunk %d (%s) could not be read: %s", chunk, cleaned(work.place(box)), cleaned(message))
         packed = _unread(work, box)
     else:
-        packed = fit_nd(arrays[0], *arrays[1:], table=work.table, recipe=work.recipe)
-    columns = Columns.of(len(work.recipe.settings.start), work.recipe.options)
+        packed = fit_nd(arrays[0], *arrays[1:], table=work.table, fit_spec=work.fit_spec)
+    columns = Columns.of(len(work.fit_spec.settings.start), work.fit_spec.options)
     scalars = packed[..., 3 * columns.n :]
     status = scalars[..., STATUS]
     mark = Mark(
@@ -94,7 +95,7 @@ def do_chunk(work: Work, chunk: int, blocks: list[Any]) -> tuple[Mark, dict[str,
     )
     try:
         work.archive.check_writer()
-        written = work.archive.write(chunk, unpacked(packed, work.recipe.options, columns), message)
+        written = work.archive.write(chunk, unpacked(packed, work.fit_spec.options, columns), message)
         work.archive.mark(chunk, mark._replace(microseconds=int(1e6 * (time.perf_counter() - began))), written)
     except StoreError:
         raise
@@ -103,8 +104,8 @@ def do_chunk(work: Work, chunk: int, blocks: list[Any]) -> tuple[Mark, dict[str,
             f"chunk {chunk} ({cleaned(work.place(box))}) could not be written to {work.archive}: {type(error).__name__}: {without_secrets(error)}. Chunks that are "
             "done are whole; resume=True goes on with the others"
         ) from error
-    recipe = work.recipe
-    return mark, errors_of(recipe.program, recipe.options.loss) if (status == FUNCTION_ERROR).any() else {}
+    fit_spec = work.fit_spec
+    return mark, errors_of(fit_spec.program, fit_spec.options.loss) if (status == FUNCTION_ERROR).any() else {}
 
 
 def _read(block: Any) -> np.ndarray:
@@ -122,7 +123,7 @@ def _read(block: Any) -> np.ndarray:
 
 def _unread(work: Work, box: Box) -> np.ndarray:
     """Rows of a chunk that could not be read."""
-    columns = Columns.of(len(work.recipe.settings.start), work.recipe.options)
+    columns = Columns.of(len(work.fit_spec.settings.start), work.fit_spec.options)
     packed = np.full((*(b - a for a, b in box), columns.total), np.nan)
     packed[..., 3 * columns.n + STATUS] = READ_ERROR
     return packed

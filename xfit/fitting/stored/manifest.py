@@ -12,10 +12,10 @@ from dask.base import tokenize
 
 from xfit.display import cleaned
 from xfit.engine.losses import Loss
+from xfit.fitting.planning.fit_spec import table_of
 from xfit.fitting.planning.plan import Plan
 from xfit.fitting.running.chunk_grid import Grid
 from xfit.fitting.running.clients import scheduler_here
-from xfit.fitting.running.map_blocks import table_of
 from xfit.fitting.stored.description import FORMAT
 from xfit.results.assembly import SCHEMA_VERSION
 from xfit.results.component_digests import digests_of
@@ -32,9 +32,9 @@ def manifest_of(plan: Plan, grid: Grid, inner: Mapping[str, int]) -> dict[str, A
     dict
         JSON: format versions, shapes, chunks, coordinates, fingerprints of the arrays' content, the model and the options.
     """
-    options = plan.recipe.options
-    settings = plan.recipe.settings
-    roles = ["data", *(f"{role} {name}".strip() for role, name, _ in plan.recipe.roles)]
+    options = plan.fit_spec.options
+    settings = plan.fit_spec.settings
+    roles = ["data", *(f"{role} {name}".strip() for role, name, _ in plan.fit_spec.roles)]
     arrays = [plan.da, *plan.extra]
     return {
         "format": FORMAT,
@@ -53,12 +53,12 @@ def manifest_of(plan: Plan, grid: Grid, inner: Mapping[str, int]) -> dict[str, A
         "upper": _numbers(settings.upper),
         "free": settings.free.tolist(),
         "active": settings.active.tolist(),
-        "variance": plan.recipe.variance,
+        "variance": plan.fit_spec.variance,
         "options": {name: _plain(getattr(options, name)) for name in options.__dataclass_fields__},
-        "estimates": tokenize(plan.recipe.estimations),
-        "path": plan.recipe.path,
+        "estimates": tokenize(plan.fit_spec.estimations),
+        "path": plan.fit_spec.path,
         "layout": dict(inner),
-        **({"component": digests} if (digests := digests_of(plan.model, plan.recipe.program.kernels)) else {}),
+        **({"component": digests} if (digests := digests_of(plan.model, plan.fit_spec.program.kernels)) else {}),
     }
 
 

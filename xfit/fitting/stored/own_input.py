@@ -33,7 +33,7 @@ def refuse_own_input(archive: Archive, plan: Plan) -> None:
     ValueError
         Naming which array it is.
     """
-    roles = [("the data", ""), *((f"{role}=", name) for role, name, _ in plan.recipe.roles)]
+    roles = [("the data", ""), *((f"{role}=", name) for role, name, _ in plan.fit_spec.roles)]
     for (role, name), array in zip(roles, (plan.da, *plan.extra), strict=True):
         if any(is_inside(store, path, archive.store) for store, path in _places(array)):
             what = f"{role} ({name})" if name else role

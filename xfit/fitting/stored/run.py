@@ -18,11 +18,12 @@ from xfit.display import cleaned
 from xfit.engine.block.function_errors import ATTRIBUTE, as_text
 from xfit.engine.block.optimizers import optimizer_of
 from xfit.engine.block.precompile import part_for, prepare_engine
+from xfit.fitting.planning.fit_spec import table_of
 from xfit.fitting.planning.plan import Plan
 from xfit.fitting.running.chunk_grid import Grid, chunks_of
+from xfit.fitting.running.clients import active_client
 from xfit.fitting.running.executors import Cluster, Executor, cluster_of, executor_of
 from xfit.fitting.running.interruption import say
-from xfit.fitting.running.map_blocks import table_of
 from xfit.fitting.running.progress import Bar, Reporter, reporter_of
 from xfit.fitting.running.sources import Source
 from xfit.fitting.running.workers import make_ready
@@ -126,8 +127,8 @@ def run_stored(
     reporter = reporter_of(progress)
     data = plan.da.transpose(*plan.axes.navigation, *plan.axes.dims)
     if plan.da.chunks is not None:
-        data = whole_signals(data, plan.axes.dims, "fit", stacklevel=4, client=client)
-    alone = plan.recipe.path != "independent" and plan.da.chunks is None
+        data = whole_signals(data, plan.axes.dims, "fit", stacklevel=4, client=client or active_client())
+    alone = plan.fit_spec.path != "independent" and plan.da.chunks is None
     sizes = tuple((data.sizes[d],) for d in plan.axes.navigation) if alone else chunks_of(data, plan.axes.navigation)
     grid = Grid(sizes, (0,) * len(sizes))
     _check_regular(grid, plan)
@@ -140,14 +141,16 @@ def run_stored(
             if isinstance(executor, Cluster):
                 # Before anything in the store is touched.
                 make_ready(
-                    executor.client, plan.recipe.program, part_for(optimizer_of(plan.recipe.options.optimizer).engine)
+                    executor.client,
+                    plan.fit_spec.program,
+                    part_for(optimizer_of(plan.fit_spec.options.optimizer).engine),
                 )
             sources = [Source(array, plan.axes.navigation, grid) for array in (data, *plan.extra)]
             if any(source.shuffled for source in sources):
                 cluster_of(executor)
             refuse_own_input(archive, plan)
             missing = begin(archive, plan, grid, inner, resume=resume, overwrite=overwrite)
-            work = Work(plan.recipe, table_of(plan.axes), grid, archive, tuple(map(str, plan.axes.navigation)))
+            work = Work(plan.fit_spec, table_of(plan.axes), grid, archive, tuple(map(str, plan.axes.navigation)))
             if missing is not None:
                 _go(work, sources, missing, executor, reporter)
                 _finish(work, sources, executor, reporter)
@@ -187,7 +190,7 @@ def _few(sizes: tuple[int, ...]) -> str:
 def _inner(given: Mapping[Hashable, int] | None, grid: Grid, plan: Plan) -> dict[str, int]:
     """Check the chunk sizes for reading back."""
     whole = {str(d): sizes[0] for d, sizes in zip(plan.axes.navigation, grid.chunks, strict=True)}
-    whole["param"] = len(plan.recipe.settings.start)
+    whole["param"] = len(plan.fit_spec.settings.start)
     found = {}
     for d, size in (given or {}).items():
         if str(d) not in whole:
@@ -238,7 +241,7 @@ def _finish(work: Work, sources: list[Source], executor: Executor, reporter: Rep
 def _go(work: Work, sources: list[Source], missing: list[int], executor: Executor, reporter: Reporter) -> None:
     """Do what is missing, a window of chunks at a time."""
     if not isinstance(executor, Cluster):
-        prepare_engine(part_for(optimizer_of(work.recipe.options.optimizer).engine))
+        prepare_engine(part_for(optimizer_of(work.fit_spec.options.optimizer).engine))
     began = time.monotonic()
     sizes, number = _sizes(work.grid), len(work.grid)
     total = int(sizes.sum())
