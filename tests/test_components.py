@@ -29,8 +29,7 @@ from xfit.components import (
     PowerLaw,
 )
 from xfit.engine.codegen.kernel_source import expression_of
-from xfit.formulas import calculus
-from xfit.formulas import parser as formula
+from xfit.formulas import calculus, parser
 from xfit.formulas.parser import FormulaError
 
 #: Values computed with HyperSpy 2.5 (defaults, bounds, flags, function and gradients).
@@ -52,7 +51,7 @@ MADE = {
 
 def evaluate(expr: sympy.Expr, names: tuple[str, ...], *values: object) -> np.ndarray:
     """Value of an expression where its names have these values."""
-    function = sympy.lambdify([formula.symbol(name) for name in names], expr, "numpy")
+    function = sympy.lambdify([parser.symbol(name) for name in names], expr, "numpy")
     return np.broadcast_to(function(*values), np.shape(values[0]))
 
 
@@ -99,7 +98,7 @@ def test_values_and_gradients_are_those_of_hyperspy(name):
 @pytest.mark.parametrize("c", [*MADE.values(), Gaussian2D()], ids=repr)
 def test_declared_linear_flags_are_what_the_formula_says(c):
     declared = {p.name for p in c if p.linear}
-    found = calculus.linear_parameters(formula.parse(c.kernel.expression), sorted(declared) + list(c.kernel.parameters))
+    found = calculus.linear_parameters(parser.parse(c.kernel.expression), sorted(declared) + list(c.kernel.parameters))
     assert set(found) == declared
 
 

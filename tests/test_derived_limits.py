@@ -15,7 +15,7 @@ import xarray as xr
 from tests.library import CASES
 from xfit import Component, Model, components
 from xfit.components import Gaussian2D, Lorentzian, Moffat, Moffat2D, Voigt
-from xfit.formulas import parser as formula
+from xfit.formulas import parser
 from xfit.formulas.special_functions import FUNCTIONS
 from xfit.modeling.derived import _error, _value
 
@@ -352,7 +352,7 @@ def test_values_and_errors_at_the_ends_of_domains(name: str, place: Mapping[str,
         # The result itself is a double: numbers below the smallest are zero.
         assert found == pytest.approx(float(expected), rel=5e-14, abs=1e-307)
     text = component.derived[quantity].formula
-    names = formula.names(text)
+    names = parser.names(text)
     values = [np.float64(component[key].value) for key in names]
     for key in names:
         errors = [1e-3 if key == other else math.nan for other in names]

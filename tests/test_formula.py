@@ -11,7 +11,7 @@ import sympy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xfit.formulas import parser as formula
+from xfit.formulas import parser
 from xfit.formulas.calculus import derivative, linear_parameters
 from xfit.formulas.parser import FormulaError, names, parse, substitute, symbol, to_text
 
@@ -193,7 +193,7 @@ _LEAVES = st.one_of(
 
 
 def _grow(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
-    unary = sorted(name for name, arity in formula.FUNCTIONS.items() if arity == 1)
+    unary = sorted(name for name, arity in parser.FUNCTIONS.items() if arity == 1)
     return st.one_of(
         st.tuples(inner, st.sampled_from("+-*/"), inner).map(lambda t: f"({t[0]} {t[1]} {t[2]})"),
         st.tuples(inner, st.integers(-3, 3)).map(lambda t: f"({t[0]})**({t[1]})"),
@@ -256,7 +256,7 @@ def test_substitute() -> None:
 # --- derivatives --------------------------------------------------------------------------------------------------
 
 #: All but what has no derivative, and what takes a width: see test_special_functions.
-_DIFFERENTIABLE = [(name, arity) for name, arity in formula.FUNCTIONS.items() if name not in ("trigamma", "voigt")]
+_DIFFERENTIABLE = [(name, arity) for name, arity in parser.FUNCTIONS.items() if name not in ("trigamma", "voigt")]
 
 
 def _number(expr: sympy.Expr, at: mpmath.mpf) -> mpmath.mpf:

@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 from xfit.engine.codegen.graph_printer import straight_line_of_graph
 from xfit.engine.codegen.kernel_source import kernel_source
 from xfit.engine.codegen.straight_line import StraightLine, straight_line
-from xfit.formulas import calculus
-from xfit.formulas import parser as formula
+from xfit.formulas import calculus, parser
 from xfit.formulas.gradient import gradient
 from xfit.formulas.graph import Graph, graph_of, written_out
 from xfit.formulas.kernel_spec import FormulaKernel
@@ -175,7 +174,7 @@ def _run(lines: StraightLine, coordinates: Mapping[str, Any], parameters: Mappin
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(name for name in formula.names(text) if name != "x")
+    return tuple(name for name in parser.names(text) if name != "x")
 
 
 def _point(names: tuple[str, ...], seed: int) -> dict[str, Any]:
@@ -217,7 +216,7 @@ def _compared(text: str, ways: list[StraightLine], names: tuple[str, ...]) -> in
 
 def _ways(text: str, names: tuple[str, ...]) -> list[StraightLine]:
     """Code by the formula's graph, and, of short formulas, by sympy."""
-    expr = formula.parse(text)
+    expr = parser.parse(text)
     graph, output = graph_of(expr, ("x",))
     ways = [straight_line_of_graph(graph, output, ("x",), names, names[:1])]
     if graph.size[output] < 30:
@@ -232,8 +231,8 @@ _LEAVES = st.one_of(
     st.integers(0, 12).map(str),
     st.sampled_from(["0.5", "2.25", "1e-3", "299792.458", "6562.8"]),
 )
-_UNARY = sorted(name for name, count in formula.FUNCTIONS.items() if count == 1)
-_BINARY = sorted(name for name, count in formula.FUNCTIONS.items() if count == 2)
+_UNARY = sorted(name for name, count in parser.FUNCTIONS.items() if count == 1)
+_BINARY = sorted(name for name, count in parser.FUNCTIONS.items() if count == 2)
 _COMPARISONS = ["<", "<=", ">", ">=", "==", "!="]
 
 
@@ -285,7 +284,7 @@ def _made(text: str) -> bool:
     """Read a formula, find its linear parameters, differentiate and print it; False where it is refused."""
     try:
         names = _names(text)
-        expr = formula.parse(text)
+        expr = parser.parse(text)
         linear = calculus.linear_parameters(expr, names)
         source = kernel_source(FormulaKernel(text, ("x",), names))
     except FormulaError:
@@ -353,7 +352,7 @@ def test_families_end(family: str) -> None:
     # A second is what is asked for on an idle machine.
     assert time.perf_counter() - start < 5
     try:
-        graph, output = graph_of(formula.parse(text), ("x",))
+        graph, output = graph_of(parser.parse(text), ("x",))
         slopes = gradient(graph, output, _names(text))
     except FormulaError:
         return
@@ -407,10 +406,10 @@ def test_numbers_of_long_formulas(count: int) -> None:
 def test_a_derivative_written_out() -> None:
     """Derivatives of long expressions, as ties have them, are those of the graph, as an expression of sympy."""
     text = "*".join(f"(1 + a{k}/(x + b{k}))" for k in range(60))
-    slope = calculus.derivative(formula.parse(text), "a7")
+    slope = calculus.derivative(parser.parse(text), "a7")
     with mpmath.workdps(60):
         point = _point((*_names(text), "x"), 1)
-        found = slope.xreplace({formula.symbol(name): _float(value) for name, value in point.items()}).evalf(20)
+        found = slope.xreplace({parser.symbol(name): _float(value) for name, value in point.items()}).evalf(20)
         assert float(found) == pytest.approx(float(_derivative(text, point, "a7")), rel=1e-12)
 
 
@@ -426,7 +425,7 @@ def test_what_is_linear(text: str) -> None:
     """Along any direction in the parameters that are said to be linear, second differences vanish."""
     try:
         names = _names(text)
-        linear = calculus.linear_parameters(formula.parse(text), names)
+        linear = calculus.linear_parameters(parser.parse(text), names)
     except FormulaError:
         return
     if not linear:
@@ -448,7 +447,7 @@ def test_what_is_linear(text: str) -> None:
 def test_graphs_as_expressions(text: str) -> None:
     """What is read into a graph, written out and read again is the same node."""
     try:
-        graph, node = graph_of(formula.parse(text), ("x",))
+        graph, node = graph_of(parser.parse(text), ("x",))
     except FormulaError:
         return
     expr = written_out(graph, node)
@@ -464,10 +463,10 @@ from xfit.formulas.kernel_spec import FormulaKernel
 
 def made(text):
     try:
-        names = tuple(n for n in formula.names(text) if n != "x")
-        calculus.linear_parameters(formula.parse(text), names)
+        names = tuple(n for n in parser.names(text) if n != "x")
+        calculus.linear_parameters(parser.parse(text), names)
         kernel_source(FormulaKernel(text, ("x",), names))
-    except formula.FormulaError:
+    except parser.FormulaError:
         pass
 
 made("a*exp(-x)*gamma(x) + voigt(x, a, b) + where(x > a, b, x**a)")

@@ -20,8 +20,7 @@ from xfit.engine.pixel.gram import add_gram
 from xfit.engine.pixel.loss_functions import Deviations
 from xfit.engine.pixel.steps import FREE, bounded_step, solve_cholesky, solve_triangular, triangularise
 from xfit.engine.pixel.tie_machine import STACK, apply_ties, tie_derivatives
-from xfit.formulas import calculus
-from xfit.formulas import parser as formula
+from xfit.formulas import calculus, parser
 
 
 def normal_equations(jacobian: np.ndarray, residual: np.ndarray) -> np.ndarray:
@@ -109,16 +108,16 @@ TIES = ["2*b + c/3", "exp(-b)*log(c)", "sqrt(c)**3", "where(b > 1, b, c)", "atan
 @pytest.mark.parametrize("text", TIES)
 def test_ties_and_their_derivatives(text: str) -> None:
     """The stack machine agrees with sympy's own evaluation, derivatives included."""
-    named = formula.substitute(text, {"b": "m.b", "c": "m.c"})
+    named = parser.substitute(text, {"b": "m.b", "c": "m.c"})
     ties = compile_ties({"m.a": named}, ("m.a", "m.b", "m.c"))
     q = np.array([math.nan, 0.7, 1.9])
-    point = {formula.symbol("m.b"): q[1], formula.symbol("m.c"): q[2]}
+    point = {parser.symbol("m.b"): q[1], parser.symbol("m.c"): q[2]}
     stack, slopes = np.empty(STACK), np.empty(2)
     apply_ties(ties, q, stack)
-    assert q[0] == pytest.approx(float(formula.parse(named).evalf(subs=point)), rel=1e-12)
+    assert q[0] == pytest.approx(float(parser.parse(named).evalf(subs=point)), rel=1e-12)
     tie_derivatives(ties, q, slopes, stack)
     for slope, column in zip(slopes, ties.column, strict=False):
-        expected = calculus.derivative(formula.parse(named), ("m.a", "m.b", "m.c")[column]).evalf(subs=point)
+        expected = calculus.derivative(parser.parse(named), ("m.a", "m.b", "m.c")[column]).evalf(subs=point)
         assert slope == pytest.approx(float(expected), rel=1e-11)
 
 
@@ -185,11 +184,9 @@ def test_every_function_compiles_with_its_gradient(text: str) -> None:
         call_kernel(address, x, 0, 9, p, 0, tile, 2 * PITCH, tile, 0, 9, p)
 
     call(compiled_kernel(kernel).address, x, p, tile)
-    expr = formula.parse(kernel.expression)
+    expr = parser.parse(kernel.expression)
     rows = [calculus.derivative(expr, name) for name in kernel.parameters]
     for row, expected in [*enumerate(rows), (2, expr)]:
         for i, at in enumerate(x):
-            point = {formula.symbol("x"): at} | {
-                formula.symbol(n): v for n, v in zip(kernel.parameters, p, strict=True)
-            }
+            point = {parser.symbol("x"): at} | {parser.symbol(n): v for n, v in zip(kernel.parameters, p, strict=True)}
             assert tile[row, i] == pytest.approx(float(expected.evalf(20, subs=point)), rel=1e-11, abs=1e-13)

@@ -27,8 +27,7 @@ from xfit.engine.math.call import call_kernel
 from xfit.engine.math.layout import PITCH
 from xfit.engine.pixel.evaluate import aligned_rows
 from xfit.engine.pixel.tie_machine import STACK, apply_ties, tie_derivatives
-from xfit.formulas import calculus
-from xfit.formulas import parser as formula
+from xfit.formulas import calculus, parser
 from xfit.formulas.kernel_spec import FormulaKernel
 from xfit.formulas.special_functions import FUNCTIONS
 
@@ -424,7 +423,7 @@ def test_kernels_call_the_faddeeva_function_once() -> None:
 
 # --- in formulas --------------------------------------------------------------------------------------------------
 
-OURS = {name: formula.FUNCTIONS[name] for name in [*FUNCTIONS, "erf", "erfc", "digamma", "gamma", "loggamma"]}
+OURS = {name: parser.FUNCTIONS[name] for name in [*FUNCTIONS, "erf", "erfc", "digamma", "gamma", "loggamma"]}
 ARGUMENTS = {1: "a*x + b", 2: "a*x + b, x/2 + b", 3: "a*x, b, x/2"}
 
 
@@ -454,8 +453,8 @@ def test_kernel_with_its_gradient(name: str) -> None:
     tolerance = 1e-9 if name.startswith("wofz_second") else 1e-11
     x = np.array([0.0, 0.7, 2.9, 8.3])
     rows, parameters = _kernel_rows(text, x, a=1.3, b=0.4)
-    expr = formula.parse(text)
-    symbols = [formula.symbol(n) for n in ("x", *parameters)]
+    expr = parser.parse(text)
+    symbols = [parser.symbol(n) for n in ("x", *parameters)]
 
     def value(*point: Any) -> Any:
         numbers = {s: sympy.Float(p, 60) for s, p in zip(symbols, point, strict=True)}
@@ -477,11 +476,11 @@ def test_kernel_with_its_gradient(name: str) -> None:
 @pytest.mark.parametrize("name", OURS)
 def test_text_round_trip(name: str) -> None:
     """What is printed, of derivatives too, is read back as the same."""
-    expr = formula.parse(f"{name}({', '.join('xyz'[: OURS[name]])})")
-    assert formula.parse(formula.to_text(expr)) == expr
+    expr = parser.parse(f"{name}({', '.join('xyz'[: OURS[name]])})")
+    assert parser.parse(parser.to_text(expr)) == expr
     slope = calculus.derivative(expr, "x")
-    again = formula.parse(formula.to_text(slope))
-    point = {formula.symbol(n): v for n, v in zip("xyz", (0.7, 1.1, 0.4), strict=True)}
+    again = parser.parse(parser.to_text(slope))
+    point = {parser.symbol(n): v for n, v in zip("xyz", (0.7, 1.1, 0.4), strict=True)}
     assert float(again.evalf(subs=point)) == pytest.approx(float(slope.evalf(subs=point)), rel=1e-14)
 
 
@@ -522,25 +521,25 @@ def exact_faddeeva_of(x: Any, y: Any) -> list[Any]:
 @pytest.mark.parametrize("name", [*OURS, "trigamma"])
 def test_ties(name: str) -> None:
     """The stack machine of ties agrees with sympy's evaluation, with derivatives where there are any."""
-    arity = formula.FUNCTIONS[name]
+    arity = parser.FUNCTIONS[name]
     text = f"{name}({', '.join(['m.b', 'm.c', 'm.d'][:arity])})"
     if name == "trigamma":
         text = text.replace("m.b", "2") + "*m.b"
     ties = compile_ties({"m.a": text}, ("m.a", "m.b", "m.c", "m.d"))
     q = np.array([NAN, 0.7, 1.9, 0.3])
-    point = {formula.symbol(f"m.{n}"): v for n, v in zip("bcd", q[1:], strict=True)}
+    point = {parser.symbol(f"m.{n}"): v for n, v in zip("bcd", q[1:], strict=True)}
     stack, slopes = np.empty(STACK), np.empty(ties.row.size)
     apply_ties(ties, q, stack)
-    assert q[0] == pytest.approx(float(formula.parse(text).evalf(subs=point)), rel=1e-12)
+    assert q[0] == pytest.approx(float(parser.parse(text).evalf(subs=point)), rel=1e-12)
     tie_derivatives(ties, q, slopes, stack)
     for slope, column in zip(slopes, ties.column, strict=True):
-        derivative = calculus.derivative(formula.parse(text), ("m.a", "m.b", "m.c", "m.d")[column])
+        derivative = calculus.derivative(parser.parse(text), ("m.a", "m.b", "m.c", "m.d")[column])
         assert slope == pytest.approx(float(derivative.evalf(subs=point)), rel=1e-11)
 
 
 def test_evaluation_of_formulas_far_from_zero() -> None:
     """Ties in Python evaluate by mpmath, at once and right, whatever the size of the argument."""
     for x, y in [(1e150, 1.0), (-300.0, 1e-3), (70.0, 0.0), (0.0, 1e20)]:
-        numbers = {formula.symbol("x"): sympy.Float(x, 17), formula.symbol("y"): sympy.Float(y, 17)}
-        value = float(formula.parse("wofz_real(x, y)").xreplace(numbers).evalf(17))
+        numbers = {parser.symbol("x"): sympy.Float(x, 17), parser.symbol("y"): sympy.Float(y, 17)}
+        value = float(parser.parse("wofz_real(x, y)").xreplace(numbers).evalf(17))
         assert value == pytest.approx(float(exact_faddeeva(x, y)[0]), rel=1e-14)

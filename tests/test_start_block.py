@@ -28,7 +28,7 @@ from xfit.engine.block.fit_block import evaluate_block
 from xfit.engine.block.tied_values import set_tied
 from xfit.engine.codegen.program import Program
 from xfit.engine.codegen.tie_compiler import compile_ties
-from xfit.formulas import parser as formula
+from xfit.formulas import parser
 from xfit.formulas.syntax import FUNCTIONS
 from xfit.modeling.estimators.windows import Place, Template, windows_of
 
@@ -380,7 +380,7 @@ def test_ties_of_many_pixels_at_once(text: str) -> None:
     values = np.array([[0.3, 0.7, np.nan], [0.8, 0.2, np.nan], [0.5, 0.5, np.nan]])
     set_tied(ties, values)
     for a, b, found in values:
-        exact = formula.parse(text).subs({formula.symbol("a"): a, formula.symbol("b"): b}).evalf(20)
+        exact = parser.parse(text).subs({parser.symbol("a"): a, parser.symbol("b"): b}).evalf(20)
         assert found == pytest.approx(float(exact), rel=1e-12)
 
 

@@ -14,7 +14,7 @@ from xfit.engine.losses import LossKernel
 from xfit.fitting.multifit import multifit
 from xfit.fitting.running.estimate_component import estimate
 from xfit.fitting.selection import compare_nested
-from xfit.modeling.component import Component, Derived, Spec, set_estimate
+from xfit.modeling.component import Component, Derived, Spec, provide
 from xfit.modeling.estimators import Estimator
 from xfit.modeling.model import Model
 from xfit.modeling.parameter import Parameter
@@ -52,7 +52,7 @@ __all__ = [
     "to_hyperspy",
 ]
 
-set_estimate(estimate)
+provide(estimate=estimate)
 
 #: Imported when they are first asked for.
 _LATER = {

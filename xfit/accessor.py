@@ -185,7 +185,7 @@ class Fit:
     def samfire(self, model: Model, dim: Any = None, **options: Any) -> xr.Dataset:
         """Fit a map from seeds, every pixel from its good neighbours; see `xfit.samfire.Samfire` for the options."""
         # Not at the top: it would make `import xfit` wait for what schedules work.
-        from xfit.samfire import request as samfire
+        from xfit.samfire import samfire
 
         return samfire(self._da, model, dim, **options)
 

@@ -9,15 +9,14 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from xfit.formulas import calculus
-from xfit.formulas import parser as formula
+from xfit.formulas import calculus, parser
 from xfit.formulas.kernel_spec import FormulaKernel
 from xfit.formulas.syntax import shortened
 from xfit.modeling.component import Component
 from xfit.modeling.parameter import Parameter
 
 #: What can't be a parameter's name. Gamma may be both: it is what the width of a Lorentzian is called.
-_FUNCTIONS = {*formula.FUNCTIONS, *formula.ALIASES} - {"gamma"}
+_FUNCTIONS = {*parser.FUNCTIONS, *parser.ALIASES} - {"gamma"}
 
 
 class Expression(Component):
@@ -88,7 +87,7 @@ class Expression(Component):
         named = _named(position, rotation_center, rename_pars, coordinates, parameters, values)
         if rename_pars:
             expression = _renamed(expression, rename_pars, named)
-        used = formula.names(expression, named)
+        used = parser.names(expression, named)
         named = tuple(n for n in named if n in used)
         axes = _coordinates(expression, used, coordinates)
         own = [n for n in used if n not in axes]
@@ -103,7 +102,7 @@ class Expression(Component):
         # A rotation changes no linearity but that of the parameters it is about, so the plain formula tells.
         center = _center(axes, own, position, rotation_center) if add_rotation else None
         candidates = [n for n in own if n not in (center or ())]
-        linear = calculus.linear_parameters(formula.parse(expression, named), candidates)
+        linear = calculus.linear_parameters(parser.parse(expression, named), candidates)
         _note_eulers_number(expression, named, own, linear)
         made = {n: Parameter(n, 1.0, linear=n in linear) for n in own}
         if center is not None:
@@ -153,7 +152,7 @@ def _named(
         raise TypeError(f"parameters={parameters!r} must be a sequence of names, such as ({parameters!r},)")
     renamed = (*(new_names or {}), *(new_names or {}).values())
     told = (*_texts(position), *_texts(center), *renamed, *_texts(coordinates), *parameters, *values)
-    return tuple(n for n in (*formula.CONSTANTS, "e") if n in told)
+    return tuple(n for n in (*parser.CONSTANTS, "e") if n in told)
 
 
 def _texts(given: Any) -> tuple[Any, ...]:
@@ -171,7 +170,7 @@ def _note_eulers_number(
     if expression in _noted:
         return
     note = None
-    if "E" not in named and "E" in formula.names(expression, ("E",)):
+    if "E" not in named and "E" in parser.names(expression, ("E",)):
         note = "E is Euler's number, 2.71828...; give it a value, E=..., to make it a parameter, or write exp(1) for the number"
     # Where there is a d, e is the next coefficient; where it is a factor, it can be fitted.
     elif "e" in parameters and "e" not in named and "d" not in parameters and "e" not in linear:
@@ -201,7 +200,7 @@ def _coordinates(expression: str, used: Sequence[str], given: Sequence[str] | No
 def _renamed(expression: str, new_names: Mapping[str, str], named: tuple[str, ...]) -> str:
     """Formula with other names of parameters."""
     before = tuple(n for n in named if n in new_names or n not in new_names.values())
-    used = formula.names(expression, before)
+    used = parser.names(expression, before)
     unknown = [n for n in new_names if n not in used]
     if unknown:
         raise ValueError(f"rename_pars: the formula {expression!r} has no name {unknown}; it has {list(used)}")
@@ -209,7 +208,7 @@ def _renamed(expression: str, new_names: Mapping[str, str], named: tuple[str, ..
     wrong = [n for n in new_names.values() if not n.isidentifier() or final.count(n) > 1]
     if wrong:
         raise ValueError(f"rename_pars={dict(new_names)!r}: {wrong} must be names that nothing else in the formula has")
-    return formula.substitute(expression, new_names, before)
+    return parser.substitute(expression, new_names, before)
 
 
 def _check_names(expression: str, parameters: Sequence[str]) -> None:
@@ -254,9 +253,9 @@ def _rotated(expression: str, center: Sequence[str | float], named: tuple[str, .
     """Formula in coordinates rotated about a centre."""
     import sympy
 
-    x, y, angle = (formula.symbol(n) for n in ("x", "y", "rotation_angle"))
+    x, y, angle = (parser.symbol(n) for n in ("x", "y", "rotation_angle"))
     # An exact zero drops out, which a float does not.
-    px, py = (formula.symbol(n) if isinstance(n, str) else sympy.Float(n, 17) if n else sympy.S.Zero for n in center)
+    px, py = (parser.symbol(n) if isinstance(n, str) else sympy.Float(n, 17) if n else sympy.S.Zero for n in center)
     cos, sin = sympy.cos(angle), sympy.sin(angle)
     turned = {x: px + (x - px) * cos - (y - py) * sin, y: py + (x - px) * sin + (y - py) * cos}
-    return formula.to_text(formula.parse(expression, named).xreplace(turned))
+    return parser.to_text(parser.parse(expression, named).xreplace(turned))

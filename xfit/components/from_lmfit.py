@@ -13,7 +13,7 @@ import numpy as np
 
 from xfit.components.expression import Expression
 from xfit.display import cleaned
-from xfit.formulas import parser as formula
+from xfit.formulas import parser
 from xfit.formulas.ordering import in_order
 from xfit.formulas.parser import FormulaError
 from xfit.formulas.syntax import MAX_NODES
@@ -219,7 +219,7 @@ def _component(model: lmfit.Model) -> Expression:
     coordinates = tuple(model.independent_vars) if isinstance(model, ExpressionModel) else None
     try:
         # Of an "e" that is lmfit's constant more is said below.
-        called = _called_as_constants({*roots, "e"} & {*roots, *formula.names(text)})
+        called = _called_as_constants({*roots, "e"} & {*roots, *parser.names(text)})
         component = Expression(text, name=name, coordinates=coordinates, parameters=called)
     except (FormulaError, ValueError) as error:
         raise ValueError(f"{model.name} can't be made a component: {error}. To go on, {_BY_HAND}") from error
@@ -285,7 +285,7 @@ def _traced(model: lmfit.Model, roots: list[str]) -> str:
     """Formula of a function of a user's own, where it is one."""
     axes = ("x",) if len(model.independent_vars) == 1 else ("x", "y")
     text = None
-    clash = [name for name in roots if name in axes or (name in formula.FUNCTIONS and name != "gamma")]
+    clash = [name for name in roots if name in axes or (name in parser.FUNCTIONS and name != "gamma")]
     if len(model.independent_vars) <= 2 and not clash:
 
         def called(x: Any, *values: Any) -> Any:
@@ -306,19 +306,19 @@ def _traced(model: lmfit.Model, roots: list[str]) -> str:
 
 def _called_as_constants(roots: Collection[str]) -> tuple[str, ...]:
     """Parameters whose names mean something else in formulas: of a function they are its arguments."""
-    return tuple(name for name in (*formula.CONSTANTS, "e") if name in roots)
+    return tuple(name for name in (*parser.CONSTANTS, "e") if name in roots)
 
 
 def _same(called: Any, text: str, axes: tuple[str, ...], roots: list[str]) -> bool:
     """Whether a function has the values of its formula, at a few points."""
     import sympy
 
-    expression = formula.parse(text, _called_as_constants(roots))
+    expression = parser.parse(text, _called_as_constants(roots))
     for k in range(3):
         numbers = {name: 0.7 + 0.31 * (j + 1) * (k + 1) % 1.3 for j, name in enumerate((*axes, *roots))}
         x = tuple(np.array([numbers[name], 2 * numbers[name]]) for name in axes)
         value = np.asarray(called(x if len(axes) > 1 else x[0], *(numbers[name] for name in roots)))
-        wanted = float(expression.subs({formula.symbol(n): sympy.Float(v, 17) for n, v in numbers.items()}))
+        wanted = float(expression.subs({parser.symbol(n): sympy.Float(v, 17) for n, v in numbers.items()}))
         if value.shape != (2,) or not math.isclose(float(value[0]), wanted, rel_tol=1e-9, abs_tol=1e-12):
             return False
     return True
@@ -343,7 +343,7 @@ def _set(made: Model, names: Mapping[str, str], params: lmfit.Parameters) -> Non
                 resolved[each] = _resolved(each, names, params, resolved)
         expression = resolved[name]
         if expression.free_symbols:
-            made[names[name]].tie(formula.to_text(expression))
+            made[names[name]].tie(parser.to_text(expression))
         else:
             made[names[name]].set(value=float(expression), free=False)
 
@@ -352,7 +352,7 @@ def _parsed(name: str, params: lmfit.Parameters) -> sympy.Expr:
     """Expression of a parameter as lmfit has it."""
     text = params[name].expr
     try:
-        return formula.parse(text, _called_as_constants(params))
+        return parser.parse(text, _called_as_constants(params))
     except FormulaError as error:
         raise ValueError(
             f"{cleaned(name)} has the expr {text!r}, which is no formula that a tie can be: {error}"
@@ -376,7 +376,7 @@ def _resolved(
     for symbol in expression.free_symbols:
         other = str(symbol)
         if other in names:
-            put[symbol] = formula.symbol(names[other])
+            put[symbol] = parser.symbol(names[other])
         elif other not in params:
             raise ValueError(
                 f"{cleaned(name)} has the expr {text!r}, which names {other!r}; the parameters are {list(params)}"

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from xfit.formulas import parser as formula
+from xfit.formulas import parser
 
 #: What NumPy's and SciPy's functions of arrays are called in formulas; {} stand for their arguments.
 _FUNCTIONS = {
@@ -79,9 +79,9 @@ def traced_formula(function: Callable[..., Any], coordinates: Sequence[str], par
         found = function(x[0] if len(x) == 1 else x, *(_Traced(name) for name in parameters))
         if not isinstance(found, _Traced):
             return None
-        named = tuple(name for name in formula.CONSTANTS if name in (*coordinates, *parameters))
-        used = formula.names(found.text, named)
-        formula.parse(found.text, named)
+        named = tuple(name for name in parser.CONSTANTS if name in (*coordinates, *parameters))
+        used = parser.names(found.text, named)
+        parser.parse(found.text, named)
     except Exception:
         # Whatever a user's function does not take names for; it is then compiled as it is.
         return None

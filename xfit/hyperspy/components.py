@@ -16,7 +16,7 @@ from xfit.components import TYPES, EELSCLEdge, Expression, Gaussian2D, PESVoigt,
 from xfit.components import Vignetting as VignettingComponent
 from xfit.display import cleaned
 from xfit.files.signals import signal_to_array
-from xfit.formulas import parser as formula
+from xfit.formulas import parser
 from xfit.hyperspy.sympy_syntax import respelt
 from xfit.modeling.component import Component
 
@@ -202,7 +202,7 @@ def _rotation_notes(name: str) -> tuple[str, ...]:
 def _expression(item: Mapping[str, Any], name: str, da: xr.DataArray, dims: tuple[Any, ...]) -> Converted:
     renamed = {str(k): str(v) for k, v in dict(item.get("rename_pars") or {}).items()}
     text = expression_text(str(item["expression"]))
-    used = formula.names(text)
+    used = parser.names(text)
     changes = {n: _allowed(renamed.get(n, n)) for n in used if n not in ("x", "y")}
     changes = {old: new for old, new in changes.items() if old != new}
     names = {renamed.get(n, n): changes.get(n, n) for n in used if n not in ("x", "y")}
@@ -236,7 +236,7 @@ def _place(given: Any, changes: Mapping[str, str]) -> Any:
 def _allowed(name: str) -> str:
     """Name that a parameter of xfit may have."""
     taken = hasattr(Component, name) or keyword.iskeyword(name)
-    taken = taken or name in ("model", "parameters", "expression", "rotation_center") or name in formula.FUNCTIONS
+    taken = taken or name in ("model", "parameters", "expression", "rotation_center") or name in parser.FUNCTIONS
     plain = name.strip("_") or "p"
     return plain if plain != name else f"{name}_" if taken and name != "gamma" else name
 
@@ -255,24 +255,24 @@ def expression_text(text: str) -> str:
     text = re.sub(r"\bln\s*\(", "log(", text.replace("^", "**"))
     first, *rest = [part.strip() for part in text.split(";")]
     first = respelt(first)
-    needed, replaced, kept = set(formula.names(first)), set(), [first]
+    needed, replaced, kept = set(parser.names(first)), set(), [first]
     for part in filter(None, rest):
         name, sign, value = (each.strip() for each in part.partition("="))
         if not sign:
-            raise formula.FormulaError(f"formula {text!r}: {part!r} is no substitution, such as a = 2*b")
+            raise parser.FormulaError(f"formula {text!r}: {part!r} is no substitution, such as a = 2*b")
         if name not in needed:
             continue
         replaced.add(name)
         value = respelt(value)
-        needed |= set(formula.names(value))
-        back = sorted(replaced & set(formula.names(value)))
+        needed |= set(parser.names(value))
+        back = sorted(replaced & set(parser.names(value)))
         if back:
-            raise formula.FormulaError(
+            raise parser.FormulaError(
                 f"formula {text!r}: {part!r} brings back {back}, replaced before; HyperSpy makes them parameters: give these other names"
             )
         kept.append(f"{name} = {value}")
     found = "; ".join(kept)
-    formula.parse(found)
+    parser.parse(found)
     return found
 
 

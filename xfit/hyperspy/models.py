@@ -12,7 +12,7 @@ import xarray as xr
 from xfit.arrays.axes import axes_of
 from xfit.display import cleaned
 from xfit.files.signals import signal_to_array
-from xfit.formulas import parser as formula
+from xfit.formulas import parser
 from xfit.hyperspy.as_dictionary import plain_model
 from xfit.hyperspy.components import FINE_STRUCTURE, Converted, check_kind, converted, expression_text
 from xfit.hyperspy.conversion import Conversion, Link
@@ -296,14 +296,14 @@ def _tie_to(tied: Parameter, scale: float, source: Parameter, divisor: float, it
     if (not text or text.strip() == "x") and scale == divisor == 1:
         tied.twin = source
         return
-    expr = formula.parse(expression_text(text or "x"))
+    expr = parser.parse(expression_text(text or "x"))
     names = [str(symbol) for symbol in expr.free_symbols]
     if len(names) != 1:
         raise ValueError(f"{cleaned(tied.full_name)}: the twin function {text!r} must be of one variable")
     import sympy
 
-    followed = formula.symbol(source.full_name) / sympy.nsimplify(divisor)
-    tied.tie(formula.to_text(sympy.nsimplify(scale) * expr.xreplace({formula.symbol(names[0]): followed})))
+    followed = parser.symbol(source.full_name) / sympy.nsimplify(divisor)
+    tied.tie(parser.to_text(sympy.nsimplify(scale) * expr.xreplace({parser.symbol(names[0]): followed})))
 
 
 def _is_function(value: Any) -> bool:

@@ -91,7 +91,8 @@ def _remember(kind: type[Component]) -> None:
     _kinds[kind.__name__] = kind
 
 
-_estimate: Callable[..., xr.Dataset]
+#: What components offer and do not know themselves, for fits and models stand above them; see `provide`.
+_PROVIDED: dict[str, Callable[..., Any]] = {}
 
 
 class Component:
@@ -347,7 +348,8 @@ class Component:
         >>> bg.offset.value
         3.0
         """
-        return _estimate(self, da, range, dim=dim, binned=binned, where=where)
+        result: xr.Dataset = _PROVIDED["estimate"](self, da, range, dim=dim, binned=binned, where=where)
+        return result
 
     # --- access
 
@@ -395,9 +397,8 @@ class Component:
     # --- composition, copies, comparison
 
     def __add__(self, other: Component | Model) -> Model:
-        from xfit.modeling.model import Model
-
-        return Model._joined(self, other)
+        joined: Model = _PROVIDED["join"](self, other)
+        return joined
 
     def copy(self) -> Component:
         """Return a copy that is in no model; its ties stay as formulas."""
@@ -459,7 +460,6 @@ def _checked_name(name: object) -> str:
     return checked_length(name, "a component's name")
 
 
-def set_estimate(function: Callable[..., xr.Dataset]) -> None:
-    """Say which function is `Component.estimate`: fits, which it takes, stand above descriptions."""
-    global _estimate
-    _estimate = function
+def provide(**functions: Callable[..., Any]) -> None:
+    """Say what ``estimate`` and ``join`` (components and models added up) do."""
+    _PROVIDED.update(functions)

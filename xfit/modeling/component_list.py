@@ -193,6 +193,6 @@ def _slug(name: str) -> str:
 
 
 def _names(text: str | None) -> tuple[str, ...]:
-    from xfit.formulas import parser as formula
+    from xfit.formulas import parser
 
-    return () if text is None else formula.names(text)
+    return () if text is None else parser.names(text)

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from xfit.formulas import calculus
-from xfit.formulas import parser as formula
+from xfit.formulas import calculus, parser
 from xfit.formulas.array_functions import SPECIAL
-from xfit.modeling.component import Component
-from xfit.modeling.model import Model
 
 if TYPE_CHECKING:
     import sympy
+
+    from xfit.modeling.component import Component
+    from xfit.modeling.model import Model
 
 #: Functions of arrays, one argument for each parameter.
 _Functions = tuple[Callable[..., Any], ...]
@@ -36,8 +36,8 @@ def _functions(text: str, names: tuple[str, ...]) -> tuple[Callable[..., Any], _
 
     from xfit.formulas.special_functions import written_out
 
-    expr = formula.parse(text)
-    symbols = [formula.symbol(name) for name in names]
+    expr = parser.parse(text)
+    symbols = [parser.symbol(name) for name in names]
 
     def compiled(part: sympy.Expr, side: float) -> Callable[..., Any]:
         return sympy.lambdify(symbols, written_out(part), [_at_kinks(side), SPECIAL, "scipy", "numpy"])
@@ -69,7 +69,7 @@ def _at_kinks(side: float) -> dict[str, Callable[..., Any]]:
 def value_of(component: Component, name: str) -> float:
     """Value of a derived quantity at a component's present parameters."""
     text = component.derived[name].formula
-    names = formula.names(text)
+    names = parser.names(text)
     return float(_value(*(np.float64(component[key].value) for key in names), text=text, names=names))
 
 
@@ -117,7 +117,7 @@ def _variance(parts: list[Any], correlations: list[Any]) -> Any:
 
 def _mapped(function: Callable[..., Any], arrays: list[xr.DataArray], text: str) -> xr.DataArray:
     """Apply `_value` or `_error` of a formula to maps, lazily to lazy ones."""
-    given = {"text": text, "names": formula.names(text)}
+    given = {"text": text, "names": parser.names(text)}
     return xr.apply_ufunc(
         function, *arrays, kwargs=given, dask="parallelized", output_dtypes=[np.float64], keep_attrs=False
     )
@@ -131,7 +131,7 @@ def pairs_of(model: Model) -> list[tuple[str, str]]:
 
 def _pairs_of(component: Component) -> Iterator[tuple[str, str]]:
     for quantity in component.derived.values():
-        yield from combinations(formula.names(quantity.formula), 2)
+        yield from combinations(parser.names(quantity.formula), 2)
     yield from component.correlated
 
 
@@ -161,7 +161,7 @@ def derived_map(result: xr.Dataset, model: Model, name: str) -> xr.DataArray:
         Over the navigation dimensions.
     """
     component, quantity = _split(model, name)
-    names = formula.names(quantity.formula)
+    names = parser.names(quantity.formula)
     values = [_of(result, "value", f"{component.name}.{key}") for key in names]
     return _mapped(_value, values, quantity.formula)
 
@@ -183,7 +183,7 @@ def derived_error(result: xr.Dataset, model: Model, name: str) -> xr.DataArray:
         Over the navigation dimensions.
     """
     component, quantity = _split(model, name)
-    names = formula.names(quantity.formula)
+    names = parser.names(quantity.formula)
     full = [f"{component.name}.{key}" for key in names]
     arrays = [_of(result, variable, each) for variable in ("value", "stderr") for each in full]
     arrays += [covariance_of(result, a, b) for a, b in combinations(full, 2)]

@@ -6,10 +6,10 @@ import copy
 import json
 import os
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from xfit.modeling import ties
-from xfit.modeling.component import Component
+from xfit.modeling import model_files, serialization, tables, ties
+from xfit.modeling.component import Component, provide
 from xfit.modeling.component_list import ComponentList, unique_name
 from xfit.modeling.parameter import Parameter
 from xfit.modeling.response import checked_response
@@ -262,12 +262,10 @@ class Model(ComponentList):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the model as plain data; `from_dict` reads them."""
-        from xfit.modeling import serialization as model_format
-
-        return model_format.model_to_dict(self)
+        return serialization.model_to_dict(self)
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Model:
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Make a model from plain data; nothing in it is ever evaluated.
 
         Raises
@@ -275,20 +273,16 @@ class Model(ComponentList):
         xfit.modeling.serialization.ModelFormatError
             Naming the place that is wrong.
         """
-        from xfit.modeling import serialization as model_format
-
-        return model_format.model_from_dict(data)
+        return serialization.model_from_dict(data, cls)
 
     def to_json(self, indent: int | None = None) -> str:
         """Return the model as JSON."""
         return json.dumps(self.to_dict(), indent=indent, allow_nan=False, ensure_ascii=False)
 
     @classmethod
-    def from_json(cls, text: str) -> Model:
+    def from_json(cls, text: str) -> Self:
         """Make a model from JSON; see `from_dict`."""
-        from xfit.modeling import serialization as model_format
-
-        return cls.from_dict(model_format.read_json(text))
+        return cls.from_dict(serialization.read_json(text))
 
     def to_file(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write the model to a TOML or JSON file.
@@ -307,12 +301,10 @@ class Model(ComponentList):
         ValueError
             For another ending, or a model that can't be stored.
         """
-        from xfit.modeling import model_files
-
         model_files.write_model(self, path, overwrite=overwrite)
 
     @classmethod
-    def from_file(cls, path: str | os.PathLike[str]) -> Model:
+    def from_file(cls, path: str | os.PathLike[str]) -> Self:
         """Read a model from a TOML or JSON file; see `from_dict` for what may be left out.
 
         Raises
@@ -320,9 +312,7 @@ class Model(ComponentList):
         xfit.modeling.serialization.ModelFormatError
             Naming the file and the key, or the line, that is wrong.
         """
-        from xfit.modeling import model_files
-
-        return model_files.read_model(path)
+        return model_files.read_model(path, cls)
 
     # --- display
 
@@ -334,18 +324,12 @@ class Model(ComponentList):
         only_free, only_active : bool
             Leave out what is not free, or not active.
         """
-        from xfit.modeling import tables
-
         return tables.model_text(self, only_free=only_free, only_active=only_active)
 
     def __repr__(self) -> str:
-        from xfit.modeling import tables
-
         return tables.model_summary(self)
 
     def _repr_html_(self) -> str:
-        from xfit.modeling import tables
-
         return tables.model_html(self)
 
 
@@ -353,3 +337,6 @@ def _same_response(one: xr.DataArray | None, other: xr.DataArray | None) -> bool
     if one is None or other is None:
         return one is other
     return one is other or one.identical(other)
+
+
+provide(join=Model._joined)

@@ -8,7 +8,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from xfit.arrays.atomic_write import create, put, refuse_foreign, refuse_link
 from xfit.modeling.serialization import LARGEST_JSON, ModelFormatError, model_from_dict, model_to_dict, read_json
@@ -17,17 +17,21 @@ from xfit.modeling.text_limits import check_toml
 if TYPE_CHECKING:
     from xfit.modeling.model import Model
 
+M = TypeVar("M", bound="Model")
+
 #: Most bytes of a file by its ending; Python's parser of TOML needs a second and 50 MB for one.
 LARGEST = {".toml": 1 << 20, ".json": LARGEST_JSON}
 
 
-def read_model(path: str | os.PathLike[str]) -> Model:
+def read_model(path: str | os.PathLike[str], kind: type[M]) -> M:
     """Read a model from a file.
 
     Parameters
     ----------
     path : str or path
         A TOML or JSON file with the entries of `xfit.modeling.serialization.model_from_dict`.
+    kind : type
+        `xfit.Model`, or a class made from it.
 
     Raises
     ------
@@ -44,7 +48,7 @@ def read_model(path: str | os.PathLike[str]) -> Model:
     if (size := place.stat().st_size) > LARGEST[ending]:
         raise ModelFormatError(f"{place.name}: {_too_large(size, ending)}")
     try:
-        return model_from_dict(read(place.read_text(encoding="utf-8")))
+        return model_from_dict(read(place.read_text(encoding="utf-8")), kind)
     except UnicodeDecodeError as error:
         raise ModelFormatError(f"{place.name}: not a text file in UTF-8 ({error})") from None
     except ModelFormatError as error:
@@ -76,7 +80,8 @@ def toml_of(model: Model) -> str:
     import tomli_w
 
     data = model_to_dict(model)
-    plain = model_to_dict(model_from_dict({**data, "components": [_bare(each) for each in data["components"]]}))
+    bare = {**data, "components": [_bare(each) for each in data["components"]]}
+    plain = model_to_dict(model_from_dict(bare, type(model)))
     components = [_differing(each, other) for each, other in zip(data["components"], plain["components"], strict=True)]
     return tomli_w.dumps(_without_nulls({**data, "components": components}))
 

@@ -367,9 +367,9 @@ class Parameter:
         if isinstance(self._followed, str):
             self._followed = replacements.get(self._followed, self._followed)
         if self._tie is not None:
-            from xfit.formulas import parser as formula
+            from xfit.formulas import parser
 
-            self._tie = formula.substitute(self._tie, replacements)
+            self._tie = parser.substitute(self._tie, replacements)
 
     # --- Python
 

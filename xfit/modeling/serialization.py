@@ -7,11 +7,10 @@ import json
 import math
 import numbers
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from xfit.formulas.parser import FormulaError
 from xfit.modeling.component import Component, kinds
-from xfit.modeling.model import Model
 from xfit.modeling.parameter import Parameter
 from xfit.modeling.response import response_from_dict, response_to_dict
 from xfit.modeling.text_limits import MOST_COMPONENTS, check_json, shown
@@ -19,6 +18,10 @@ from xfit.modeling.ties import Graph
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    from xfit.modeling.model import Model
+
+M = TypeVar("M", bound="Model")
 
 FORMAT = "xfit-model"
 VERSION = 1
@@ -101,7 +104,7 @@ def _no_number(word: str) -> None:
     raise ValueError(f"{word} is no number of JSON; null stands for a bound that is not there")
 
 
-def model_from_dict(data: Mapping[str, Any]) -> Model:
+def model_from_dict(data: Mapping[str, Any], kind: type[M]) -> M:
     """Make a model from plain data.
 
     Parameters
@@ -109,6 +112,8 @@ def model_from_dict(data: Mapping[str, Any]) -> Model:
     data : mapping
         As `model_to_dict` returns it. All but ``components`` and their ``type`` may be left out: a component then has the name, the
         options and the parameters that it has when it is made without arguments. A parameter may be a number, its value.
+    kind : type
+        `xfit.Model`, or a class made from it.
 
     Raises
     ------
@@ -117,8 +122,8 @@ def model_from_dict(data: Mapping[str, Any]) -> Model:
 
     Examples
     --------
-    >>> from xfit.modeling.serialization import model_from_dict
-    >>> m = model_from_dict({"components": [{"type": "Gaussian", "name": "Fe", "parameters": {"centre": 708, "sigma": {"max": 5}}}]})
+    >>> import xfit
+    >>> m = xfit.Model.from_dict({"components": [{"type": "Gaussian", "name": "Fe", "parameters": {"centre": 708, "sigma": {"max": 5}}}]})
     >>> m["Fe"].centre, m["Fe"].sigma.max
     (<Parameter Fe.centre: 708>, 5.0)
     """
@@ -139,7 +144,7 @@ def model_from_dict(data: Mapping[str, Any]) -> Model:
     if name is not None and not isinstance(name, str):
         raise ModelFormatError(f"name must be text or null, not {shown(name)}")
     try:
-        model = Model(name=name, response=_response(data.get("response")))
+        model = kind(name=name, response=_response(data.get("response")))
     except ValueError as error:
         raise ModelFormatError(str(error)) from None
     pending: list[tuple[str, Parameter, str]] = []

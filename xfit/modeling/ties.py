@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from xfit.display import cleaned
-from xfit.formulas import parser as formula
+from xfit.formulas import parser
 from xfit.formulas.ordering import in_order
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ def check_tie(parameter: Parameter, text: str) -> None:
 
 def _check_text(parameter: Parameter, text: str) -> tuple[str, ...]:
     """Check a tie by itself; return the names in it."""
-    used = formula.names(text)
-    formula.parse(text)
+    used = parser.names(text)
+    parser.parse(text)
     if not used:
         raise ValueError(
             f"{cleaned(parameter.full_name)}: the tie {text!r} names no other parameter; for a constant set value and free=False"
@@ -71,7 +71,7 @@ def _by_name(owner: Model | Component | None) -> dict[str, Parameter]:
 
 
 def _refuse_unknown(parameter: Parameter, text: str, known: Mapping[str, Parameter]) -> None:
-    unknown = [name for name in formula.names(text) if name not in known]
+    unknown = [name for name in parser.names(text) if name not in known]
     if unknown:
         raise ValueError(
             f"{cleaned(parameter.full_name)} is tied to {text!r}, but the model has no parameter "
@@ -124,7 +124,7 @@ class Graph:
         if parameter._tie is None:
             return []
         known = self.in_reach(parameter)
-        return [known[name] for name in formula.names(parameter._tie) if name in known]
+        return [known[name] for name in parser.names(parameter._tie) if name in known]
 
     def order(
         self, parameters: Iterable[Parameter], instead: Mapping[int, Sequence[Parameter]] | None = None
@@ -243,7 +243,7 @@ def _value_at(parameter: Parameter, graph: Graph, done: Mapping[int, float | Val
     """Value of a tied parameter from those that it follows."""
     text, known = parameter._tie, graph.in_reach(parameter)
     if text is not None:
-        if parameter.model is None and not set(formula.names(text)) <= set(known):
+        if parameter.model is None and not set(parser.names(text)) <= set(known):
             raise ValueError(
                 f"{cleaned(parameter.full_name)} is tied to {text!r}, which has no value before it is in a model"
             )
@@ -263,8 +263,8 @@ def _evaluate(parameter: Parameter, text: str, values: Mapping[str, float]) -> f
         return values[text.strip()]
     import sympy
 
-    numbers = {formula.symbol(name): sympy.Float(value, 17) for name, value in values.items()}
-    result = formula.parse(text).xreplace(numbers).evalf(17)
+    numbers = {parser.symbol(name): sympy.Float(value, 17) for name, value in values.items()}
+    result = parser.parse(text).xreplace(numbers).evalf(17)
     value = float(result) if result.is_Float or result.is_Rational else math.nan
     if not math.isfinite(value):
         at = ", ".join(f"{cleaned(name)} = {number:g}" for name, number in values.items())
@@ -295,7 +295,7 @@ def _inverted(parameter: Parameter, value: float, graph: Graph) -> tuple[Paramet
     twin, text, known = parameter.twin, parameter.tie_formula, graph.in_reach(parameter)
     if twin is not None:
         return twin, value
-    used = () if text is None else formula.names(text)
+    used = () if text is None else parser.names(text)
     hint = f"set {cleaned(' or '.join(used))}, or untie() it first"
     if text is None or len(used) != 1 or used[0] not in known:
         raise ValueError(f"{cleaned(parameter.full_name)} is tied to {text!r} and can't be set; {hint}")
@@ -314,7 +314,7 @@ def _real_roots(text: str, name: str, value: float) -> list[float]:
     import sympy
 
     try:
-        roots = sympy.solveset(formula.parse(text) - sympy.Float(value, 17), formula.symbol(name), sympy.S.Reals)
+        roots = sympy.solveset(parser.parse(text) - sympy.Float(value, 17), parser.symbol(name), sympy.S.Reals)
     except (NotImplementedError, ValueError):
         # sympy says so where it knows no method, as for some steps and special functions.
         return []

@@ -13,7 +13,7 @@ import xarray as xr
 
 from xfit.display import cleaned, html_lines, html_page, html_table, terminal_width, text_table, wrapped
 from xfit.engine.pixel.status import CONVERGED, DESCRIPTIONS
-from xfit.formulas import parser as formula
+from xfit.formulas import parser
 from xfit.modeling.derived import derived_error, derived_map, derived_names
 from xfit.modeling.model import Model
 from xfit.results.cautions import cautions, coordinates_words
@@ -216,7 +216,7 @@ def number_fitted(result: xr.Dataset, model: Model) -> xr.DataArray:
     known = result["value"].notnull()
     count = (result["free"] & known).sum("param")
     ties = model.resolve_ties()
-    follows = {name: formula.names(text) for name, text in ties.items()}
+    follows = {name: parser.names(text) for name, text in ties.items()}
     needed = {name: known.sel(param=name, drop=True) for name in {*follows, *itertools.chain(*follows.values())}}
     for name, sources in reversed(follows.items()):
         for source in sources:

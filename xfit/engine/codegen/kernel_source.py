@@ -14,7 +14,7 @@ import numpy as np
 
 from xfit.engine.codegen.straight_line import StraightLine, straight_line
 from xfit.engine.math.layout import LANE_PITCH, LANE_TILE, LANES, LINEAR, OTHER, PITCH
-from xfit.formulas import parser as formula
+from xfit.formulas import parser
 from xfit.formulas.gradient import gradient
 from xfit.formulas.graph import Graph, graph_of
 from xfit.formulas.kernel_spec import FormulaKernel, SplineSum
@@ -111,14 +111,14 @@ def expression_of(kernel: FormulaKernel) -> sympy.Expr:
 
     calls = {}
     for k, lookup in enumerate(kernel.lookups):
-        arguments = [formula.parse(text) for text in lookup.arguments]
+        arguments = [parser.parse(text) for text in lookup.arguments]
         zeros = [sympy.Integer(0)] * len(arguments)
-        calls[formula.symbol(lookup.name)] = Interpolated(sympy.Integer(k), *zeros, *arguments)
+        calls[parser.symbol(lookup.name)] = Interpolated(sympy.Integer(k), *zeros, *arguments)
     if kernel.splines is not None:
-        calls[formula.symbol(kernel.splines.name)] = _spline_sum(kernel.splines)
+        calls[parser.symbol(kernel.splines.name)] = _spline_sum(kernel.splines)
     # What is a parameter of the kernel is none of the constants.
-    named = tuple(name for name in formula.CONSTANTS if name in (*kernel.coordinates, *kernel.parameters))
-    return formula.parse(kernel.expression, named).xreplace(calls)
+    named = tuple(name for name in parser.CONSTANTS if name in (*kernel.coordinates, *kernel.parameters))
+    return parser.parse(kernel.expression, named).xreplace(calls)
 
 
 def _spline_sum(splines: SplineSum) -> sympy.Expr:
@@ -127,9 +127,9 @@ def _spline_sum(splines: SplineSum) -> sympy.Expr:
 
     from xfit.formulas.special_functions import bspline
 
-    at = formula.parse(splines.argument)
+    at = parser.parse(splines.argument)
     terms = (
-        (formula.symbol(name) if share == 1 else sympy.Float(share) * formula.symbol(name)) * bspline(at - (k - 1))
+        (parser.symbol(name) if share == 1 else sympy.Float(share) * parser.symbol(name)) * bspline(at - (k - 1))
         for name, row in zip(splines.parameters, splines.shares, strict=True)
         for k, share in enumerate(row)
         if share != 0

@@ -19,7 +19,7 @@ from xfit.engine.math.layout import LINEAR, OTHER, PITCH, TILE, starting_only
 from xfit.engine.pixel.evaluate import Structure
 from xfit.engine.pixel.tie_machine import Ties
 from xfit.engine.pixel.whole_axis import WholeComponent, lay_out, order_of
-from xfit.formulas import parser as formula
+from xfit.formulas import parser
 from xfit.formulas.function_kernel import FunctionKernel
 from xfit.formulas.kernel_spec import FormulaKernel
 from xfit.formulas.ordering import in_order
@@ -103,7 +103,7 @@ class Program:
     @cached_property
     def _followed(self) -> dict[str, list[str]]:
         """What each tied parameter has in its formula, those that others follow first."""
-        found = {name: sorted(map(str, formula.parse(text).free_symbols)) for name, text in self.ties}
+        found = {name: sorted(map(str, parser.parse(text).free_symbols)) for name, text in self.ties}
         return {name: found[name] for name in in_order(found, lambda name: found.get(name, ())) if name in found}
 
     @property
@@ -120,7 +120,7 @@ class Program:
                 continue
             texts = [kernel.expression, *(text for lookup in kernel.lookups for text in lookup.arguments)]
             texts += [] if kernel.splines is None else [kernel.splines.argument]
-            found |= set(kernel.coordinates) & {name for text in texts for name in formula.names(text)}
+            found |= set(kernel.coordinates) & {name for text in texts for name in parser.names(text)}
         return found
 
     def load(self) -> LoadedProgram:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from xfit.formulas import calculus
-from xfit.formulas import parser as formula
+from xfit.formulas import calculus, parser
 
 if TYPE_CHECKING:
     import sympy
@@ -57,8 +56,8 @@ def straight_line(
 
     from xfit.formulas.special_functions import written_out
 
-    names = {formula.symbol(name): sympy.Symbol(f"x{d}", real=True) for d, name in enumerate(coordinates)}
-    names |= {formula.symbol(name): sympy.Symbol(f"p{k}", real=True) for k, name in enumerate(parameters)}
+    names = {parser.symbol(name): sympy.Symbol(f"x{d}", real=True) for d, name in enumerate(coordinates)}
+    names |= {parser.symbol(name): sympy.Symbol(f"p{k}", real=True) for k, name in enumerate(parameters)}
     outputs = [expr, *(calculus.derivative(expr, name) for name in parameters)]
     outputs = [_factored(written_out(out.xreplace(names))) for out in outputs]
     named, guards, outputs = _powers_by_logarithms(outputs)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xfit.engine.pixel.tie_machine import CODE, STACK, Ties
-from xfit.formulas import calculus
-from xfit.formulas import parser as formula
+from xfit.formulas import calculus, parser
 from xfit.formulas.ordering import in_order
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ class _Tape:
             return self._operands(expr.args[1:], ("digamma", "trigamma")[int(expr.args[0])])
         name = _FUNCTIONS.get(name, name)
         if name not in CODE:
-            raise formula.FormulaError(f"a tie can't use {name}(); it can use {', '.join(CODE)}")
+            raise parser.FormulaError(f"a tie can't use {name}(); it can use {', '.join(CODE)}")
         return self._operands(expr.args, name)
 
     def _operands(self, args: Sequence[sympy.Basic], name: str) -> int:
@@ -111,7 +110,7 @@ def compile_ties(formulas: Mapping[str, str], parameters: Sequence[str]) -> Ties
     """
     position = {name: k for k, name in enumerate(parameters)}
     tape = _Tape(position)
-    expressions = {name: formula.parse(text) for name, text in formulas.items()}
+    expressions = {name: parser.parse(text) for name, text in formulas.items()}
     followed = {
         name: sorted(map(str, expr.free_symbols), key=position.__getitem__) for name, expr in expressions.items()
     }
@@ -145,6 +144,6 @@ def _append(tape: _Tape, expr: sympy.Basic, name: str) -> None:
 
     depth = tape.add(written_out(expr))
     if depth > STACK:
-        raise formula.FormulaError(
+        raise parser.FormulaError(
             f"the tie of {name} is nested too deeply ({depth} operands at once, {STACK} are possible)"
         )

@@ -19,8 +19,7 @@ from xfit.engine.block.optimizers import Optimizer
 from xfit.engine.block.options import Settings
 from xfit.engine.codegen.program import Program
 from xfit.engine.losses import Loss
-from xfit.formulas import calculus
-from xfit.formulas import parser as formula
+from xfit.formulas import calculus, parser
 from xfit.modeling.model import Model
 from xfit.modeling.ties import values_of
 
@@ -266,7 +265,7 @@ def nonlinear_parameters(model: Model, active: np.ndarray) -> list[str]:
     moving = {p.full_name for component in model for p in component.parameters if p.free}
     bent: set[str] = set()
     for name, text in model.resolve_ties().items():
-        followed = sorted(set(formula.names(text)) & moving)
+        followed = sorted(set(parser.names(text)) & moving)
         if followed:
             moving.add(name)
             if not bent.isdisjoint(followed) or not _is_affine(text, followed):
@@ -285,4 +284,4 @@ def nonlinear_parameters(model: Model, active: np.ndarray) -> list[str]:
 
 def _is_affine(text: str, names: Sequence[str]) -> bool:
     """Whether a tie is linear in parameters, with a constant or without."""
-    return set(names) <= set(calculus.linear_parameters(formula.parse(text), names))
+    return set(names) <= set(calculus.linear_parameters(parser.parse(text), names))

@@ -13,13 +13,13 @@ import numpy as np
 import xarray as xr
 
 from xfit.arrays.axes import Axes, axes_of, coordinates_taken, signal_dims, with_signal_coordinates
+from xfit.arrays.matching import check_where
 from xfit.arrays.storable import check_signal_names
 from xfit.engine.block.optimizers import check_pair, optimizer_of
 from xfit.engine.block.options import FitOptions, Settings
 from xfit.engine.codegen.program import Program
 from xfit.engine.losses import Loss, loss_of
-from xfit.fitting.planning import array_inputs as companions
-from xfit.fitting.planning import checks as inputs
+from xfit.fitting.planning import array_inputs, checks
 from xfit.fitting.planning.fit_spec import FitSpec
 from xfit.fitting.planning.growth import warn_of_growth
 from xfit.fitting.planning.start_estimates import estimated_start, split_start
@@ -89,17 +89,17 @@ def plan_of(
         For what can't be fitted.
     """
     optimizer_options = optimizer_options or {}
-    inputs.check_data(da)
-    inputs.check_model(model)
+    checks.check_data(da)
+    checks.check_model(model)
     # The fit is of the model as it is now: another thread, or the user before a lazy result is computed, may change it.
     model = model.copy()
     check_names(da)
     method = optimizer_of(optimizer)
-    variance, noise, what = companions.check_noise(variance, reweight, loss_of(loss, loss_scale), da)
+    variance, noise, what = array_inputs.check_noise(variance, reweight, loss_of(loss, loss_scale), da)
     check_pair(method, what)
-    inputs.check_options(tolerance, max_nfev)
-    inputs.check_method(method, grad, optimizer_options, starts, path, _options())
-    scaled = inputs.check_scaling(scale_covariance, what)
+    checks.check_options(tolerance, max_nfev)
+    checks.check_method(method, grad, optimizer_options, starts, path, _options())
+    scaled = checks.check_scaling(scale_covariance, what)
     program = Program.from_model(model)
     dims = signal_dims(da, dim, model.signal_dimension)
     check_signal_names(dims)
@@ -108,24 +108,24 @@ def plan_of(
     units = dict(zip(program.parameters, parameter_units(model, da, axes), strict=True))
     response, grid = response_of(model, da, axes.dims, da, axes.navigation)
     text = model.to_json()
-    masks = companions.check_active(active, model, da, axes)
+    masks = array_inputs.check_active(active, model, da, axes)
     on = _somewhere(model, masks)
-    where = companions.check_where(where, da)
-    used = companions.channels_used(where, axes)
-    settings = inputs.settings_of(model, program, on, bounded=bounded, n_channels=used)
+    where = check_where(where, da)
+    used = array_inputs.channels_used(where, axes)
+    settings = checks.settings_of(model, program, on, bounded=bounded, n_channels=used)
     start, ranges = split_start(start, model)
-    values, maps = companions.check_start(start, model, program, settings, da, axes)
+    values, maps = array_inputs.check_start(start, model, program, settings, da, axes)
     left_over = da.attrs.get("units")
     check_units(maps, "start", units, None if isinstance(start, xr.Dataset) else left_over)
     alpha = 0.0
     if method.engine == "linear":
-        settings, alpha = inputs.check_linear(method, model, program, settings, optimizer_options)
+        settings, alpha = checks.check_linear(method, model, program, settings, optimizer_options)
         optimizer_options = {}
-    settings, limits = inputs.check_bounds(bounds, program, replace(settings, start=values), da, axes)
+    settings, limits = checks.check_bounds(bounds, program, replace(settings, start=values), da, axes)
     for (name, side), array in limits.items():
         check_units({name: array}, f"bounds, {side}", units, left_over)
-    inputs.check_keeps_bounds(method, program, settings, limits)
-    reach = inputs.check_search(starts, spread, path, program, settings)
+    checks.check_keeps_bounds(method, program, settings, limits)
+    reach = checks.check_search(starts, spread, path, program, settings)
     estimations = estimated_start(ranges, start, model, program, settings, axes)
     _check_reach(model, settings, axes, where, grid)
     program.load()

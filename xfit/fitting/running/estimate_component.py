@@ -20,7 +20,7 @@ from xfit.fitting.planning.checks import check_data
 from xfit.fitting.planning.start_estimates import checked_range, estimation_of, taken_by
 from xfit.fitting.running.clients import active_client
 from xfit.fitting.running.start_block import Task, start_block
-from xfit.formulas import parser as formula
+from xfit.formulas import parser
 from xfit.modeling.component import Component
 from xfit.modeling.estimate_block import Target
 from xfit.modeling.model import Model
@@ -65,7 +65,7 @@ def _alone(component: Component) -> tuple[Program, Settings]:
     own.active = True
     full = {p.full_name for p in own.parameters}
     for parameter in own.parameters:
-        if parameter.tie_formula is not None and not set(formula.names(parameter.tie_formula)) <= full:
+        if parameter.tie_formula is not None and not set(parser.names(parameter.tie_formula)) <= full:
             parameter.untie()
             parameter.free = False
     model = Model([own])
