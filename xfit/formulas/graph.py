@@ -589,7 +589,7 @@ def function_of_sympy(name: str) -> Any:
         return lambda x: sympy.polygamma(("digamma", "trigamma").index(name), x)
     if name == "Heaviside":
         return lambda x: sympy.Heaviside(x, sympy.S.Half)
-    return getattr(formula_functions, name, None) or getattr(sympy, name)
+    return getattr(special_functions, name, None) or getattr(sympy, name)
 
 
 @lru_cache(maxsize=8)
