@@ -18,10 +18,10 @@ from scipy.integrate import quad
 from tests.library import CASES, Case, near_parameters, wide_parameters
 from xfit import Component, Model, components
 from xfit.components import TYPES
-from xfit.engine.codegen.kernel_source import expression_of
 from xfit.engine.codegen.program import compiled_kernel
 from xfit.engine.math.layout import PITCH
 from xfit.formulas import calculus
+from xfit.formulas.kernel_expression import expression_of
 
 ORACLE = {
     case["name"].removeprefix("exspy."): case

@@ -28,8 +28,8 @@ from xfit.components import (
     Polynomial,
     PowerLaw,
 )
-from xfit.engine.codegen.kernel_source import expression_of
 from xfit.formulas import calculus, parser
+from xfit.formulas.kernel_expression import expression_of
 from xfit.formulas.parser import FormulaError
 
 #: Values computed with HyperSpy 2.5 (defaults, bounds, flags, function and gradients).

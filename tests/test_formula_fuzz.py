@@ -15,14 +15,14 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from xfit.engine.codegen.graph_printer import straight_line_of_graph
 from xfit.engine.codegen.kernel_source import kernel_source
-from xfit.engine.codegen.straight_line import StraightLine, straight_line
 from xfit.formulas import calculus, parser
 from xfit.formulas.gradient import gradient
 from xfit.formulas.graph import Graph, graph_of, written_out
+from xfit.formulas.graph_printer import straight_line_of_graph
 from xfit.formulas.kernel_spec import FormulaKernel
 from xfit.formulas.parser import FormulaError
+from xfit.formulas.straight_line import StraightLine, straight_line
 
 _SETTINGS = partial(
     settings,

@@ -100,15 +100,6 @@ class Loss:
     iterated: bool = False
     digest: str = ""
 
-    def __dask_tokenize__(self) -> Any:
-        """Equal losses have equal tokens in every process."""
-        from dask.base import normalize_token
-
-        # What has no digest is told apart by itself, as far as dask can.
-        function = None if self.digest or self.function is None else normalize_token(self.function)
-        numbers = (self.name, self.scale, self.gain, self.offset, self.correlation, self.iterated)
-        return ("xfit.Loss", *numbers, self.digest, function)
-
     @property
     def kind(self) -> str:
         """One of `NAMES`, or "kernel" or "callable" for a user's."""

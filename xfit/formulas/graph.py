@@ -585,6 +585,8 @@ def function_of_sympy(name: str) -> Any:
     """What sympy, or `xfit.formulas.special_functions`, has by a function's name."""
     import sympy
 
+    from xfit.formulas import special_functions
+
     if name in ("digamma", "trigamma"):
         return lambda x: sympy.polygamma(("digamma", "trigamma").index(name), x)
     if name == "Heaviside":

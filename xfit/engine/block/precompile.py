@@ -30,7 +30,7 @@ from xfit.engine.linear.rows import Affine, rows_of
 from xfit.engine.linear.solve import problems_of
 from xfit.engine.losses import Loss
 from xfit.engine.math import layout
-from xfit.engine.math.jit import ENTRIES
+from xfit.engine.math.jit import ENTRIES, entry_folders
 from xfit.engine.pixel.evaluate import Structure, aligned_rows, evaluate_pixels
 from xfit.engine.pixel.objective import begin_pixel, deviations_at, end_pixel, loss_at, spectrum_for
 from xfit.engine.pixel.profile import profile_pixels
@@ -95,18 +95,12 @@ def compile_part(part: str) -> None:
         (_PARTS | _SHARES)[part]()
 
 
-def _folder() -> Path:
-    """Folder of the engine's machine code."""
-    dispatcher: Any = fit_side_by_side
-    return Path(dispatcher.stats.cache_path)
-
-
 def _made() -> Made:
     """What is on the disk for this processor and these sources."""
     # What numba tells machine code apart by: the processor, and size and time of the sources.
-    sources = [path.stat() for path in sorted(Path(layout.__file__).parent.glob("*.py"))]
+    sources = [path.stat() for path in sorted(Path(layout.__file__).parents[1].rglob("*.py"))]
     kind = (cpu_target.target_context.codegen().magic_tuple(), [(each.st_mtime, each.st_size) for each in sources])
-    return Made(_folder(), hashlib.sha256(repr(kind).encode()).hexdigest()[:16])
+    return Made(entry_folders(), hashlib.sha256(repr(kind).encode()).hexdigest()[:16])
 
 
 def _have_compiled(part: str) -> None:
@@ -130,24 +124,26 @@ def _forget_stale_code() -> None:
 
     numba looks at the file of the function that Python calls alone; what that calls from other files may have changed.
     """
-    folder = _folder()
-    stamp = folder / "xfit-engine.sha256"
+    folders = entry_folders()
+    stamp = folders[0] / "xfit-engine.sha256"
     current = engine_hash()
     try:
         if stamp.exists() and stamp.read_text() == current:
             return
         _delete_code()
-        folder.mkdir(parents=True, exist_ok=True)
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
         stamp.write_text(current)
     except OSError as error:
-        warnings.warn(f"can't check the engine's machine code in {folder}: {error}", RuntimeWarning, stacklevel=3)
+        warnings.warn(f"can't check the engine's machine code in {folders[0]}: {error}", RuntimeWarning, stacklevel=3)
 
 
 def _delete_code() -> None:
     """Delete the engine's machine code from the disk."""
     _made().clear()
-    for path in _folder().glob("*.nb?"):
-        path.unlink(missing_ok=True)
+    for folder in entry_folders():
+        for path in folder.glob("*.nb?"):
+            path.unlink(missing_ok=True)
 
 
 def _let_go() -> None:

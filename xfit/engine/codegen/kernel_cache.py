@@ -24,7 +24,7 @@ from platformdirs import user_cache_dir
 
 from xfit.engine.codegen.trust import is_own, make_private, why_not_private
 from xfit.engine.math.call import KERNEL_SIGNATURE
-from xfit.engine.math.jit import ENTRIES
+from xfit.engine.math.jit import ENTRIES, entry_folders
 
 _OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}}
 
@@ -89,11 +89,10 @@ def _have_numba_private(of_numba: str, known: bool) -> None:
 
 def _why_numba_is_not_private(of_numba: str, known: bool) -> str:
     """Why machine code of numba's may be of somebody else; empty if it can't be."""
-    package = Path(__file__).parents[1]
+    package = Path(__file__).parents[2]
     places = [Path(of_numba)] if of_numba else []
     if known:
-        dispatcher: Any = getattr(sys.modules[ENTRIES[0].__module__], ENTRIES[0].__name__)
-        places.append(Path(dispatcher.stats.cache_path))
+        places += entry_folders()
     for place in places:
         owners = [package.stat().st_uid] if package in place.parents else []
         if owners and why_not_private(place.parent, owners=owners):
@@ -106,29 +105,100 @@ def _why_numba_is_not_private(of_numba: str, known: bool) -> str:
     return ""
 
 
-#: Special functions, which both the engine and the kernels of components have compiled into them.
-_ARITHMETIC = tuple(
-    f"compile/{name}.py"
-    for name in ("arithmetic", "besselfunctions", "errorfunctions", "faddeeva", "gammafunctions", "lookup", "special")
+def _files(folder: str, *names: str) -> tuple[str, ...]:
+    return tuple(f"{folder}/{name}.py" for name in names)
+
+
+#: Arithmetic and special functions, which both the engine and the kernels of components have compiled into them.
+_ARITHMETIC = _files(
+    "engine/math",
+    "arithmetic",
+    "bessel_functions",
+    "call",
+    "elementary",
+    "error_functions",
+    "faddeeva",
+    "gamma_functions",
+    "jit",
+    "layout",
+    "spline_lookup",
+    "vector",
 )
 
 #: What the engine's machine code is made from.
-_ENGINE = (*_ARITHMETIC, "compile/linking.py", "kernels/*.py")
+ENGINE_SOURCES = (
+    *_ARITHMETIC,
+    *_files("engine/block", "pixel_loop"),
+    *_files("engine/codegen", "linking"),
+    *_files("engine/linear", "bounded", "fit", "groups", "rows", "solve"),
+    *_files("engine/math", "prefetch"),
+    *_files(
+        "engine/pixel",
+        "amplitudes",
+        "covariance",
+        "difference_quotients",
+        "evaluate",
+        "extrapolation",
+        "fourier",
+        "geodesic",
+        "gram",
+        "levenberg_marquardt",
+        "likelihood",
+        "loss_functions",
+        "objective",
+        "profile",
+        "rows",
+        "single_steps",
+        "standard_errors",
+        "status",
+        "steps",
+        "tie_machine",
+        "whole_axis",
+        "workspace",
+    ),
+    *_files("engine/simd", "evaluate", "extrapolation", "fit", "levenberg_marquardt", "steps"),
+    *_files("engine/waves", "clocks", "wavefront"),
+)
 
 #: What the kernels of components are written by and compiled with.
-_COMPONENTS = (
+COMPONENT_SOURCES = (
     *_ARITHMETIC,
-    *(f"compile/{name}.py" for name in ("cache", "codegen", "graph_printer", "powers", "printer", "straight_line")),
-    *("calculus.py", "formula*.py", "interpolation.py", "kernel_description.py"),
-    *(f"kernels/{name}.py" for name in ("call", "jit", "layout", "vector")),
+    *_files("engine/codegen", "kernel_cache", "kernel_source"),
+    *_files("engine/math", "powers"),
+    *_files(
+        "formulas",
+        "calculus",
+        "code_printer",
+        "gradient",
+        "graph",
+        "graph_printer",
+        "kernel_expression",
+        "kernel_spec",
+        "linearity",
+        "parser",
+        "printer",
+        "special_functions",
+        "spline_table",
+        "straight_line",
+        "syntax",
+        "tracing",
+    ),
+)
+
+#: What else numbers depend on.
+_OTHER_SOURCES = (
+    *_files("engine", "losses"),
+    *_files("engine/codegen", "function_kernels", "loss_kernels", "program", "tie_compiler"),
+    *_files("formulas", "function_kernel", "ordering", "snapshots"),
+    *_files("modeling", "ties"),
 )
 
 
-def _hash(patterns: tuple[str, ...]) -> str:
-    package = Path(__file__).parents[1]
+def _hash(sources: tuple[str, ...]) -> str:
+    package = Path(__file__).parents[2]
     digest = hashlib.sha256()
-    for path in sorted({path for pattern in patterns for path in package.glob(pattern)}):
-        digest.update(path.name.encode() + path.read_bytes())
+    for source in sorted(sources):
+        digest.update(source.encode() + (package / source).read_bytes())
     return digest.hexdigest()
 
 
@@ -138,19 +208,19 @@ def engine_hash() -> str:
 
     numba looks at the file of the function that it compiles alone; what that calls from other files may have changed.
     """
-    return _hash(_ENGINE)
+    return _hash(ENGINE_SOURCES)
 
 
 @lru_cache(maxsize=1)
 def component_hash() -> str:
     """Hash of all sources that the kernels of components are written by and compiled with; part of their files' names."""
-    return _hash(_COMPONENTS)
+    return _hash(COMPONENT_SOURCES)
 
 
 @lru_cache(maxsize=1)
 def source_hash() -> str:
     """Hash of all sources that numbers depend on: client and workers of a run must have the same."""
-    return _hash((*_ENGINE, *_COMPONENTS, "compile/*.py", "function_kernel.py", "losses.py", "snapshots.py", "ties.py"))
+    return _hash(tuple({*ENGINE_SOURCES, *COMPONENT_SOURCES, *_OTHER_SOURCES}))
 
 
 @contextmanager

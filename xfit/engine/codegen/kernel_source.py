@@ -8,21 +8,18 @@ side, where each of these numbers is a vector (`xfit.engine.math.vector`).
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xfit.engine.codegen.straight_line import StraightLine, straight_line
 from xfit.engine.math.layout import LANE_PITCH, LANE_TILE, LANES, LINEAR, OTHER, PITCH
-from xfit.formulas import parser
 from xfit.formulas.gradient import gradient
 from xfit.formulas.graph import Graph, graph_of
-from xfit.formulas.kernel_spec import FormulaKernel, SplineSum
+from xfit.formulas.graph_printer import straight_line_of_graph
+from xfit.formulas.kernel_expression import expression_of
+from xfit.formulas.kernel_spec import FormulaKernel
 from xfit.formulas.linearity import conflicts, decided_by, left_without
 from xfit.formulas.spline_table import Table, is_even
-
-if TYPE_CHECKING:
-    import sympy
+from xfit.formulas.straight_line import StraightLine, straight_line
 
 #: Parts of the derivatives, written out, beyond which they are made of the formula's graph.
 MOST_FOR_SYMPY = 1400
@@ -35,13 +32,13 @@ from numba import carray, njit
 
 #: Where the functions that kernels call are; a kernel imports those that it names.
 _MODULES = {
-    "compile.besselfunctions": ("besselj0", "besselj1", "jinc", "jinc_prime"),
-    "compile.errorfunctions": ("erf", "erfc", "erfcx", "erfcx_prime"),
-    "compile.faddeeva": ("wofz",),
-    "compile.gammafunctions": ("digamma", "gamma", "lgamma", "trigamma"),
-    "compile.lookup": ("lookup1", "lookup2"),
-    "compile.powers": ("log_of_size", "parity"),
-    "compile.special": (
+    "engine.math.bessel_functions": ("besselj0", "besselj1", "jinc", "jinc_prime"),
+    "engine.math.error_functions": ("erf", "erfc", "erfcx", "erfcx_prime"),
+    "engine.math.faddeeva": ("wofz",),
+    "engine.math.gamma_functions": ("digamma", "gamma", "lgamma", "trigamma"),
+    "engine.math.spline_lookup": ("lookup1", "lookup2"),
+    "engine.math.powers": ("log_of_size", "parity"),
+    "engine.math.elementary": (
         *(
             "atan",
             "bspline",
@@ -59,7 +56,7 @@ _MODULES = {
             "tanh",
         ),
     ),
-    "kernels.vector": ("any_lane", "load", "negation", "reals", "select", "store"),
+    "engine.math.vector": ("any_lane", "load", "negation", "reals", "select", "store"),
 }
 
 
@@ -76,8 +73,6 @@ def kernel_source(kernel: FormulaKernel) -> str:
     str
         Python source that defines ``kernel`` and ``lane_kernel``.
     """
-    from xfit.engine.codegen.graph_printer import straight_line_of_graph
-
     coordinates, parameters = kernel.coordinates, kernel.parameters
     expr = expression_of(kernel)
     graph, output = graph_of(expr, coordinates)
@@ -101,40 +96,6 @@ def _imports(body: str) -> str:
     called = set(re.findall(r"\b([a-z]\w*)\(", body))
     wanted = {module: [name for name in names if name in called] for module, names in _MODULES.items()}
     return "".join(f"from xfit.{module} import {', '.join(names)}\n" for module, names in wanted.items() if names)
-
-
-def expression_of(kernel: FormulaKernel) -> sympy.Expr:
-    """Parse a kernel's formula, with functions given by tables, and splines, in the place of the names that stand for them."""
-    import sympy
-
-    from xfit.formulas.special_functions import Interpolated
-
-    calls = {}
-    for k, lookup in enumerate(kernel.lookups):
-        arguments = [parser.parse(text) for text in lookup.arguments]
-        zeros = [sympy.Integer(0)] * len(arguments)
-        calls[parser.symbol(lookup.name)] = Interpolated(sympy.Integer(k), *zeros, *arguments)
-    if kernel.splines is not None:
-        calls[parser.symbol(kernel.splines.name)] = _spline_sum(kernel.splines)
-    # What is a parameter of the kernel is none of the constants.
-    named = tuple(name for name in parser.CONSTANTS if name in (*kernel.coordinates, *kernel.parameters))
-    return parser.parse(kernel.expression, named).xreplace(calls)
-
-
-def _spline_sum(splines: SplineSum) -> sympy.Expr:
-    """Write a sum of splines out."""
-    import sympy
-
-    from xfit.formulas.special_functions import bspline
-
-    at = parser.parse(splines.argument)
-    terms = (
-        (parser.symbol(name) if share == 1 else sympy.Float(share) * parser.symbol(name)) * bspline(at - (k - 1))
-        for name, row in zip(splines.parameters, splines.shares, strict=True)
-        for k, share in enumerate(row)
-        if share != 0
-    )
-    return sympy.Add(*terms)
 
 
 def _table_source(k: int, table: Table) -> str:

@@ -80,14 +80,14 @@ class Made:
 
     Parameters
     ----------
-    folder : Path
-        Where numba keeps the engine's machine code.
+    folders : list of Path
+        Where numba keeps the engine's machine code; the files are in the first.
     kind : str
         Of which processor and sources; machines of several kinds may share a folder.
     """
 
-    def __init__(self, folder: Path, kind: str) -> None:
-        self._folder, self._kind = folder, kind
+    def __init__(self, folders: list[Path], kind: str) -> None:
+        self._folders, self._folder, self._kind = folders, folders[0], kind
 
     def _file(self, part: str) -> Path:
         return self._folder / f"xfit-engine-{part.replace(' ', '-')}-{self._kind}.made"
@@ -97,7 +97,7 @@ class Made:
 
     def can_be_written(self) -> bool:
         """Whether machine code can be kept there at all."""
-        return os.access(self._folder, os.W_OK)
+        return all(os.access(folder, os.W_OK) for folder in self._folders)
 
     def add(self, part: str) -> None:
         """Say that a part is whole."""

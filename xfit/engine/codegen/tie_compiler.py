@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -70,20 +71,18 @@ class _Tape:
             self.emit(name)
         return depth
 
+    def _undefined(self) -> int:
+        self.emit("const", constant=math.nan)
+        return 1
+
     def _select(self, branches: Sequence[sympy.Basic]) -> int:
         value, condition = branches[0].args
         if str(condition) == "True":
             return self.add(value)
         depth = max(self.add(condition), 1 + self.add(value))
-        depth = max(depth, 2 + (self._select(branches[1:]) if len(branches) > 1 else self.add(_nan())))
+        depth = max(depth, 2 + (self._select(branches[1:]) if len(branches) > 1 else self._undefined()))
         self.emit("select")
         return depth
-
-
-def _nan() -> sympy.Basic:
-    import sympy
-
-    return sympy.nan
 
 
 def compile_ties(formulas: Mapping[str, str], parameters: Sequence[str]) -> Ties:

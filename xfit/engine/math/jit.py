@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
@@ -71,3 +73,9 @@ def entry_sums(function: _F) -> _F:
     ENTRIES.append(function)
     compiled: _F = numba.njit(error_model="numpy", nogil=True, _nrt=False, cache=True, fastmath={"contract"})(function)
     return compiled
+
+
+def entry_folders() -> list[Path]:
+    """Folders in which numba keeps the machine code of what Python calls: one for each folder of sources."""
+    dispatchers: list[Any] = [getattr(sys.modules[function.__module__], function.__name__) for function in ENTRIES]
+    return sorted({Path(dispatcher.stats.cache_path) for dispatcher in dispatchers})

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from dask.base import tokenize
+from dask.base import normalize_token, tokenize
 
 from xfit.arrays.axes import Axes
 from xfit.engine.block.interval_block import Intervals
 from xfit.engine.block.options import Columns, FitOptions, Settings
 from xfit.engine.codegen.program import Program
+from xfit.engine.losses import Loss
 from xfit.modeling.estimate_block import Estimation
 from xfit.modeling.response import Grid
 
@@ -77,3 +78,12 @@ class FitSpec:
 def table_of(axes: Axes) -> np.ndarray:
     """Coordinates, and the channel widths as a last row where data are binned."""
     return axes.table if axes.width is None else np.vstack([axes.table, axes.width[None]])
+
+
+@normalize_token.register(Loss)
+def _loss_token(loss: Loss) -> Any:
+    """Equal losses have equal tokens in every process; the engine itself knows nothing of dask."""
+    # What has no digest is told apart by itself, as far as dask can.
+    function = None if loss.digest or loss.function is None else normalize_token(loss.function)
+    numbers = (loss.name, loss.scale, loss.gain, loss.offset, loss.correlation, loss.iterated)
+    return ("xfit.Loss", *numbers, loss.digest, function)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
-from xfit.engine.codegen.expression_printer import FUNCTIONS, PARTS
-from xfit.engine.codegen.straight_line import StraightLine
+from xfit.formulas.code_printer import FUNCTIONS, PARTS
 from xfit.formulas.gradient import gradient
 from xfit.formulas.graph import RELATIONS, Graph
+from xfit.formulas.straight_line import StraightLine
 
 _SIGNS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"} | {
     name: sign for sign, name in RELATIONS.items()
@@ -25,7 +25,7 @@ _ARITHMETIC = (*_SIGNS, "number", "symbol", "negate", "whole power", "where")
 def straight_line_of_graph(
     graph: Graph, output: int, coordinates: Sequence[str], parameters: Sequence[str], constants: Sequence[str]
 ) -> StraightLine:
-    """Value and gradients of a formula as code; see `xfit.engine.codegen.straight_line.straight_line`."""
+    """Value and gradients of a formula as code; see `xfit.formulas.straight_line.straight_line`."""
     outputs = [output, *gradient(graph, output, parameters)]
     names = {name: f"x{d}" for d, name in enumerate(coordinates)} | {n: f"p{k}" for k, n in enumerate(parameters)}
     printer = _Printer(graph, outputs, names, graph.bits([*coordinates, *constants]))
@@ -186,7 +186,7 @@ def _power(base: str, exponent: str) -> str:
 
 
 def _whole_power(base: str, exponent: int) -> str:
-    """Source of a power with a positive whole number: products, as `xfit.engine.codegen.expression_printer.KernelPrinter` writes them."""
+    """Source of a power with a positive whole number: products, as `xfit.formulas.code_printer.KernelPrinter` writes them."""
     if exponent == 1:
         return base
     half = f"square({_whole_power(base, exponent // 2)})"

@@ -107,7 +107,7 @@ def _powers_by_logarithms(
     """
     import sympy
 
-    from xfit.engine.codegen.expression_printer import Parity, SizeLogarithm
+    from xfit.formulas.code_printer import Parity, SizeLogarithm
 
     logs = {term for out in outputs for term in out.atoms(sympy.log) if not term.args[0].is_number}
     powers = {p for out in outputs for p in out.atoms(sympy.Pow) if sympy.log(p.base) in logs and not p.exp.is_number}
@@ -155,7 +155,7 @@ def _differences_of_one_sign(outputs: list[sympy.Expr]) -> tuple[dict[sympy.Symb
 
 def _at_once(expr: sympy.Expr) -> sympy.Expr:
     """Write what one call computes together as entries of its tuple: w(z) and derivatives, a spline and its slopes."""
-    from xfit.engine.codegen.expression_printer import PARTS, Entry, Faddeeva, Found
+    from xfit.formulas.code_printer import PARTS, Entry, Faddeeva, Found
     from xfit.formulas.special_functions import Interpolated
 
     parts = {function: position for position, function in enumerate(PARTS)}
@@ -260,7 +260,7 @@ def _is_costly(expr: sympy.Expr) -> bool:
     """Whether an expression takes longer to compute than to load, and is one number."""
     import sympy
 
-    from xfit.engine.codegen.expression_printer import Faddeeva, Found
+    from xfit.formulas.code_printer import Faddeeva, Found
 
     # A condition is no number either, and what it compares is named by itself where it is costly and occurs elsewhere.
     if isinstance(expr, Faddeeva | Found) or expr.is_Boolean or expr.is_Relational:
@@ -274,6 +274,6 @@ def print_code(expr: sympy.Expr) -> str:
     Integer powers become products and reciprocals, so that no call hides in them; conditions become
     selects, which vectorise.
     """
-    from xfit.engine.codegen.expression_printer import KernelPrinter
+    from xfit.formulas.code_printer import KernelPrinter
 
     return str(KernelPrinter().doprint(expr))
