@@ -7,13 +7,14 @@ from typing import Any
 
 from xfit.formulas.kernel_spec import FormulaKernel
 from xfit.modeling import estimators
-from xfit.modeling.component import Component, Derived, Spec
+from xfit.modeling.component import Component, Derived, Spec, library
 from xfit.modeling.estimators import Estimator
 
 _DATA = {"data": 1.0}
 _X = {"x": 1.0}
 
 
+@library
 class Offset(Component):
     r"""Constant.
 
@@ -33,6 +34,7 @@ class Offset(Component):
     estimator = Estimator(estimators.offset, channels=1)
 
 
+@library
 class Polynomial(Component):
     r"""Polynomial.
 
@@ -93,6 +95,7 @@ class Polynomial(Component):
         return FormulaKernel(expression, self.coordinates, names)
 
 
+@library
 class PowerLaw(Component):
     r"""Power law.
 
@@ -128,6 +131,7 @@ class PowerLaw(Component):
     estimator = Estimator(estimators.power_law, channels=2, takes=("origin", "left_cutoff"))
 
 
+@library
 class Exponential(Component):
     r"""Exponential decay.
 
@@ -159,6 +163,7 @@ class Exponential(Component):
     estimator = Estimator(estimators.exponential, channels=2)
 
 
+@library
 class Bleasdale(Component):
     r"""Bleasdale-Nelder curve.
 
@@ -190,6 +195,7 @@ class Bleasdale(Component):
     estimator = Estimator(estimators.bleasdale, channels=3, takes=("c",))
 
 
+@library
 class Vignetting(Component):
     r"""Vignetting of a lens: the fourth power of a cosine, if asked for times lines that fall at both edges.
 

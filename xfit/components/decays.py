@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from xfit.components.pieces import tailed
 from xfit.modeling import estimators
-from xfit.modeling.component import Component, Derived, Spec
+from xfit.modeling.component import Component, Derived, Spec, library
 from xfit.modeling.estimators import Estimator
 
 _DATA = {"data": 1.0}
 _X = {"x": 1.0}
 
 
+@library
 class Decay(Component):
     r"""Exponential decay that begins at a time, with nothing before it.
 
@@ -51,6 +52,7 @@ class Decay(Component):
     estimator = Estimator(estimators.decay, channels=2, takes=("t0",))
 
 
+@library
 class DoubleExponentialDecay(Component):
     r"""Sum of two exponential decays, convolved with a Gaussian instrument response.
 
@@ -94,6 +96,7 @@ class DoubleExponentialDecay(Component):
     estimator = Estimator(estimators.double_decay, channels=6)
 
 
+@library
 class RC(Component):
     r"""Exponential approach to a level, as a capacitor is charged through a resistor.
 

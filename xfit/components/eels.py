@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from xfit.modeling import estimators
-from xfit.modeling.component import Component, Derived, Spec
+from xfit.modeling.component import Component, Derived, Spec, library
 from xfit.modeling.estimators import Estimator
 
 _DATA = {"data": 1.0}
 _X = {"x": 1.0}
 
 
+@library
 class DoublePowerLaw(Component):
     r"""Two power laws of the same exponent, the second one shifted: a background with plural scattering.
 
@@ -58,6 +59,7 @@ class DoublePowerLaw(Component):
     estimator = Estimator(estimators.double_power_law, channels=2, takes=("origin", "left_cutoff", "shift", "ratio"))
 
 
+@library
 class VolumePlasmonDrude(Component):
     r"""Volume plasmon of the Drude model: energy-loss function of free electrons.
 

@@ -12,13 +12,14 @@ from typing import Any
 from xfit.formulas import calculus, parser
 from xfit.formulas.kernel_spec import FormulaKernel
 from xfit.formulas.syntax import shortened
-from xfit.modeling.component import Component
+from xfit.modeling.component import Component, library
 from xfit.modeling.parameter import Parameter
 
 #: What can't be a parameter's name. Gamma may be both: it is what the width of a Lorentzian is called.
 _FUNCTIONS = {*parser.FUNCTIONS, *parser.ALIASES} - {"gamma"}
 
 
+@library
 class Expression(Component):
     """Component from a formula.
 

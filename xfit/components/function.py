@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, overload
 
 from xfit.formulas.function_kernel import FunctionKernel, kernel_of
-from xfit.modeling.component import Component
+from xfit.modeling.component import Component, library
 from xfit.modeling.parameter import Parameter
 
 #: Attributes of a component, and arguments that are no values, which no parameter can be called.
@@ -16,6 +16,7 @@ _RESERVED = ("model", "parameters", "function", "gradient", "linear", "registere
 _registered: dict[str, FunctionComponent] = {}
 
 
+@library
 class Function(Component):
     """Component from a Python function.
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from xfit.components.pieces import beyond_one, log1p
 from xfit.formulas.kernel_spec import FormulaKernel
 from xfit.modeling import estimators
-from xfit.modeling.component import Component, Derived, Spec
+from xfit.modeling.component import Component, Derived, Spec, library
 from xfit.modeling.estimators import Estimator
 
 _DATA = {"data": 1.0}
@@ -48,6 +48,7 @@ class _Turned(Component):
         return FormulaKernel(f"{self.profile}; {axes}", self.coordinates, tuple(self._by_name))
 
 
+@library
 class Gaussian2D(_Turned):
     r"""Two-dimensional Gaussian by its volume.
 
@@ -98,6 +99,7 @@ class Gaussian2D(_Turned):
     estimator = Estimator(estimators.gaussian2d, channels=9, takes=("rotation_angle",))
 
 
+@library
 class Lorentzian2D(_Turned):
     r"""Two-dimensional Lorentzian by its height.
 
@@ -134,6 +136,7 @@ class Lorentzian2D(_Turned):
     estimator = Estimator(estimators.lorentzian2d, channels=9, takes=("rotation_angle",))
 
 
+@library
 class Moffat2D(_Turned):
     r"""Two-dimensional Moffat peak by its height.
 
@@ -184,6 +187,7 @@ class Moffat2D(_Turned):
     estimator = Estimator(estimators.moffat2d, channels=9, takes=("rotation_angle",))
 
 
+@library
 class AiryDisk(Component):
     r"""Airy disk: the image of a point through a circular aperture.
 
@@ -227,6 +231,7 @@ class AiryDisk(Component):
     estimator = Estimator(estimators.airy, channels=9)
 
 
+@library
 class Plane(Component):
     r"""Plane.
 
@@ -257,6 +262,7 @@ class Plane(Component):
     estimator = Estimator(estimators.surface, channels=3)
 
 
+@library
 class Polynomial2D(Component):
     r"""Polynomial of two coordinates.
 

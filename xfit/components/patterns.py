@@ -14,7 +14,7 @@ from xfit.arrays.channel_widths import is_binned, widths_of
 from xfit.formulas.kernel_spec import FormulaKernel, Lookup
 from xfit.formulas.spline_table import Table
 from xfit.modeling import estimators
-from xfit.modeling.component import Component, Spec
+from xfit.modeling.component import Component, Spec, library
 from xfit.modeling.estimators import Estimator
 from xfit.modeling.number_arrays import number_array
 
@@ -28,6 +28,7 @@ _NOTHING = 1e-3
 _HALF = 0.5 + 1e-6
 
 
+@library
 class ScalableFixedPattern(Component):
     r"""Pattern given by data, scaled, shifted and stretched.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xfit.components.pieces import beyond_one, gamma_ratio, log1p, voigt, voigt_height
 from xfit.modeling import estimators
-from xfit.modeling.component import Component, Derived, Spec
+from xfit.modeling.component import Component, Derived, Spec, library
 from xfit.modeling.estimators import Estimator
 
 _AREA = {"data": 1.0, "x": 1.0}
@@ -14,6 +14,7 @@ _X = {"x": 1.0}
 _FWHM = "full width at half maximum"
 
 
+@library
 class Gaussian(Component):
     r"""Gaussian peak by its area.
 
@@ -50,6 +51,7 @@ class Gaussian(Component):
     estimator = Estimator(estimators.gaussian, channels=3)
 
 
+@library
 class GaussianHF(Component):
     r"""Gaussian peak by its height and full width at half maximum.
 
@@ -85,6 +87,7 @@ class GaussianHF(Component):
     estimator = Estimator(estimators.gaussian_hf, channels=3)
 
 
+@library
 class Lorentzian(Component):
     r"""Lorentzian (Cauchy) peak by its area.
 
@@ -121,6 +124,7 @@ class Lorentzian(Component):
     estimator = Estimator(estimators.lorentzian, channels=3)
 
 
+@library
 class Voigt(Component):
     r"""Voigt peak by its area: a Gaussian convolved with a Lorentzian.
 
@@ -169,6 +173,7 @@ class Voigt(Component):
     estimator = Estimator(estimators.voigt, channels=4)
 
 
+@library
 class PseudoVoigt(Component):
     r"""Sum of a Gaussian and a Lorentzian of the same width, by its area.
 
@@ -212,6 +217,7 @@ class PseudoVoigt(Component):
     estimator = Estimator(estimators.pseudo_voigt, channels=4)
 
 
+@library
 class Moffat(Component):
     r"""Moffat peak by its height.
 
@@ -256,6 +262,7 @@ class Moffat(Component):
     estimator = Estimator(estimators.moffat, channels=4)
 
 
+@library
 class PearsonVII(Component):
     r"""Pearson VII peak by its area and full width at half maximum: from Lorentzian to Gaussian, and beyond the former.
 

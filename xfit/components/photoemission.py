@@ -7,7 +7,7 @@ from typing import Any
 from xfit.components.pieces import voigt
 from xfit.formulas.kernel_spec import FormulaKernel
 from xfit.modeling import estimators
-from xfit.modeling.component import Component, Derived, Spec
+from xfit.modeling.component import Component, Derived, Spec, library
 from xfit.modeling.estimators import Estimator
 
 _AREA = {"data": 1.0, "x": 1.0}
@@ -15,6 +15,7 @@ _DATA = {"data": 1.0}
 _X = {"x": 1.0}
 
 
+@library
 class Doniach(Component):
     r"""Doniach-Sunjic line of a metal: skewed by electrons excited along with the one that is seen.
 
@@ -67,6 +68,7 @@ class Doniach(Component):
     estimator = Estimator(estimators.doniach, channels=4, takes=("alpha",))
 
 
+@library
 class PESCoreLineShape(Component):
     r"""Gaussian core line by its height and full width at half maximum, with a Shirley background.
 
@@ -116,6 +118,7 @@ class PESCoreLineShape(Component):
     estimator = Estimator(estimators.core_line, channels=3, takes=("ab", "shirley"))
 
 
+@library
 class PESVoigt(Component):
     r"""Voigt line of a core level: resolution of the instrument, spin-orbit doublet, Shirley background.
 
@@ -223,6 +226,7 @@ class PESVoigt(Component):
         return FormulaKernel(text, self.coordinates, tuple(self._by_name), summed="shirley_background")
 
 
+@library
 class SEE(Component):
     r"""Secondary electron emission of a metal.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xfit.components.pieces import sine, tailed
 from xfit.modeling import estimators
-from xfit.modeling.component import Component, Derived, Spec
+from xfit.modeling.component import Component, Derived, Spec, library
 from xfit.modeling.estimators import Estimator
 
 _AREA = {"data": 1.0, "x": 1.0}
@@ -14,6 +14,7 @@ _X = {"x": 1.0}
 _DELTA = sine("shape", "1")
 
 
+@library
 class SkewNormal(Component):
     r"""Skew normal peak.
 
@@ -59,6 +60,7 @@ class SkewNormal(Component):
     estimator = Estimator(estimators.skew_normal, channels=4)
 
 
+@library
 class SplitVoigt(Component):
     r"""Pseudo-Voigt peak with a width for either side, by its area.
 
@@ -114,6 +116,7 @@ class SplitVoigt(Component):
     estimator = Estimator(estimators.split_voigt, channels=5)
 
 
+@library
 class ExponentiallyModifiedGaussian(Component):
     r"""Gaussian convolved with an exponential decay, by its area.
 
@@ -157,6 +160,7 @@ class ExponentiallyModifiedGaussian(Component):
     estimator = Estimator(estimators.exponentially_modified, channels=4)
 
 
+@library
 class LogNormal(Component):
     r"""Log-normal peak by its area.
 
@@ -201,6 +205,7 @@ class LogNormal(Component):
     estimator = Estimator(estimators.log_normal, channels=3)
 
 
+@library
 class BreitWignerFano(Component):
     r"""Breit-Wigner-Fano resonance: a discrete state that interferes with a continuum.
 
@@ -241,6 +246,7 @@ class BreitWignerFano(Component):
     estimator = Estimator(estimators.fano, channels=4)
 
 
+@library
 class DampedOscillator(Component):
     r"""Amplitude of a driven, damped harmonic oscillator over the frequency.
 

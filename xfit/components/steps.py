@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from xfit.modeling import estimators
-from xfit.modeling.component import Component, Derived, Spec
+from xfit.modeling.component import Component, Derived, Spec, library
 from xfit.modeling.estimators import Estimator
 
 _DATA = {"data": 1.0}
@@ -11,6 +11,7 @@ _X = {"x": 1.0}
 _PER_X = {"x": -1.0}
 
 
+@library
 class Arctan(Component):
     r"""Step of an arctangent about zero.
 
@@ -42,6 +43,7 @@ class Arctan(Component):
     estimator = Estimator(estimators.arctan, channels=4)
 
 
+@library
 class EELSArctan(Component):
     r"""Step of an arctangent above zero, as of an ionisation edge.
 
@@ -73,6 +75,7 @@ class EELSArctan(Component):
     estimator = Estimator(estimators.eels_arctan, channels=4)
 
 
+@library
 class Erf(Component):
     r"""Step of an error function about zero: a sharp step seen with a Gaussian resolution.
 
@@ -107,6 +110,7 @@ class Erf(Component):
     estimator = Estimator(estimators.erf, channels=4)
 
 
+@library
 class HeavisideStep(Component):
     r"""Sharp step.
 
@@ -137,6 +141,7 @@ class HeavisideStep(Component):
     estimator = Estimator(estimators.heaviside, channels=4)
 
 
+@library
 class Logistic(Component):
     r"""Logistic (sigmoid) step.
 

@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from xfit.display import cleaned
 from xfit.formulas.function_kernel import FunctionKernel
@@ -89,6 +89,18 @@ def _remember(kind: type[Component]) -> None:
                 f"models know components by this name: choose another"
             )
     _kinds[kind.__name__] = kind
+
+
+#: The component library, by the name of the class; `xfit.components` offers it.
+LIBRARY: dict[str, type[Component]] = {}
+
+_C = TypeVar("_C", bound="type[Component]")
+
+
+def library(kind: _C) -> _C:
+    """Put a component into the library: the decorator of its class is all that it takes."""
+    LIBRARY[kind.__name__] = kind
+    return kind
 
 
 #: What components offer and do not know themselves, for fits and models stand above them; see `provide`.

@@ -27,10 +27,11 @@ from xfit.components.core_loss.cross_sections import (
 from xfit.components.core_loss.fine_structure import FineStructure, fine_structure_of
 from xfit.components.core_loss.gos import checked_gos
 from xfit.formulas.kernel_spec import FormulaKernel, Lookup
-from xfit.modeling.component import Component, Spec
+from xfit.modeling.component import Component, Spec, library
 from xfit.modeling.number_arrays import number_array
 
 
+@library
 class EELSCLEdge(Component):
     r"""Core-loss edge: differential cross-section of inner-shell ionisation.
 

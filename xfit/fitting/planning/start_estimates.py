@@ -10,11 +10,10 @@ from typing import Any
 import xarray as xr
 
 from xfit.arrays.axes import Axes
-from xfit.components import TYPES
 from xfit.display import cleaned
 from xfit.engine.block.options import Settings
 from xfit.engine.codegen.program import Program
-from xfit.modeling.component import Component
+from xfit.modeling.component import LIBRARY, Component
 from xfit.modeling.estimate_block import Estimation, Target
 from xfit.modeling.model import Model
 
@@ -132,7 +131,7 @@ def taken_by(component: Component) -> tuple[str, ...]:
 
 
 def _those_with_one() -> str:
-    return "these can: " + ", ".join(sorted(name for name, cls in TYPES.items() if cls.estimator is not None))
+    return "these can: " + ", ".join(sorted(name for name, cls in LIBRARY.items() if cls.estimator is not None))
 
 
 def estimation_of(
