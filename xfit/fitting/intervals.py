@@ -13,7 +13,8 @@ import xarray as xr
 from xfit.arrays.matching import check_fitted
 from xfit.engine.block.interval_block import Intervals
 from xfit.engine.codegen.program import Program
-from xfit.fitting.planning.plan import Plan, plan_of
+from xfit.fitting.planning.arguments import FIT_ARGUMENTS, FitArguments
+from xfit.fitting.planning.plan import Plan, make_plan
 from xfit.fitting.running.map_blocks import run
 from xfit.modeling.model import Model
 from xfit.noise import Poisson
@@ -94,16 +95,16 @@ def again(
         what is to be different.
     """
     check_fitted(result, dims, da, Program.from_model(model).coordinates)
-    return plan_of(da, model, dims, **settings_like(result, model, options))
+    return make_plan(da, model, dims, FitArguments.of(settings_like(result, model, options)))
 
 
 def settings_like(result: xr.Dataset, model: Model, options: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of a fit like the one that gave a result, starting at its values; see `again`."""
     attrs = result.attrs
-    known = {"variance", "where", "bounds", "loss", "start", "starts", "spread", "optimizer", "covariance", "estimate"}
-    unknown = sorted(set(options) - known)
-    if unknown:
-        raise TypeError(f"unknown argument(s) {unknown}; known: {sorted(known)}")
+    known = {"variance", "where", "bounds", "loss", "start", "starts", "spread", "optimizer", "covariance"}
+    kept = sorted(FIT_ARGUMENTS & set(options) - known)
+    if kept:
+        raise TypeError(f"{', '.join(kept)} can't be given: as in the fit that gave the result; give {sorted(known)}")
     settings: dict[str, Any] = {
         "optimizer": "lm",
         "loss": attrs["xfit_loss"],

@@ -9,7 +9,8 @@ import numpy as np
 import xarray as xr
 
 from xfit.arrays.storable import check_storable
-from xfit.fitting.planning.plan import plan_of
+from xfit.fitting.planning.arguments import FIT_ARGUMENTS, FitArguments, StoreArguments
+from xfit.fitting.planning.plan import make_plan
 from xfit.fitting.running.error_notes import noted, noted_at_start
 from xfit.fitting.running.map_blocks import run
 from xfit.modeling.model import Model
@@ -159,57 +160,22 @@ def multifit(
     >>> fit.fit["g.sigma"].values.round(6)
     array([1., 1.])
     """
-    plan = plan_of(
-        da,
-        model,
-        dim,
-        start=start,
-        optimizer=optimizer,
-        loss=loss,
-        loss_scale=loss_scale,
-        variance=variance,
-        reweight=reweight,
-        where=where,
-        active=active,
-        binned=binned,
-        bounded=bounded,
-        bounds=bounds,
-        path=path,
-        starts=starts,
-        spread=spread,
-        covariance=covariance,
-        scale_covariance=scale_covariance,
-        tolerance=tolerance,
-        max_nfev=max_nfev,
-        grad=grad,
-        optimizer_options=optimizer_options,
-    )
-    if store is not None:
+    given = locals()
+    asked = FitArguments.of({**optimizer_options, **{name: given[name] for name in FIT_ARGUMENTS}})
+    stored = StoreArguments.of(given)
+    plan = make_plan(da, model, dim, asked)
+    if stored.store is not None:
         # Not at the top: it would make `import xfit` wait for zarr and distributed.
         from xfit.fitting.running.clients import client_of
         from xfit.fitting.stored.run import run_stored
 
         check_storable(plan.da, plan.axes.dims)
-        client_of(client)
-        return run_stored(
-            plan, store, storage_options=storage_options, resume=resume, overwrite=overwrite, zarr_chunks=zarr_chunks, client=client, progress=progress
-        )  # fmt: skip
-    _check_needs_store(
-        storage_options=storage_options, resume=resume, overwrite=overwrite, zarr_chunks=zarr_chunks, client=client, progress=progress
-    )  # fmt: skip
+        client_of(stored.client)
+        return run_stored(plan, stored)
+    stored.check()
     packed = run(plan.da, plan.axes, plan.fit_spec, list(plan.extra))
     fit_spec = plan.fit_spec
     result = assemble(
         packed, plan.da, plan.model, fit_spec.program, fit_spec.settings, plan.axes, fit_spec.options, plan.how
     )
     return noted(result, plan) if isinstance(packed, np.ndarray) else noted_at_start(result, plan)
-
-
-def _check_needs_store(**given: Any) -> None:
-    """Refuse what only a stored fit heeds."""
-    asked = [name for name, value in given.items() if value]
-    if asked:
-        raise ValueError(
-            f"{', '.join(f'{name}=' for name in asked)} are of fits with store=; without it, a fit of chunked data is lazy and its result yours "
-            "to compute, show the progress of, and write"
-        )

@@ -16,7 +16,8 @@ from xfit.arrays.axes import signal_dims
 from xfit.display import cleaned, html_facts, html_page, html_section, html_table, terminal_width, wrapped
 from xfit.engine.pixel.status import CONVERGED, DESCRIPTIONS, MEANINGS
 from xfit.fitting.multifit import multifit
-from xfit.fitting.planning.plan import plan_of
+from xfit.fitting.planning.arguments import FitArguments
+from xfit.fitting.planning.plan import make_plan
 from xfit.modeling.model import Model
 from xfit.results.report import Statuses, part_html
 
@@ -187,9 +188,7 @@ def preview(
     """
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
         raise ValueError(f"n={n!r} must be a whole number above zero: how many pixels are fitted")
-    known = plan_of.__kwdefaults__ or {}
-    further = {name: value for name, value in options.items() if name not in known}
-    plan = plan_of(da, model, dim, optimizer_options=further, **{k: v for k, v in options.items() if k in known})
+    plan = make_plan(da, model, dim, FitArguments.of(options))
     model, navigation = plan.model, plan.axes.navigation
     if not navigation:
         raise ValueError("preview is for maps; the data are a single spectrum or image: fit it with da.fit(model)")

@@ -11,7 +11,8 @@ import param
 import xarray as xr
 
 from xfit.fitting.multifit import multifit
-from xfit.fitting.planning.plan import plan_of
+from xfit.fitting.planning.arguments import FitArguments
+from xfit.fitting.planning.plan import make_plan
 from xfit.modeling.component import Component
 from xfit.modeling.model import Model
 from xfit.modeling.parameter import Parameter
@@ -65,7 +66,7 @@ class Explorer:
     CHEAP = 256 << 20
 
     def __init__(self, da: xr.DataArray, model: Model, dim: Any = None, **options: Any) -> None:
-        plan = plan_of(da, model, dim, **options)
+        plan = make_plan(da, model, dim, FitArguments.of(options))
         if len(plan.axes.dims) != 1:
             raise ValueError(
                 f"explore() shows spectra, on which peaks are dragged along one axis; the model is {len(plan.axes.dims)}-D. Start values of images "

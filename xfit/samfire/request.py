@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import uuid
 from collections.abc import Hashable, Mapping, Sequence
@@ -21,8 +20,9 @@ from xfit.arrays.storable import check_storable
 from xfit.arrays.whole_spectra import whole_signals
 from xfit.engine.block.options import Columns
 from xfit.engine.pixel.rows import SCALARS
+from xfit.fitting.planning.arguments import FitArguments
 from xfit.fitting.planning.fit_spec import table_of
-from xfit.fitting.planning.plan import Plan, plan_of
+from xfit.fitting.planning.plan import Plan, make_plan
 from xfit.fitting.running.chunk_grid import Grid, chunks_of
 from xfit.fitting.running.clients import active_client, client_of
 from xfit.fitting.running.error_notes import noted, noted_at_start
@@ -106,12 +106,8 @@ class Samfire:
                 f"path={fit_options['path']!r} is not for SAMFire, which chooses the order of the pixels itself"
             )
         earlier = start if isinstance(start, xr.Dataset) else None
-        known = inspect.signature(plan_of).parameters
-        further = {name: value for name, value in fit_options.items() if name not in known}
-        options = {name: value for name, value in fit_options.items() if name in known}
-        self._plan = plan_of(
-            da, model, dim, start=None if earlier is not None else start, optimizer_options=further, **options
-        )  # fmt: skip
+        asked = FitArguments.of({**fit_options, "start": None if earlier is not None else start})
+        self._plan = make_plan(da, model, dim, asked)
         navigation = self._plan.axes.navigation
         if not 1 <= len(navigation) <= 3:
             raise ValueError(

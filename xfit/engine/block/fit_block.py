@@ -189,7 +189,7 @@ def _fit_piece(
         # Not at the top: SciPy's optimizers would make `import xfit` wait.
         from xfit.engine.block.scipy_fits import fit_by_scipy
 
-        fit_by_scipy(optimizer, group, pixels, dict(options.further), options.grad, last, options.chained)
+        fit_by_scipy(optimizer, group, pixels, dict(options.optimizer_options), options.grad, last, options.chained)
         return
     fit_pixels(
         group.structure,

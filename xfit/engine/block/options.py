@@ -42,7 +42,7 @@ class FitOptions:
         Its name; see `xfit.engine.block.optimizers`.
     grad : {"exact", "2-point", "3-point", "cs"}
         Derivatives: compiled or, for SciPy's optimizers, by differences.
-    further : tuple of (str, any)
+    optimizer_options : tuple of (str, any)
         Options of SciPy's optimizers.
     noise : tuple of float, optional
         Gain, offset and correlation of the detector, where the variance is to be estimated from the data.
@@ -61,7 +61,7 @@ class FitOptions:
     chained: bool = False
     optimizer: str = "lm"
     grad: str = "exact"
-    further: tuple[tuple[str, Any], ...] = ()
+    optimizer_options: tuple[tuple[str, Any], ...] = ()
     noise: tuple[float, float, float] | None = None
     alpha: float = 0.0
 

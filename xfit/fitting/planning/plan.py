@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import json
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,10 +14,11 @@ from xfit.arrays.axes import Axes, axes_of, coordinates_taken, signal_dims, with
 from xfit.arrays.matching import check_where
 from xfit.arrays.storable import check_signal_names
 from xfit.engine.block.optimizers import check_pair, optimizer_of
-from xfit.engine.block.options import FitOptions, Settings
+from xfit.engine.block.options import Settings
 from xfit.engine.codegen.program import Program
 from xfit.engine.losses import Loss, loss_of
 from xfit.fitting.planning import array_inputs, checks
+from xfit.fitting.planning.arguments import FIT_ARGUMENTS, FitArguments
 from xfit.fitting.planning.fit_spec import FitSpec
 from xfit.fitting.planning.growth import warn_of_growth
 from xfit.fitting.planning.start_estimates import estimated_start, split_start
@@ -55,65 +54,52 @@ class Plan:
     how: Mapping[str, Any]
 
 
-def plan_of(
-    da: xr.DataArray,
-    model: Model,
-    dim: Hashable | Sequence[Hashable] | None = None,
-    *,
-    start: Any = None,
-    optimizer: str = "lm",
-    loss: Any = "ls",
-    loss_scale: float = 1.0,
-    variance: Any = None,
-    reweight: bool = False,
-    where: xr.DataArray | None = None,
-    active: Any = None,
-    binned: bool | None = None,
-    bounded: bool = True,
-    bounds: Any = None,
-    path: str = "independent",
-    starts: int = 1,
-    spread: Any = None,
-    covariance: bool = False,
-    scale_covariance: bool | None = None,
-    tolerance: float = 1e-12,
-    max_nfev: int | None = None,
-    grad: str = "exact",
-    optimizer_options: Mapping[str, Any] | None = None,
+def make_plan(
+    da: xr.DataArray, model: Model, dim: Hashable | Sequence[Hashable] | None = None, asked: FitArguments | None = None
 ) -> Plan:
-    """Check what a user asks for; the arguments are those of `xfit.multifit`.
+    """Check what a user asks for.
+
+    Parameters
+    ----------
+    da, model, dim
+        As for `xfit.multifit`.
+    asked : FitArguments, optional
+        Its other arguments.
 
     Raises
     ------
     TypeError, ValueError
         For what can't be fitted.
     """
-    optimizer_options = optimizer_options or {}
+    asked = asked or FitArguments()
+    engine, optimizer_options = asked.engine, asked.optimizer_options
     checks.check_data(da)
     checks.check_model(model)
     # The fit is of the model as it is now: another thread, or the user before a lazy result is computed, may change it.
     model = model.copy()
     check_names(da)
-    method = optimizer_of(optimizer)
-    variance, noise, what = array_inputs.check_noise(variance, reweight, loss_of(loss, loss_scale), da)
+    method = optimizer_of(engine.optimizer)
+    variance, noise, what = array_inputs.check_noise(
+        asked.variance, asked.reweight, loss_of(asked.loss, asked.loss_scale), da
+    )
     check_pair(method, what)
-    checks.check_options(tolerance, max_nfev)
-    checks.check_method(method, grad, optimizer_options, starts, path, _options())
-    scaled = checks.check_scaling(scale_covariance, what)
+    checks.check_options(engine.tolerance, engine.max_nfev)
+    checks.check_method(method, engine.grad, optimizer_options, engine.starts, asked.path, FIT_ARGUMENTS)
+    scaled = checks.check_scaling(asked.scale_covariance, what)
     program = Program.from_model(model)
     dims = signal_dims(da, dim, model.signal_dimension)
     check_signal_names(dims)
     given, da = da, with_signal_coordinates(da, dims, program.coordinates, program.coordinates_read)
-    axes = axes_of(da, dims, program.coordinates, binned)
+    axes = axes_of(da, dims, program.coordinates, asked.binned)
     units = dict(zip(program.parameters, parameter_units(model, da, axes), strict=True))
     response, grid = response_of(model, da, axes.dims, da, axes.navigation)
     text = model.to_json()
-    masks = array_inputs.check_active(active, model, da, axes)
+    masks = array_inputs.check_active(asked.active, model, da, axes)
     on = _somewhere(model, masks)
-    where = check_where(where, da)
+    where = check_where(asked.where, da)
     used = array_inputs.channels_used(where, axes)
-    settings = checks.settings_of(model, program, on, bounded=bounded, n_channels=used)
-    start, ranges = split_start(start, model)
+    settings = checks.settings_of(model, program, on, bounded=asked.bounded, n_channels=used)
+    start, ranges = split_start(asked.start, model)
     values, maps = array_inputs.check_start(start, model, program, settings, da, axes)
     left_over = da.attrs.get("units")
     check_units(maps, "start", units, None if isinstance(start, xr.Dataset) else left_over)
@@ -121,11 +107,11 @@ def plan_of(
     if method.engine == "linear":
         settings, alpha = checks.check_linear(method, model, program, settings, optimizer_options)
         optimizer_options = {}
-    settings, limits = checks.check_bounds(bounds, program, replace(settings, start=values), da, axes)
+    settings, limits = checks.check_bounds(asked.bounds, program, replace(settings, start=values), da, axes)
     for (name, side), array in limits.items():
         check_units({name: array}, f"bounds, {side}", units, left_over)
     checks.check_keeps_bounds(method, program, settings, limits)
-    reach = checks.check_search(starts, spread, path, program, settings)
+    reach = checks.check_search(engine.starts, asked.spread, asked.path, program, settings)
     estimations = estimated_start(ranges, start, model, program, settings, axes)
     _check_reach(model, settings, axes, where, grid)
     program.load()
@@ -142,54 +128,45 @@ def plan_of(
     extra += [(side, name, array) for (name, side), array in limits.items()]
     extra = [(role, name, _kept(role, array)) for role, name, array in extra]
     positions = {name: k for k, name in enumerate(program.parameters)}
-    pairs = () if covariance else tuple((positions[a], positions[b]) for a, b in pairs_of(model))
-    options = FitOptions(
-        tolerance,
-        max_nfev,
-        scaled,
-        covariance,
-        pairs,
-        what,
-        int(starts),
-        reach,
-        path != "independent",
-        method.name,
-        grad,
-        tuple(sorted(optimizer_options.items())),
-        noise,
-        alpha,
+    pairs = () if engine.covariance else tuple((positions[a], positions[b]) for a, b in pairs_of(model))
+    options = replace(
+        engine,
+        optimizer=method.name,
+        starts=int(engine.starts),
+        scale_covariance=scaled,
+        pairs=pairs,
+        loss=what,
+        spread=reach,
+        chained=asked.path != "independent",
+        optimizer_options=tuple(sorted(optimizer_options.items())),
+        noise=noise,
+        alpha=alpha,
     )
     fit_spec = FitSpec(
-        program,
-        settings,
-        options,
-        axes.names,
-        axes.navigation,
-        axes.dims,
-        variance if isinstance(variance, float) else None,
-        tuple((role, name, tuple(array.dims)) for role, name, array in extra),
-        estimations,
-        grid,
-        path,
+        program=program,
+        settings=settings,
+        options=options,
+        names=axes.names,
+        navigation=axes.navigation,
+        signal=axes.dims,
+        variance=variance if isinstance(variance, float) else None,
+        roles=tuple((role, name, tuple(array.dims)) for role, name, array in extra),
+        estimations=estimations,
+        grid=grid,
+        path=asked.path,
     )
     how = {
         "model": text,
         **({"digests": as_text(digests)} if (digests := digests_of(model, program.kernels)) else {}),
         "optimizer": method.name,
         "loss": what.name,
-        "bounded": int(bounded),
-        "tolerance": tolerance,
-        **_noted(what, noise, path, starts),
+        "bounded": int(asked.bounded),
+        "tolerance": engine.tolerance,
+        **_noted(what, noise, asked.path, options.starts),
         **_taken(given, da),
         **({"alpha": alpha} if alpha else {}),
     }
     return Plan(da, model, axes, fit_spec, tuple(array for _, _, array in extra), how)
-
-
-@functools.cache
-def _options() -> tuple[str, ...]:
-    """Names of all that a fit can be given."""
-    return tuple(inspect.signature(plan_of).parameters)
 
 
 def _kept(role: str, array: xr.DataArray) -> xr.DataArray:

@@ -18,6 +18,7 @@ from xfit.display import cleaned
 from xfit.engine.block.function_errors import ATTRIBUTE, as_text
 from xfit.engine.block.optimizers import optimizer_of
 from xfit.engine.block.precompile import part_for, prepare_engine
+from xfit.fitting.planning.arguments import StoreArguments
 from xfit.fitting.planning.fit_spec import table_of
 from xfit.fitting.planning.plan import Plan
 from xfit.fitting.running.chunk_grid import Grid, chunks_of
@@ -93,18 +94,15 @@ def _duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def run_stored(
-    plan: Plan,
-    store: Any,
-    *,
-    storage_options: Mapping[str, Any] | None = None,
-    resume: bool = False,
-    overwrite: bool = False,
-    zarr_chunks: Mapping[Hashable, int] | None = None,
-    client: Any = None,
-    progress: Any = None,
-) -> xr.Dataset:
-    """Fit, chunk by chunk into a store; arguments as for `xfit.multifit`.
+def run_stored(plan: Plan, asked: StoreArguments) -> xr.Dataset:
+    """Fit, chunk by chunk into a store.
+
+    Parameters
+    ----------
+    plan : Plan
+        The fit.
+    asked : StoreArguments
+        Where it goes.
 
     Returns
     -------
@@ -124,17 +122,17 @@ def run_stored(
         raise ValueError(
             "store= is for maps; the data are a single spectrum or image: write its result with .to_zarr(...)"
         )
-    reporter = reporter_of(progress)
+    reporter = reporter_of(asked.progress)
     data = plan.da.transpose(*plan.axes.navigation, *plan.axes.dims)
     if plan.da.chunks is not None:
-        data = whole_signals(data, plan.axes.dims, "fit", stacklevel=4, client=client or active_client())
+        data = whole_signals(data, plan.axes.dims, "fit", stacklevel=4, client=asked.client or active_client())
     alone = plan.fit_spec.path != "independent" and plan.da.chunks is None
     sizes = tuple((data.sizes[d],) for d in plan.axes.navigation) if alone else chunks_of(data, plan.axes.navigation)
     grid = Grid(sizes, (0,) * len(sizes))
     _check_regular(grid, plan)
-    inner = _inner(zarr_chunks, grid, plan)
-    archive = Archive(store, storage_options)
-    executor = executor_of(client)
+    inner = _inner(asked.zarr_chunks, grid, plan)
+    archive = Archive(asked.store, asked.storage_options)
+    executor = executor_of(asked.client)
     try:
         _check_shared(archive, executor)
         with executor.active():
@@ -149,7 +147,7 @@ def run_stored(
             if any(source.shuffled for source in sources):
                 cluster_of(executor)
             refuse_own_input(archive, plan)
-            missing = begin(archive, plan, grid, inner, resume=resume, overwrite=overwrite)
+            missing = begin(archive, plan, grid, inner, resume=asked.resume, overwrite=asked.overwrite)
             work = Work(plan.fit_spec, table_of(plan.axes), grid, archive, tuple(map(str, plan.axes.navigation)))
             if missing is not None:
                 _go(work, sources, missing, executor, reporter)
