@@ -18,23 +18,23 @@ from typing import Any
 import numpy as np
 from numba.core.registry import cpu_target
 
+from xfit.engine.block.options import FitOptions
 from xfit.engine.block.pixel_loop import Search, fit_singly
+from xfit.engine.block.prepared_fit import limits_of
 from xfit.engine.codegen.kernel_cache import DAMAGED, compile_lock, engine_hash
 from xfit.engine.codegen.linking import linked_first
-from xfit.engine.codegen.loss_kernels import load_loss
 from xfit.engine.codegen.subprocess_compile import Made, can_start_python, compile_apart
 from xfit.engine.codegen.tie_compiler import compile_ties
 from xfit.engine.linear.fit import fit_alike, fit_linear_singly, fit_weighted
 from xfit.engine.linear.groups import Equations, group_of
 from xfit.engine.linear.rows import Affine, rows_of
 from xfit.engine.linear.solve import problems_of
-from xfit.engine.losses import Loss
 from xfit.engine.math import layout
 from xfit.engine.math.jit import ENTRIES, entry_folders
 from xfit.engine.pixel.evaluate import Structure, aligned_rows, evaluate_pixels
 from xfit.engine.pixel.objective import begin_pixel, deviations_at, end_pixel, loss_at, spectrum_for
 from xfit.engine.pixel.profile import profile_pixels
-from xfit.engine.pixel.rows import SCALARS, Block, Limits, buffer_of
+from xfit.engine.pixel.rows import SCALARS, Block, buffer_of
 from xfit.engine.pixel.workspace import workspace
 from xfit.engine.simd.fit import fit_side_by_side, lanes_of
 from xfit.engine.waves.clocks import advance
@@ -175,7 +175,7 @@ def nothing_to_fit() -> tuple[Any, ...]:
     pairs = np.empty((0, 2), np.int64)
     out = np.zeros((1, len(SCALARS)))
     block = Block(nothing, nothing, everything, nothing[0], nothing, nothing, nothing, pairs, out)
-    limits = Limits(0.0, 0, 0, True, False, False, load_loss(Loss()), 0.0)
+    limits = limits_of(FitOptions(), none)
     return structure, compile_ties({}, ()), nothing, block, limits, buffer_of(0, 0, 0), workspace(0, 0, 0, 0)
 
 

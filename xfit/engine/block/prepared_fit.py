@@ -93,7 +93,7 @@ class Workbench:
         loaded, options = self.loaded, self._options
         free = np.flatnonzero(self._program.fitted(self._settings.free, on)).astype(np.int64)
         codes = loaded.amplitudes(free)
-        limits = _limits(options, codes)
+        limits = limits_of(options, codes)
         return Pattern(
             free,
             codes,
@@ -108,19 +108,19 @@ class Workbench:
         )
 
 
-def _limits(options: FitOptions, codes: np.ndarray) -> Limits:
-    """Put together how pixels are fitted whose free parameters are what the codes say."""
+def limits_of(options: FitOptions, codes: np.ndarray) -> Limits:
+    """Put together how pixels are fitted whose free parameters are what the codes say; options of the same name are taken as they are."""
     first = options.max_nfev or 100 * (codes.size + 1)
+    taken = {name: getattr(options, name) for name in Limits._fields if hasattr(options, name)}
     return Limits(
-        options.tolerance,
-        first,
-        options.max_nfev or 2 * first,
-        options.scale_covariance,
-        options.covariance,
-        # Where all is linear there is no shape to follow.
-        options.optimizer == "varpro" and bool((codes != LINEAR).any()),
-        load_loss(options.loss),
-        options.alpha,
+        **taken
+        | {
+            "first_limit": first,
+            "max_nfev": options.max_nfev or 2 * first,
+            # Where all is linear there is no shape to follow.
+            "project": options.optimizer == "varpro" and bool((codes != LINEAR).any()),
+            "loss": load_loss(options.loss),
+        }
     )
 
 

@@ -150,7 +150,7 @@ def fill_errors(affine: Affine, scale: Any, pairs: np.ndarray, limits: Limits, p
     for pair in range(pairs.shape[0]):
         store(rows.packed, at + pair, _covariance(pairs[pair, 0], pairs[pair, 1], count, other, rows) * scale)
     at += pairs.shape[0]
-    if limits.with_covariance:
+    if limits.covariance:
         for a in range(n):
             for b in range(n):
                 store(rows.packed, at + a * n + b, _covariance(a, b, count, other, rows) * scale)

@@ -75,7 +75,7 @@ class Limits(NamedTuple):
         Largest estimated distance to the minimum, in units of the residual variance.
     first_limit, max_nfev : int
         Largest number of model evaluations of a pixel's first attempt and of all its attempts.
-    scale_covariance, with_covariance : bool
+    scale_covariance, covariance : bool
         Whether errors are scaled by the reduced chi-squared; whether the covariance matrix is written.
     project : bool
         Whether amplitudes are always at their best values (variable projection).
@@ -89,7 +89,7 @@ class Limits(NamedTuple):
     first_limit: int
     max_nfev: int
     scale_covariance: bool
-    with_covariance: bool
+    covariance: bool
     project: bool
     loss: Loss
     alpha: float

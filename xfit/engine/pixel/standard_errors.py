@@ -107,7 +107,7 @@ def _write_errors(
             total += spread[pairs[pair, 0], k] * spread[pairs[pair, 1], k]
         out[at + pair] = total * scale
     at += pairs.shape[0]
-    if limits.with_covariance:
+    if limits.covariance:
         for a in range(n):
             for b in range(n):
                 total = 0.0

@@ -244,7 +244,7 @@ def fit_side_by_side(
         How many those are.
     """
     n, count = ws.q.size, free.size
-    simple = ties.tied.size == 0 and not limits.with_covariance and limits.loss.kind == LEAST_SQUARES
+    simple = ties.tied.size == 0 and not limits.covariance and limits.loss.kind == LEAST_SQUARES
     limit = min(PATIENCE, limits.first_limit, limits.max_nfev)
     known = lf.lanes.known
     aboard = lost = following = 0
