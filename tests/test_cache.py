@@ -18,7 +18,7 @@ from xfit.engine.block.fit_block import fit_block
 from xfit.engine.codegen import linking
 from xfit.engine.codegen.linking import can_link_first, linked_first
 from xfit.engine.codegen.program import Program
-from xfit.engine.codegen.subprocess_compile import Made, can_start_python, compile_apart
+from xfit.engine.codegen.subprocess_compile import CompiledMarker, can_start_python, compile_apart
 from xfit.fitting.planning.checks import settings_of
 
 ROOT = Path(__file__).parents[1]
@@ -129,13 +129,13 @@ def test_no_other_application_is_started_for_python(monkeypatch, executable):
 
 
 def test_parts_made_for_another_processor_are_not_taken(tmp_path):
-    made = Made(tmp_path, "zen5")
+    made = CompiledMarker(tmp_path, "zen5")
     assert "fit" not in made
     made.add("fit")
     assert "fit" in made
     assert "profile" not in made
-    assert "fit" not in Made(tmp_path, "zen2")
-    Made(tmp_path, "zen2").clear()
+    assert "fit" not in CompiledMarker(tmp_path, "zen2")
+    CompiledMarker(tmp_path, "zen2").clear()
     assert "fit" not in made
 
 

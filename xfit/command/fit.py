@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from xfit.command.reading import Data
-    from xfit.command.running import Target
+    from xfit.command.running import Output
     from xfit.modeling.model import Model
 
 _UNREAD, _INTERRUPTED = 3, 130
@@ -119,14 +119,14 @@ def fit(context: click.Context, data: str, out: str, scheduler: str | None, work
     given = given_options(options)
     with reported():
         from xfit.command.reading import in_chunks, parse_chunks, read_data
-        from xfit.command.running import Target, client_of, end_now
+        from xfit.command.running import Output, client_of, end_now
         from xfit.modeling.model import Model
 
         model = Model.from_file(asked["model_file"])
         found = read_data(data, asked["signal"], given)
         dims = _signal_dims(found.signal, model, asked["dims"])
         da = in_chunks(found.signal, dims, parse_chunks(asked["chunks"]), workers)
-        target = Target(out, given, whole=asked["samfire"] or set(da.dims) == set(dims))
+        target = Output(out, given, whole=asked["samfire"] or set(da.dims) == set(dims))
         target.refuse(filter(None, (data, asked["model_file"], asked["start"], asked["variance"], *asked["masks"])))
         target.check(resume, overwrite)
         run = _Run(da, model, dims, _keywords(asked, found, da, given), target, resume, overwrite, not quiet)
@@ -160,7 +160,7 @@ class _Run:
     model: Model
     dims: tuple[Hashable, ...]
     keywords: dict[str, Any]
-    target: Target
+    target: Output
     resume: bool
     overwrite: bool
     shown: bool

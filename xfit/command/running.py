@@ -86,7 +86,7 @@ def end_now(code: int) -> NoReturn:
     os._exit(code)
 
 
-class Target:
+class Output:
     """Where a result goes: a store that is filled while the run goes on and, for other formats, a file that is made of it at the end.
 
     Parameters

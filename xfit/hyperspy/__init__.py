@@ -2,14 +2,14 @@
 
 from xfit.hyperspy.conversion import Conversion, Link
 from xfit.hyperspy.fitting import fit, multifit, put_result
-from xfit.hyperspy.model_files import StoredModels, open_models
+from xfit.hyperspy.model_files import StoredHyperSpyModels, open_models
 from xfit.hyperspy.models import convert
 from xfit.hyperspy.signals import from_hyperspy, to_hyperspy
 
 __all__ = [
     "Conversion",
     "Link",
-    "StoredModels",
+    "StoredHyperSpyModels",
     "convert",
     "fit",
     "from_hyperspy",

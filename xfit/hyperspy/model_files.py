@@ -20,7 +20,7 @@ from xfit.hyperspy.conversion import Conversion
 from xfit.hyperspy.models import conversion_of
 
 
-class StoredModels(Mapping[str, Conversion]):
+class StoredHyperSpyModels(Mapping[str, Conversion]):
     """The models that a signal was stored with, by name; each is converted when it is asked for.
 
     Attributes
@@ -76,7 +76,7 @@ class StoredModels(Mapping[str, Conversion]):
         return f"<xfit.hyperspy.StoredModels> of {cleaned(str(self.data.name or 'a signal'))}\n{table}"
 
 
-def open_models(path: str | os.PathLike[str], *, signal: int | None = None, lazy: bool = False) -> StoredModels:
+def open_models(path: str | os.PathLike[str], *, signal: int | None = None, lazy: bool = False) -> StoredHyperSpyModels:
     """Open a ``.hspy`` or ``.zspy`` file of HyperSpy with the models that are stored in it.
 
     Parameters
@@ -90,7 +90,7 @@ def open_models(path: str | os.PathLike[str], *, signal: int | None = None, lazy
 
     Returns
     -------
-    StoredModels
+    StoredHyperSpyModels
         ``found.data`` is the signal, ``found["a"]`` a `Conversion`: model, stored values, masks.
 
     Raises
@@ -117,7 +117,7 @@ def open_models(path: str | os.PathLike[str], *, signal: int | None = None, lazy
     if not 0 <= number < len(signals):
         raise ValueError(f"signal={signal} is not in {path.name}, which has {len(signals)} signal(s)")
     chosen = signals[number]
-    return StoredModels(signal_to_array(chosen), chosen.get("models") or {})
+    return StoredHyperSpyModels(signal_to_array(chosen), chosen.get("models") or {})
 
 
 def _read(path: Path, lazy: bool) -> list[dict[str, Any]]:

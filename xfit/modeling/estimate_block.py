@@ -110,7 +110,7 @@ class Estimation:
 
 
 @dataclass(frozen=True)
-class Grid:
+class SignalGrid:
     """Coordinates as estimators want them: one of its own ascending, two as they are; and the channels' widths or areas."""
 
     coordinates: list[np.ndarray]
@@ -118,7 +118,7 @@ class Grid:
     order: np.ndarray | None
 
     @classmethod
-    def of(cls, coordinates: list[np.ndarray]) -> Grid:
+    def of(cls, coordinates: list[np.ndarray]) -> SignalGrid:
         """Sort one coordinate; two stay as they are."""
         if len(coordinates) > 1:
             return cls(coordinates, np.prod([_spacing(values) for values in coordinates], axis=0), None)

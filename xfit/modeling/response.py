@@ -23,7 +23,7 @@ _UNEVEN = 0.05
 
 
 @dataclass(frozen=True)
-class Grid:
+class ResponseGrid:
     """Points at which convolved components are evaluated.
 
     Attributes
@@ -70,7 +70,7 @@ def response_of(
     dims: tuple[Hashable, ...],
     like: xr.DataArray,
     navigation: tuple[Hashable, ...],
-) -> tuple[xr.DataArray | None, Grid | None]:
+) -> tuple[xr.DataArray | None, ResponseGrid | None]:
     """Lay out a model's response for data.
 
     Parameters
@@ -127,7 +127,7 @@ def response_of(
     if response.ndim == 1 and response.chunks is None and not np.isfinite(response.values).all():
         raise ValueError("the response is not finite everywhere; a fixed response must be")
     count = signal.sizes[dim] + points.size - 1
-    return response, Grid(float(start - points[-1]), float(step), count)
+    return response, ResponseGrid(float(start - points[-1]), float(step), count)
 
 
 def _check_components(model: Model) -> None:

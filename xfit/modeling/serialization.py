@@ -14,7 +14,7 @@ from xfit.modeling.component import Component, kinds
 from xfit.modeling.parameter import Parameter
 from xfit.modeling.response import response_from_dict, response_to_dict
 from xfit.modeling.text_limits import MOST_COMPONENTS, check_json, shown
-from xfit.modeling.ties import Graph
+from xfit.modeling.ties import TieGraph
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -159,7 +159,7 @@ def model_from_dict(data: Mapping[str, Any], kind: type[M]) -> M:
 
 def _tie(pending: Sequence[tuple[str, Parameter, str]]) -> None:
     """Tie the parameters of a model that has no ties yet."""
-    graph = Graph()
+    graph = TieGraph()
     for place, parameter, text in pending:
         try:
             graph.tie(parameter, text)

@@ -29,7 +29,7 @@ def check_tie(parameter: Parameter, text: str) -> None:
         See `xfit.modeling.parameter.Parameter.tie`.
     """
     used = _check_text(parameter, text)
-    graph = Graph()
+    graph = TieGraph()
     known = graph.in_reach(parameter)
     if parameter.model is not None:
         _refuse_unknown(parameter, text, known)
@@ -63,7 +63,7 @@ def check_twin(parameter: Parameter, other: Parameter) -> None:
         raise ValueError(
             f"{cleaned(parameter.full_name)} and {cleaned(other.full_name)} are in different models; twins share one"
         )
-    Graph().order([parameter], {id(parameter): [other]})
+    TieGraph().order([parameter], {id(parameter): [other]})
 
 
 def _by_name(owner: Model | Component | None) -> dict[str, Parameter]:
@@ -89,10 +89,10 @@ def reference(parameter: Parameter) -> str:
 
 def plain_source(parameter: Parameter, text: str) -> Parameter | None:
     """Parameter that a formula is nothing but the name of, if it is."""
-    return {reference(other): other for other in Graph().in_reach(parameter).values()}.get(text.strip())
+    return {reference(other): other for other in TieGraph().in_reach(parameter).values()}.get(text.strip())
 
 
-class Graph:
+class TieGraph:
     """Which parameter follows which, as the ties are now; names are looked up once."""
 
     def __init__(self) -> None:
@@ -172,7 +172,7 @@ def resolve(model: Model) -> dict[str, str]:
     ValueError
         For a tie to an unknown parameter or in a circle.
     """
-    graph = Graph()
+    graph = TieGraph()
     known = _by_name(model)
     texts: dict[str, str] = {}
     for name, parameter in known.items():
@@ -225,7 +225,7 @@ def known_value(parameter: Parameter) -> float | None:
 
 def _evaluated(parameters: Sequence[Parameter]) -> list[float | ValueError]:
     """Values of parameters; the error of what has none."""
-    graph = Graph()
+    graph = TieGraph()
     done: dict[int, float | ValueError] = {}
     try:
         ordered = graph.order(parameters)
@@ -239,7 +239,7 @@ def _evaluated(parameters: Sequence[Parameter]) -> list[float | ValueError]:
     return [done[id(parameter)] for parameter in parameters]
 
 
-def _value_at(parameter: Parameter, graph: Graph, done: Mapping[int, float | ValueError]) -> float:
+def _value_at(parameter: Parameter, graph: TieGraph, done: Mapping[int, float | ValueError]) -> float:
     """Value of a tied parameter from those that it follows."""
     text, known = parameter._tie, graph.in_reach(parameter)
     if text is not None:
@@ -282,7 +282,7 @@ def set_through_tie(parameter: Parameter, value: float) -> None:
     ValueError
         Where the tie depends on several parameters or has no unique real inverse.
     """
-    graph = Graph()
+    graph = TieGraph()
     graph.order([parameter])
     source = parameter
     while source.is_tied:
@@ -290,7 +290,7 @@ def set_through_tie(parameter: Parameter, value: float) -> None:
     source.value = value
 
 
-def _inverted(parameter: Parameter, value: float, graph: Graph) -> tuple[Parameter, float]:
+def _inverted(parameter: Parameter, value: float, graph: TieGraph) -> tuple[Parameter, float]:
     """The one parameter that a tied one follows, and its value that makes the tie give ``value``."""
     twin, text, known = parameter.twin, parameter.tie_formula, graph.in_reach(parameter)
     if twin is not None:

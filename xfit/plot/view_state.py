@@ -26,7 +26,7 @@ _WORST = 20
 _UNSEEN = ("covariance", "pair_covariance")
 
 
-class Place(param.Parameterized):
+class ViewState(param.Parameterized):
     """What is looked at.
 
     Attributes
@@ -111,7 +111,7 @@ class Looking:
         self._variance = Blocks(variance, self.dims) if isinstance(variance, xr.DataArray) else None
         self._constant = None if isinstance(variance, xr.DataArray) else variance
         self._response = None if response is None else Blocks(response, self.dims)
-        self.place = Place()
+        self.place = ViewState()
         self.place.begin(self.quantities[0], tuple(self.result.dataset.sizes[d] // 2 for d in self.dims))
         self._seen: tuple[Any, PixelView] | None = None
 

@@ -17,7 +17,7 @@ from xfit.engine.block.fit_block import evaluate_block
 from xfit.engine.codegen.program import Program
 from xfit.engine.pixel.status import DESCRIPTIONS, NONFINITE_DERIVATIVE
 from xfit.modeling.model import Model
-from xfit.modeling.response import Grid, response_of
+from xfit.modeling.response import ResponseGrid, response_of
 
 
 def model_curves(
@@ -162,7 +162,7 @@ def _evaluate(
     names: tuple[str, ...],
     components: tuple[int, ...] | None,
     shape: tuple[int, ...],
-    grid: Grid | None,
+    grid: ResponseGrid | None,
 ) -> np.ndarray:
     """Curves of one block; contracted dimensions come as nested lists of one block."""
     values, table, response = only(values), only(table), only(response)

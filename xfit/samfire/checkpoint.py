@@ -20,7 +20,7 @@ from fsspec.implementations.local import LocalFileSystem
 from xfit.arrays.atomic_write import create, entries, put, refuse_link
 from xfit.display import without_secrets
 from xfit.formulas.snapshots import digest
-from xfit.samfire.chunk_state import State
+from xfit.samfire.chunk_state import ChunkState
 from xfit.samfire.visits import Strip, Summary, Visited
 
 #: Version of the files. Since 2, visits, the manifest and the layout have checksums; files of 1 are read without.
@@ -326,7 +326,7 @@ def _visited_of(arrays: Mapping[str, np.ndarray]) -> Visited:
         strips.setdefault(int(other), {})[part] = value
     flags = {name: tuple(map(bool, groups["summary"][name])) for name in ("gained", "shown", "good_there")}
     return Visited(
-        State(**groups["state"], shown=shown),
+        ChunkState(**groups["state"], shown=shown),
         {other: Strip(**parts) for other, parts in strips.items()},
         Summary(**{**groups["summary"], **flags}),
     )

@@ -18,7 +18,7 @@ from xfit.engine.pixel.status import CONVERGED, MEANINGS, NOT_FITTED, NOT_REACHE
 from xfit.engine.pixel.status import HOPELESS as NOTHING_TO_FIT
 from xfit.engine.waves.wavefront import GOOD, HOPELESS, LEFT, SPENT
 from xfit.fitting.planning.fit_spec import FitSpec
-from xfit.fitting.running.chunk_grid import Grid
+from xfit.fitting.running.chunk_grid import ChunkGrid
 from xfit.fitting.running.map_blocks import arguments_of
 from xfit.samfire.goodness import Goodness
 from xfit.samfire.strategies import GlobalStrategy, Strategy
@@ -30,7 +30,7 @@ _LOSS = SCALARS.index("loss")
 
 
 @dataclass(frozen=True)
-class Spec:
+class SamfireSpec:
     """All that visits of chunks have in common; it travels once to each process.
 
     Attributes
@@ -39,7 +39,7 @@ class Spec:
         How pixels are fitted.
     table : float64 (any, n_channels)
         Coordinates; see `xfit.fitting.planning.fit_spec.table_of`.
-    grid : Grid
+    grid : ChunkGrid
         The chunks.
     navigation : tuple
         Names of the navigation dimensions.
@@ -55,7 +55,7 @@ class Spec:
 
     fit_spec: FitSpec
     table: np.ndarray
-    grid: Grid
+    grid: ChunkGrid
     navigation: tuple[Any, ...]
     strategies: tuple[Strategy, ...]
     goodness: Goodness
@@ -87,7 +87,7 @@ class Spec:
         return tuple(self.fit_spec.program.parameters[k] for k in self.free)
 
 
-class State(NamedTuple):
+class ChunkState(NamedTuple):
     """Where the pixels of a chunk stand.
 
     Attributes
@@ -120,13 +120,13 @@ class State(NamedTuple):
     shown: dict[int, np.ndarray]
 
 
-def empty_state(spec: Spec, chunk: int) -> State:
+def empty_state(spec: SamfireSpec, chunk: int) -> ChunkState:
     """State of a chunk in which nothing has been done."""
     n = int(np.prod([b - a for a, b in spec.grid.box(chunk)]))
     columns = spec.columns
     rows = np.full((n, columns.total), np.nan)
     rows[:, columns.slices["status"]] = NOT_FITTED
-    return State(
+    return ChunkState(
         rows,
         np.full(n, LEFT, np.int8),
         np.zeros(n, np.int16),
@@ -157,21 +157,21 @@ def marks_in(mark: np.ndarray, was: int, phase: int, strategies: Sequence[Strate
     return mark
 
 
-def copy_in(state: State, phase: int, strategies: Sequence[Strategy]) -> State:
+def copy_in(state: ChunkState, phase: int, strategies: Sequence[Strategy]) -> ChunkState:
     """Copy of a state, its marks brought to a phase; the arrays may be changed."""
     mark = marks_in(state.mark, state.phase, phase, strategies)
     rows, _, tries, step, strategy, on, was, shown = state
     shown = dict(shown) if was == phase else {}
-    return State(rows.copy(), mark, tries.copy(), step.copy(), strategy.copy(), on.copy(), phase, shown)
+    return ChunkState(rows.copy(), mark, tries.copy(), step.copy(), strategy.copy(), on.copy(), phase, shown)
 
 
 @dataclass
-class Pixels:
+class ChunkPixels:
     """The data of a chunk, and fits of some of its pixels.
 
     Parameters
     ----------
-    spec : Spec
+    spec : SamfireSpec
         How to fit.
     data : array (*navigation, *signal)
         The block.
@@ -179,7 +179,7 @@ class Pixels:
         Blocks of the further arrays, in the order of the fit_spec's roles.
     """
 
-    spec: Spec
+    spec: SamfireSpec
     data: np.ndarray
     extra: Sequence[np.ndarray]
     _laid_out: tuple[np.ndarray, dict[str, np.ndarray], Any, dict[str, Any]] = field(init=False)
@@ -273,13 +273,13 @@ class Pixels:
         return best, good, on
 
 
-def statistics_of(rows: np.ndarray, spec: Spec) -> dict[str, np.ndarray]:
+def statistics_of(rows: np.ndarray, spec: SamfireSpec) -> dict[str, np.ndarray]:
     """Statistics of fits by name; see `xfit.samfire.goodness.Goodness.good`."""
     first = 3 * spec.columns.n
     return {name: rows[:, first + k] for k, name in enumerate(SCALARS) if name != "status"}
 
 
-def good_of(rows: np.ndarray, spec: Spec) -> np.ndarray:
+def good_of(rows: np.ndarray, spec: SamfireSpec) -> np.ndarray:
     """Which fits converged and are good."""
     converged = rows[:, 3 * spec.columns.n + STATUS] == CONVERGED
     with np.errstate(invalid="ignore"):
@@ -290,7 +290,7 @@ def good_of(rows: np.ndarray, spec: Spec) -> np.ndarray:
 
 
 def record(
-    state: State, pixels: np.ndarray, fits: tuple[np.ndarray, np.ndarray, np.ndarray], strategy: int, step: int, spec: Spec
+    state: ChunkState, pixels: np.ndarray, fits: tuple[np.ndarray, np.ndarray, np.ndarray], strategy: int, step: int, spec: SamfireSpec
 ) -> np.ndarray:  # fmt: skip
     """Write fits into a state: all good ones, and of others those that are better than what was there; return which are good."""
     rows, good, on = fits
@@ -309,7 +309,7 @@ def record(
     return good
 
 
-def finished(state: State, spec: Spec) -> State:
+def finished(state: ChunkState, spec: SamfireSpec) -> ChunkState:
     """State with statuses that say why a pixel has no good fit."""
     state = copy_in(state, state.phase, spec.strategies)
     say_why(state.rows, state.mark, state.tries, spec.columns.n)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from xfit.engine.waves.wavefront import HOPELESS, LEFT
-from xfit.fitting.running.chunk_grid import Grid, within
+from xfit.fitting.running.chunk_grid import ChunkGrid, within
 from xfit.samfire.visits import Summary
 
 #: Seconds between redraws.
@@ -20,13 +20,13 @@ class LiveMap:
 
     Parameters
     ----------
-    grid : Grid
+    grid : ChunkGrid
         The chunks, along one or two navigation dimensions; of three, the first is looked through.
     names : sequence of str
         The navigation dimensions.
     """
 
-    def __init__(self, grid: Grid, names: list[str]) -> None:
+    def __init__(self, grid: ChunkGrid, names: list[str]) -> None:
         from holoviews.streams import Pipe
 
         self._grid, self._names = grid, names

@@ -24,7 +24,7 @@ from zarr.storage import MemoryStore
 from xfit.display import without_secrets
 from xfit.engine.block.options import Columns
 from xfit.engine.pixel.status import NOT_FITTED, NOT_REACHED
-from xfit.fitting.running.chunk_grid import Grid
+from xfit.fitting.running.chunk_grid import ChunkGrid
 from xfit.fitting.running.clients import scheduler_here
 from xfit.fitting.stored.codecs import checked
 from xfit.results.assembly import variables_in
@@ -49,14 +49,14 @@ _NOTES = {
 }
 
 
-def lay_out(store: Checkpoints, template: xr.Dataset, grid: Grid, columns: Columns, components: list[str]) -> None:
+def lay_out(store: Checkpoints, template: xr.Dataset, grid: ChunkGrid, columns: Columns, components: list[str]) -> None:
     """Keep what the result of a run will be like, its numbers apart.
 
     Parameters
     ----------
     template : Dataset
         The result; its variables may be lazy and are not computed.
-    grid : Grid
+    grid : ChunkGrid
         The chunks.
     columns : Columns
         Where each variable lies in a packed row.
@@ -145,7 +145,7 @@ class StoredRun:
     def _opened(self, layout: dict[str, Any]) -> xr.Dataset:
         """The result that a layout describes."""
         self._check(layout)
-        grid = Grid(tuple(map(tuple, layout["chunks"])), tuple(layout["reach"]))
+        grid = ChunkGrid(tuple(map(tuple, layout["chunks"])), tuple(layout["reach"]))
         columns, navigation = Columns(**layout["columns"]), layout["navigation"]
         packed = self._packed(grid, columns, len(layout["components"]))
         ds = self._coordinates(layout["files"])
@@ -208,7 +208,7 @@ class StoredRun:
                 )
         return xr.open_zarr(zarr.open_group(files, mode="r").store, consolidated=False, chunks=None).load()
 
-    def _packed(self, grid: Grid, columns: Columns, parts: int) -> Any:
+    def _packed(self, grid: ChunkGrid, columns: Columns, parts: int) -> Any:
         """Packed rows, then strategies, tries and components, of the last visit of every chunk."""
         last: dict[int, Visit] = {}
         for visit in sorted(self._store.known()):

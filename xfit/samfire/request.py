@@ -23,7 +23,7 @@ from xfit.engine.pixel.rows import SCALARS
 from xfit.fitting.planning.arguments import FitArguments
 from xfit.fitting.planning.fit_spec import table_of
 from xfit.fitting.planning.plan import Plan, make_plan
-from xfit.fitting.running.chunk_grid import Grid, chunks_of
+from xfit.fitting.running.chunk_grid import ChunkGrid, chunks_of
 from xfit.fitting.running.clients import active_client, client_of
 from xfit.fitting.running.error_notes import noted, noted_at_start
 from xfit.fitting.running.executors import Executor, cluster_of, executor_of
@@ -35,7 +35,7 @@ from xfit.modeling.units import check_units, parameter_units, units_of
 from xfit.results.assembly import assemble
 from xfit.results.component_digests import digests_of
 from xfit.samfire.checkpoint import Checkpoints, described
-from xfit.samfire.chunk_state import Spec
+from xfit.samfire.chunk_state import SamfireSpec
 from xfit.samfire.goodness import goodness_of
 from xfit.samfire.live import LiveMap
 from xfit.samfire.open_run import end, lay_out
@@ -130,8 +130,8 @@ class Samfire:
             self._data = whole_signals(
                 self._data, self._plan.axes.dims, "fit", stacklevel=3, client=client or active_client()
             )
-        self._grid = Grid(chunks_of(self._data, navigation), reach)
-        self._spec = Spec(
+        self._grid = ChunkGrid(chunks_of(self._data, navigation), reach)
+        self._spec = SamfireSpec(
             self._plan.fit_spec,
             table_of(self._plan.axes),
             self._grid,
@@ -379,7 +379,7 @@ def _labelled(seeds: Mapping[Any, Any], da: xr.DataArray, navigation: tuple[Hash
     return [tuple(map(int, row)) for row in zip(*columns, strict=True)]
 
 
-def _by_chunk(positions: list[tuple[int, ...]], grid: Grid) -> dict[int, np.ndarray]:
+def _by_chunk(positions: list[tuple[int, ...]], grid: ChunkGrid) -> dict[int, np.ndarray]:
     """Seeds of each chunk as flat positions inside of it, rising."""
     found: dict[int, set[int]] = {}
     for position in positions:

@@ -20,7 +20,7 @@ from xfit.fitting.running.sources import Source
 from xfit.fitting.running.workers import make_ready
 from xfit.samfire import tasks
 from xfit.samfire.checkpoint import Checkpoints
-from xfit.samfire.chunk_state import Spec, step_of
+from xfit.samfire.chunk_state import SamfireSpec, step_of
 from xfit.samfire.strategies import GlobalStrategy
 from xfit.samfire.visits import Database, Summary, gather, strips_of, summary_of
 
@@ -75,7 +75,7 @@ class Run:
 
     Parameters
     ----------
-    spec : Spec
+    spec : SamfireSpec
         What all visits have in common.
     sources : sequence of Source
         The data, then the further arrays in the order of the fit_spec's roles.
@@ -95,7 +95,7 @@ class Run:
 
     def __init__(
         self,
-        spec: Spec,
+        spec: SamfireSpec,
         sources: Sequence[Source],
         given: Source | None,
         seeds: dict[int, np.ndarray],

@@ -10,7 +10,7 @@ import numpy as np
 
 from xfit.fitting.running.sources import read
 from xfit.samfire.checkpoint import CheckpointError, Checkpoints
-from xfit.samfire.chunk_state import Pixels, Spec, empty_state, finished
+from xfit.samfire.chunk_state import ChunkPixels, SamfireSpec, empty_state, finished
 from xfit.samfire.visits import (
     Database,
     Strip,
@@ -30,11 +30,11 @@ def the_same(value: Any) -> Any:
     return value
 
 
-def _pixels(spec: Spec, blocks: list[Any]) -> Pixels:
-    return Pixels(spec, read(blocks[0]), [read(block) for block in blocks[1:]])
+def _pixels(spec: SamfireSpec, blocks: list[Any]) -> ChunkPixels:
+    return ChunkPixels(spec, read(blocks[0]), [read(block) for block in blocks[1:]])
 
 
-def seed(spec: Spec, chunk: int, blocks: list[Any] | None, given: Any, seeds: np.ndarray, store: Any) -> Visited:
+def seed(spec: SamfireSpec, chunk: int, blocks: list[Any] | None, given: Any, seeds: np.ndarray, store: Any) -> Visited:
     """First visit of a chunk; see `visit_seeds`."""
     rows = None if given is None else read(given).reshape(-1, spec.columns.total)
     visited = visit_seeds(spec, chunk, None if blocks is None else _pixels(spec, blocks), rows, seeds)
@@ -42,7 +42,7 @@ def seed(spec: Spec, chunk: int, blocks: list[Any] | None, given: Any, seeds: np
 
 
 def spread(
-    spec: Spec,
+    spec: SamfireSpec,
     chunk: int,
     previous: Visited | None,
     blocks: list[Any],
@@ -59,7 +59,13 @@ def spread(
 
 
 def attempt(
-    spec: Spec, chunk: int, previous: Visited | None, blocks: list[Any], candidates: np.ndarray, phase: int, store: Any
+    spec: SamfireSpec,
+    chunk: int,
+    previous: Visited | None,
+    blocks: list[Any],
+    candidates: np.ndarray,
+    phase: int,
+    store: Any,
 ) -> Visited:
     """A visit in a global strategy; see `visit_globally`."""
     visited = visit_globally(spec, chunk, state_of(previous), _pixels(spec, blocks), candidates, phase)
@@ -72,7 +78,7 @@ def _kept(store: Checkpoints | None, visit: tuple[int, int, int], visited: Visit
     return visited
 
 
-def again(store: Checkpoints, visit: tuple[int, int, int], function: Callable[..., Visited], spec: Spec, chunk: int, *arguments: Any) -> Visited:  # fmt: skip
+def again(store: Checkpoints, visit: tuple[int, int, int], function: Callable[..., Visited], spec: SamfireSpec, chunk: int, *arguments: Any) -> Visited:  # fmt: skip
     """A visit that was made in an earlier run, or, where its file is damaged, anew as it was made then."""
     try:
         found = store.read(visit)
@@ -86,12 +92,12 @@ def again(store: Checkpoints, visit: tuple[int, int, int], function: Callable[..
     return found
 
 
-def database(spec: Spec, visited: Visited, extent: np.ndarray) -> Database:
+def database(spec: SamfireSpec, visited: Visited, extent: np.ndarray) -> Database:
     """What the good pixels of a chunk have; see `database_of`."""
     return database_of(spec, visited.state, extent)
 
 
-def finish(spec: Spec, chunk: int, visited: Visited | None, steps: np.ndarray, first: np.ndarray) -> np.ndarray:
+def finish(spec: SamfireSpec, chunk: int, visited: Visited | None, steps: np.ndarray, first: np.ndarray) -> np.ndarray:
     """Rows of a chunk for the result, over its navigation dimensions.
 
     Parameters

@@ -10,7 +10,17 @@ import numpy as np
 from xfit.engine.block.precompile import prepare_engine
 from xfit.engine.waves.wavefront import GOOD, HOPELESS, LEFT, SPENT, begin_at, rank
 from xfit.fitting.running.chunk_grid import neighbourhood, overlap, shape_of, within
-from xfit.samfire.chunk_state import Pixels, Spec, State, copy_in, empty_state, good_of, marks_in, record, step_of
+from xfit.samfire.chunk_state import (
+    ChunkPixels,
+    ChunkState,
+    SamfireSpec,
+    copy_in,
+    empty_state,
+    good_of,
+    marks_in,
+    record,
+    step_of,
+)
 from xfit.samfire.strategies import LocalStrategy
 
 #: Pixels whose rank is at least this part of the best one's are fitted together.
@@ -82,12 +92,12 @@ class Summary(NamedTuple):
 class Visited(NamedTuple):
     """A chunk after a visit."""
 
-    state: State
+    state: ChunkState
     strips: dict[int, Strip]
     summary: Summary
 
 
-def _visited(spec: Spec, chunk: int, state: State, before: np.ndarray, steps: int, fits: int) -> Visited:
+def _visited(spec: SamfireSpec, chunk: int, state: ChunkState, before: np.ndarray, steps: int, fits: int) -> Visited:
     """Cut the strips and sum up what has changed since the marks were ``before``."""
     box, shape = spec.grid.box(chunk), shape_of(spec.grid.box(chunk))
     mark = state.mark.reshape(shape)
@@ -131,13 +141,13 @@ def _visited(spec: Spec, chunk: int, state: State, before: np.ndarray, steps: in
 
 
 def visit_seeds(
-    spec: Spec, chunk: int, pixels: Pixels | None, given: np.ndarray | None, seeds: np.ndarray
+    spec: SamfireSpec, chunk: int, pixels: ChunkPixels | None, given: np.ndarray | None, seeds: np.ndarray
 ) -> Visited:  # fmt: skip
     """First visit of a chunk with seeds.
 
     Parameters
     ----------
-    pixels : Pixels or None
+    pixels : ChunkPixels or None
         The data, if there are seeds to be fitted.
     given : float64 (n, n_columns), optional
         Packed rows of an earlier result; what is good among them need not be fitted again.
@@ -172,7 +182,7 @@ class Margin(NamedTuple):
 
 
 def _margin(
-    spec: Spec, chunk: int, state: State, strips: Mapping[int, Strip], strategy: LocalStrategy
+    spec: SamfireSpec, chunk: int, state: ChunkState, strips: Mapping[int, Strip], strategy: LocalStrategy
 ) -> tuple[Margin, tuple[int, ...]]:
     """Lay a chunk out with what its neighbours show."""
     seen, box = spec.grid.seen(chunk), spec.grid.box(chunk)
@@ -199,10 +209,10 @@ def _margin(
 
 
 def visit_locally(
-    spec: Spec,
+    spec: SamfireSpec,
     chunk: int,
-    previous: State | None,
-    pixels: Pixels,
+    previous: ChunkState | None,
+    pixels: ChunkPixels,
     strips: Mapping[int, Strip],
     phase: int,
     turn: int,
@@ -273,7 +283,9 @@ def _starts(
     return start
 
 
-def _take_in(margin: Margin, state: State, chosen: np.ndarray, steps: int, strategy: LocalStrategy, spec: Spec) -> None:
+def _take_in(
+    margin: Margin, state: ChunkState, chosen: np.ndarray, steps: int, strategy: LocalStrategy, spec: SamfireSpec
+) -> None:
     """Bring the margin up to date with what has become of some pixels."""
     places = margin.inside[chosen]
     good = state.mark[chosen] == GOOD
@@ -286,7 +298,7 @@ def _take_in(margin: Margin, state: State, chosen: np.ndarray, steps: int, strat
 
 
 def visit_globally(
-    spec: Spec, chunk: int, previous: State | None, pixels: Pixels, candidates: np.ndarray, phase: int
+    spec: SamfireSpec, chunk: int, previous: ChunkState | None, pixels: ChunkPixels, candidates: np.ndarray, phase: int
 ) -> Visited:  # fmt: skip
     """Try candidates one after another in all pixels that are left."""
     state = copy_in(previous or empty_state(spec, chunk), phase, spec.strategies)
@@ -308,7 +320,7 @@ _BINS = 16
 Database = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def database_of(spec: Spec, state: State, extent: np.ndarray) -> Database:
+def database_of(spec: SamfireSpec, state: ChunkState, extent: np.ndarray) -> Database:
     """Joint histogram of the good pixels of a chunk: occupied cells, sums over them, and numbers of pixels."""
     good = np.isin(state.mark, (GOOD, SPENT))
     values = state.rows[good][:, spec.free]
@@ -344,6 +356,6 @@ def strips_of(visited: Visited) -> dict[int, Strip]:
     return visited.strips
 
 
-def state_of(visited: Any) -> State | None:
+def state_of(visited: Any) -> ChunkState | None:
     """Give the state, if there is one."""
     return None if visited is None else visited.state

@@ -12,7 +12,7 @@ from xfit.engine.math.jit import entry, inlined, inner
 from xfit.engine.math.layout import LINEAR, STARTING, starting_only
 from xfit.engine.pixel.evaluate import Spectrum, Structure
 from xfit.engine.pixel.levenberg_marquardt import RADII, minimise_from, move_to
-from xfit.engine.pixel.loss_functions import LEAST_SQUARES, POISSON, Loss
+from xfit.engine.pixel.loss_functions import LEAST_SQUARES, POISSON, CompiledLoss
 from xfit.engine.pixel.rows import (
     STATUS,
     Block,
@@ -266,7 +266,7 @@ class Scratch:
 
 
 def scratch_of(
-    n: int, free: np.ndarray, code: np.ndarray, bent: np.ndarray, channels: int, ties: Ties, loss: Loss
+    n: int, free: np.ndarray, code: np.ndarray, bent: np.ndarray, channels: int, ties: Ties, loss: CompiledLoss
 ) -> Scratch:
     """Allocate it for ``n`` parameters.
 

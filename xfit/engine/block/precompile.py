@@ -23,7 +23,7 @@ from xfit.engine.block.pixel_loop import Search, fit_singly
 from xfit.engine.block.prepared_fit import limits_of
 from xfit.engine.codegen.kernel_cache import DAMAGED, compile_lock, engine_hash
 from xfit.engine.codegen.linking import linked_first
-from xfit.engine.codegen.subprocess_compile import Made, can_start_python, compile_apart
+from xfit.engine.codegen.subprocess_compile import CompiledMarker, can_start_python, compile_apart
 from xfit.engine.codegen.tie_compiler import compile_ties
 from xfit.engine.linear.fit import fit_alike, fit_linear_singly, fit_weighted
 from xfit.engine.linear.groups import Equations, group_of
@@ -95,12 +95,12 @@ def compile_part(part: str) -> None:
         (_PARTS | _SHARES)[part]()
 
 
-def _made() -> Made:
+def _made() -> CompiledMarker:
     """What is on the disk for this processor and these sources."""
     # What numba tells machine code apart by: the processor, and size and time of the sources.
     sources = [path.stat() for path in sorted(Path(layout.__file__).parents[1].rglob("*.py"))]
     kind = (cpu_target.target_context.codegen().magic_tuple(), [(each.st_mtime, each.st_size) for each in sources])
-    return Made(entry_folders(), hashlib.sha256(repr(kind).encode()).hexdigest()[:16])
+    return CompiledMarker(entry_folders(), hashlib.sha256(repr(kind).encode()).hexdigest()[:16])
 
 
 def _have_compiled(part: str) -> None:

@@ -36,7 +36,7 @@ def kernel(y_, model_, weight_, n, value_, first_, second_):
 """
 
 
-def load_loss(loss: Loss) -> kinds.Loss:
+def load_loss(loss: Loss) -> kinds.CompiledLoss:
     """Return what the engine needs of a loss, compiling a user's function if that was not done yet.
 
     A Python function of arrays is no business of the engine: for it, this is least squares.
@@ -47,13 +47,13 @@ def load_loss(loss: Loss) -> kinds.Loss:
         Where numba can't compile the function.
     """
     if loss.function is not None:
-        return kinds.Loss(kinds.LEAST_SQUARES, 1.0, 1.0, 0.0, 1.0, False, 0)
+        return kinds.CompiledLoss(kinds.LEAST_SQUARES, 1.0, 1.0, 0.0, 1.0, False, 0)
     address = 0 if loss.kernel is None else int(_compiled(loss).address)
     # Divided by the gain and moved by this, data have a variance that is their mean.
     shift = loss.offset / loss.gain**2
     kind = kinds.POISSON if loss.iterated else _KINDS[loss.kind]
     counts = loss.kind == "poisson"
-    return kinds.Loss(kind, loss.scale, loss.gain, shift, loss.correlation, counts, address)
+    return kinds.CompiledLoss(kind, loss.scale, loss.gain, shift, loss.correlation, counts, address)
 
 
 def _compiled(loss: Loss) -> Any:

@@ -75,7 +75,7 @@ def _why(process: subprocess.Popen[str]) -> str:
     return words[-1] if words else f"the process ended with code {process.returncode}"
 
 
-class Made:
+class CompiledMarker:
     """What is on the disk of the engine: a file for each part, written when its machine code is whole.
 
     Parameters

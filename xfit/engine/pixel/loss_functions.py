@@ -35,7 +35,7 @@ SMALLEST_MEAN = 1e-9
 SMALLEST_CURVATURE = 0.1
 
 
-class Loss(NamedTuple):
+class CompiledLoss(NamedTuple):
     """What is minimised.
 
     Attributes
@@ -66,7 +66,7 @@ class Deviations(NamedTuple):
 
     Attributes
     ----------
-    loss : Loss
+    loss : CompiledLoss
         What is minimised.
     smallest : float
         Of POISSON: the mean below which the variance is this.
@@ -79,7 +79,7 @@ class Deviations(NamedTuple):
         sandwich that errors of a custom loss are made of.
     """
 
-    loss: Loss
+    loss: CompiledLoss
     smallest: float
     weight: np.ndarray
     work: np.ndarray

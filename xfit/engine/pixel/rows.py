@@ -18,8 +18,8 @@ from xfit.engine.pixel.loss_functions import (
     SMALLEST_MEAN,
     SQUARES,
     SUMS,
+    CompiledLoss,
     Deviations,
-    Loss,
 )
 from xfit.engine.pixel.status import BAD_COUNTS, BAD_DATA, BAD_START, BAD_VARIANCE, MASKED, NONFINITE_MODEL
 from xfit.engine.pixel.steps import scale_of
@@ -79,7 +79,7 @@ class Limits(NamedTuple):
         Whether errors are scaled by the reduced chi-squared; whether the covariance matrix is written.
     project : bool
         Whether amplitudes are always at their best values (variable projection).
-    loss : Loss
+    loss : CompiledLoss
         What is minimised.
     alpha : float
         Penalty on the sum of the squares of the parameters, of linear fits; rows then end with what that adds to the parameters.
@@ -91,7 +91,7 @@ class Limits(NamedTuple):
     scale_covariance: bool
     covariance: bool
     project: bool
-    loss: Loss
+    loss: CompiledLoss
     alpha: float
 
 
@@ -146,7 +146,7 @@ def _any(flags: np.ndarray) -> bool:
 
 
 @inner
-def _weigh_counts(y: np.ndarray, loss: Loss, buffer: Buffer) -> tuple[float, float, bool]:
+def _weigh_counts(y: np.ndarray, loss: CompiledLoss, buffer: Buffer) -> tuple[float, float, bool]:
     """Bring counts to the units in which variance and mean are the same.
 
     Returns
@@ -187,7 +187,7 @@ def _weigh_for_users(y: np.ndarray, width: np.ndarray, buffer: Buffer) -> None:
 
 @inner
 def prepare(
-    block: Block, i: int, ties: Ties, free: np.ndarray, loss: Loss, buffer: Buffer, ws: Workspace
+    block: Block, i: int, ties: Ties, free: np.ndarray, loss: CompiledLoss, buffer: Buffer, ws: Workspace
 ) -> tuple[bool, bool, int, float]:
     """Weigh a pixel's data and set ``ws`` to its start and bounds; write why it can't be fitted, if so.
 
@@ -243,7 +243,7 @@ def prepare(
 
 
 @inlined
-def spectrum_of(block: Block, plain: bool, used: int, smallest: float, loss: Loss, buffer: Buffer) -> Spectrum:
+def spectrum_of(block: Block, plain: bool, used: int, smallest: float, loss: CompiledLoss, buffer: Buffer) -> Spectrum:
     """Put together a prepared pixel's data and loss."""
     deviations = Deviations(loss, smallest, buffer.weight, buffer.work, False)
     return Spectrum(buffer.weighted, buffer.factor, plain, used, block.y.shape[1], deviations)

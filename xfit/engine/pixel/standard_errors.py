@@ -18,8 +18,8 @@ from xfit.engine.pixel.loss_functions import (
     SLOPES,
     SLOPES_SQUARED,
     SUMS,
+    CompiledLoss,
     Deviations,
-    Loss,
 )
 from xfit.engine.pixel.rows import DOF, RED_CHISQ, SCALARS, Limits
 from xfit.engine.pixel.steps import AT_LOWER, AT_UPPER, FREE, SMALLEST_PIVOT, scale_of, solve_cholesky
@@ -159,7 +159,7 @@ def finish(
         scale = spectrum.used / dof if dof > 0 else math.nan
     elif kind != LEAST_SQUARES and kind != POISSON:
         scale = _huber_scale(spectrum.deviations.work[SUMS], spectrum.used, count)
-        spectrum = _with(spectrum, Loss(LEAST_SQUARES, 1.0, 1.0, 0.0, 1.0, False, 0), False)
+        spectrum = _with(spectrum, CompiledLoss(LEAST_SQUARES, 1.0, 1.0, 0.0, 1.0, False, 0), False)
         gram_of(structure, ties, x, spectrum, count, ws.q, ws, ws.gram)
         scale_of(ws.gram, count, ws.norm)
         outcome = Outcome(outcome.status, outcome.loss, outcome.nfev, False)
@@ -167,7 +167,7 @@ def finish(
 
 
 @inlined
-def _with(spectrum: Spectrum, loss: Loss, squares: bool) -> Spectrum:
+def _with(spectrum: Spectrum, loss: CompiledLoss, squares: bool) -> Spectrum:
     """Make the same data with another loss."""
     d = spectrum.deviations
     deviations = Deviations(loss, d.smallest, d.weight, d.work, squares)

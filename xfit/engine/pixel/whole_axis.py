@@ -4,7 +4,7 @@ A component whose only free parameter is its amplitude (an edge at its tabulated
 from one evaluation, and one pixel, to the next, until another of its parameters or the response changes.
 
 All that they need lies in two arrays, for every array that the engine hands down costs each of its calls seven numbers: integers
-(`Plan`, then what is listed of each component and row) and numbers (parts that begin where the plan says).
+(`WholeAxis`, then what is listed of each component and row) and numbers (parts that begin where the plan says).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from xfit.engine.pixel.fourier import backward, forward, transform_size, twiddle
 _AT_ONCE = 2 * LANES
 
 
-class Plan(NamedTuple):
+class WholeAxis(NamedTuple):
     """Sizes, and where in the numbers each part begins; the first integers, in this order.
 
     Attributes
@@ -90,7 +90,7 @@ class Plan(NamedTuple):
     spare: int
 
 
-_TRANSFORMED = Plan._fields.index("transformed")
+_TRANSFORMED = WholeAxis._fields.index("transformed")
 
 #: Integers of each component: address, first parameter, number of parameters, row of coordinates, position of the factor of what
 #: is cumulated or -1, whether convolved, where its rows begin and end among the listed rows, position of the amplitude of
@@ -100,7 +100,7 @@ _LISTED = 11
 
 #: No row of the responses: nothing is known yet.
 _NEVER = -2
-_HEAD = len(Plan._fields)
+_HEAD = len(WholeAxis._fields)
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ def lay_out(
     numbers[begins["turns"] : begins["turns"] + 2 * size] = twiddles(size) if size else 0.0
     listed = _HEAD + _LISTED * len(components)
     rows = [row for c in components for row in c.rows]
-    head = Plan(
+    head = WholeAxis(
         len(components), channels, length, lead, size, parameters, listed, listed + len(rows), pitch, -1, **begins
     )
     ends = np.cumsum([len(c.rows) for c in components])
@@ -217,9 +217,9 @@ def lay_out(
 
 
 @inlined
-def _head(plan: np.ndarray) -> Plan:
+def _head(plan: np.ndarray) -> WholeAxis:
     """Read the first integers."""
-    return Plan(
+    return WholeAxis(
         plan[0], plan[1], plan[2], plan[3], plan[4], plan[5], plan[6], plan[7], plan[8], plan[9],
         plan[10], plan[11], plan[12], plan[13], plan[14], plan[15], plan[16], plan[17], plan[18], plan[19],
     )  # fmt: skip
@@ -396,7 +396,7 @@ def _remember(plan: np.ndarray, numbers: np.ndarray, q: np.ndarray, one: int) ->
 
 
 @inlined
-def _place(plan: np.ndarray, head: Plan, one: int, line: int, r: int) -> int:
+def _place(plan: np.ndarray, head: WholeAxis, one: int, line: int, r: int) -> int:
     """Where the derivative of the r-th row that is listed of a component goes."""
     if plan[one + _CONVOLVED] != 0:
         return head.rows + (line + r - plan[one + _BEGIN]) * head.pitch

@@ -15,7 +15,7 @@ from xfit.engine.math.jit import inlined_sums
 from xfit.engine.math.layout import LANE_PITCH, LANE_TILE, LANES
 from xfit.engine.math.vector import load, reals, select, store
 from xfit.engine.pixel.evaluate import Structure
-from xfit.engine.pixel.loss_functions import POISSON, Loss, poisson
+from xfit.engine.pixel.loss_functions import POISSON, CompiledLoss, poisson
 from xfit.engine.pixel.tie_machine import Ties, tie_derivatives
 
 
@@ -30,7 +30,7 @@ class Spectra(NamedTuple):
         Number of channels.
     plain : bool
         Whether ``m`` is one in every channel in use.
-    loss : Loss
+    loss : CompiledLoss
         Least squares, or that of counts.
     smallest : float64 (LANES,)
         See `xfit.engine.pixel.loss_functions.Deviations`.
@@ -42,7 +42,7 @@ class Spectra(NamedTuple):
     m: np.ndarray
     channels: int
     plain: bool
-    loss: Loss
+    loss: CompiledLoss
     smallest: np.ndarray
     total: np.ndarray
 

@@ -12,7 +12,7 @@ from xfit.engine.math.layout import LANE_PITCH, LANES, LINEAR, STARTING
 from xfit.engine.math.vector import load, reals, select, store
 from xfit.engine.pixel.evaluate import Structure, sum_of_squares
 from xfit.engine.pixel.levenberg_marquardt import EPS, PATIENCE
-from xfit.engine.pixel.loss_functions import LEAST_SQUARES, Loss
+from xfit.engine.pixel.loss_functions import LEAST_SQUARES, CompiledLoss
 from xfit.engine.pixel.rows import SCALARS, Block, Buffer, Limits, evaluate_solution, prepare, spectrum_of, write
 from xfit.engine.pixel.standard_errors import finish
 from xfit.engine.pixel.status import CONVERGED
@@ -73,7 +73,7 @@ def lanes_of(
     free: np.ndarray,
     ws: Workspace,
     constants_hold: bool,
-    loss: Loss,
+    loss: CompiledLoss,
 ) -> LaneFit:
     """Allocate the state of eight pixels.
 

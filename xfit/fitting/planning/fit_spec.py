@@ -15,7 +15,7 @@ from xfit.engine.block.options import Columns, FitOptions, Settings
 from xfit.engine.codegen.program import Program
 from xfit.engine.losses import Loss
 from xfit.modeling.estimate_block import Estimation
-from xfit.modeling.response import Grid
+from xfit.modeling.response import ResponseGrid
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class FitSpec:
         What each further array is: its role, for which parameter or component, and its dimensions.
     estimations : tuple of Estimation
         Start values that are estimated from the block's data.
-    grid : Grid or None
+    grid : ResponseGrid or None
         Where convolved components are evaluated.
     path : {"independent", "serpentine", "flyback"}
         In which order pixels are fitted.
@@ -53,7 +53,7 @@ class FitSpec:
     variance: float | None
     roles: tuple[tuple[str, str, tuple[Hashable, ...]], ...]
     estimations: tuple[Estimation, ...]
-    grid: Grid | None
+    grid: ResponseGrid | None
     path: str
     intervals: Intervals | None = None
 

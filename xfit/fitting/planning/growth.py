@@ -9,7 +9,7 @@ import xarray as xr
 
 from xfit.engine.block.options import Settings
 from xfit.engine.codegen.program import Program, compiled_kernel, curve_of
-from xfit.modeling.response import Grid
+from xfit.modeling.response import ResponseGrid
 
 #: Share of a convolved curve from which on it is worth a warning that it comes from beyond the data.
 _GROWTH = 0.01
@@ -19,7 +19,7 @@ _HUGE = 1e100
 
 
 def warn_of_growth(
-    program: Program, settings: Settings, response: xr.DataArray, grid: Grid, x: np.ndarray, stacklevel: int = 4
+    program: Program, settings: Settings, response: xr.DataArray, grid: ResponseGrid, x: np.ndarray, stacklevel: int = 4
 ) -> None:
     """Warn of convolved components that have no beginning: what they grow to beyond the data comes into these through the response.
 
@@ -29,7 +29,7 @@ def warn_of_growth(
         The model's structure, and the values that the fit starts from.
     response : DataArray
         As `response_of` gives it. Of a lazy one nothing is read, and each of its points is taken for one that matters.
-    grid : Grid
+    grid : ResponseGrid
         Where convolved components are evaluated.
     x : float64 (n_channels,)
         The data's coordinate.

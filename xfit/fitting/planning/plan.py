@@ -24,7 +24,7 @@ from xfit.fitting.planning.growth import warn_of_growth
 from xfit.fitting.planning.start_estimates import estimated_start, split_start
 from xfit.modeling.derived import pairs_of
 from xfit.modeling.model import Model
-from xfit.modeling.response import Grid, response_of
+from xfit.modeling.response import ResponseGrid, response_of
 from xfit.modeling.units import check_units, parameter_units
 from xfit.results.assembly import check_names
 from xfit.results.component_digests import as_text, digests_of
@@ -190,7 +190,9 @@ def _noted(loss: Loss, noise: tuple[float, float, float] | None, path: str, star
     return noted | ({"starts": int(starts)} if starts > 1 else {})
 
 
-def _check_reach(model: Model, settings: Settings, axes: Axes, where: xr.DataArray | None, grid: Grid | None) -> None:
+def _check_reach(
+    model: Model, settings: Settings, axes: Axes, where: xr.DataArray | None, grid: ResponseGrid | None
+) -> None:
     """Have components that are given by tables refuse channels, or points of the response's grid, that these don't reach to."""
     used = np.ones(int(np.prod(axes.shape)), bool)
     if where is not None and where.chunks is None and set(where.dims) <= set(axes.dims):

@@ -18,7 +18,7 @@ Box = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
-class Grid:
+class ChunkGrid:
     """Chunks of the navigation dimensions.
 
     Attributes

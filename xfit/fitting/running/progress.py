@@ -20,7 +20,7 @@ class Bar(NamedTuple):
     words: str
 
 
-class Snapshot(Protocol):
+class ProgressSnapshot(Protocol):
     """Where a run stands."""
 
     @property
@@ -31,7 +31,7 @@ class Snapshot(Protocol):
 class Reporter(Protocol):
     """Something that is told of a run."""
 
-    def update(self, snapshot: Snapshot) -> None:
+    def update(self, snapshot: ProgressSnapshot) -> None:
         """Take notice of where the run stands."""
 
     def close(self) -> None:
@@ -41,7 +41,7 @@ class Reporter(Protocol):
 class Silent:
     """Nobody is told."""
 
-    def update(self, snapshot: Snapshot) -> None:
+    def update(self, snapshot: ProgressSnapshot) -> None:
         """See `Reporter.update`."""
 
     def close(self) -> None:
@@ -58,7 +58,7 @@ class Throttled(ABC):
         self._last = 0.0
         self._unseen: Bar | None = None
 
-    def update(self, snapshot: Snapshot) -> None:
+    def update(self, snapshot: ProgressSnapshot) -> None:
         """See `Reporter.update`."""
         now = time.monotonic()
         self._unseen = snapshot.bar
@@ -80,13 +80,13 @@ class Throttled(ABC):
         """Show a bar."""
 
 
-class Function:
+class Callback:
     """A user's function is told, of everything."""
 
     def __init__(self, function: Callable[[Any], Any]) -> None:
         self._function = function
 
-    def update(self, snapshot: Snapshot) -> None:
+    def update(self, snapshot: ProgressSnapshot) -> None:
         """See `Reporter.update`."""
         self._function(snapshot)
 
@@ -166,5 +166,5 @@ def reporter_of(given: Any) -> Reporter:
     if isinstance(given, bool):
         return (Notebook() if _in_notebook() else Console()) if given else Silent()
     if callable(given):
-        return Function(given)
+        return Callback(given)
     raise TypeError(f"progress={given!r} must be None, True, False or a function of a snapshot")

@@ -15,7 +15,7 @@ from dask._task_spec import convert_legacy_graph
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from distributed import Future, get_client
 
-from xfit.fitting.running.chunk_grid import Grid
+from xfit.fitting.running.chunk_grid import ChunkGrid
 
 #: Bytes of blocks that a process keeps for visits to come.
 _KEPT = 256 << 20
@@ -68,11 +68,11 @@ class Source:
         NumPy- or dask-backed; it is cut like the grid along the navigation dimensions that it has, and not along others.
     navigation : tuple
         The navigation dimensions of the data.
-    grid : Grid
+    grid : ChunkGrid
         The chunks.
     """
 
-    def __init__(self, array: xr.DataArray, navigation: tuple[Hashable, ...], grid: Grid) -> None:
+    def __init__(self, array: xr.DataArray, navigation: tuple[Hashable, ...], grid: ChunkGrid) -> None:
         self._grid = grid
         self._along = [navigation.index(d) if d in navigation else None for d in array.dims]
         self._array: xr.DataArray | None = None

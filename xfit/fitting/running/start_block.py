@@ -16,7 +16,7 @@ from xfit.engine.block.options import Columns, FitOptions, Settings
 from xfit.engine.block.tied_values import set_tied
 from xfit.engine.codegen.program import Program
 from xfit.engine.math.layout import LINEAR
-from xfit.modeling.estimate_block import Estimation, Grid, densities
+from xfit.modeling.estimate_block import Estimation, SignalGrid, densities
 from xfit.modeling.estimators import Estimates
 from xfit.modeling.estimators.rows import filled, line_through_ends
 from xfit.modeling.estimators.windows import Place, Template, trial_places, windows_of
@@ -169,7 +169,7 @@ class _Shared:
     task: Task
     coordinates: Mapping[str, np.ndarray]
     grid: np.ndarray | None
-    grids: list[Grid]
+    grids: list[SignalGrid]
     windows: list[_Window]
     groups: list[tuple[int, ...]]
     known: tuple[int, ...]
@@ -178,7 +178,7 @@ class _Shared:
 
     @classmethod
     def of(cls, task: Task, coordinates: Mapping[str, np.ndarray], grid: np.ndarray | None) -> _Shared:
-        grids = [Grid.of([coordinates[name] for name in each.coordinates]) for each in task.estimations]
+        grids = [SignalGrid.of([coordinates[name] for name in each.coordinates]) for each in task.estimations]
         groups, known, unknown = task.groups()
         return cls(
             task,

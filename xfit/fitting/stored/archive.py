@@ -28,7 +28,7 @@ from zarr.core.sync import collect_aiterator, sync
 from zarr.storage import LocalStore, StorePath, WrapperStore
 
 from xfit.display import without_secrets
-from xfit.fitting.running.chunk_grid import Grid
+from xfit.fitting.running.chunk_grid import ChunkGrid
 from xfit.fitting.running.clients import scheduler_here
 from xfit.fitting.stored import description as layout
 from xfit.fitting.stored.codecs import checked
@@ -44,14 +44,14 @@ from xfit.fitting.stored.storage import (
     unwrapped,
 )
 
-__all__ = ["FORMAT", "MANIFEST", "Archive", "Mark", "State"]
+__all__ = ["FORMAT", "MANIFEST", "Archive", "Mark", "StoreState"]
 
 #: What a run replaces that was stored in format 1, which had no identities.
 _FIRST_FORMAT = "format 1"
 
 
 @dataclass(frozen=True)
-class State:
+class StoreState:
     """What is in a store.
 
     Attributes
@@ -153,7 +153,7 @@ class Archive:
             return state.current.manifest
         return {} if state.is_run else None
 
-    def look(self) -> State:
+    def look(self) -> StoreState:
         """What runs are there.
 
         Raises
@@ -162,7 +162,7 @@ class Archive:
             If one is of a later format.
         """
         if not self.exists:
-            return State()
+            return StoreState()
         damage: list[str] = []
         found: dict[str, Description | None] = {}
         raw = self.objects.get("zarr.json")
@@ -195,9 +195,9 @@ class Archive:
         others = [each for each in copies if root is None or each.run != root.run]
         after = [each for each in others if (_replaces(each, root) if root is not None else _replaced_first(each))]
         left = [each for each in others if each not in after] if root is not None else []
-        return State(root, after[0] if after else None, old, left[0] if left else None, tuple(damage))
+        return StoreState(root, after[0] if after else None, old, left[0] if left else None, tuple(damage))
 
-    def foreign(self, state: State, sizes: Iterable[str]) -> list[str]:
+    def foreign(self, state: StoreState, sizes: Iterable[str]) -> list[str]:
         """Keys of what no run has made, hidden files left out."""
         names = self.names(state)
         return [
@@ -207,7 +207,7 @@ class Archive:
             and not any(part.startswith(".") for part in key.split("/"))
         ]
 
-    def names(self, state: State) -> set[str]:
+    def names(self, state: StoreState) -> set[str]:
         """Arrays of the runs that are there."""
         found = {name for each in (state.current, state.next, state.left) if each is not None for name in each.names}
         if state.old is not None:
@@ -235,14 +235,16 @@ class Archive:
         words = {"writer": self.writer, "run": description.run, "generation": description.generation, "how": how}
         self.objects.put(WRITER, layout.wrapped(words | layout.who()))
 
-    def lay_out(self, template: xr.Dataset, grid: Grid, inner: Mapping[str, int], manifest: Mapping[str, Any]) -> None:
+    def lay_out(
+        self, template: xr.Dataset, grid: ChunkGrid, inner: Mapping[str, int], manifest: Mapping[str, Any]
+    ) -> None:
         """Describe a run, and begin to write it; one that is there stays as it is.
 
         Parameters
         ----------
         template : Dataset
             The result; variables over chunked dimensions are lazy and never computed.
-        grid : Grid
+        grid : ChunkGrid
             The chunks in which it will be written.
         inner : mapping of str to int
             Chunk sizes for reading back, by dimension, where they are smaller than those.
@@ -380,7 +382,7 @@ class Archive:
 
     def missing_of_first_format(self, known: Mapping[str, Any], chunks: Iterable[int] | None = None) -> list[str]:
         """Objects that some chunks of a run of format 1, or all, should have and have not, and those that say that they have no data."""
-        grid = Grid(tuple(map(tuple, known["chunks"].values())), (0,) * len(known["chunks"]))
+        grid = ChunkGrid(tuple(map(tuple, known["chunks"].values())), (0,) * len(known["chunks"]))
         sizes = self.objects.sizes()
         found = []
         for name in (*known["variables"], f"{MARKS}/done"):
@@ -545,7 +547,7 @@ class Archive:
 
     def marks(self) -> dict[int, Mark]:
         """Marks of all chunks that have one."""
-        state = self.look() if self.description is None else State(self.description)
+        state = self.look() if self.description is None else StoreState(self.description)
         if state.old is not None:
             rows = np.asarray(zarr.open_array(self.store, path=f"{MARKS}/done", mode="r")[:])
             return {int(chunk): Mark(*rows[chunk].tolist()) for chunk in np.flatnonzero(rows[:, 0] >= 0)}
@@ -570,7 +572,7 @@ class Archive:
 
     def messages(self) -> dict[int, str]:
         """Why the data of chunks could not be read."""
-        state = self.look() if self.description is None else State(self.description)
+        state = self.look() if self.description is None else StoreState(self.description)
         generation = "a" if state.current is None else state.current.generation
         keys = {layout.message_key(generation, chunk): chunk for chunk in self._listed("unread", generation)}
         found: dict[int, str] = {}

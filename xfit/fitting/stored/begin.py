@@ -11,8 +11,8 @@ import dask.array
 import xarray as xr
 
 from xfit.fitting.planning.plan import Plan
-from xfit.fitting.running.chunk_grid import Grid
-from xfit.fitting.stored.archive import Archive, State
+from xfit.fitting.running.chunk_grid import ChunkGrid
+from xfit.fitting.stored.archive import Archive, StoreState
 from xfit.fitting.stored.description import Description, describe
 from xfit.fitting.stored.manifest import differences, manifest_of
 from xfit.fitting.stored.storage import PARTIAL, StoreError
@@ -29,7 +29,7 @@ class DamagedStoreWarning(UserWarning):
 
 
 def begin(
-    archive: Archive, plan: Plan, grid: Grid, inner: Mapping[str, int], *, resume: bool, overwrite: bool
+    archive: Archive, plan: Plan, grid: ChunkGrid, inner: Mapping[str, int], *, resume: bool, overwrite: bool
 ) -> list[int] | None:
     """Lay a run out, or go on with the one that is there.
 
@@ -98,7 +98,7 @@ def begin(
     return list(range(len(grid)))
 
 
-def _template(plan: Plan, grid: Grid) -> xr.Dataset:
+def _template(plan: Plan, grid: ChunkGrid) -> xr.Dataset:
     """The result, its numbers apart."""
     fit_spec = plan.fit_spec
     empty = dask.array.empty((*map(sum, grid.chunks), fit_spec.width), chunks=-1)
@@ -114,9 +114,9 @@ def _few(names: list[str]) -> str:
 
 def _gone_on(
     archive: Archive,
-    state: State,
+    state: StoreState,
     plan: Plan,
-    grid: Grid,
+    grid: ChunkGrid,
     inner: Mapping[str, int],
     manifest: Mapping[str, Any],
     sizes: Mapping[str, int],
@@ -146,7 +146,7 @@ def _gone_on(
 
 
 def _restore(
-    archive: Archive, run: Description, plan: Plan, grid: Grid, inner: Mapping[str, int], sizes: Mapping[str, int]
+    archive: Archive, run: Description, plan: Plan, grid: ChunkGrid, inner: Mapping[str, int], sizes: Mapping[str, int]
 ) -> None:
     """Make sure of the description of a run, and of its coordinates."""
     files: dict[str, bytes] = {}

@@ -7,7 +7,7 @@ from typing import Any
 
 import xarray as xr
 
-from xfit.fitting.stored.archive import Archive, State
+from xfit.fitting.stored.archive import Archive, StoreState
 from xfit.fitting.stored.description import Description
 
 
@@ -37,7 +37,7 @@ def check(store: Any, storage_options: Mapping[str, Any] | None = None) -> list[
     return list(_wrong(archive, state))
 
 
-def _wrong(archive: Archive, state: State) -> Iterator[str]:
+def _wrong(archive: Archive, state: StoreState) -> Iterator[str]:
     sizes = archive.objects.sizes()
     yield from (_bare(each, archive) for each in archive.objects.links())
     yield from (_bare(each, archive) for each in state.damage)

@@ -16,7 +16,7 @@ from xfit.engine.block.options import Columns
 from xfit.engine.pixel.rows import EVALUATIONS, STATUS
 from xfit.engine.pixel.status import CONVERGED, FUNCTION_ERROR, HOPELESS, READ_ERROR
 from xfit.fitting.planning.fit_spec import FitSpec
-from xfit.fitting.running.chunk_grid import Box, Grid
+from xfit.fitting.running.chunk_grid import Box, ChunkGrid
 from xfit.fitting.running.map_blocks import fit_nd
 from xfit.fitting.running.sources import computed
 from xfit.fitting.stored.archive import Archive, Mark
@@ -39,7 +39,7 @@ class Work:
         How to fit.
     table : float64 (any, n_channels)
         Coordinates; see `xfit.fitting.planning.fit_spec.table_of`.
-    grid : Grid
+    grid : ChunkGrid
         The chunks.
     archive : Archive
         Where results go.
@@ -49,7 +49,7 @@ class Work:
 
     fit_spec: FitSpec
     table: np.ndarray
-    grid: Grid
+    grid: ChunkGrid
     archive: Archive
     names: tuple[str, ...]
 

@@ -22,7 +22,7 @@ import numpy as np
 import xarray as xr
 from zarr.storage import MemoryStore
 
-from xfit.fitting.running.chunk_grid import Grid
+from xfit.fitting.running.chunk_grid import ChunkGrid
 from xfit.fitting.running.clients import scheduler_here
 from xfit.fitting.stored.storage import PARTIAL, StoreError, checksum
 
@@ -141,10 +141,10 @@ class Description:
         return list(self.manifest["written"])
 
     @cached_property
-    def grid(self) -> Grid:
+    def grid(self) -> ChunkGrid:
         """The chunks."""
         sizes = tuple(map(tuple, self.manifest["chunks"].values()))
-        return Grid(sizes, (0,) * len(sizes))
+        return ChunkGrid(sizes, (0,) * len(sizes))
 
     @cached_property
     def files(self) -> dict[str, Written]:
@@ -325,7 +325,7 @@ def who() -> dict[str, Any]:
 
 def describe(
     template: xr.Dataset,
-    grid: Grid,
+    grid: ChunkGrid,
     inner: Mapping[str, int],
     manifest: Mapping[str, Any],
     generation: str,
@@ -337,7 +337,7 @@ def describe(
     ----------
     template : Dataset
         The result; variables over chunked dimensions are lazy and never computed.
-    grid : Grid
+    grid : ChunkGrid
         The chunks in which it will be written.
     inner : mapping of str to int
         Chunk sizes for reading back, by dimension, where they are smaller than those.
@@ -382,7 +382,7 @@ def describe(
     return Description(root), files
 
 
-def _encoding(template: xr.Dataset, grid: Grid, inner: Mapping[str, int]) -> dict[Any, dict[str, Any]]:
+def _encoding(template: xr.Dataset, grid: ChunkGrid, inner: Mapping[str, int]) -> dict[Any, dict[str, Any]]:
     encoding: dict[Any, dict[str, Any]] = {}
     for name, variable in template.data_vars.items():
         sizes = [grid.chunks[k][0] if k < len(grid.chunks) else n for k, n in enumerate(variable.shape)]

@@ -14,7 +14,7 @@ from xfit.display import cleaned
 from xfit.engine.losses import Loss
 from xfit.fitting.planning.fit_spec import table_of
 from xfit.fitting.planning.plan import Plan
-from xfit.fitting.running.chunk_grid import Grid
+from xfit.fitting.running.chunk_grid import ChunkGrid
 from xfit.fitting.running.clients import scheduler_here
 from xfit.fitting.stored.description import FORMAT
 from xfit.results.assembly import SCHEMA_VERSION
@@ -24,7 +24,7 @@ from xfit.results.component_digests import digests_of
 _SAMPLES = 3
 
 
-def manifest_of(plan: Plan, grid: Grid, inner: Mapping[str, int]) -> dict[str, Any]:
+def manifest_of(plan: Plan, grid: ChunkGrid, inner: Mapping[str, int]) -> dict[str, Any]:
     """Describe a run.
 
     Returns

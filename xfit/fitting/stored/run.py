@@ -21,7 +21,7 @@ from xfit.engine.block.precompile import part_for, prepare_engine
 from xfit.fitting.planning.arguments import StoreArguments
 from xfit.fitting.planning.fit_spec import table_of
 from xfit.fitting.planning.plan import Plan
-from xfit.fitting.running.chunk_grid import Grid, chunks_of
+from xfit.fitting.running.chunk_grid import ChunkGrid, chunks_of
 from xfit.fitting.running.clients import active_client
 from xfit.fitting.running.executors import Cluster, Executor, cluster_of, executor_of
 from xfit.fitting.running.interruption import say
@@ -128,7 +128,7 @@ def run_stored(plan: Plan, asked: StoreArguments) -> xr.Dataset:
         data = whole_signals(data, plan.axes.dims, "fit", stacklevel=4, client=asked.client or active_client())
     alone = plan.fit_spec.path != "independent" and plan.da.chunks is None
     sizes = tuple((data.sizes[d],) for d in plan.axes.navigation) if alone else chunks_of(data, plan.axes.navigation)
-    grid = Grid(sizes, (0,) * len(sizes))
+    grid = ChunkGrid(sizes, (0,) * len(sizes))
     _check_regular(grid, plan)
     inner = _inner(asked.zarr_chunks, grid, plan)
     archive = Archive(asked.store, asked.storage_options)
@@ -171,7 +171,7 @@ def _words_of(archive: Archive, chunks: int) -> str:
     return f"{len(archive.done())} of {chunks} chunks are fitted and stay in {archive}; resume=True goes on with the others"
 
 
-def _check_regular(grid: Grid, plan: Plan) -> None:
+def _check_regular(grid: ChunkGrid, plan: Plan) -> None:
     """Refuse chunks of unequal size, which zarr has none of."""
     for d, sizes in zip(plan.axes.navigation, grid.chunks, strict=True):
         if len(set(sizes[:-1])) > 1 or sizes[-1] > sizes[0]:
@@ -185,7 +185,7 @@ def _few(sizes: tuple[int, ...]) -> str:
     return f"({', '.join(map(str, sizes[:6]))}{', ...' if len(sizes) > 6 else ''})"
 
 
-def _inner(given: Mapping[Hashable, int] | None, grid: Grid, plan: Plan) -> dict[str, int]:
+def _inner(given: Mapping[Hashable, int] | None, grid: ChunkGrid, plan: Plan) -> dict[str, int]:
     """Check the chunk sizes for reading back."""
     whole = {str(d): sizes[0] for d, sizes in zip(plan.axes.navigation, grid.chunks, strict=True)}
     whole["param"] = len(plan.fit_spec.settings.start)
@@ -297,7 +297,7 @@ def _same(work: Work) -> Work:
     return work
 
 
-def _sizes(grid: Grid) -> np.ndarray:
+def _sizes(grid: ChunkGrid) -> np.ndarray:
     """Number of pixels of each chunk."""
     sizes = np.ones(1, np.int64)
     for along in grid.chunks:
