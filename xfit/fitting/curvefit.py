@@ -15,6 +15,7 @@ import xarray as xr
 
 from xfit.arrays.storable import check_chunk_sizes
 from xfit.arrays.whole_spectra import whole_signals
+from xfit.engine.block.arguments import BlockArguments
 from xfit.engine.block.cancellation import check
 from xfit.engine.block.fit_block import fit_block
 from xfit.engine.block.options import Columns, FitOptions, Settings
@@ -264,10 +265,12 @@ class _Fitter:
             settings,
             y,
             dict(zip(self.program.coordinates, self.table, strict=True)),
-            start=np.ascontiguousarray(start),
-            variance=None if self.sigma is None else self.sigma[None] ** 2,
-            bounds=bounds,
-            options=self.options,
+            BlockArguments(
+                start=np.ascontiguousarray(start),
+                variance=None if self.sigma is None else self.sigma[None] ** 2,
+                bounds=bounds,
+                options=self.options,
+            ),
         )
 
     def _by_scipy(self, y: np.ndarray, start: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:

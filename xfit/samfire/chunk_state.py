@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from xfit.engine.block.arguments import BlockArguments
 from xfit.engine.block.fit_block import fit_block
 from xfit.engine.block.options import Columns
 from xfit.engine.block.prepared_fit import Workbench
@@ -182,7 +183,7 @@ class ChunkPixels:
     spec: SamfireSpec
     data: np.ndarray
     extra: Sequence[np.ndarray]
-    _laid_out: tuple[np.ndarray, dict[str, np.ndarray], Any, dict[str, Any]] = field(init=False)
+    _laid_out: tuple[np.ndarray, dict[str, np.ndarray], Any, BlockArguments] = field(init=False)
     _bench: Workbench = field(init=False)
 
     def __post_init__(self) -> None:
@@ -190,7 +191,7 @@ class ChunkPixels:
         self._laid_out = y, coordinates, _, given = arguments_of(self.data, self.extra, self.spec.table, fit_spec)
         # Steps fit a few dozen pixels each: what they share is made once.
         self._bench = Workbench(
-            fit_spec.program, fit_spec.settings, fit_spec.options, coordinates, y.shape[1], given["response"], given["grid"], given["start"]
+            fit_spec.program, fit_spec.settings, fit_spec.options, coordinates, y.shape[1], given.response, given.grid, given.start
         )  # fmt: skip
 
     def fit(self, pixels: np.ndarray, start: np.ndarray | None, on: np.ndarray | None = None) -> np.ndarray:
@@ -210,27 +211,31 @@ class ChunkPixels:
         float64 (n, n_columns)
         """
         y, coordinates, _, given = self._laid_out
-        arguments = {**given, "start": self._table(pixels, start), "bench": self._bench}
-        for name in ("variance", "where", "response"):
-            rows = given[name]
-            arguments[name] = rows if rows is None or len(rows) == 1 else rows[pixels]
-        arguments["bounds"] = {key: values[pixels] for key, values in given["bounds"].items()}
-        if start is not None:
-            arguments["varying"] = given["varying"] | {"start"}
-        active = given["active"]
+        arguments = given.take(pixels)
+        active = arguments.active
         if on is not None:
-            arguments["active"] = np.tile(on, (pixels.size, 1)) if active is None else active[pixels] & on
-        elif active is not None:
-            arguments["active"] = active[pixels]
+            active = np.tile(on, (pixels.size, 1)) if active is None else active & on
+        arguments = replace(
+            arguments,
+            start=self._table(pixels, start),
+            varying=given.varying if start is None else {*(given.varying or ()), "start"},
+            active=active,
+        )
         fit_spec = self.spec.fit_spec
-        rows = fit_block(fit_spec.program, fit_spec.settings, y[pixels], coordinates, **arguments)
+        rows = fit_block(fit_spec.program, fit_spec.settings, y[pixels], coordinates, arguments, bench=self._bench)
         status = rows[:, 3 * self.spec.columns.n + STATUS]
         status[np.isnan(status)] = NOT_FITTED
         return rows
 
+    def _given_starts(self) -> Mapping[str, np.ndarray]:
+        """Maps of start values that the user gave, or that were estimated."""
+        start = self._laid_out[3].start
+        assert not isinstance(start, np.ndarray)
+        return start
+
     def _table(self, pixels: np.ndarray, start: np.ndarray | None) -> np.ndarray | dict[str, np.ndarray]:
         """Where to begin: the starts moved into the bounds; where there is none, what the user gave."""
-        maps = {name: values[pixels] for name, values in self._laid_out[3]["start"].items()}
+        maps = {name: values[pixels] for name, values in self._given_starts().items()}
         if start is None:
             return maps
         settings, free = self.spec.fit_spec.settings, self.spec.free
@@ -255,7 +260,7 @@ class ChunkPixels:
             Which components take part.
         """
         spec = self.spec
-        active = self._laid_out[3]["active"]
+        active = self._laid_out[3].active
         wanted = np.ones((pixels.size, spec.patterns.shape[1]), bool) if active is None else active[pixels]
         best: np.ndarray | None = None
         for pattern in spec.patterns:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from xfit.engine.block.arguments import BlockArguments
 from xfit.engine.block.cancellation import check, count, pace_of, pieces
 from xfit.engine.block.counts import variance_of_counts
 from xfit.engine.block.function_errors import ErrorFinder, note_at_values
@@ -39,19 +40,10 @@ def fit_block(
     settings: Settings,
     y: np.ndarray,
     coordinates: Mapping[str, np.ndarray],
+    arguments: BlockArguments | None = None,
     *,
-    start: Mapping[str, np.ndarray] | np.ndarray | None = None,
-    variance: np.ndarray | None = None,
-    where: np.ndarray | None = None,
-    width: np.ndarray | None = None,
-    active: np.ndarray | None = None,
-    response: np.ndarray | None = None,
-    grid: np.ndarray | None = None,
-    bounds: Mapping[tuple[str, str], np.ndarray] | None = None,
     order: np.ndarray | None = None,
     profile: tuple[np.ndarray, np.ndarray] | None = None,
-    varying: Collection[str] | None = None,
-    options: FitOptions | None = None,
     into: np.ndarray | None = None,
     bench: Workbench | None = None,
 ) -> np.ndarray:
@@ -67,34 +59,13 @@ def fit_block(
         Data of any real dtype and byte order.
     coordinates : mapping of str to float64 (n_channels,)
         The coordinates that the model names.
-    start : mapping of str to array (n_pixels,), or float64 (n_pixels, n_parameters), optional
-        Start values per pixel by full parameter name (of fixed parameters: their values); where NaN, that of ``settings``. Or all
-        of them, none NaN.
-    variance : array (n_pixels or 1, n_channels), optional
-        Variance of the data.
-    where : bool array (n_pixels or 1, n_channels or 1), optional
-        Channels to use; pixels to fit.
-    width : float64 (n_channels,), optional
-        Channel widths, for binned data.
-    active : bool array (n_pixels, n_components), optional
-        Where each component takes part; that of ``settings`` if not given.
-    response : array (n_pixels or 1, n_response), optional
-        What the components are convolved with that the program says; a pixel where it is not finite is not fitted.
-    grid : float64 (n_channels + n_response - 1,), optional
-        Coordinate x of the points at which those are evaluated: where it lies for channel i and point j of the response is
-        ``grid[i + n_response - 1 - j]``.
-    bounds : mapping of (str, {"min", "max"}) to array (n_pixels,), optional
-        Bounds per pixel by full parameter name; where NaN, those of ``settings``. Starts outside of them move to the nearer one.
+    arguments : BlockArguments, optional
+        What else pixels are fitted with.
     order : int64 (n_pixels,), optional
         The order in which pixels are fitted, if each begins where the one before it ended; by default that of ``y``.
     profile : tuple of int64 (n_wanted,), float64 (n_levels, n_channels + 1), optional
         Positions of parameters whose intervals are wanted instead of fits, and by how much the loss rises at their ends; see
         `xfit.engine.pixel.profile`. The start values are then the solutions.
-    varying : collection of str, optional
-        Which of "start", "variance", "where" and "response" differ from pixel to pixel: a block of one pixel does not show it, and linear
-        fits go by it. By default what has a row for each pixel.
-    options : FitOptions, optional
-        How to fit.
     into : float64 (n_pixels, Columns.total), optional
         Where to write the results, instead of memory of their own.
     bench : Workbench, optional
@@ -105,7 +76,8 @@ def fit_block(
     float64 (n_pixels, Columns.total)
         Packed results; see `Columns`. Of profiles: (n_pixels, n_levels, n_wanted, 2).
     """
-    options = options or FitOptions()
+    given = arguments or BlockArguments()
+    options, start, variance, where, bounds = given.options, given.start, given.variance, given.where, given.bounds
     optimizer = optimizer_of(options.optimizer)
     reads_all = optimizer.engine == "linear" and options.noise is None
     single = reads_all and _are_read_as(np.float32, y, variance)
@@ -116,25 +88,21 @@ def fit_block(
     prepare_engine("profile" if profile else part_for(optimizer.engine, single))
     ends = np.full((y.shape[0], len(profile[1]), len(profile[0]), 2) if profile else (0,), np.nan)
     if bench is None:
-        mapped = program.parameters if isinstance(start, np.ndarray) else start or ()
-        bench = Workbench(program, settings, options, coordinates, y.shape[1], response, grid, mapped)
+        mapped = program.parameters if isinstance(start, np.ndarray) else start
+        bench = Workbench(program, settings, options, coordinates, y.shape[1], given.response, given.grid, mapped)
     out = np.empty((y.shape[0], columns.total)) if into is None else into
     wide = _ALL if where is None else _plain(np.broadcast_to(where, (where.shape[0], y.shape[1])), bool)
-    width = _NONE[0] if width is None else _plain(width)
+    width = _NONE[0] if given.width is None else _plain(given.width)
     memory, further = np.empty((2, 0 if as_it_is else min(step, len(y)), y.shape[1]))
     last = np.full(len(settings.start), np.nan)
     finder = ErrorFinder(bench.loaded, options.loss)
     pace = pace_of((program, y.shape[1], options.optimizer, profile is None))
     designs: Known = {}
-    given = {"variance": variance, "where": where, "response": response}
-    rows = {name for name, array in given.items() if array is not None and len(array) > 1}
-    if start is not None and len(start):
-        rows.add("start")
-    varies = frozenset(rows if varying is None else varying) | ({"variance"} if options.noise else frozenset())
+    varies = given.varies
     for batch in _batches(y, step, order):
         results = out[batch]
         results.fill(np.nan)
-        lower, upper = _bounds(program, settings, bounds or {}, batch)
+        lower, upper = _bounds(program, settings, bounds, batch)
         data = y[batch] if single else _converted(y[batch], memory)
         spread = _rows_of(variance, batch, further, np.float32 if single else np.float64)
         block = Block(
@@ -150,12 +118,12 @@ def fit_block(
             np.array(options.pairs, np.int64).reshape(-1, 2),
             results,
         )
-        for on, pixels in _patterns(settings, active, batch, options.chained):
+        for on, pixels in _patterns(settings, given.active, batch, options.chained):
             if not on.any():
                 continue
             pattern, structure = bench.pattern(on), bench.structure(on)
             group = Pixels(
-                structure, bench.loaded.ties, bench.x, block, _rows_of(response, batch), pattern.free, pattern.limits, options.loss, varies
+                structure, bench.loaded.ties, bench.x, block, _rows_of(given.response, batch), pattern.free, pattern.limits, options.loss, varies
             )  # fmt: skip
             if profile:
                 part = ends[batch]

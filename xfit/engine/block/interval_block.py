@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import scipy
 
+from xfit.engine.block.arguments import BlockArguments
 from xfit.engine.block.cancellation import check
 from xfit.engine.block.counts import variance_of_counts
 from xfit.engine.block.fit_block import evaluate_block, fit_block
@@ -55,7 +55,7 @@ def interval_block(
     y: np.ndarray,
     coordinates: Mapping[str, np.ndarray],
     numbers: np.ndarray | None,
-    arguments: dict[str, Any],
+    arguments: BlockArguments,
 ) -> np.ndarray:
     """Find the intervals of every pixel of a block.
 
@@ -63,8 +63,8 @@ def interval_block(
     ----------
     numbers : int64 (n_pixels,), optional
         A number of each pixel by which its random numbers are drawn, the same however the data are cut into blocks.
-    arguments : dict
-        Those of `xfit.engine.block.fit_block.fit_block`; its start values are the solutions.
+    arguments : BlockArguments
+        Those of the fit; its start values are the solutions.
 
     Returns
     -------
@@ -72,7 +72,14 @@ def interval_block(
         In the order level, parameter, end.
     """
     if intervals.method == "profile":
-        ends = fit_block(program, settings, y, coordinates, profile=profile_factors(intervals, arguments["options"], y.shape[1]), **arguments)  # fmt: skip
+        ends = fit_block(
+            program,
+            settings,
+            y,
+            coordinates,
+            arguments,
+            profile=profile_factors(intervals, arguments.options, y.shape[1]),
+        )
         return ends.reshape(len(y), -1)
     assert numbers is not None
     return _bootstrap(intervals, program, settings, y, coordinates, numbers, arguments).reshape(len(y), -1)
@@ -100,22 +107,22 @@ def _bootstrap(
     y: np.ndarray,
     coordinates: Mapping[str, np.ndarray],
     numbers: np.ndarray,
-    arguments: dict[str, Any],
+    arguments: BlockArguments,
 ) -> np.ndarray:
     """Percentiles of fits to data that are drawn anew from the fitted model (Efron, Ann. Statist. 7, 1 (1979))."""
-    noise = arguments["options"].noise
+    noise = arguments.options.noise
     if noise is not None:
         # The variance stays that of the data that were measured.
         variance = variance_of_counts(y, *noise)
-        arguments = {**arguments, "variance": variance, "options": replace(arguments["options"], noise=None)}
+        arguments = replace(arguments, variance=variance, options=replace(arguments.options, noise=None))
     levels = np.array(intervals.levels)
     ends = np.full((len(y), levels.size, len(intervals.positions), 2), np.nan)
-    fitted = fit_block(program, settings, y, coordinates, **arguments)
-    columns = Columns.of(len(settings.start), arguments["options"]).slices
+    fitted = fit_block(program, settings, y, coordinates, arguments)
+    columns = Columns.of(len(settings.start), arguments.options).slices
     values = fitted[:, columns["value"]]
     good = np.flatnonzero(fitted[:, columns["status"]][:, 0] == CONVERGED)
     model = evaluate_block(
-        program, values, coordinates, width=arguments["width"], response=arguments["response"], grid=arguments["grid"]
+        program, values, coordinates, width=arguments.width, response=arguments.response, grid=arguments.grid
     )  # fmt: skip
     step = max(_AT_ONCE // (intervals.samples * y.shape[1]), 1)
     chances = np.stack([(1 - levels) / 2, (1 + levels) / 2], axis=1).ravel()
@@ -123,15 +130,11 @@ def _bootstrap(
         check()
         pixels = good[first : first + step]
         scale = (
-            fitted[pixels, columns["red_chisq"]].ravel()
-            if arguments["options"].scale_covariance
-            else np.ones(pixels.size)
+            fitted[pixels, columns["red_chisq"]].ravel() if arguments.options.scale_covariance else np.ones(pixels.size)
         )
         data = np.concatenate([_drawn(i, s, intervals, y, model, numbers, arguments) for i, s in zip(pixels, scale, strict=True)])  # fmt: skip
         repeated = np.repeat(pixels, intervals.samples)
-        samples = fit_block(
-            program, settings, data, coordinates, **_rows(arguments, repeated, values, program, settings)
-        )
+        samples = fit_block(program, settings, data, coordinates, _from_solutions(arguments, repeated, values, program))
         found = np.where(samples[:, columns["status"]] == CONVERGED, samples[:, columns["value"]], np.nan)
         found = found.reshape(pixels.size, intervals.samples, -1)[:, :, list(intervals.positions)]
         quantiles = np.nanquantile(found, chances, axis=1).reshape(levels.size, 2, pixels.size, -1)
@@ -141,22 +144,14 @@ def _bootstrap(
     return ends
 
 
-def _rows(
-    arguments: dict[str, Any], pixels: np.ndarray, values: np.ndarray, program: Program, settings: Settings
-) -> dict[str, Any]:
+def _from_solutions(
+    arguments: BlockArguments, pixels: np.ndarray, values: np.ndarray, program: Program
+) -> BlockArguments:
     """Arguments of a fit of the listed pixels, from the solutions."""
-
-    def rows(array: np.ndarray | None) -> np.ndarray | None:
-        return array if array is None or len(array) == 1 else array[pixels]
-
     tied = {name for name, _ in program.ties}
     start = {name: values[pixels, k] for k, name in enumerate(program.parameters) if name not in tied}
-    taken = {key: rows(arguments[key]) for key in ("variance", "where", "response")}
-    if arguments["active"] is not None:
-        taken["active"] = arguments["active"][pixels]
-    bounds = {key: each[pixels] for key, each in arguments["bounds"].items()}
-    options: FitOptions = replace(arguments["options"], covariance=False, pairs=())
-    return {**arguments, **taken, "varying": None, "start": start, "bounds": bounds, "options": options}
+    options = replace(arguments.options, covariance=False, pairs=())
+    return replace(arguments.take(pixels), start=start, varying=None, options=options)
 
 
 def _drawn(
@@ -166,22 +161,22 @@ def _drawn(
     y: np.ndarray,
     model: np.ndarray,
     numbers: np.ndarray,
-    arguments: dict[str, Any],
+    arguments: BlockArguments,
 ) -> np.ndarray:
     """Data of one pixel, drawn from its fit: (n_samples, n_channels)."""
     random = np.random.Generator(np.random.Philox(key=np.array([intervals.seed, numbers[i]], np.uint64)))
     shape = (intervals.samples, y.shape[1])
-    loss = arguments["options"].loss
+    loss = arguments.options.loss
     if loss.kind == "poisson":
         return np.where(np.isfinite(y[i]), random.poisson(np.maximum(model[i], 0.0), shape), np.nan)
     if loss.iterated:
         variance = variance_of_counts(model[i], loss.gain, loss.offset, loss.correlation)
         scale = 1.0
     else:
-        given = arguments["variance"]
+        given = arguments.variance
         variance = np.ones(y.shape[1]) if given is None else given[i if len(given) > 1 else 0]
     used = np.isfinite(y[i]) & np.isfinite(variance)
-    where = arguments["where"]
+    where = arguments.where
     if where is not None:
         used = used & np.broadcast_to(where[i if len(where) > 1 else 0], used.shape)
     spread = np.sqrt(np.where(used, variance, 1.0))

@@ -21,7 +21,7 @@ from numba.core.registry import cpu_target
 from xfit.engine.block.options import FitOptions
 from xfit.engine.block.pixel_loop import Search, fit_singly
 from xfit.engine.block.prepared_fit import limits_of
-from xfit.engine.codegen.kernel_cache import DAMAGED, compile_lock, engine_hash
+from xfit.engine.codegen.kernel_cache import DAMAGED, ENGINE_SOURCES, compile_lock, engine_hash
 from xfit.engine.codegen.linking import linked_first
 from xfit.engine.codegen.subprocess_compile import CompiledMarker, can_start_python, compile_apart
 from xfit.engine.codegen.tie_compiler import compile_ties
@@ -98,7 +98,8 @@ def compile_part(part: str) -> None:
 def _made() -> CompiledMarker:
     """What is on the disk for this processor and these sources."""
     # What numba tells machine code apart by: the processor, and size and time of the sources.
-    sources = [path.stat() for path in sorted(Path(layout.__file__).parents[1].rglob("*.py"))]
+    package = Path(layout.__file__).parents[2]
+    sources = [(package / source).stat() for source in ENGINE_SOURCES]
     kind = (cpu_target.target_context.codegen().magic_tuple(), [(each.st_mtime, each.st_size) for each in sources])
     return CompiledMarker(entry_folders(), hashlib.sha256(repr(kind).encode()).hexdigest()[:16])
 

@@ -16,6 +16,7 @@ from dask.system import CPU_COUNT
 from xfit.arrays.axes import Axes
 from xfit.arrays.blocks import flat, only, spread
 from xfit.arrays.whole_spectra import whole_signals
+from xfit.engine.block.arguments import BlockArguments
 from xfit.engine.block.fit_block import fit_block
 from xfit.engine.block.interval_block import interval_block
 from xfit.engine.block.precompile import prepare_engine
@@ -126,7 +127,7 @@ def _fit_chunk(data: Any, table: Any, *extra: Any, fit_spec: FitSpec, n_axes: in
 
 def arguments_of(
     data: np.ndarray, extra: Sequence[np.ndarray], table: np.ndarray, fit_spec: FitSpec
-) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray | None, dict[str, Any]]:
+) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray | None, BlockArguments]:
     """Lay a block with navigation dimensions first out as `fit_block` takes it.
 
     Returns
@@ -135,8 +136,8 @@ def arguments_of(
     coordinates : dict of str to float64 (n_channels,)
     numbers : int64 (n_pixels,) or None
         Numbers of the pixels, where the fit_spec has such a role.
-    arguments : dict
-        Keyword arguments of `fit_block`.
+    arguments : BlockArguments
+        What else `fit_block` takes.
     """
     n_signal = len(fit_spec.signal)
     shape = data.shape[: data.ndim - n_signal]
@@ -175,19 +176,19 @@ def arguments_of(
             task, y, coordinates, start=start, bounds=bounds, variance=variance, where=where, width=width,
             active=flags, response=response, grid=points,
         )  # fmt: skip
-    arguments: dict[str, Any] = {
-        "start": start,
-        "variance": variance,
-        "where": where,
-        "width": width,
-        "active": flags,
-        "response": response,
-        "grid": points,
-        "bounds": bounds,
-        "varying": {role for role, _, dims in fit_spec.roles if set(dims) & set(fit_spec.navigation)}
-        | ({"start"} if start else set()),
-        "options": fit_spec.options,
-    }
+    varying = {role for role, _, dims in fit_spec.roles if set(dims) & set(fit_spec.navigation)}
+    arguments = BlockArguments(
+        start=start,
+        variance=variance,
+        where=where,
+        width=width,
+        active=flags,
+        response=response,
+        grid=points,
+        bounds=bounds,
+        varying=varying | ({"start"} if start else set()),
+        options=fit_spec.options,
+    )
     return y, coordinates, numbers, arguments
 
 
@@ -204,7 +205,7 @@ def fit_nd(
     else:
         order = serpentine(shape) if fit_spec.path == "serpentine" else None
         rows = None if into is None else into.reshape(len(y), -1)
-        packed = fit_block(fit_spec.program, fit_spec.settings, y, coordinates, order=order, into=rows, **arguments)
+        packed = fit_block(fit_spec.program, fit_spec.settings, y, coordinates, arguments, order=order, into=rows)
     return packed.reshape((*shape, packed.shape[1]))
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from xfit.engine.block.arguments import BlockArguments, taken
 from xfit.engine.block.cancellation import check
 from xfit.engine.block.fit_block import evaluate_block, fit_block
 from xfit.engine.block.options import Columns, FitOptions, Settings
@@ -132,16 +133,12 @@ def start_block(
             shared, y[batch],
             {name: values[batch] for name, values in (start or {}).items()},
             {key: values[batch] for key, values in (bounds or {}).items()},
-            _rows(variance, batch), _rows(where, batch), _rows(active, batch), _rows(response, batch), width,
+            taken(variance, batch), taken(where, batch), taken(active, batch), taken(response, batch), width,
         )  # fmt: skip
         with np.errstate(all="ignore"):
             for name, values in part.estimated().items():
                 out[name][batch] = values
     return out
-
-
-def _rows(array: np.ndarray | None, batch: slice) -> np.ndarray | None:
-    return array if array is None or len(array) == 1 else array[batch]
 
 
 def _about_mean(rest: np.ndarray) -> np.ndarray:
@@ -439,7 +436,7 @@ class _Pixels:
         """Densities of components at the values of a table; zero where they are not finite, or inactive."""
         component_of = self.loaded.component_of
         hidden = np.where(self.active[pixels][:, component_of], table, np.nan)
-        response = self.response if self.response is None or len(self.response) == 1 else self.response[pixels]
+        response = taken(self.response, pixels)
         f = evaluate_block(
             self.task.program, hidden, self.shared.coordinates,
             response=response, grid=self.shared.grid, components=tuple(components),
@@ -485,7 +482,7 @@ class _Pixels:
     def _share(self, estimates: list[int], y: np.ndarray) -> None:
         """Fit the amplitudes of several components together, in pixels where all of them have been estimated."""
         pixels = np.flatnonzero((self.done[:, estimates] | ~self._on(estimates)).all(axis=1))
-        variance = self.variance if self.variance is None or len(self.variance) == 1 else self.variance[pixels]
+        variance = taken(self.variance, pixels)
         self._solve(estimates, y[pixels], pixels, variance, self._components(estimates))
         for k in estimates:
             self._refresh(k, pixels)
@@ -539,14 +536,18 @@ class _Pixels:
         free |= self.shared.loose & on[self.loaded.component_of]
         if not free.any():
             return table
-        response = self.response if self.response is None or len(self.response) == 1 else self.response[pixels]
-        packed = fit_block(
-            program, replace(settings, free=free, active=on), y, self.shared.coordinates,
-            start=table, variance=variance, active=self.active[pixels] & on, response=response, grid=self.shared.grid,
-            bounds={key: values[pixels] for key, values in self.bounds.items()}, options=_OPTIONS,
+        arguments = BlockArguments(
+            start=table,
+            variance=variance,
+            active=self.active[pixels] & on,
+            response=taken(self.response, pixels),
+            grid=self.shared.grid,
+            bounds={key: values[pixels] for key, values in self.bounds.items()},
             # A block of one pixel must be fitted as one of many.
             varying=("start", "variance", "response"),
-        )  # fmt: skip
+            options=_OPTIONS,
+        )
+        packed = fit_block(program, replace(settings, free=free, active=on), y, self.shared.coordinates, arguments)
         values = packed[:, Columns.of(len(settings.start), _OPTIONS).slices["value"]]
         out = table.copy()
         out[:, free] = np.where(np.isfinite(values[:, free]), values[:, free], table[:, free])
@@ -561,7 +562,7 @@ class _Pixels:
         if not pixels.size:
             return
         components = [*self._components(estimates), *self.shared.unknown]
-        variance = self.variance if self.variance is None or len(self.variance) == 1 else self.variance[pixels]
+        variance = taken(self.variance, pixels)
         y, losses = self.y[pixels], []
         for start in (self.table, self.given):
             table = self._amplitudes(start[pixels], estimates, y, pixels, variance, components)
