@@ -14,7 +14,7 @@ from xfit.engine.block.arguments import BlockArguments
 from xfit.engine.block.fit_block import fit_block
 from xfit.engine.block.options import Columns
 from xfit.engine.block.prepared_fit import Workbench
-from xfit.engine.pixel.rows import SCALARS, STATUS
+from xfit.engine.pixel.rows import SCALARS
 from xfit.engine.pixel.status import CONVERGED, MEANINGS, NOT_FITTED, NOT_REACHED, POOR_FIT
 from xfit.engine.pixel.status import HOPELESS as NOTHING_TO_FIT
 from xfit.engine.waves.wavefront import GOOD, HOPELESS, LEFT, SPENT
@@ -26,8 +26,6 @@ from xfit.samfire.strategies import GlobalStrategy, Strategy
 
 #: By status, whether no other start would change it.
 _IS_HOPELESS = np.isin(np.arange(len(MEANINGS)), NOTHING_TO_FIT)
-
-_LOSS = SCALARS.index("loss")
 
 
 @dataclass(frozen=True)
@@ -223,7 +221,7 @@ class ChunkPixels:
         )
         fit_spec = self.spec.fit_spec
         rows = fit_block(fit_spec.program, fit_spec.settings, y[pixels], coordinates, arguments, bench=self._bench)
-        status = rows[:, 3 * self.spec.columns.n + STATUS]
+        status = rows[:, self.spec.columns.scalar("status")]
         status[np.isnan(status)] = NOT_FITTED
         return rows
 
@@ -280,13 +278,12 @@ class ChunkPixels:
 
 def statistics_of(rows: np.ndarray, spec: SamfireSpec) -> dict[str, np.ndarray]:
     """Statistics of fits by name; see `xfit.samfire.goodness.Goodness.good`."""
-    first = 3 * spec.columns.n
-    return {name: rows[:, first + k] for k, name in enumerate(SCALARS) if name != "status"}
+    return {name: rows[:, spec.columns.scalar(name)] for name in SCALARS if name != "status"}
 
 
 def good_of(rows: np.ndarray, spec: SamfireSpec) -> np.ndarray:
     """Which fits converged and are good."""
-    converged = rows[:, 3 * spec.columns.n + STATUS] == CONVERGED
+    converged = rows[:, spec.columns.scalar("status")] == CONVERGED
     with np.errstate(invalid="ignore"):
         good = np.asarray(spec.goodness.good(statistics_of(rows, spec)))
     if good.shape != converged.shape or good.dtype != bool:
@@ -300,9 +297,9 @@ def record(
     """Write fits into a state: all good ones, and of others those that are better than what was there; return which are good."""
     rows, good, on = fits
     state.tries[pixels] += 1
-    status = rows[:, 3 * spec.columns.n + STATUS].astype(int)
+    status = rows[:, spec.columns.scalar("status")].astype(int)
     lost = _IS_HOPELESS[status]
-    loss, before = rows[:, 3 * spec.columns.n + _LOSS], state.rows[pixels, 3 * spec.columns.n + _LOSS]
+    loss, before = rows[:, spec.columns.scalar("loss")], state.rows[pixels, spec.columns.scalar("loss")]
     take = good | lost | np.isnan(before) | (loss < before)
     at = pixels[take]
     state.rows[at] = rows[take]
@@ -323,7 +320,7 @@ def finished(state: ChunkState, spec: SamfireSpec) -> ChunkState:
 
 def say_why(rows: np.ndarray, mark: np.ndarray, tries: np.ndarray, n: int) -> None:
     """Change the statuses of pixels of ``n`` parameters that have no good fit, in place."""
-    status = rows[:, 3 * n + STATUS]
+    status = rows[:, Columns(n).scalar("status")]
     todo = mark == LEFT
     status[todo & (tries == 0)] = NOT_REACHED
     status[todo & (tries > 0) & (status == CONVERGED)] = POOR_FIT

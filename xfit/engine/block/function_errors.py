@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from xfit.display import cleaned
+from xfit.engine.block.options import Columns
 from xfit.engine.block.pixel_problem import PixelProblem, Pixels
 from xfit.engine.block.precompile import prepare_engine
 from xfit.engine.codegen.function_kernels import channel_that_raises, may_raise
 from xfit.engine.codegen.loss_kernels import load_loss, loss_may_raise
 from xfit.engine.codegen.program import LoadedProgram, Program
 from xfit.engine.losses import Loss
-from xfit.engine.pixel.rows import STATUS
 from xfit.engine.pixel.status import FUNCTION_ERROR, NONFINITE_DERIVATIVE, NONFINITE_MODEL
 from xfit.formulas.function_kernel import FunctionKernel
 
@@ -73,7 +73,8 @@ class ErrorFinder:
         which : int64 (any,)
             Which pixels.
         """
-        status = group.block.out[:, 3 * group.block.start.shape[1] + STATUS]
+        columns = Columns(group.block.start.shape[1])
+        status = group.block.out[:, columns.scalar("status")]
         lost = which[np.isin(status[which], (NONFINITE_MODEL, NONFINITE_DERIVATIVE))]
         if not lost.size:
             return
@@ -84,7 +85,7 @@ class ErrorFinder:
             problem.begin(i)
             group.block.out[i] = row
             if self._raises(problem, active):
-                group.block.out[i, : 3 * group.block.start.shape[1]] = np.nan
+                group.block.out[i, columns.of_values] = np.nan
                 status[i] = FUNCTION_ERROR
 
     def _raises(self, problem: PixelProblem, active: np.ndarray) -> bool:

@@ -113,6 +113,20 @@ class Columns:
             found["bias"] = slice(self.total - n, self.total)
         return found
 
+    def scalar(self, name: str) -> int:
+        """Column of a number that a pixel has once, such as "status"; see `xfit.engine.pixel.rows.SCALARS`."""
+        return 3 * self.n + SCALARS.index(name)
+
+    @property
+    def of_values(self) -> slice:
+        """Columns with values, errors and bounds met."""
+        return slice(0, 3 * self.n)
+
+    @property
+    def after_scalars(self) -> slice:
+        """Columns with covariances and bias."""
+        return slice(3 * self.n + len(SCALARS), self.total)
+
     def of_parameters(self, positions: np.ndarray, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
         """Columns with values, errors, bounds met, covariances and bias of parameters, given the pairs whose covariance is kept."""
         among = np.isin(np.arange(self.n), positions)

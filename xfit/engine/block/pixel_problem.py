@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from xfit.engine.block.cancellation import check
+from xfit.engine.block.options import Columns
 from xfit.engine.losses import Loss
 from xfit.engine.math.layout import OTHER
 from xfit.engine.pixel.evaluate import Structure
 from xfit.engine.pixel.loss_functions import LEAST_SQUARES
 from xfit.engine.pixel.objective import begin_pixel, deviations_at, end_pixel, loss_at, spectrum_for
-from xfit.engine.pixel.rows import AIC, BIC, LOSS_VALUE, RED_CHISQ, SCALARS, STATUS, Block, Limits, buffer_of
+from xfit.engine.pixel.rows import Block, Limits, buffer_of
 from xfit.engine.pixel.status import CONVERGED
 from xfit.engine.pixel.tie_machine import Ties, tie_derivatives
 from xfit.engine.pixel.workspace import UNKNOWN, workspace
@@ -229,21 +230,24 @@ class PixelProblem:
 
     def _overwrite(self, loss: float, status: int) -> None:
         """Take out of a pixel's row what is of least squares: a Python function has no errors and no likelihood."""
-        n = self.pixels.block.start.shape[1]
-        row = self.pixels.block.out[self._i]
-        row[n : 2 * n] = np.nan
-        row[3 * n + len(SCALARS) :] = np.nan
-        row[3 * n + LOSS_VALUE] = loss
-        row[3 * n + AIC : 3 * n + BIC + 1] = np.nan
-        row[3 * n + STATUS] = status
+        columns, row = self._columns, self.pixels.block.out[self._i]
+        row[columns.slices["stderr"]] = np.nan
+        row[columns.after_scalars.start :] = np.nan
+        for name in ("aic", "aicc", "bic"):
+            row[columns.scalar(name)] = np.nan
+        row[columns.scalar("loss")] = loss
+        row[columns.scalar("status")] = status
+
+    @property
+    def _columns(self) -> Columns:
+        return Columns(self.pixels.block.start.shape[1])
 
     @property
     def converged(self) -> bool:
         """Whether the pixel that was written last has converged."""
-        row = self.pixels.block.out[self._i]
-        return bool(row[3 * self.pixels.block.start.shape[1] + STATUS] == CONVERGED)
+        return bool(self.pixels.block.out[self._i, self._columns.scalar("status")] == CONVERGED)
 
     @property
     def red_chisq(self) -> float:
         """Reduced chi-squared of the pixel that was written last."""
-        return float(self.pixels.block.out[self._i, 3 * self.pixels.block.start.shape[1] + RED_CHISQ])
+        return float(self.pixels.block.out[self._i, self._columns.scalar("red_chisq")])

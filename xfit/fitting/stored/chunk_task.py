@@ -13,7 +13,6 @@ from xfit.display import cleaned, without_secrets
 from xfit.engine.block.cancellation import pause
 from xfit.engine.block.function_errors import errors_of
 from xfit.engine.block.options import Columns
-from xfit.engine.pixel.rows import EVALUATIONS, STATUS
 from xfit.engine.pixel.status import CONVERGED, FUNCTION_ERROR, HOPELESS, READ_ERROR
 from xfit.fitting.planning.fit_spec import FitSpec
 from xfit.fitting.running.chunk_grid import Box, ChunkGrid
@@ -83,13 +82,12 @@ def do_chunk(work: Work, chunk: int, blocks: list[Any]) -> tuple[Mark, dict[str,
     else:
         packed = fit_nd(arrays[0], *arrays[1:], table=work.table, fit_spec=work.fit_spec)
     columns = Columns.of(len(work.fit_spec.settings.start), work.fit_spec.options)
-    scalars = packed[..., 3 * columns.n :]
-    status = scalars[..., STATUS]
+    status = packed[..., columns.scalar("status")]
     mark = Mark(
         status.size,
         int((status == CONVERGED).sum()),
         int(np.isin(status, HOPELESS).sum()),
-        int(np.nansum(scalars[..., EVALUATIONS])),
+        int(np.nansum(packed[..., columns.scalar("nfev")])),
         0,
         int(bool(message)),
     )
@@ -125,5 +123,5 @@ def _unread(work: Work, box: Box) -> np.ndarray:
     """Rows of a chunk that could not be read."""
     columns = Columns.of(len(work.fit_spec.settings.start), work.fit_spec.options)
     packed = np.full((*(b - a for a, b in box), columns.total), np.nan)
-    packed[..., 3 * columns.n + STATUS] = READ_ERROR
+    packed[..., columns.scalar("status")] = READ_ERROR
     return packed
