@@ -121,7 +121,6 @@ _ARITHMETIC = _files(
     "gamma_functions",
     "jit",
     "layout",
-    "spline_lookup",
     "vector",
 )
 
@@ -164,7 +163,7 @@ ENGINE_SOURCES = (
 COMPONENT_SOURCES = (
     *_ARITHMETIC,
     *_files("engine/codegen", "kernel_cache", "kernel_source"),
-    *_files("engine/math", "powers"),
+    *_files("engine/math", "powers", "spline_lookup"),
     *_files(
         "formulas",
         "calculus",
@@ -181,7 +180,6 @@ COMPONENT_SOURCES = (
         "spline_table",
         "straight_line",
         "syntax",
-        "tracing",
     ),
 )
 
