@@ -79,13 +79,13 @@ def make_plan(
     model = model.copy()
     check_names(da)
     method = optimizer_of(engine.optimizer)
-    variance, noise, what = array_inputs.check_noise(
+    variance, noise, loss = array_inputs.check_noise(
         asked.variance, asked.reweight, loss_of(asked.loss, asked.loss_scale), da
     )
-    check_pair(method, what)
+    check_pair(method, loss)
     checks.check_options(engine.tolerance, engine.max_nfev)
     checks.check_method(method, engine.grad, optimizer_options, engine.starts, asked.path, FIT_ARGUMENTS)
-    scaled = checks.check_scaling(asked.scale_covariance, what)
+    scaled = checks.check_scaling(asked.scale_covariance, loss)
     program = Program.from_model(model)
     dims = signal_dims(da, dim, model.signal_dimension)
     check_signal_names(dims)
@@ -95,10 +95,10 @@ def make_plan(
     response, grid = response_of(model, da, axes.dims, da, axes.navigation)
     text = model.to_json()
     masks = array_inputs.check_active(asked.active, model, da, axes)
-    on = _somewhere(model, masks)
+    active = _somewhere(model, masks)
     where = check_where(asked.where, da)
-    used = array_inputs.channels_used(where, axes)
-    settings = checks.settings_of(model, program, on, bounded=asked.bounded, n_channels=used)
+    n_channels = array_inputs.channels_used(where, axes)
+    settings = checks.settings_of(model, program, active, bounded=asked.bounded, n_channels=n_channels)
     start, ranges = split_start(asked.start, model)
     values, maps = array_inputs.check_start(start, model, program, settings, da, axes)
     left_over = da.attrs.get("units")
@@ -135,7 +135,7 @@ def make_plan(
         starts=int(engine.starts),
         scale_covariance=scaled,
         pairs=pairs,
-        loss=what,
+        loss=loss,
         spread=reach,
         chained=asked.path != "independent",
         optimizer_options=tuple(sorted(optimizer_options.items())),
@@ -159,10 +159,10 @@ def make_plan(
         "model": text,
         **({"digests": as_text(digests)} if (digests := digests_of(model, program.kernels)) else {}),
         "optimizer": method.name,
-        "loss": what.name,
+        "loss": loss.name,
         "bounded": int(asked.bounded),
         "tolerance": engine.tolerance,
-        **_noted(what, noise, asked.path, options.starts),
+        **_noted(loss, noise, asked.path, options.starts),
         **_taken(given, da),
         **({"alpha": alpha} if alpha else {}),
     }
