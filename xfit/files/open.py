@@ -10,9 +10,11 @@ from typing import Any
 import xarray as xr
 
 from xfit.display import without_secrets
-from xfit.files import datasets, fits
+from xfit.files import datasets
 from xfit.files.chunking import rechunked
 from xfit.files.collection import Signals
+from xfit.files.readers import reader_for
+from xfit.files.readers import readers as known_readers
 from xfit.fitting.stored.codecs import RefusedFileError
 
 
@@ -39,7 +41,8 @@ def open(
         Chunks as of ``DataArray.chunk``. By default those of the file, put together and with whole spectra in them, where that costs
         little memory; "file" leaves them as they are. Formats that can only be read as a whole give NumPy arrays, which ``chunks`` turns into dask arrays.
     reader : str, optional
-        Name of RosettaSciIO's reader, such as "Renishaw", where the extension does not tell, or tells wrong.
+        Name of a reader of xfit ("netCDF", "FITS"), of an installed package (see `xfit.files.readers`) or of RosettaSciIO, such as "Renishaw",
+        where the extension does not tell, or tells wrong.
     original_metadata : bool, optional
         Whether all that the instrument wrote is kept, as JSON in the attribute ``original_metadata``.
     storage_options : mapping, optional
@@ -109,19 +112,21 @@ def _read(text: str, url: bool, reader: str | None, original_metadata: bool, opt
         return datasets.open_zarr(text, options)
     if url:
         raise ValueError(f"{without_secrets(text)!r}: of URLs only zarr is read (.zarr)")
-    if reader is None and name.endswith(datasets.NETCDF):
-        return datasets.open_netcdf(Path(text))
-    if reader is None and name.endswith(fits.EXTENSIONS):
-        return fits.open_fits(Path(text), original_metadata)
+    known = reader_for(Path(text), reader)
+    if known is not None:
+        return known.read(Path(text), original_metadata)
     if reader is None and Path(text).is_dir() and _is_zarr(Path(text)) and not name.endswith(".zspy"):
         return datasets.open_zarr(text)
     from xfit.files.instruments import plugins, read_signals, readers_for
 
     readers = readers_for(Path(text), reader)
     if not readers:
-        known = [(plugin["name"], sorted({e.lower() for e in plugin["file_extensions"]})) for plugin in plugins()]
-        known += [("zarr", ["zarr"]), ("netCDF", ["nc", "nc4"]), ("FITS", ["fits"])]
-        formats = ", ".join(f"{name} ({' '.join(endings)})" for name, endings in known)
+        table = [(plugin["name"], sorted({e.lower() for e in plugin["file_extensions"]})) for plugin in plugins()]
+        table += [
+            ("zarr", ["zarr"]),
+            *((each.name, [end.removeprefix(".") for end in each.extensions]) for each in known_readers()),
+        ]
+        formats = ", ".join(f"{name} ({' '.join(endings)})" for name, endings in table)
         what = Path(text).suffix or "files without extension"
         raise ValueError(
             f"nobody reads {what} ({without_secrets(text)!r}); there are {formats}. Where the extension is wrong, name a reader="
