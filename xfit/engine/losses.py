@@ -24,7 +24,8 @@ NAMES = {
 #: Names that other programs have for them.
 _SYNONYMS = {"linear": "ls", "least_squares": "ls", "ml-poisson": "poisson", "cash": "poisson", "cstat": "poisson"}
 
-_ROBUST = ("huber", "soft_l1", "cauchy", "arctan")
+#: Those that outliers have little influence on.
+ROBUST = tuple(name for name in NAMES if name not in ("ls", "poisson"))
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ class Loss:
     @property
     def robust(self) -> bool:
         """Whether it is one of those that outliers have little influence on."""
-        return self.kind in _ROBUST
+        return self.kind in ROBUST
 
     @property
     def has_likelihood(self) -> bool:
@@ -140,11 +141,11 @@ def loss_of(loss: Any, scale: float = 1.0) -> Loss:
             raise ValueError(
                 f"unknown loss {loss!r}; use one of: {', '.join(NAMES)}, an xfit.LossKernel, or a function of arrays"
             )
-        if scale != 1.0 and name not in _ROBUST:
-            raise ValueError(f"loss_scale={scale} means nothing to loss={loss!r}; it is for: {', '.join(_ROBUST)}")
+        if scale != 1.0 and name not in ROBUST:
+            raise ValueError(f"loss_scale={scale} means nothing to loss={loss!r}; it is for: {', '.join(ROBUST)}")
         return Loss(name, float(scale))
     if scale != 1.0:
-        raise ValueError(f"loss_scale={scale} means nothing to a loss of your own; it is for: {', '.join(_ROBUST)}")
+        raise ValueError(f"loss_scale={scale} means nothing to a loss of your own; it is for: {', '.join(ROBUST)}")
     if callable(loss) and hasattr(loss, "py_func"):
         loss = LossKernel(loss)
     if isinstance(loss, LossKernel):

@@ -17,9 +17,8 @@ from xfit.fitting.multifit import multifit
 from xfit.fitting.planning.checks import check_model
 from xfit.modeling.derived import label_of, pairs_of
 from xfit.modeling.model import Model
+from xfit.results.assembly import CRITERIA
 from xfit.results.component_digests import as_text
-
-CRITERIA = ("aic", "aicc", "bic")
 
 
 def select(da: xr.DataArray, models: Any, dim: Any = None, *, criterion: str = "aicc", **options: Any) -> xr.Dataset:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numba
 import numpy as np
 
+from xfit.engine.pixel.rows import SCALARS
 from xfit.formulas.snapshots import frozen
 
 Statistics = Mapping[str, np.ndarray]
@@ -108,7 +109,7 @@ class _Function:
         return np.array([bool(self.function(*row)) for row in rows], bool)
 
 
-_STATISTICS = ("chisq", "red_chisq", "loss", "dof", "nfev", "aic", "aicc", "bic")
+_STATISTICS = tuple(name for name in SCALARS if name != "status")
 
 
 def goodness_of(given: Any) -> Goodness:

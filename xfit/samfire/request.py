@@ -29,10 +29,9 @@ from xfit.fitting.running.error_notes import noted, noted_at_start
 from xfit.fitting.running.executors import Executor, cluster_of, executor_of
 from xfit.fitting.running.progress import reporter_of
 from xfit.fitting.running.sources import Source
-from xfit.fitting.selection import CRITERIA
 from xfit.modeling.model import Model
 from xfit.modeling.units import check_units, parameter_units, units_of
-from xfit.results.assembly import assemble
+from xfit.results.assembly import CRITERIA, assemble
 from xfit.results.component_digests import digests_of
 from xfit.samfire.checkpoint import Checkpoints, described
 from xfit.samfire.chunk_state import SamfireSpec

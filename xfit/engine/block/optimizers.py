@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from xfit.engine.losses import NAMES, Loss
+from xfit.engine.losses import NAMES, ROBUST, Loss
 
 _DIFFERENTIABLE = (*NAMES, "kernel")
 _ALL = (*NAMES, "kernel", "callable")
 _SQUARES = ("ls",)
-_ROBUST = tuple(name for name in NAMES if name != "poisson")
+_OF_DEVIATIONS = ("ls", *ROBUST)
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ _KNOWN = (
     Optimizer("lstsq", "linear", "yes", "yes", _SQUARES, "global", "linear parameters in one solution"),
     Optimizer("nnls", "linear", "yes", "yes", _SQUARES, "global", "the same, none of them negative"),
     Optimizer("ridge", "linear", "yes", "yes", _SQUARES, "global", "the same with a penalty alpha * sum(p**2)"),
-    Optimizer("trf", "least_squares", "yes", "yes", _ROBUST, "local", "trust region reflective"),
-    Optimizer("dogbox", "least_squares", "yes", "yes", _ROBUST, "local", "dogleg in a box"),
+    Optimizer("trf", "least_squares", "yes", "yes", _OF_DEVIATIONS, "local", "trust region reflective"),
+    Optimizer("dogbox", "least_squares", "yes", "yes", _OF_DEVIATIONS, "local", "dogleg in a box"),
     Optimizer("odr", "odr", "yes", "yes", _SQUARES, "local", "ODRPACK, by odrpack"),
     _minimize("Nelder-Mead", "yes", "no", "simplex"),
     _minimize("Powell", "yes", "no", "line searches"),
@@ -158,8 +158,8 @@ def _words(losses: tuple[str, ...]) -> list[str]:
     """Losses as a table shows them."""
     if losses == _ALL:
         return ["all"]
-    robust = [name for name in ("huber", "soft_l1", "cauchy", "arctan") if name in losses]
+    robust = [name for name in ROBUST if name in losses]
     words = [name for name in losses if name not in robust and name != "kernel"]
-    if len(robust) == 4:
+    if len(robust) == len(ROBUST):
         words.append("robust")
     return words + (["LossKernel"] if "kernel" in losses else [])

@@ -8,19 +8,16 @@ from typing import Any
 import numba
 
 from xfit.engine.codegen.function_kernels import guarded, may_fail
-from xfit.engine.losses import Loss, LossKernel
+from xfit.engine.losses import NAMES, Loss, LossKernel
 from xfit.engine.math.call import LOSS_SIGNATURE
 from xfit.engine.pixel import loss_functions as kinds
 from xfit.formulas.snapshots import OPTIONS
 
+#: Numbers of the losses in compiled code: `xfit.engine.pixel.loss_functions` has each under its name in capitals.
 _KINDS = {
     "ls": kinds.LEAST_SQUARES,
-    "poisson": kinds.POISSON,
-    "huber": kinds.HUBER,
-    "soft_l1": kinds.SOFT_L1,
-    "cauchy": kinds.CAUCHY,
-    "arctan": kinds.ARCTAN,
     "kernel": kinds.CUSTOM,
+    **{name: int(getattr(kinds, name.upper())) for name in NAMES if name != "ls"},
 }
 
 _made: dict[str, Any] = {}
