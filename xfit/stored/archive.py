@@ -271,8 +271,7 @@ class Archive:
         self.objects.delete(key for key in self.objects.sizes() if layout.is_chunk(names, generation, key))
         if in_place:
             self.publish()
-        for key, content in files.items():
-            self.objects.put(key, content)
+        self.objects.put_all(files)
         if not in_place and replaced is None and state.old is None:
             self.publish()
 
@@ -454,7 +453,14 @@ class Archive:
                 # What was just written may be in the place of what that run has written; without a mark, it is written again.
                 self.objects.delete([made.mark_key(chunk)])
             raise
-        self.objects.put(made.mark_key(chunk), made.mark(mark, written))
+        # Without a wait for the disk: of a mark that is lost, or torn, when the power fails, the chunk is fitted again.
+        Objects(self._chunks).put(made.mark_key(chunk), made.mark(mark, written))
+
+    def keep_marks(self) -> None:
+        """Return when the marks of all chunks are on the disk."""
+        if isinstance(self._chunks, DurableStore):
+            made = self._made()
+            self._chunks.flush([made.mark_key(chunk) for chunk in self._listed("done", made.generation)])
 
     def note(self, name: str, text: str) -> None:
         """Write an attribute of the result, beside those that it was laid out with."""
@@ -509,8 +515,8 @@ class Archive:
 
     def _put_metadata(self) -> None:
         """Write metadata of arrays where they are not those of the run."""
-        for key in self.damaged_metadata():
-            self.objects.put(key, self._made().metadata[key])
+        metadata = self._made().metadata
+        self.objects.put_all({key: metadata[key] for key in self.damaged_metadata()})
 
     def sweep(self, names: Collection[str], sizes: Mapping[str, int] | None = None) -> None:
         """Remove what is left of runs that were replaced."""

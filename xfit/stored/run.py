@@ -230,6 +230,7 @@ def _finish(work: Work, sources: list[Source], executor: Executor, reporter: Rep
         raise StoredRunError(
             f"{archive}: marks of chunks {missing[:6]} are gone whenever they are written; resume=True goes on"
         )
+    archive.keep_marks()
     current = archive.look().current
     if archive.description is not None and (current is None or current.run != archive.description.run):
         archive.publish()

@@ -53,6 +53,7 @@ class DurableStore(LocalStore):
         super().__init__(root, read_only=read_only)
         self.together = together
         self._waiting: dict[str, set[Path]] = {}
+        self._inside: set[Path] = set()
 
     async def _set(self, key: str, value: Buffer, exclusive: bool = False) -> None:
         if exclusive:
@@ -91,12 +92,14 @@ class DurableStore(LocalStore):
             fsync(folder)
 
     def flush(self, keys: Sequence[str]) -> None:
-        """Return when all that was written under some keys is on the disk: at the same time, for a disk takes as long for many as for one."""
-        folders = {folder for key in keys for folder in self._waiting.pop(key, ())}
-        list(_pool().map(fsync, [self.root / key for key in keys]))
+        """Return when some objects are on the disk, with their names: at the same time, for a disk takes as long for many as for one."""
+        files = [self.root / key for key in keys]
+        folders = {
+            folder for key, file in zip(keys, files, strict=True) for folder in self._waiting.pop(key, (file.parent,))
+        }
+        list(_pool().map(fsync, files))
         # What files have their names in went to the disk with them, as a rule: that costs little once more.
-        for folder in folders:
-            fsync(folder)
+        list(_pool().map(fsync, folders))
 
     def check_inside(self, path: Path) -> None:
         """Refuse a place that a link leads out of the folder.
@@ -106,10 +109,15 @@ class DurableStore(LocalStore):
         StoreError
             Naming the link.
         """
+        folder = path.parent
+        if folder in self._inside and not path.is_symlink():
+            return
         root = os.path.realpath(self.root)
-        if path.is_symlink() or not _within(os.path.realpath(path.parent), root):
+        if path.is_symlink() or not _within(os.path.realpath(folder), root):
             link = next(each for each in (path, *path.parents) if each.is_symlink())
             raise StoreError(_words_of_link(str(self.root), os.path.relpath(link, self.root), str(link.readlink())))
+        # Looked up once: chunks of an array share their folders, and this is called before each is written.
+        self._inside.add(folder)
 
     async def delete(self, key: str) -> None:
         """Delete an object, and folders that it leaves empty."""
@@ -251,6 +259,14 @@ class Objects:
     def put(self, key: str, content: bytes) -> None:
         """Write an object."""
         sync(self.store.set(key, default_buffer_prototype().buffer.from_bytes(content)))
+
+    def put_all(self, files: Mapping[str, bytes]) -> None:
+        """Write objects, several at a time."""
+
+        async def put(key: str) -> None:
+            await self.store.set(key, default_buffer_prototype().buffer.from_bytes(files[key]))
+
+        sync(_each(put, files))
 
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects; those that are not there do not matter."""
