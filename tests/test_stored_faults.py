@@ -22,6 +22,7 @@ from zarr.storage import MemoryStore, WrapperStore
 
 import xfit
 from tests.builders import assert_same_bits, peak_map, two_peaks
+from tests.kills import step
 from xfit.command import main
 from xfit.stored.archive import Archive
 from xfit.stored.beginning import DamagedStoreWarning
@@ -101,11 +102,6 @@ class Mortal(WrapperStore):
     async def delete(self, *args: Any, **kwargs: Any) -> None:  # noqa: D102
         self._count()
         await super().delete(*args, **kwargs)
-
-
-def step(usual: int) -> int:
-    """Every so many-th kill is tried; ``XFIT_TEST_EVERY_KILL=1`` tries all, which takes minutes."""
-    return int(os.environ.get("XFIT_TEST_EVERY_KILL", usual))
 
 
 def killed(run: Any, store: Any, after: int, **options: Any) -> bool:
@@ -495,8 +491,9 @@ def test_resume_is_of_the_same_labels(tmp_path) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="Linux tells which file is synchronised")
-def test_what_lies_on_the_disk_when_a_mark_does(tmp_path, monkeypatch) -> None:
-    """Every file of the chunk, and the folders with their names: what a power failure may cut short has no mark."""
+@pytest.mark.parametrize("made", [False, True])
+def test_what_lies_on_the_disk_when_a_mark_does(tmp_path, monkeypatch, made) -> None:
+    """Every file of the chunk, and the folders with their names, whoever made them: what a power failure may cut short has no mark."""
     synced: set[str] = set()
     marked: list[str] = []
     plain, move = os.fsync, Path.replace
@@ -518,6 +515,9 @@ def test_what_lies_on_the_disk_when_a_mark_does(tmp_path, monkeypatch) -> None:
         return move(self, target)
 
     store = tmp_path.resolve() / "fit.zarr"
+    if made:
+        for name in ("value/c/0/0", "status/c/0", "marks/done/c/0"):
+            (store / name).mkdir(parents=True)
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(Path, "replace", replace)
     first(store)

@@ -211,7 +211,6 @@ class Target:
 
     def _strange(self, files: Any, path: str) -> str | None:
         """What there is at the place of an unfinished run that is none of it."""
-        from xfit.files.whole import foreign_key, refuse_foreign
         from xfit.samfire.checkpoint import Checkpoints
         from xfit.stored.archive import Archive
 
@@ -221,22 +220,28 @@ class Target:
         if checkpoints.exists:
             other = checkpoints.foreign()
             return None if other is None else f"{other!r} in it is none of a run's"
-        keys = [str(each).removeprefix(path.rstrip("/")).lstrip("/") for each in files.find(path)]
+        archive = Archive(self.store, self.options)
+        state, sizes = archive.look(), archive.objects.sizes()
         # Of a run that had only begun there may be nothing yet that says so, and nothing to lose.
-        if any(key != "zarr.json" and ".partial" not in key for key in keys) and Archive(self.store, self.options).manifest() is None:  # fmt: skip
+        if not state.is_run and any(key != "zarr.json" and ".partial" not in key for key in sizes):
             return "what is there is no run of xfit"
-        try:
-            if not self._is_url:
-                refuse_foreign(Path(self.store), is_folder=True)
-        except FileExistsError as error:
-            return str(error)
-        other = foreign_key(keys)
+        wrong = [*archive.objects.links(), *(state.damage if not state.is_run else ())]
+        if wrong:
+            return wrong[0]
+        hidden = (key for key in sizes if any(part.startswith(".") for part in key.split("/")))
+        other = next(iter((*archive.foreign(state, sizes), *hidden)), None) if state.is_run else None
         return None if other is None else f"{other!r} in it is none of a run's"
 
     def _remove_part(self) -> None:
         if self._has_part():
-            files, path = self._part()
-            files.rm(path, recursive=True)
+            from xfit.files.whole import in_order, remove_empty
+            from xfit.stored.archive import Archive
+
+            objects = Archive(self.store, self.options).objects
+            for keys in in_order(objects.sizes()):
+                objects.delete(keys)
+            if not self._is_url:
+                remove_empty(Path(self.store))
 
 
 def is_small(fit: xr.Dataset) -> bool:

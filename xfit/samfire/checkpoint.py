@@ -18,7 +18,7 @@ import numpy as np
 from fsspec.implementations.local import LocalFileSystem
 
 from xfit.addresses import without_secrets
-from xfit.files.whole import create, entries, put, refuse_link
+from xfit.files.whole import create, entries, make_folder, put, refuse_link
 from xfit.samfire.chunk import State
 from xfit.samfire.visits import Strip, Summary, Visited
 from xfit.snapshots import digest
@@ -130,7 +130,7 @@ class Checkpoints:
             self._fs.pipe_file(f"{self._folder}/{name}", content)
             return
         path = self._within(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         put(path, content)
 
     def put_words(self, name: str, words: Mapping[str, Any]) -> None:
@@ -142,7 +142,7 @@ class Checkpoints:
         if self._local is None:
             self.put(name, content)
             return True
-        self._local.mkdir(parents=True, exist_ok=True)
+        make_folder(self._local)
         return create(self._within(name), content)
 
     def _within(self, name: str) -> Path:

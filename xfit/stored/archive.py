@@ -523,7 +523,9 @@ class Archive:
         made = self._made()
         gone = layout.other(made.generation)
         listed = self.objects.sizes() if sizes is None else sizes
-        self.objects.delete(key for key in listed if layout.is_chunk(names, gone, key))
+        # Before what says that there is something to be removed.
+        descriptions = {f"{name}/zarr.json" for name in names} - made.metadata.keys()
+        self.objects.delete(key for key in listed if layout.is_chunk(names, gone, key) or key in descriptions)
         self.objects.delete([layout.run_key(gone)])
 
     def _consolidated(self, names: Iterable[str]) -> bytes:

@@ -132,7 +132,7 @@ def _gone_on(
     _say([each for each in state.damage], archive, "written again")
     _restore(archive, mine, plan, grid, inner, sizes)
     if mine is state.current:
-        _restore_metadata(archive, sizes)
+        _restore_metadata(archive, state, sizes)
     whole, wrong = archive.verify(sizes)
     _say([f"chunk {chunk}: {words}" for chunk, words in wrong.items()], archive, "fitted again")
     missing = [chunk for chunk in range(len(grid)) if chunk not in whole or whole[chunk].unread]
@@ -155,11 +155,12 @@ def _restore(
     archive.restore(files, bad)
 
 
-def _restore_metadata(archive: Archive, sizes: Mapping[str, int]) -> None:
+def _restore_metadata(archive: Archive, state: State, sizes: Mapping[str, int]) -> None:
     """Make sure of the metadata that readers have."""
     metadata = archive.damaged_metadata()
-    # All of them are missing where the layout was ended before its end, which is no damage.
-    _say([f"{key} is missing or damaged" for key in metadata if "zarr.json" in sizes], archive, "written again")
+    # Where the layout was ended before its end, or the exchange of two runs, those that are missing are no damage.
+    begun = "zarr.json" in sizes and state.left is None
+    _say([f"{key} is missing or damaged" for key in metadata if begun], archive, "written again")
     archive.rewrite(metadata)
 
 

@@ -29,7 +29,7 @@ from zarr.storage import LocalStore
 from xfit import html
 from xfit.addresses import without_secrets
 from xfit.files.telling import telling
-from xfit.files.whole import foreign_key, fsync, refuse_foreign, refuse_link, to_disk
+from xfit.files.whole import foreign_key, fsync, in_order, refuse_foreign, refuse_link, to_disk
 from xfit.model import Model
 from xfit.result import FitResult
 from xfit.stored.archive import MANIFEST, Archive
@@ -131,7 +131,8 @@ class StoredModels(Mapping[str, StoredModel]):
             store = os.path.expanduser(store)
         _refuse_files(store)
         self._place = without_secrets(store)
-        self._store = Archive(store, storage_options).store
+        archive = Archive(store, storage_options)
+        self._store, self._objects = archive.store, archive.objects
         try:
             root = zarr.open_group(self._store, mode="r", use_consolidated=False)
         except FileNotFoundError:
@@ -440,6 +441,11 @@ class StoredModels(Mapping[str, StoredModel]):
     def _delete(self, path: str) -> None:
         """Delete the group of a model, which has nothing else in it."""
         self._refuse_links(f"{GROUP}/{path}", inside=True)
+        prefix = f"{GROUP}/{path}/"
+        listed = [key.rpartition(prefix)[2] for key in collect_aiterator(self._store.list_prefix(prefix))]
+        for keys in in_order(listed):
+            self._objects.delete(prefix + key for key in keys)
+        # Empty folders, and what a store keeps beside its objects.
         sync(self._store.delete_dir(f"{GROUP}/{path}"))
 
     def _sweep(self, name: str, paths: Collection[str]) -> None:
