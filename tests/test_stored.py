@@ -352,27 +352,6 @@ def test_worker_processes_one_of_which_is_killed(tmp_path, expected) -> None:
         assert_same_bits(on_cluster.fit.multifit(two_peaks(), store=tmp_path / "other.zarr").compute(), expected)
 
 
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory):
-    """A real S3 server on loopback, with a bucket."""
-    import s3fs
-
-    log = tmp_path_factory.mktemp("s3") / "log"
-    # A port that the system chooses; what the server says goes into a file, for nobody reads it while it runs.
-    command = [sys.executable, "-c", "from moto.server import main; main(['-H', '127.0.0.1', '-p', '0'])"]
-    with log.open("w") as output, subprocess.Popen(command, stdout=output, stderr=output) as server:
-        try:
-            while "Running on" not in log.read_text():
-                assert server.poll() is None, log.read_text()
-                time.sleep(0.1)
-            url = log.read_text().split("Running on ")[1].split()[0]
-            options = {"key": "anyone", "secret": "anything", "endpoint_url": url}
-            s3fs.S3FileSystem(**options).mkdir("bucket")
-            yield options
-        finally:
-            server.terminate()
-
-
 @pytest.mark.slow
 def test_an_object_store(s3, expected) -> None:
     da = spectra()
