@@ -109,9 +109,11 @@ class DurableStore(LocalStore):
 
     def _made(self, folder: Path) -> set[Path]:
         """Make a folder for a file; return those that have to be brought to the disk with its name."""
-        folders = {folder, *made(folder)}
-        # Another thread or process may have made them, and not have brought them there yet.
-        return folders | {each.parent for each in self._leading(folder) if each not in self._named}
+        return {*made(folder), *self._unnamed(folder)}
+
+    def _unnamed(self, folder: Path) -> set[Path]:
+        """A folder, and those above that have names in them which another thread or process may not have brought to the disk yet."""
+        return {folder} | {each.parent for each in self._leading(folder) if each not in self._named}
 
     def _leading(self, folder: Path) -> list[Path]:
         """A folder and those that lead to it from the store's own."""
@@ -128,9 +130,8 @@ class DurableStore(LocalStore):
     def flush(self, keys: Sequence[str]) -> None:
         """Return when some objects are on the disk, with their names: at the same time, for a disk takes as long for many as for one."""
         files = [self.root / key for key in keys]
-        folders = {
-            folder for key, file in zip(keys, files, strict=True) for folder in self._waiting.pop(key, (file.parent,))
-        }
+        known = [self._waiting.pop(key, None) for key in keys]
+        folders = {each for file, mine in zip(files, known, strict=True) for each in mine or self._unnamed(file.parent)}
         list(_pool().map(fsync, files))
         # What files have their names in went to the disk with them, as a rule: that costs little once more.
         self._sync(files, folders)
