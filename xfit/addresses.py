@@ -1,8 +1,10 @@
-"""Addresses of stores and files as messages have them: without passwords, keys and tokens."""
+"""Addresses of stores and files as messages have them: without passwords, keys and tokens, in one line."""
 
 from __future__ import annotations
 
 import re
+
+from xfit.terminal import cleaned
 
 #: A URL in a text, from its scheme on: to the next blank, quote or bracket.
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://[^\s'\"<>]+")
@@ -15,14 +17,14 @@ _VALUE = re.compile(r"([?&;#][^=&;#]*=)[^&;#]*")
 
 
 def without_secrets(text: object) -> str:
-    """Text whose URLs show no password and no value of a query, such as ``s3://joe:***@host/fit.zarr?signature=***``.
+    """Text whose URLs show no password and no value of a query, such as ``s3://joe:***@host/fit.zarr?signature=***``, and as `cleaned` otherwise.
 
     Parameters
     ----------
     text : object
         A URL, or words with URLs among them; what is no text is taken as it prints itself.
     """
-    return _URL.sub(lambda found: _hidden(found[0]), str(text))
+    return cleaned(_URL.sub(lambda found: _hidden(found[0]), str(text)))
 
 
 def _hidden(url: str) -> str:

@@ -57,8 +57,12 @@ def words_of(error: BaseException) -> str:
     """The message of an error, with options in place of arguments of Python; a KeyError shows its own in quotes."""
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     text = re.sub("|".join(_AS_OPTIONS), lambda found: _AS_OPTIONS[found[0]], text)
-    return paragraph(without_secrets(text)) or type(error).__name__
+    return _lines(text) or type(error).__name__
 
 
 def _show(message: Warning | str, *_: Any, **__: Any) -> None:
-    click.echo(f"warning: {paragraph(without_secrets(message))}", err=True)
+    click.echo(f"warning: {_lines(str(message))}", err=True)
+
+
+def _lines(text: str) -> str:
+    return paragraph("\n".join(map(without_secrets, text.splitlines())))

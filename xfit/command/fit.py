@@ -142,7 +142,7 @@ def fit(context: click.Context, data: str, out: str, scheduler: str | None, work
             )
             end_now(_INTERRUPTED)
     if not quiet:
-        click.echo(f"{words}\n\nresult: {cleaned(without_secrets(out))}")
+        click.echo(f"{words}\n\nresult: {without_secrets(out)}")
     for chunk, message in list(unread.items())[:_SHOWN]:
         click.echo(f"warning: chunk {chunk} could not be read: {cleaned(message)}", err=True)
     if unread:

@@ -15,6 +15,7 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.group import GroupMetadata
 from zarr.core.metadata import ArrayV2Metadata, ArrayV3Metadata
 
+from xfit.terminal import cleaned
 from xfit.text_limits import amount, check_json
 from xfit.text_limits import shown as _shown
 
@@ -49,6 +50,10 @@ _DESCRIPTIONS = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
 
 class RefusedFileError(ValueError):
     """A file whose description can't be true, or that would run code; names file, array and figure."""
+
+    def __init__(self, words: str) -> None:
+        # Most of them name what is in the file.
+        super().__init__(cleaned(words))
 
 
 def checked(store: _S) -> _S:

@@ -20,6 +20,7 @@ from xfit.files.fits_claims import check_fits
 from xfit.files.fits_roles import owner_of, role_of, variance_of
 from xfit.files.fits_tables import open_tables
 from xfit.files.telling import telling
+from xfit.terminal import cleaned
 
 EXTENSIONS = (".fits", ".fit", ".fts", ".fits.gz", ".fit.gz", ".fz")
 
@@ -177,7 +178,7 @@ def _sky(header: Any, words: list[str], sizes: list[int]) -> dict[Any, Any]:
         try:
             celestial = wcs.WCS(header).celestial
         except ValueError as error:
-            warnings.warn(f"the position on the sky is not told: {error}", stacklevel=2)
+            warnings.warn(f"the position on the sky is not told: {cleaned(str(error))}", stacklevel=2)
             return {}
     grid = np.meshgrid(*(np.arange(n, dtype=float) for n in reversed(sizes)))
     longitude, latitude = celestial.wcs_pix2world(*grid, 0)

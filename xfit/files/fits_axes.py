@@ -47,7 +47,7 @@ def without_repeated_cards(header: Any, path: Any) -> Any:
             del kept[(keyword, n)]
     if differing:
         warnings.warn(
-            f"{path}: a header has keywords more than once, {cleaned('; '.join(differing))}. The first is taken, as astropy's header does; if that is "
+            f"{cleaned(str(path))}: a header has keywords more than once, {cleaned('; '.join(differing))}. The first is taken, as astropy's header does; if that is "
             f"wrong, delete it from the file",
             UserWarning,
             stacklevel=2,
@@ -99,7 +99,7 @@ def coordinate_along(header: Any, axis: int, size: int) -> np.ndarray:
         turned = bool(np.count_nonzero(steps[k]) + np.count_nonzero(steps[:, k]) > 2)
         why = "is turned against another one (PC, CD or CROTA), so that it has no coordinate of its own"
     except (ValueError, wcs.WcsError) as error:
-        turned, why = True, f"can't be understood ({error})"
+        turned, why = True, f"can't be understood ({cleaned(str(error))})"
     if turned:
         warnings.warn(f"axis {axis} of the header {why}; pixels are counted", UserWarning, stacklevel=2)
         return np.arange(size, dtype=float)
@@ -138,7 +138,9 @@ def spectral_coordinate(header: Any, axis: int, size: int) -> tuple[np.ndarray, 
                 values = spectral.wcs_pix2world(np.arange(size, dtype=float)[:, None], 0)[:, 0] / factor
                 return np.asarray(values), unit
     except (ValueError, units.UnitsError, wcs.WcsError) as error:
-        raise ValueError(f"the spectral axis {axis} of the header can't be understood: {error}") from error
+        raise ValueError(
+            f"the spectral axis {axis} of the header can't be understood: {cleaned(str(error))}"
+        ) from error
     return coordinate_along(header, axis, size), unit
 
 

@@ -12,6 +12,7 @@ import xarray as xr
 
 from xfit.files.fits_axes import without_repeated_cards
 from xfit.files.fits_roles import owner_of, role_of, variance_of
+from xfit.terminal import cleaned
 
 #: Names of columns with the coordinate of spectra, and what xfit calls it.
 _SPECTRAL = {
@@ -71,7 +72,7 @@ def open_tables(path: Path, original_metadata: bool) -> list[xr.DataArray]:
     if not found:
         held = "; ".join(f"{table.title}: {', '.join(table.columns)}" for table in tables) or "nothing but headers"
         raise ValueError(
-            f"{path} holds no image, and no table with spectra: with vectors in its cells, or with a column of wavelengths such as {list(_SPECTRAL)[:3]}. There are {held}"
+            f"{cleaned(str(path))} holds no image, and no table with spectra: with vectors in its cells, or with a column of wavelengths such as {list(_SPECTRAL)[:3]}. There are {cleaned(held)}"
         )
     return found
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from xfit.files.classic_claims import FORMATS, check_classic
 from xfit.files.codecs import LARGEST_CHUNK, MOST_CHUNKS, RefusedFileError
+from xfit.terminal import cleaned
 from xfit.text_limits import amount
 
 #: Most groups and arrays on all paths through a file, and levels of groups.
@@ -51,7 +52,9 @@ def check_hdf5(path: Path) -> None:
     try:
         import h5py
     except ImportError as error:
-        raise ImportError(f"reading {path} needs h5py ({error}); install it with: pip install 'xfit[io]'") from error
+        raise ImportError(
+            f"reading {cleaned(str(path))} needs h5py ({error}); install it with: pip install 'xfit[io]'"
+        ) from error
     size = path.stat().st_size
     with h5py.File(path, "r") as file:
         # All links that lead out before any is followed that may lead to one.

@@ -22,6 +22,7 @@ from xfit.files.whole import create, entries, make_folder, put, refuse_link
 from xfit.samfire.chunk import State
 from xfit.samfire.visits import Strip, Summary, Visited
 from xfit.snapshots import digest
+from xfit.terminal import cleaned
 
 #: Version of the files. Since 2, visits, the manifest and the layout have checksums; files of 1 are read without.
 FORMAT = 2
@@ -40,6 +41,10 @@ _DIGITS, _NONE = 64, b"\0\0"
 
 class CheckpointError(ValueError):
     """A file of a stored run is damaged; the message names it, and what can be done."""
+
+    def __init__(self, words: str) -> None:
+        # Most of them name what is in the file.
+        super().__init__(cleaned(words))
 
 
 def described(value: Any) -> str:

@@ -40,6 +40,7 @@ from xfit.samfire.stored import end, lay_out
 from xfit.samfire.strategies import LocalStrategy, strategies_of
 from xfit.selection import CRITERIA
 from xfit.storable import check_storable
+from xfit.terminal import cleaned
 from xfit.units import check_units, parameter_units, units_of
 
 #: Names of the result's own variables, besides those of every fit.
@@ -233,7 +234,7 @@ class Samfire:
             "start": "" if self._given is None else tokenize(self._given.data),
             "xfit": __version__,
             **{
-                f"the function or formula of component {name}": digest
+                f"the function or formula of component {cleaned(name)}": digest
                 for name, digest in digests_of(self._plan.model, self._spec.recipe.program.kernels).items()
             },
         }

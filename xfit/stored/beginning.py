@@ -17,6 +17,7 @@ from xfit.stored.archive import Archive, State
 from xfit.stored.description import Description, describe
 from xfit.stored.manifest import differences, manifest_of
 from xfit.stored.storage import PARTIAL, StoreError
+from xfit.terminal import cleaned
 
 _LOG = logging.getLogger("xfit.stored")
 
@@ -106,7 +107,7 @@ def _template(plan: Plan, grid: Grid) -> xr.Dataset:
 
 
 def _few(names: list[str]) -> str:
-    words = ", ".join(sorted(names)[:_FEW])
+    words = cleaned(", ".join(sorted(names)[:_FEW]))
     return words if len(names) <= _FEW else f"{words} and {len(names) - _FEW} more"
 
 
@@ -190,6 +191,6 @@ def _check_first_format(archive: Archive, known: Mapping[str, Any], manifest: Ma
 
 def _say(words: list[str], archive: Archive, what: str) -> None:
     for each in words:
-        text = f"{archive}: {each.removeprefix(f'{archive}: ')}; it is {what}"
+        text = cleaned(f"{archive}: {each.removeprefix(f'{archive}: ')}; it is {what}")
         _LOG.info("%s", text)
         warnings.warn(text, DamagedStoreWarning, stacklevel=6)

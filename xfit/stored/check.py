@@ -9,6 +9,7 @@ import xarray as xr
 
 from xfit.stored.archive import Archive, State
 from xfit.stored.description import Description
+from xfit.terminal import cleaned
 
 
 def check(store: Any, storage_options: Mapping[str, Any] | None = None) -> list[str]:
@@ -34,7 +35,7 @@ def check(store: Any, storage_options: Mapping[str, Any] | None = None) -> list[
     state = archive.look()
     if not state.is_run and not state.damage:
         raise FileNotFoundError(f"store={archive} holds no stored run of xfit")
-    return list(_wrong(archive, state))
+    return list(map(cleaned, _wrong(archive, state)))
 
 
 def _wrong(archive: Archive, state: State) -> Iterator[str]:

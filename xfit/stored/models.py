@@ -211,7 +211,7 @@ class StoredModels(Mapping[str, StoredModel]):
         found = self._found()
         if name not in found and name in (damaged := self.damaged):
             raise ValueError(
-                f"{self._place}: the model {name!r} is damaged ({damaged[name]}); .remove({name!r}) deletes it"
+                f"{self._place}: the model {name!r} is damaged ({cleaned(damaged[name])}); .remove({name!r}) deletes it"
             )
         if name not in found:
             close = difflib.get_close_matches(str(name), found, 1)
@@ -268,7 +268,7 @@ class StoredModels(Mapping[str, StoredModel]):
         taken = {*found, *self.unfinished, *self.damaged}
         name = _free(taken) if name is None else _checked(name, found, overwrite)
         if name in self.damaged and not overwrite:
-            raise FileExistsError(f"there is a model {name!r}, which is damaged ({self.damaged[name]}); overwrite=True replaces it, or give another name")  # fmt: skip
+            raise FileExistsError(f"there is a model {name!r}, which is damaged ({cleaned(self.damaged[name])}); overwrite=True replaces it, or give another name")  # fmt: skip
         da = self._signal(ds, variable)
         check_belongs(ds, da)
         signal = fingerprint_of(da)
@@ -424,9 +424,9 @@ class StoredModels(Mapping[str, StoredModel]):
         for name, (number, checksum) in entry._arrays.items():
             there, now = found.get(name, (0, ""))
             if there != number:
-                raise ValueError(f"{place}/{name} is damaged (it has {there} of {number} files); {ways}")
+                raise ValueError(f"{place}/{cleaned(name)} is damaged (it has {there} of {number} files); {ways}")
             if now != checksum:
-                raise ValueError(f"{place}/{name} is damaged (its description is another one); {ways}")
+                raise ValueError(f"{place}/{cleaned(name)} is damaged (its description is another one); {ways}")
         attrs = {k: v for k, v in self._group(entry._path, "r").attrs.asdict().items() if k != RECORD}
         if _sha256(attrs) != entry._attributes:
             raise ValueError(f"{place} is damaged (its attributes are others); {ways}")

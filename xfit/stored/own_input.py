@@ -16,6 +16,7 @@ from zarr.abc.store import Store
 from xfit.plan import Plan
 from xfit.stored.archive import Archive
 from xfit.stored.storage import is_inside
+from xfit.terminal import cleaned
 
 #: Tasks of a layer, and objects that they hold, that are looked at. What a graph hides from this is read whole nevertheless: see
 #: `xfit.stored.description`.
@@ -36,7 +37,7 @@ def refuse_own_input(archive: Archive, plan: Plan) -> None:
     roles = [("the data", ""), *((f"{role}=", name) for role, name, _ in plan.recipe.roles)]
     for (role, name), array in zip(roles, (plan.da, *plan.extra), strict=True):
         if any(is_inside(store, path, archive.store) for store, path in _places(array)):
-            what = f"{role} ({name})" if name else role
+            what = f"{role} ({cleaned(name)})" if name else role
             raise ValueError(
                 f"store={archive} is what {what} is read from. Give another store, or read it into memory first: .load() or .compute()"
             )

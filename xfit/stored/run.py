@@ -46,6 +46,10 @@ _LOOK = 5.0
 class StoredRunError(RuntimeError):
     """A stored run could not go on."""
 
+    def __init__(self, words: str) -> None:
+        # Most of them name what is in files.
+        super().__init__(cleaned(words))
+
 
 @dataclass(frozen=True)
 class StoredSnapshot:

@@ -13,6 +13,7 @@ import xarray as xr
 from xfit.addresses import without_secrets
 from xfit.result import FitResult
 from xfit.stored.manifest import differences, digest_of
+from xfit.terminal import cleaned
 
 #: Bytes up to which all of a signal is read for its fingerprint.
 WHOLE = 512 * 2**20
@@ -73,7 +74,7 @@ def check_belongs(fit: xr.Dataset, da: xr.DataArray) -> None:
 
 
 def _few(values: np.ndarray) -> str:
-    words = ", ".join(map(str, values[:3].tolist()))
+    words = cleaned(", ".join(map(str, values[:3].tolist())))
     return words if values.size <= 3 else f"{words} and {values.size - 3} more,"
 
 

@@ -37,6 +37,10 @@ PARTIAL = re.compile(r".*\.[0-9a-f]{32}\.partial")
 class StoreError(OSError):
     """A result in a store could not be written, or is not what was written."""
 
+    def __init__(self, words: str) -> None:
+        # Most of them name what is in the file.
+        super().__init__(cleaned(words))
+
 
 class DurableStore(LocalStore):
     """A folder in which an object that `set` has returned from is on the disk, with its name and the folders that lead to it.
@@ -197,8 +201,8 @@ def _within(path: str, root: str) -> bool:
 
 
 def _words_of_link(root: str, name: str, target: str) -> str:
-    return (
-        f"{cleaned(root)}: {cleaned(name)} is a link that leads out of the store, to {cleaned(target)}; nothing is written or deleted through it. Put what it leads to in its "
+    return cleaned(
+        f"{root}: {name} is a link that leads out of the store, to {target}; nothing is written or deleted through it. Put what it leads to in its "
         "place, or give another store"
     )
 
