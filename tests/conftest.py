@@ -40,6 +40,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
 
     log = tmp_path_factory.mktemp("s3") / "log"
     # A port that the system chooses; what the server says goes into a file, for nobody reads it while it runs.
+    pytest.importorskip("moto.server")
     command = [sys.executable, "-c", "from moto.server import main; main(['-H', '127.0.0.1', '-p', '0'])"]
     with log.open("w") as output, subprocess.Popen(command, stdout=output, stderr=output) as server:
         try:

@@ -12,9 +12,10 @@ import xarray as xr
 import xfit
 import xfit.hyperspy
 from tests.builders import from_source, one_peak, peak_map, statuses
+from tests.optional import optional
 from xfit.files import saving
 
-hs = pytest.importorskip("hyperspy.api")
+hs = optional("hyperspy.api")
 
 
 @pytest.fixture(scope="module")

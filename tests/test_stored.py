@@ -17,8 +17,6 @@ import time
 from pathlib import Path
 
 import dask.array
-import icechunk
-import kerchunk.hdf
 import numpy as np
 import pytest
 import xarray as xr
@@ -27,10 +25,12 @@ from zarr.storage import LocalStore, MemoryStore, WrapperStore
 
 import xfit
 from tests.builders import assert_same_bits, from_source, image_map, names_of, peak_map, spot, two_peaks
+from tests.optional import optional
 from xfit.stored.archive import Archive
 from xfit.stored.info import info
 from xfit.stored.work import StoreError
 
+icechunk, kerchunk_hdf = optional("icechunk"), optional("kerchunk.hdf")
 CHUNKS = {"y": 4, "x": 3}
 
 
@@ -452,7 +452,7 @@ def test_data_in_files_of_all_kinds(kind, tmp_path, expected) -> None:
     elif kind == "kerchunk":
         ds.to_netcdf(path, engine="h5netcdf", encoding={"a": {"chunksizes": (4, 3, 60)}})
         references = tmp_path / "references.json"
-        references.write_text(json.dumps(kerchunk.hdf.SingleHdf5ToZarr(str(path)).translate()))
+        references.write_text(json.dumps(kerchunk_hdf.SingleHdf5ToZarr(str(path)).translate()))
         da = xr.open_dataset(str(references), engine="kerchunk", chunks={}).a
     elif kind == "icechunk":
         repository = icechunk.Repository.create(icechunk.local_filesystem_storage(str(path)))
