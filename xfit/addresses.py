@@ -1,8 +1,10 @@
-"""Addresses of stores and files as messages have them: without passwords, keys and tokens, in one line."""
+"""Addresses of stores and files: paths of this machine and URLs, and what messages show of them, without passwords, keys and tokens, in one line."""
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 
 from xfit.terminal import cleaned
 
@@ -14,6 +16,18 @@ _PASSWORD = re.compile(r"(://[^:/?#@]*):(?!\d+(?:[/?#]|$)).*@|(://[^:/?#@]*):[^/
 
 #: Values in a query or a fragment: what signs a request stands there, by names that differ from service to service.
 _VALUE = re.compile(r"([?&;#][^=&;#]*=)[^&;#]*")
+
+
+def is_url(address: object) -> bool:
+    """Whether an address is a URL, of anything but a file of this machine."""
+    text = str(address)
+    return "://" in text and not text.startswith("file://")
+
+
+def local_path(address: str | os.PathLike[str]) -> Path:
+    """Path of a file or folder of this machine, as users give it: ``~`` is the home, and ``file://`` may stand before it."""
+    # Path.expanduser raises an error for a user who is not there; a file may have such a name.
+    return Path(os.path.expanduser(os.fspath(address).removeprefix("file://")))
 
 
 def without_secrets(text: object) -> str:

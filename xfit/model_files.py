@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xfit.addresses import local_path
 from xfit.files.whole import create, put, refuse_foreign, refuse_link
 from xfit.model_format import LARGEST_JSON, ModelFormatError, model_from_dict, model_to_dict, read_json
 from xfit.text_limits import check_toml
@@ -36,7 +37,7 @@ def read_model(path: str | os.PathLike[str]) -> Model:
     ModelFormatError
         Naming the file and the key, or the line, that is wrong.
     """
-    place = Path(path).expanduser()
+    place = local_path(path)
     ending = _ending(place)
     read = {".toml": _read_toml, ".json": read_json}[ending]
     if not place.is_file():
@@ -53,7 +54,7 @@ def read_model(path: str | os.PathLike[str]) -> Model:
 
 def write_model(model: Model, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
     """Write a model to a file; arguments as for `xfit.Model.to_file`."""
-    place = Path(path).expanduser()
+    place = local_path(path)
     write = {".toml": toml_of, ".json": _json_of}[_ending(place)]
     content = write(model).encode("utf-8")
     if (size := len(content)) > LARGEST[_ending(place)]:

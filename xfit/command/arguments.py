@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from xfit.addresses import without_secrets
+from xfit.addresses import is_url, local_path, without_secrets
 from xfit.terminal import paragraph
 
 #: Of files and of what is asked for; anything else is a fault of the program, and its traceback is wanted.
@@ -18,6 +18,15 @@ _INPUT = (OSError, ValueError, TypeError, KeyError, NotImplementedError, ImportE
 
 #: Arguments that errors of the library name, and the options of commands that are the same.
 _AS_OPTIONS = {"resume=True": "--resume", "overwrite=True": "--overwrite", "bounded=False": "--no-bounded"}
+
+
+class FilePath(click.Path):
+    """Path of a file of this machine, in which ``~`` is the home: shells leave it in ``--model=~/model.toml``."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """See `click.Path`."""
+        return super().convert(local_path(value), param, ctx)
+
 
 storage_options = click.option(
     "-o",
@@ -39,7 +48,7 @@ def given_options(options: tuple[str, ...]) -> dict[str, str]:
 
 def options_for(place: str, options: Mapping[str, str]) -> dict[str, str]:
     """Options of a file system for a place: paths have none."""
-    return dict(options) if "://" in place and not place.startswith("file://") else {}
+    return dict(options) if is_url(place) else {}
 
 
 @contextmanager

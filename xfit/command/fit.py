@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from xfit.addresses import without_secrets
-from xfit.command.arguments import given_options, reported, storage_options
+from xfit.command.arguments import FilePath, given_options, reported, storage_options
 from xfit.terminal import cleaned
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _SHOWN = 3
 
 @click.command()
 @click.argument("data")
-@click.option("--model", "model_file", required=True, type=click.Path(exists=True, dir_okay=False), help="The model: a TOML or JSON file; `xfit model` makes one.")  # fmt: skip
+@click.option("--model", "model_file", required=True, type=FilePath(exists=True, dir_okay=False, path_type=str), help="The model: a TOML or JSON file; `xfit model` makes one.")  # fmt: skip
 @click.option("--out", required=True, help="Where the result goes: .zarr (also a URL), .nc, .csv, .hspy, .zspy.")
 @click.option("--signal", "--variable", "signal", metavar="NAME", help="Which signal of DATA, where there are several.")
 @click.option(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Hashable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import dask
@@ -14,6 +13,8 @@ import xarray as xr
 from dask.system import CPU_COUNT
 from dask.utils import parse_bytes
 
+from xfit.addresses import is_url, local_path
+from xfit.command.arguments import options_for
 from xfit.files.arrays import arrays_in
 from xfit.files.chunking import rechunked
 from xfit.masks import signal_range
@@ -131,7 +132,7 @@ def companion(text: str, what: str, data: Data, da: xr.DataArray, options: Mappi
     """
     if text in data.others:
         found = data.others[text]
-    elif "://" in text or Path(text).exists():
+    elif is_url(text) or local_path(text).exists():
         there = arrays_in(text, options)
         if len(there) != 1:
             raise ValueError(f"{what} {text}: the file must have one array; it has {_listed(there)}")
@@ -198,10 +199,11 @@ def start_of(text: str | None, options: Mapping[str, str]) -> Any:
         return text
     from xfit.plot.opening import open_fit
 
-    if "://" not in text and not Path(text).exists():
+    path = None if is_url(text) else local_path(text)
+    if path is not None and not path.exists():
         raise FileNotFoundError(f'--start {text}: there is no such file; "estimate" is the other choice')
-    if "://" not in text and Path(text).is_file() and Path(text).suffix not in _RESULTS:
+    if path is not None and path.is_file() and path.suffix not in _RESULTS:
         raise ValueError(
             f'--start {text}: a result is a .zarr store or one of {", ".join(_RESULTS)}; "estimate" is the other choice'
         )
-    return open_fit(text, options if "://" in text else None)[0]
+    return open_fit(text, options_for(text, options))[0]

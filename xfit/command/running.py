@@ -14,7 +14,7 @@ import dask
 import xarray as xr
 from dask.system import CPU_COUNT
 
-from xfit.addresses import without_secrets
+from xfit.addresses import is_url, local_path, without_secrets
 from xfit.command.arguments import options_for
 
 #: Seconds to look for a scheduler.
@@ -109,16 +109,16 @@ class Target:
 
         self.out, self.options = out, options_for(out, options)
         name = out.lower().rstrip("/")
-        is_url = "://" in out and not out.startswith("file://")
+        self._is_url = is_url(out)
         suffix = Path(name).suffix
-        if suffix not in (FORMATS if not is_url else ("", ".zarr")):
+        if suffix not in (FORMATS if not self._is_url else ("", ".zarr")):
             raise ValueError(f"--out {without_secrets(out)}: results go into {', '.join(FORMATS)}; to URLs as .zarr")
-        folder = Path(out.removeprefix("file://")).expanduser().absolute().parent
-        if not is_url and not folder.is_dir():
+        folder = local_path(out).absolute().parent
+        if not self._is_url and not folder.is_dir():
             raise FileNotFoundError(f"--out {without_secrets(out)}: there is no folder {str(folder)!r}")
-        self._is_saved = whole or not (is_url or suffix == ".zarr")
-        self._is_url, self._suffix = is_url, suffix
-        place = out.rstrip("/") if is_url else str(self._path)
+        self._is_saved = whole or not (self._is_url or suffix == ".zarr")
+        self._suffix = suffix
+        place = out.rstrip("/") if self._is_url else str(self._path)
         self.store = f"{place}.part" if self._is_saved else place
 
     def refuse(self, read: Iterable[str]) -> None:
@@ -135,7 +135,7 @@ class Target:
             Naming it.
         """
         for text in read:
-            place = Path(text.removeprefix("file://")).expanduser()
+            place = local_path(text)
             same = not self._is_url and place.exists() and self._path.exists() and place.samefile(self._path)
             if same or text.rstrip("/") == self.out.rstrip("/"):
                 raise ValueError(f"--out {without_secrets(self.out)} is what the fit reads; give another place")
@@ -184,7 +184,7 @@ class Target:
 
     @property
     def _path(self) -> Path:
-        return Path(self.out.removeprefix("file://")).expanduser()
+        return local_path(self.out)
 
     def _part(self) -> tuple[Any, str]:
         import fsspec

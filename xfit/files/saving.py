@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xfit.addresses import without_secrets
+from xfit.addresses import is_url, local_path, without_secrets
 from xfit.files.cells import as_csv
 from xfit.files.chunking import chunked
 from xfit.files.columns import maps_of, tables_of
@@ -93,14 +93,14 @@ def save(
         )
     if suffix in (".hspy", ".zspy", ".csv") and isinstance(data, xr.Dataset):
         FitResult(data).dataset  # noqa: B018  refuses what is none
-    if "://" in text and not text.startswith("file://"):
+    if is_url(text):
         _save_url(data, text, suffix, overwrite, storage_options)
         return
     if storage_options:
         raise TypeError(
             f"storage_options go with a URL such as s3://bucket/fit.zarr; {without_secrets(text)!r} is a path"
         )
-    target = Path(text.removeprefix("file://")).expanduser()
+    target = local_path(text)
     if not target.absolute().parent.is_dir():
         raise FileNotFoundError(f"there is no folder {str(target.absolute().parent)!r}")
     refuse_link(target)

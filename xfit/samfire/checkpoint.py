@@ -17,7 +17,7 @@ import fsspec
 import numpy as np
 from fsspec.implementations.local import LocalFileSystem
 
-from xfit.addresses import without_secrets
+from xfit.addresses import is_url, local_path, without_secrets
 from xfit.files.whole import create, entries, make_folder, put, refuse_link
 from xfit.samfire.chunk import State
 from xfit.samfire.visits import Strip, Summary, Visited
@@ -72,7 +72,7 @@ class Checkpoints:
     """
 
     def __init__(self, url: str, storage_options: Mapping[str, Any] | None = None) -> None:
-        self.url, self.options = str(url), dict(storage_options or {})
+        self.url, self.options = str(url if is_url(url) else local_path(url)), dict(storage_options or {})
         self._fs, self._folder = fsspec.core.url_to_fs(self.url, **self.options)
         self._local = Path(self._folder) if isinstance(self._fs, LocalFileSystem) else None
 

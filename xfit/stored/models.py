@@ -6,7 +6,6 @@ import difflib
 import hashlib
 import itertools
 import json
-import os
 import re
 import string
 import uuid
@@ -27,7 +26,7 @@ from zarr.core.sync import collect_aiterator, sync
 from zarr.storage import LocalStore
 
 from xfit import html
-from xfit.addresses import without_secrets
+from xfit.addresses import is_url, local_path, without_secrets
 from xfit.files.telling import telling
 from xfit.files.whole import foreign_key, fsync, in_order, refuse_foreign, refuse_link, to_disk
 from xfit.model import Model
@@ -127,8 +126,8 @@ class StoredModels(Mapping[str, StoredModel]):
     """
 
     def __init__(self, store: Any, storage_options: Mapping[str, Any] | None = None) -> None:
-        if isinstance(store, str | Path) and "://" not in str(store):
-            store = os.path.expanduser(store)
+        if isinstance(store, str | Path) and not is_url(store):
+            store = str(local_path(store))
         _refuse_files(store)
         self._place = without_secrets(store)
         archive = Archive(store, storage_options)
@@ -520,7 +519,7 @@ def _record_of(text: str, name: str) -> dict[str, Any]:
 
 def _refuse_files(store: Any) -> None:
     """Refuse files, which hold one Dataset and nothing beside it."""
-    path = Path(str(store)) if isinstance(store, str | Path) and "://" not in str(store) else None
+    path = local_path(store) if isinstance(store, str | Path) and not is_url(store) else None
     if path is not None and path.is_file():
         raise ValueError(
             f"store={str(store)!r} is a file, and models are kept in the zarr store of a signal: make one with "

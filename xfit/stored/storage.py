@@ -20,7 +20,7 @@ from zarr.core.buffer.core import default_buffer_prototype
 from zarr.core.sync import collect_aiterator, sync
 from zarr.storage import FsspecStore, LocalStore, WrapperStore
 
-from xfit.addresses import without_secrets
+from xfit.addresses import is_url, local_path, without_secrets
 from xfit.files.whole import entries, fsync, give_name, made, make_folder
 from xfit.terminal import cleaned
 
@@ -246,10 +246,7 @@ def path_or_url(store: Any) -> Any:
     """What a user calls a store, in words that mean the same in every process: an absolute path, a URL; an open store as it is."""
     if isinstance(store, Store):
         return store
-    text = str(store)
-    if "://" in text and not text.startswith("file://"):
-        return text
-    return os.path.abspath(os.path.expanduser(text.removeprefix("file://")))
+    return str(store) if is_url(store) else os.path.abspath(local_path(store))
 
 
 def keeps_versions(store: Store) -> bool:
