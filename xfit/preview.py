@@ -15,6 +15,7 @@ from dask.system import CPU_COUNT
 from xfit import html
 from xfit.axes import signal_dims
 from xfit.kernels.status import CONVERGED, DESCRIPTIONS, MEANINGS
+from xfit.mapping import one_thread
 from xfit.model import Model
 from xfit.multifit import multifit
 from xfit.plan import plan_of
@@ -200,7 +201,7 @@ def preview(
     sample = da.isel(places).load()
     reading = time.perf_counter() - began
     given = {name: _at(value, places) for name, value in options.items()}
-    with dask.config.set(scheduler="synchronous"):
+    with one_thread():
         multifit(
             sample.isel(sample=slice(1)),
             model,

@@ -16,7 +16,7 @@ from dask.utils import parse_bytes
 from xfit.addresses import is_url, local_path
 from xfit.command.arguments import options_for
 from xfit.files.arrays import arrays_in
-from xfit.files.chunking import rechunked
+from xfit.files.chunking import automatic, rechunked
 from xfit.masks import signal_range
 from xfit.terminal import cleaned
 
@@ -118,8 +118,7 @@ def in_chunks(
     limit = max(min(_CHUNK, parse_bytes(dask.config.get("array.chunk-size")), da.nbytes // count), spectrum)
     if da.chunks is not None:
         return rechunked(da, None, limit)
-    with dask.config.set({"array.chunk-size": limit}):
-        return da.chunk({d: -1 if d in dims else given.get(str(d), "auto") for d in da.dims})
+    return automatic(da, {d: -1 if d in dims else given.get(str(d), "auto") for d in da.dims}, limit)
 
 
 def companion(text: str, what: str, data: Data, da: xr.DataArray, options: Mapping[str, str]) -> xr.DataArray:

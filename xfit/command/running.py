@@ -60,6 +60,7 @@ def client_of(scheduler: str | None, workers: int | None) -> Iterator[Any]:
     # What multiprocessing says of processes that have left it to clean up, as `end_now` does.
     sys.warnoptions.append("ignore:resource_tracker:UserWarning")
     with contextlib.ExitStack() as stack:
+        # dask has no arguments for these. Its configuration is that of all threads; those of this process are the command's.
         stack.enter_context(dask.config.set(settings))
         # Whoever could connect could run code: certificates that live as long as the run, and are known to nobody else.
         cluster = LocalCluster(n_workers=workers, threads_per_worker=threads, dashboard_address=None, security=True)
