@@ -323,7 +323,8 @@ def summary(result: xr.Dataset, model: Model) -> Report:
     lines = []
     good = ds.where(ds["status"] == CONVERGED)
     if (status == CONVERGED).any():
-        low, middle, high = np.nanpercentile(good["red_chisq"].values, [5, 50, 95])
+        with np.errstate(invalid="ignore"):  # of two infinities
+            low, middle, high = np.nanpercentile(good["red_chisq"].values, [5, 50, 95])
         lines.append(f"reduced chi-squared: median {_number(middle)}, 5-95 %: {_number(low)} to {_number(high)}")
         lines.append(f"model evaluations: mean {ds['nfev'].values[status == CONVERGED].mean():.1f}")
     rows = [_spread(ds, good, k) for k in range(ds.sizes["param"])]
