@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from xfit.files.codecs import MOST_CHUNKS, RefusedFileError, checked
 from xfit.model import Model
 from xfit.model_format import ModelFormatError
 from xfit.plot.opening import open_fit
+from xfit.stored.check import check as check_store
 from xfit.stored.info import info
 from xfit.stored.storage import StoreError
 
@@ -506,3 +508,56 @@ def test_a_result_for_data_is_refused_in_words(tmp_path: Path, result: xr.Datase
     assert xfit.open(tmp_path / "fit.zarr", chunks="file").identical(xfit.open(tmp_path / "fit.zarr"))
     with pytest.raises(ValueError, match=r"fit\.zarr holds the result of a fit, not data"):
         arrays_in(str(tmp_path / "fit.zarr"), chunks="file")
+
+
+@pytest.mark.parametrize(
+    "kind", ["truncated", "empty", "flipped", "no JSON", "no object", "no entries", "another format"]
+)
+@pytest.mark.parametrize("name", ["zarr.json", ".zgroup", ".zattrs"])
+def test_damaged_groups_of_data_are_named(tmp_path: Path, name: str, kind: str) -> None:
+    da = xr.DataArray(np.ones((4, 8)), dims=("y", "e"), name="counts", attrs={"a": 1})
+    store = tmp_path / "map.zarr"
+    da.to_dataset().assign_attrs(a=1).to_zarr(store, zarr_format=3 if name == "zarr.json" else 2, consolidated=False)
+    raw = (store / name).read_bytes()
+    other = {"truncated": raw[: len(raw) // 2], "empty": b"", "flipped": bytes([raw[0] ^ 0x80]) + raw[1:], "no JSON": b"\0", "no object": b"[]", "no entries": b"{}",
+             "another format": b'{"zarr_format": 1, "node_type": "group"}'}[kind]  # fmt: skip
+    (store / name).write_bytes(other)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        if name == ".zattrs" and kind in ("no entries", "another format"):
+            assert xfit.open(store).shape == (4, 8)  # attributes may be any
+            return
+        with pytest.raises(ValueError, match="damaged") as caught:
+            xfit.open(store)
+    assert str(store) in str(caught.value)
+    assert f" {name} " in str(caught.value)
+
+
+def test_what_killed_writers_left_is_no_part_of_a_store(tmp_path: Path, result: xr.Dataset) -> None:
+    """Names as `DurableStore` and zarr's own LocalStore give them."""
+    da = xr.DataArray(np.ones((4, 8)), dims=("y", "e"), name="counts", coords={"e": np.arange(8.0)}).chunk(y=2)
+    da.to_dataset().to_zarr(tmp_path / "map.zarr", consolidated=False)
+    model = xfit.Model([xfit.components.Offset(name="b")])
+    fit = da.fit.multifit(model, store=tmp_path / "fit.zarr", progress=False)
+    models = xfit.models(tmp_path / "map.zarr")
+    models.store(fit, "a")
+    xfit.save(fit.compute(), tmp_path / "saved.zarr")
+    left = [f"{stem}.{16 * 'ab'}.partial" for stem in ("zarr.json", "zarr")]
+    for store in ("map.zarr", "fit.zarr", "saved.zarr"):
+        folders = [each.parent for each in (tmp_path / store).rglob("zarr.json")]
+        for each in (folder / name for folder in folders for name in left):
+            each.write_bytes(b"{")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(xfit.open(tmp_path / "map.zarr"), da)
+        for name in ("fit.zarr", "saved.zarr"):
+            xr.testing.assert_equal(xfit.open(tmp_path / name).compute(), fit.compute())
+            open_fit(str(tmp_path / name))
+        assert list(xfit.models(tmp_path / "map.zarr")) == ["a"]
+        xr.testing.assert_equal(xfit.models(tmp_path / "map.zarr").restore("a").compute(), fit.compute())
+        assert info(tmp_path / "fit.zarr").done == 2
+        assert check_store(tmp_path / "fit.zarr") == []
+        for how in ({"resume": True}, {"overwrite": True}):
+            da.fit.multifit(model, store=tmp_path / "fit.zarr", progress=False, **how)
+            assert list((tmp_path / "fit.zarr").rglob("*.partial")) == []
+            (tmp_path / "fit.zarr" / left[0]).write_bytes(b"{")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any, TypeVar, cast
 
@@ -15,6 +15,7 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.group import GroupMetadata
 from zarr.core.metadata import ArrayV2Metadata, ArrayV3Metadata
 
+from xfit.files.whole import PARTIAL
 from xfit.terminal import cleaned
 from xfit.text_limits import amount, check_json
 from xfit.text_limits import shown as _shown
@@ -46,6 +47,9 @@ _LARGE, _BEST_COMPRESSION = 1 << 25, 1100
 _WIDTHS = {name: np.dtype(name).itemsize for name in ("bool", *(f"{kind}{8 * n}" for kind in ("int", "uint") for n in (1, 2, 4, 8)), "float16", "float32", "float64", "complex64", "complex128")}  # fmt: skip
 
 _DESCRIPTIONS = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
+
+#: The format that each says it is of.
+_FORMAT = {"zarr.json": 3, ".zarray": 2, ".zgroup": 2}
 
 
 class RefusedFileError(ValueError):
@@ -100,6 +104,12 @@ class _Checking(Store):
                 await self._check_stored(path, about, size)
         _check_made(described, name, f"{self}: {key}")
         return found
+
+    async def list_dir(self, prefix: str) -> AsyncIterator[str]:
+        """Names in a folder, without what processes have left that were killed while they wrote, of which zarr would warn."""
+        async for name in super().list_dir(prefix):  # type: ignore[safe-super]
+            if not PARTIAL.fullmatch(name):
+                yield name
 
     async def _dims(self, path: str, about: Mapping[str, Any]) -> Iterable[str]:
         """Names of an array's dimensions."""
@@ -156,6 +166,12 @@ def _parsed(raw: bytes, source: str, key: str) -> dict[str, Any]:
 
 def _check_made(described: dict[str, Any], name: str, where: str) -> None:
     """Refuse a description that zarr can't make anything of, with the file's name, which zarr does not tell."""
+    wanted = _FORMAT.get(name)
+    if wanted is not None and described.get("zarr_format") != wanted:
+        # Else another format would be taken for it, in which there is nothing.
+        raise RefusedFileError(f"{where} is damaged, or of a later format: its zarr_format is {_shown(described.get('zarr_format'))}, not {wanted}")  # fmt: skip
+    if name == "zarr.json" and described.get("node_type") not in ("array", "group"):
+        raise RefusedFileError(f"{where} is damaged: its node_type is {_shown(described.get('node_type'))}, not \"array\" or \"group\"")  # fmt: skip
     try:
         if name == "zarr.json":
             kind: Any = ArrayV3Metadata if described.get("node_type") == "array" else GroupMetadata

@@ -31,6 +31,10 @@ _AT_FDCWD, _EXCHANGE = -100, 2
 _CANNOT = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM}
 
 
+#: What a process that is killed leaves of an object of a store that it was writing, by xfit or by zarr.
+PARTIAL = re.compile(r".*\.[0-9a-f]{32}\.partial")
+
+
 def temporary(target: Path) -> Path:
     """A name beside a file or folder that nothing else has."""
     return target.with_name(f".{target.stem}.{uuid.uuid4().hex}.partial{target.suffix}")

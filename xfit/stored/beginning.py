@@ -12,11 +12,12 @@ import xarray as xr
 
 from xfit.assembly import assemble
 from xfit.execution.grid import Grid
+from xfit.files.whole import PARTIAL
 from xfit.plan import Plan
 from xfit.stored.archive import Archive, State
 from xfit.stored.description import Description, describe
 from xfit.stored.manifest import differences, manifest_of
-from xfit.stored.storage import PARTIAL, StoreError
+from xfit.stored.storage import StoreError
 from xfit.terminal import cleaned
 
 _LOG = logging.getLogger("xfit.stored")

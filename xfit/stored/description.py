@@ -24,7 +24,8 @@ from zarr.storage import MemoryStore
 
 from xfit.execution.clients import scheduler_here
 from xfit.execution.grid import Grid
-from xfit.stored.storage import PARTIAL, StoreError, checksum
+from xfit.files.whole import PARTIAL
+from xfit.stored.storage import StoreError, checksum
 
 #: Version of the layout; later ones are refused.
 FORMAT = 2

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-import re
 import uuid
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,9 +28,6 @@ _TOGETHER = 32
 
 #: Folders of which it is remembered that their names are on the disk.
 _NAMED = 10_000
-
-#: What a process that is killed leaves of a file that it was writing.
-PARTIAL = re.compile(r".*\.[0-9a-f]{32}\.partial")
 
 
 class StoreError(OSError):
@@ -220,6 +216,8 @@ if hasattr(os, "register_at_fork"):
 
 def open_store(store: Any, options: Mapping[str, Any]) -> Store:
     """Open what a user calls a store: a path, which is made absolute, a URL, or an open store, which is used as it is.
+
+    A folder, also as zarr's ``LocalStore``, is written so that it survives a power failure. Of a wrapper around one the wrapper writes, in its own way.
 
     Raises
     ------
