@@ -14,6 +14,7 @@ from xfit.files.codecs import checked
 from xfit.files.hdf5_claims import check_netcdf
 from xfit.files.signals import signal_to_array
 from xfit.files.telling import telling
+from xfit.files.unread import named
 
 #: Extensions that are read here.
 NETCDF = (".nc", ".nc4", ".cdf")
@@ -97,7 +98,7 @@ def open_zarr(path: str, options: Mapping[str, Any] | None = None) -> xr.Dataset
         try:
             bundled = node.metadata.consolidated_metadata is not None
             many = "xfit_model" not in node.attrs and any(map(has_many_chunks, node.array_values()))
-            ds = xr.open_zarr(store, chunks=None if many else {}, consolidated=bundled)
+            ds = named(xr.open_zarr(store, chunks=None if many else {}, consolidated=bundled))
         except KeyError as error:
             raise ValueError(f"it is a group that xarray can't read ({without_secrets(error)}); its arrays need dimension names") from error  # fmt: skip
         return _sorted(_in_pieces(ds, coords=True) if many else ds, path)
