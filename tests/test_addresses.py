@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from click.testing import CliRunner
+from zarr.storage import LocalStore, LoggingStore
 
 import xfit
 from tests.builders import one_peak, peak_map
@@ -19,6 +20,7 @@ from xfit.hyperspy import open_models
 from xfit.plot.opening import open_fit
 from xfit.stored.check import check
 from xfit.stored.info import info
+from xfit.stored.storage import DurableStore, open_store
 
 
 @pytest.fixture
@@ -97,3 +99,10 @@ def test_commands(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran("view", "~/first.nc", "~/map.nc", "--no-browser")
     assert len(shown) == 2
     assert list(Path().iterdir()) == []
+
+
+def test_folders_are_written_to_last_and_wrappers_are_used_as_they_are(tmp_path: Path) -> None:
+    local = LocalStore(tmp_path / "fit.zarr")
+    assert type(open_store(local, {})) is type(open_store(str(tmp_path / "fit.zarr"), {})) is DurableStore
+    wrapper = LoggingStore(local)
+    assert open_store(wrapper, {}) is wrapper
