@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import json
 import pickle
 import warnings
@@ -281,6 +283,70 @@ def test_fits_claims(tmp_path: Path) -> None:
     )
     with pytest.raises(ValueError, match=r"c.fits.fz: extension 1 claims 4e\+10 tiles"):
         xfit.open(tmp_path / "c.fits.fz")
+
+
+def card(keyword: str, value: object) -> bytes:
+    return f"{keyword:<8}= {value!s:>20}".ljust(80).encode()
+
+
+def fits_of(cards: list[bytes], data: bytes = bytes(2880)) -> bytes:
+    """An image of 2,880 bytes with more cards, as FITS has it."""
+    first = [card("SIMPLE", "T"), card("BITPIX", 8), card("NAXIS", 1), card("NAXIS1", 2880)]
+    header = b"".join([*first, *cards, b"END".ljust(80)])
+    return header.ljust(-(-len(header) // 2880) * 2880) + data
+
+
+@pytest.mark.parametrize(
+    ("ending", "content", "words"),
+    [
+        (".fits", lambda: fits_of([card(f"A{k}", k) for k in range(40_000)]), r"more than 30000 cards"),
+        (".fits", lambda: fits_of([]) + fits_of([]).replace(card("SIMPLE", "T"), card("XTENSION", "'IMAGE   '")) * 1000, r"or 1000 extensions"),
+        (".fits", lambda: fits_of([card("WCSAXES", 10**6)]), r"WCSAXES = 1000000, .*up to 99"),
+        (".fits", lambda: fits_of([card("A_ORDER", 30_000)]), r"A_ORDER = 30000, .*up to 99"),
+        (".fits", lambda: fits_of([]).replace(card("NAXIS1", 2880), card("NAXIS1", "'many'")), r"NAXISn .*are no sizes"),
+        (".fits.gz", lambda: gzip.compress(fits_of([], bytes(10**8)).replace(card("NAXIS1", 2880), card("NAXIS1", 10**8))), r"unpack it first \(gunzip\)"),
+        (".fits", lambda: gzip.compress(fits_of([], bytes(10**8)).replace(card("NAXIS1", 2880), card("NAXIS1", 10**8))), r"unpack it first \(gunzip\)"),
+        (".fits", lambda: bz2.compress(fits_of([])), r"packed by bzip2"),
+    ],
+)  # fmt: skip
+def test_more_of_what_fits_files_claim(tmp_path: Path, ending: str, content: Any, words: str) -> None:
+    pytest.importorskip("astropy.io.fits")
+    path = tmp_path / f"a{ending}"
+    path.write_bytes(content())
+    with pytest.raises(ValueError, match=rf"a{ending}.*{words}"):
+        xfit.open(path)
+
+
+def test_what_fits_files_may_have(tmp_path: Path) -> None:
+    fits = pytest.importorskip("astropy.io.fits")
+    path = tmp_path / "a.fits"
+    # A file that is packed, whatever it is called; and one with 3,000 cards of which 1,000 are repeated, of which few are said.
+    path.write_bytes(gzip.compress(fits_of([])))
+    assert xfit.open(path).shape == (2880,)
+    path.write_bytes(fits_of([card(f"A{k}", k) for k in range(2000)] + [card("A7", k) for k in range(1000)]))
+    with pytest.warns(UserWarning, match=r"A7 = 7 and 0; .* \.\.\.\. The first is taken") as caught:
+        assert xfit.open(path).shape == (2880,)
+    assert len(str(caught[0].message)) < 600
+    # Units whose powers would take for ever to work out are none.
+    units = ["Angstrom", "10**(99999999)m"]
+    columns = [fits.Column(name, "9E", unit, array=np.ones((2, 9))) for name, unit in zip("XY", units, strict=True)]
+    fits.BinTableHDU.from_columns(columns).writeto(path, overwrite=True)
+    assert xfit.open(path).name == "Y"
+
+
+@pytest.mark.parametrize("stored", [np.int16, np.uint16, np.uint8, np.float32])
+def test_the_sky_of_large_images_is_lazy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stored: type) -> None:
+    fits = pytest.importorskip("astropy.io.fits")
+    header = fits.Header({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 10.0, "CRVAL2": 5.0, "CDELT1": 0.01, "CDELT2": 0.02})  # fmt: skip
+    fits.CompImageHDU(np.arange(63, dtype=stored).reshape(7, 9), header).writeto(tmp_path / "a.fits")
+    da = xfit.open(tmp_path / "a.fits", chunks="file")
+    assert da.dtype == stored
+    assert da.ra.chunks is None
+    monkeypatch.setattr("xfit.files.fits._CHUNK", 4 * 9 * 8)
+    lazy = xfit.open(tmp_path / "a.fits", chunks="file")
+    assert lazy.ra.chunks == lazy.dec.chunks == ((4, 3), (9,))
+    for name in ("ra", "dec"):
+        np.testing.assert_array_equal(lazy[name], da[name])
 
 
 def hdf5(path: Path) -> Any:

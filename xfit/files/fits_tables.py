@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from xfit.files.fits_axes import without_repeated_cards
+from xfit.files.fits_claims import is_packed
 from xfit.files.fits_roles import owner_of, role_of, variance_of
 from xfit.terminal import cleaned
 
@@ -114,7 +115,7 @@ class _Table:
             return named[0]
         alike = []
         for name in numbers:
-            unit = units.Unit(self.units[name] or "", parse_strict="silent")
+            unit = _unit_of(self.units[name])
             # Rates are no frequencies.
             spectral = unit.is_equivalent(units.m, units.spectral()) and (unit.physical_type != "frequency" or "Hz" in str(unit))  # fmt: skip
             if role_of(name.upper(), {}) == "science" and spectral:
@@ -158,7 +159,7 @@ class _Table:
         """Values of a column, lazily where its cells are vectors and the file is not packed."""
         dtype, cell = self.columns[name]
         native = dtype.newbyteorder("=")
-        if not cell or len(self.data) == 1 or self.path.suffix == ".gz":
+        if not cell or len(self.data) == 1 or is_packed(self.path):
             return np.array(self.data[name], native)
         import dask.array
 
@@ -170,12 +171,10 @@ class _Table:
 
     def _dim(self) -> str:
         """Name of the dimension along spectra."""
-        from astropy import units
-
         if self.axis is None:
             return "channel"
         name = _SPECTRAL.get(self.axis.upper(), "channel")
-        unit = units.Unit(self.units[self.axis] or "", parse_strict="silent")
+        unit = _unit_of(self.units[self.axis])
         kinds = {"length": "wavelength", "energy": "energy", "frequency": "frequency", "wavenumber": "wavenumber"}
         told = [word for kind, word in kinds.items() if kind in str(unit.physical_type)]
         return told[0] if name == "channel" and told else name
@@ -203,3 +202,10 @@ class _Table:
                     about = {"units": self.units[name]} if self.units[name] else {}
                     coords[name] = ((), each[0], about) if len(self.data) == 1 else ("spectrum", each, about)
         return coords
+
+
+def _unit_of(text: str) -> Any:
+    """A column's unit as astropy has it, which works powers out; one that is none has no meaning."""
+    from astropy import units
+
+    return units.Unit("" if re.search(r"\d{4}|\*\*.*\*\*.*\*\*", text) else text, parse_strict="silent")
