@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from xfit.kernels.status import DESCRIPTIONS
 from xfit.report import Part, Report, Statuses, part_html, pixel_report, summary
 from xfit.tables import counted, model_about, model_sections
 from xfit.terminal import cleaned, shortened, terminal_width, wrapped
+from xfit.text_limits import json_of
 
 if TYPE_CHECKING:
     from xfit.model import Model
@@ -81,7 +81,7 @@ def _title(ds: xr.Dataset) -> str:
 
 def _facts(ds: xr.Dataset) -> list[tuple[str, str]]:
     """How the fit was made, and over what: from attributes and sizes alone."""
-    signal = json.loads(ds.attrs.get("xfit_signal_dims", "[]"))
+    signal = json_of(ds.attrs.get("xfit_signal_dims", "[]"))
     sizes: Mapping[Any, int] = ds.sizes
     navigation = {d: sizes[d] for d in ds["value"].dims if d != "param"}
     return [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +18,7 @@ from xfit.kernels.status import CONVERGED, DESCRIPTIONS
 from xfit.model import Model
 from xfit.rounding import rounded
 from xfit.terminal import cleaned, terminal_width, text_table, wrapped
+from xfit.text_limits import json_of
 
 #: A share of pixels at a bound from which on it is worth a warning.
 _MANY = 0.01
@@ -180,7 +180,7 @@ def pixel_table(pixel: xr.Dataset, model: Model, indexers: Mapping[str, Any]) ->
     """Parameters of one pixel as a table."""
     place = _place(indexers)
     red_chisq = _number(float(pixel["red_chisq"]))
-    words = ending(pixel, model, tuple(json.loads(pixel.attrs["xfit_signal_dims"])))
+    words = ending(pixel, model, tuple(json_of(pixel.attrs["xfit_signal_dims"])))
     head = f"{place + ': ' if place else ''}{cleaned(words)}; reduced chi-squared {red_chisq}"
     return Report([head, _parameters(pixel, model)])
 
@@ -197,7 +197,7 @@ def pixel_report(pixel: xr.Dataset, model: Model, indexers: Mapping[str, Any], m
     """
     place = _place(indexers)
     title = f"{cleaned(str(pixel.attrs.get('title', 'fit')))}{' at ' + place if place else ''}"
-    words = ending(pixel, model, tuple(json.loads(pixel.attrs["xfit_signal_dims"])))
+    words = ending(pixel, model, tuple(json_of(pixel.attrs["xfit_signal_dims"])))
     parts: list[Any] = [f"{title}: {cleaned(words)}", _statistics(pixel, model), _parameters(pixel, model)]
     derived = _derived(pixel, model)
     if derived[1]:
@@ -264,7 +264,7 @@ def _parameters(pixel: xr.Dataset, model: Model) -> tuple[Sequence[str], list[Se
 
 def _derived(pixel: xr.Dataset, model: Model) -> tuple[Sequence[str], list[Sequence[str]]]:
     """Table of what follows from the parameters."""
-    units = json.loads(pixel.attrs.get("xfit_derived_units", "{}"))
+    units = json_of(pixel.attrs.get("xfit_derived_units", "{}"))
     rows: list[Sequence[str]] = []
     with_pairs = "pair_covariance" in pixel or "covariance" in pixel
     for name in derived_names(model):
@@ -342,7 +342,7 @@ def summary(result: xr.Dataset, model: Model) -> Report:
 
 def _signal_coords(result: xr.Dataset) -> dict[Hashable, xr.DataArray]:
     """Coordinates along the signal."""
-    return {d: result.coords[d] for d in json.loads(result.attrs.get("xfit_signal_dims", "[]")) if d in result.coords}
+    return {d: result.coords[d] for d in json_of(result.attrs.get("xfit_signal_dims", "[]")) if d in result.coords}
 
 
 def _spread(ds: xr.Dataset, good: xr.Dataset, k: int) -> Sequence[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Hashable
 from typing import Any
 
@@ -20,6 +19,7 @@ from xfit.curves import model_curves
 from xfit.derived import derived_error, derived_map, derived_names
 from xfit.model import Model
 from xfit.response import is_unknown
+from xfit.text_limits import json_of
 
 
 class FitResult:
@@ -93,7 +93,7 @@ class FitResult:
     @property
     def signal_dims(self) -> tuple[str, ...]:
         """Names of the signal dimensions."""
-        return tuple(json.loads(self._require().attrs["xfit_signal_dims"]))
+        return tuple(json_of(self._require().attrs["xfit_signal_dims"]))
 
     @property
     def navigation_dims(self) -> tuple[Hashable, ...]:
@@ -156,7 +156,7 @@ class FitResult:
             if name not in derived:
                 raise KeyError(f"no parameter {name!r}; the result has {known} and, from these, {derived}")
             array = (derived_map if variable == "value" else derived_error)(ds, self.model, name).rename(name)
-            units = json.loads(ds.attrs.get("xfit_derived_units", "{}")).get(name, "")
+            units = json_of(ds.attrs.get("xfit_derived_units", "{}")).get(name, "")
             array.attrs = {"long_name": long_name.format(component=component, parameter=quantity), "units": units}
             return array
         array = ds[variable].isel(param=known.index(name))

@@ -7,6 +7,7 @@ import errno
 import os
 import re
 import shutil
+import stat
 import sys
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -248,6 +249,23 @@ def refuse_link(path: Path) -> None:
     """
     if path.is_symlink():
         raise FileExistsError(f"{str(path)!r} is a link to {os.readlink(path)!r}; give that path, or remove the link")
+
+
+def refuse_device(path: Path) -> int:
+    """Refuse what is no file, such as a device or a pipe, which may never end; return the size of a file, 0 where there is none.
+
+    Raises
+    ------
+    ValueError
+        Naming it.
+    """
+    try:
+        about = path.stat()
+    except (OSError, ValueError):
+        return 0
+    if not stat.S_ISREG(about.st_mode) and not stat.S_ISDIR(about.st_mode):
+        raise ValueError(f"{str(path)!r} is no file but a device, a pipe or a socket; it is not read")
+    return about.st_size
 
 
 def refuse_foreign(target: Path, *, is_folder: bool) -> None:

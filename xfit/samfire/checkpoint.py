@@ -23,6 +23,7 @@ from xfit.samfire.chunk import State
 from xfit.samfire.visits import Strip, Summary, Visited
 from xfit.snapshots import digest
 from xfit.terminal import cleaned
+from xfit.text_limits import json_of
 
 #: Version of the files. Since 2, visits, the manifest and the layout have checksums; files of 1 are read without.
 FORMAT = 2
@@ -194,8 +195,8 @@ class Checkpoints:
         if content is None:
             return None
         try:
-            found = json.loads(content)
-        except (ValueError, RecursionError) as error:
+            found = json_of(content)
+        except ValueError as error:
             raise self.damaged(name, f"it is no JSON: {error}") from None
         if not isinstance(found, dict):
             raise self.damaged(name, "it holds no names")

@@ -43,6 +43,7 @@ from xfit.stored.storage import (
     path_or_url,
     unwrapped,
 )
+from xfit.text_limits import json_of
 
 __all__ = ["FORMAT", "MANIFEST", "Archive", "Mark", "State"]
 
@@ -603,7 +604,7 @@ class Archive:
             if set(c.dims) <= {"param", "param_", "pair"}
         }
         return xr.Dataset(
-            {name: ds[name] for name in json.loads(ds.attrs[MANIFEST])["variables"]}, {**ds.coords, **small}, attrs
+            {name: ds[name] for name in json_of(ds.attrs[MANIFEST])["variables"]}, {**ds.coords, **small}, attrs
         )
 
 
@@ -616,8 +617,8 @@ def _again(given: Any, options: dict[str, Any], description: Description | None,
 
 def _first_format(raw: bytes | None) -> Mapping[str, Any] | None:
     """What a run of format 1 is of."""
-    text = None if raw is None else json.loads(raw).get("attributes", {}).get(MANIFEST)
-    found: Mapping[str, Any] | None = json.loads(text) if isinstance(text, str) else None
+    text = None if raw is None else json_of(raw).get("attributes", {}).get(MANIFEST)
+    found: Mapping[str, Any] | None = json_of(text) if isinstance(text, str) else None
     return found if found is not None and found.get("format") == 1 else None
 
 
@@ -632,7 +633,7 @@ def _replaced_first(one: Description) -> bool:
 
 def _same_json(raw: bytes | None, other: bytes) -> bool:
     try:
-        return raw is not None and json.loads(raw) == json.loads(other)
+        return raw is not None and json_of(raw) == json_of(other)
     except ValueError:
         return False
 

@@ -35,6 +35,7 @@ from xfit.stored.archive import MANIFEST, Archive
 from xfit.stored.signal import changes, check_belongs, fingerprint_of, signal_of
 from xfit.tables import counted, model_sections
 from xfit.terminal import cleaned, shortened, terminal_width, text_table, wrapped
+from xfit.text_limits import json_of
 
 #: Group in the signal's store that holds the models.
 GROUP = "xfit_models"
@@ -503,7 +504,7 @@ def _record_of(text: str, name: str) -> dict[str, Any]:
     ValueError
         If it is not.
     """
-    record = json.loads(text)
+    record = json_of(text)
     if not isinstance(record, dict) or record.get("name") != name:
         raise ValueError(f"its record is not of {name!r}")
     missing = sorted({"format", "date", "components", "dims", "red_chisq", "signal", "model"} - record.keys())

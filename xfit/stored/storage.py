@@ -20,7 +20,7 @@ from zarr.core.sync import collect_aiterator, sync
 from zarr.storage import FsspecStore, LocalStore, WrapperStore
 
 from xfit.addresses import is_url, local_path, without_secrets
-from xfit.files.whole import entries, fsync, give_name, made, make_folder
+from xfit.files.whole import entries, fsync, give_name, made, make_folder, refuse_device
 from xfit.terminal import cleaned
 
 #: Objects that are read or deleted at the same time.
@@ -72,6 +72,16 @@ class DurableStore(LocalStore):
         """Make the folder of the store, so that its name is on the disk."""
         if not self.read_only:
             make_folder(self.root)
+
+    async def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Buffer | None:
+        """Read an object, which must be a file."""
+        refuse_device(self.root / key)
+        return await super().get(key, prototype, byte_range)
+
+    def get_sync(self, key: str, *, prototype: Any = None, byte_range: Any = None) -> Buffer | None:
+        """See `get`."""
+        refuse_device(self.root / key)
+        return super().get_sync(key, prototype=prototype, byte_range=byte_range)
 
     async def _set(self, key: str, value: Buffer, exclusive: bool = False) -> None:
         if not self._is_open:
