@@ -6,6 +6,7 @@ import bz2
 import gzip
 import json
 import pickle
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from xfit.plot.opening import open_fit
 from xfit.stored.check import check as check_store
 from xfit.stored.info import info
 from xfit.stored.storage import StoreError
+from xfit.text_limits import check_json, check_toml
 
 #: Descriptions of arrays in both formats.
 V3: dict[str, Any] = {
@@ -513,6 +515,18 @@ def test_what_a_model_file_claims_is_checked(tmp_path: Path, ending: str, text: 
         Model.from_file(path)
     # A message, not the file.
     assert len(str(refused.value)) < 2000
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["d = 0x" + "f" * 2_000_000, "d = [" + ("1" * 999 + "f,") * 2000 + "]", "a" * 2_000_000, '"' + "a" * 20_000_000],
+)
+def test_limits_of_texts_cost_as_much_as_their_letters(text: str) -> None:
+    # Where every letter was begun at anew, these took from minutes to hours; the limit is far from both.
+    began = time.process_time()
+    for check in (check_json, check_toml):
+        check(text)
+    assert time.process_time() - began < 10
 
 
 def test_dots_and_digits_within_strings_and_comments_are_text(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from zarr.storage import MemoryStore
 from xfit.execution.clients import scheduler_here
 from xfit.execution.grid import Grid
 from xfit.files.whole import PARTIAL
-from xfit.stored.storage import PARTIAL, StoreError, checksum
+from xfit.stored.storage import StoreError, checksum
 from xfit.text_limits import json_of
 
 #: Version of the layout; later ones are refused.
