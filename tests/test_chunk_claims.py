@@ -153,3 +153,41 @@ def test_runs_that_say_nothing_of_themselves(tmp_path: Path, words: str) -> None
     for look in (info, xfit.open):
         with pytest.raises((ValueError, OSError), match=r"a\.zarr"):
             look(path)
+
+
+@pytest.mark.parametrize("ending", [".zarr", ".nc", "classic.nc"])
+def test_more_variables_than_are_opened_together(tmp_path: Path, ending: str) -> None:
+    ds = xr.Dataset({f"a{k}": ("x", np.zeros(1)) for k in range(4)})
+    path = tmp_path / f"a{ending}"
+    if ending == ".zarr":
+        ds.to_zarr(path, consolidated=False)
+    else:
+        ds.to_netcdf(path, format="NETCDF4" if ending == ".nc" else "NETCDF3_CLASSIC")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("xfit.files.datasets.MOST_ARRAYS", 3)
+        patch.setattr("xfit.files.hdf5_claims.MOST_ARRAYS", 3)
+        patch.setattr("xfit.files.classic_claims.MOST_ARRAYS", 3)
+        with pytest.raises(RefusedFileError, match=rf"a{ending} has [45] .*; the most that are opened together are 3"):
+            xfit.open(path)
+    assert len(xfit.open(path)) == 4
+
+
+def test_arrays_of_hdf5_that_store_more_than_they_are(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "a.nc", "w") as file:
+        e = file.create_dataset("e", (32,), "f8", chunks=(32,), compression="gzip")
+        e.make_scale("e")
+        # Of which 600 times as much would be unpacked.
+        e.id.write_direct_chunk((0,), os.urandom(50_000))
+        file.create_dataset("c", (32,), "f8").dims[0].attach_scale(e)
+    with pytest.raises(RefusedFileError, match=r"'/e' stores 5e\+04 bytes in 1 chunks of 256 bytes"):
+        xfit.open(tmp_path / "a.nc")
+
+
+def test_dates_that_only_objects_can_be(tmp_path: Path) -> None:
+    pytest.importorskip("cftime")
+    da = xr.DataArray(
+        np.arange(3.0), dims="x", attrs={"units": "days since 9000-01-01", "calendar": "noleap"}, name="c"
+    )
+    da.to_netcdf(tmp_path / "a.nc")
+    assert xfit.open(tmp_path / "a.nc").dtype == object

@@ -62,6 +62,9 @@ def chunked(da: Any, chunks: Any) -> Any:
 def in_pieces(da: xr.DataArray) -> xr.DataArray:
     """Data of a file that are not read yet, in its chunks or, where it has none, in whole spectra of some pixels."""
     own = da.encoding.get("preferred_chunks")
+    if da.dtype.kind == "O":
+        # Of unknown size, and nothing that is fitted.
+        return da
     if own or da.ndim == 0:
         return da.chunk(_fewer(own, da) if own else {})
     signal = _signal_dims(da)

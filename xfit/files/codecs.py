@@ -32,6 +32,9 @@ _SAFE = _OBJECTS | _FILTERS | _COMPRESSORS | {"bytes", "endian", "transpose", "s
 #: Most chunks of an array: each is an entry in dask's lists, and would be a file or an object.
 MOST_CHUNKS = 1_000_000
 
+#: Most arrays in a group, or variables in a file, that are opened together: each costs some milliseconds, whatever is in it.
+MOST_ARRAYS = 1000
+
 #: Most bytes of one chunk, which is read as a whole.
 LARGEST_CHUNK = 1 << 36
 
