@@ -617,3 +617,54 @@ def _blind() -> None:
         plain(self, Path("/nowhere") / str(root).lstrip("/"), **options)
 
     DurableStore.__init__ = elsewhere  # type: ignore[method-assign]
+
+
+# --- two runs that begin at the same moment
+
+
+@pytest.mark.parametrize("place", [1, 2, 4])
+def test_of_two_that_begin_at_once_the_first_ends_before_it_writes_on(monkeypatch, place) -> None:
+    """Another run says that it writes just before the first looks for the so-manieth time, which it does before each of its files."""
+    store, plain, count = MemoryStore(), Archive.check_writer, [0]
+    before: dict[str, int] = {}
+
+    def check_writer(self: Archive) -> None:
+        count[0] += 1
+        if count[0] == place:
+            assert self.description is not None
+            Archive(store).claim(self.description, "begun")
+            before.update(Archive(store).objects.sizes())
+        plain(self)
+
+    monkeypatch.setattr(Archive, "check_writer", check_writer)
+    with pytest.raises(StoreError, match="is written by another run now, which was begun by process"):
+        first(store)
+    assert before
+    assert Archive(store).objects.sizes() == before
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_another_run_writes_last_over_a_description_is_written_again(monkeypatch, overwrite) -> None:
+    """A process that was stopped between its look at who writes and its write: a coordinate and the metadata of an array are not this run's."""
+    da, store = data(), MemoryStore()
+    expected = da.fit.multifit(two_peaks(), max_nfev=77).compute()
+    if overwrite:
+        first(store)
+    plain, spoilt = Archive.mark, []
+
+    def mark(self: Archive, *arguments: Any) -> None:
+        plain(self, *arguments)
+        if not spoilt:
+            objects, made = Archive(store).objects, self.description
+            assert made is not None
+            spoilt.extend([next(key for key in sorted(made.files) if key.startswith("parameter")), "value/zarr.json"])
+            objects.put(spoilt[0], b"other")
+            objects.put(spoilt[1], b"{}")
+            objects.delete([made.key])
+
+    monkeypatch.setattr(Archive, "mark", mark)
+    with pytest.warns(DamagedStoreWarning, match="parameter/.* is missing or damaged; it is written again"):
+        found = da.fit.multifit(two_peaks(), max_nfev=77, store=store, overwrite=overwrite, progress=False)
+    assert spoilt
+    assert is_result(found.compute(), expected)
+    assert check(store) == []

@@ -269,9 +269,13 @@ class Archive:
         self.objects.put(made.key, made.copy())
         self.claim(made, "begun" if not state.is_run else "begun in its place, with overwrite=True,")
         names = {*known, *made.arrays}
-        self.objects.delete(key for key in self.objects.sizes() if layout.is_chunk(names, generation, key))
+        old = [key for key in self.objects.sizes() if layout.is_chunk(names, generation, key)]
+        # Of two that begin at once the first ends here, before it takes away or covers what the second has written.
+        self.check_writer()
+        self.objects.delete(old)
         if in_place:
             self.publish()
+        self.check_writer()
         self.objects.put_all(files)
         if not in_place and replaced is None and state.old is None:
             self.publish()
@@ -314,6 +318,12 @@ class Archive:
         bad = [key for key, (size, _) in made.files.items() if sizes.get(key) != size]
         good = [key for key in made.files if key not in bad]
         return bad + self._changed(good, {key: made.files[key][1] for key in good})
+
+    def description_sizes(self) -> dict[str, int]:
+        """Sizes of the files that a run's description and coordinates lie in, of those that are there."""
+        made = self._made()
+        found = {key: self._size(key) for key in (*made.files, made.key, "zarr.json")}
+        return {key: size for key, size in found.items() if size is not None}
 
     def damaged_metadata(self) -> list[str]:
         """Metadata of arrays that are not those of the run."""

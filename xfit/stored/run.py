@@ -26,7 +26,7 @@ from xfit.mapping import table_of
 from xfit.plan import Plan
 from xfit.registry import optimizer_of
 from xfit.stored.archive import Archive, Mark
-from xfit.stored.beginning import begin
+from xfit.stored.beginning import begin, make_sure
 from xfit.stored.own_input import refuse_own_input
 from xfit.stored.work import Work, do_chunk
 from xfit.terminal import cleaned
@@ -154,7 +154,7 @@ def run_stored(
             work = Work(plan.recipe, table_of(plan.axes), grid, archive, tuple(map(str, plan.axes.navigation)))
             if missing is not None:
                 _go(work, sources, missing, executor, reporter)
-                _finish(work, sources, executor, reporter)
+                _finish(work, plan, inner, sources, executor, reporter)
     except KeyboardInterrupt as error:
         executor.cancel()
         # Chunks that are being written are whole a moment later.
@@ -215,7 +215,9 @@ def _check_shared(archive: Archive, executor: Executor) -> None:
         )
 
 
-def _finish(work: Work, sources: list[Source], executor: Executor, reporter: Reporter) -> None:
+def _finish(
+    work: Work, plan: Plan, inner: Mapping[str, int], sources: list[Source], executor: Executor, reporter: Reporter
+) -> None:
     """Have readers see the run that is whole.
 
     Raises
@@ -235,6 +237,7 @@ def _finish(work: Work, sources: list[Source], executor: Executor, reporter: Rep
             f"{archive}: marks of chunks {missing[:6]} are gone whenever they are written; resume=True goes on"
         )
     archive.keep_marks()
+    make_sure(archive, plan, work.grid, inner)
     current = archive.look().current
     if archive.description is not None and (current is None or current.run != archive.description.run):
         archive.publish()
