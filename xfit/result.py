@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,37 @@ from xfit.curves import model_curves
 from xfit.derived import derived_error, derived_map, derived_names
 from xfit.model import Model
 from xfit.response import is_unknown
-from xfit.text_limits import json_of
+from xfit.text_limits import json_of, shown
+
+#: Attributes that are JSON: of what kind, and of what kind their entries.
+_WORDS: dict[str, tuple[type, type | tuple[type, ...]]] = {
+    "xfit_signal_dims": (list, str),
+    "xfit_coordinates": (dict, (str, list)),
+    "xfit_derived_units": (dict, str),
+    "xfit_digests": (dict, (str, dict)),
+}
+
+
+def _check_words(attrs: Mapping[Any, Any]) -> None:
+    """Refuse attributes of a result, which may come from a file, that are not what a fit writes.
+
+    Raises
+    ------
+    ValueError
+        Naming the attribute.
+    """
+    for name, (kind, entry) in _WORDS.items():
+        if not (text := attrs.get(name)):
+            continue
+        try:
+            found: Any = json_of(text)
+        except ValueError as error:
+            raise ValueError(f"the attribute {name!r} of the result is damaged: {error}") from None
+        entries = found.values() if isinstance(found, dict) else found
+        if not isinstance(found, kind) or not all(isinstance(each, entry) for each in entries):
+            raise ValueError(f"the attribute {name!r} of the result is damaged: it must be a {kind.__name__}, not {shown(found)}")  # fmt: skip
+        if name == "xfit_digests" and {"python", "digests"} - found.keys():
+            raise ValueError(f"the attribute {name!r} of the result is damaged: it must have 'python' and 'digests'")
 
 
 class FitResult:
@@ -43,6 +73,7 @@ class FitResult:
                 f"the result has schema version {ds.attrs['xfit_schema']}, this xfit ({__version__}) reads up to "
                 f"{SCHEMA_VERSION}; update xfit"
             )
+        _check_words(ds.attrs)
         return ds
 
     @property
