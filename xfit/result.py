@@ -45,10 +45,11 @@ def _check_words(attrs: Mapping[Any, Any]) -> None:
             found: Any = json_of(text)
         except ValueError as error:
             raise ValueError(f"the attribute {name!r} of the result is damaged: {error}") from None
+        keys = set(found) if isinstance(found, dict) else set()
         entries = found.values() if isinstance(found, dict) else found
         if not isinstance(found, kind) or not all(isinstance(each, entry) for each in entries):
             raise ValueError(f"the attribute {name!r} of the result is damaged: it must be a {kind.__name__}, not {shown(found)}")  # fmt: skip
-        if name == "xfit_digests" and {"python", "digests"} - found.keys():
+        if name == "xfit_digests" and {"python", "digests"} - keys:
             raise ValueError(f"the attribute {name!r} of the result is damaged: it must have 'python' and 'digests'")
 
 
