@@ -1,7 +1,10 @@
-"""Order of the tests: what takes longest begins first, or one process would be busy with it when all others are done. A browser, and the engine without pixels side by side."""
+"""Order of the tests: what takes longest begins first, or one process would be busy with it when all others are done. A browser, an S3 server, and the engine without pixels side by side."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -28,6 +31,28 @@ def chromium() -> Iterator[Any]:
         running = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield running
         running.close()
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A real S3 server on loopback, with a bucket."""
+    import s3fs
+
+    log = tmp_path_factory.mktemp("s3") / "log"
+    # A port that the system chooses; what the server says goes into a file, for nobody reads it while it runs.
+    pytest.importorskip("moto.server")
+    command = [sys.executable, "-c", "from moto.server import main; main(['-H', '127.0.0.1', '-p', '0'])"]
+    with log.open("w") as output, subprocess.Popen(command, stdout=output, stderr=output) as server:
+        try:
+            while "Running on" not in log.read_text():
+                assert server.poll() is None, log.read_text()
+                time.sleep(0.1)
+            url = log.read_text().split("Running on ")[1].split()[0]
+            options = {"key": "anyone", "secret": "anything", "endpoint_url": url}
+            s3fs.S3FileSystem(**options).mkdir("bucket")
+            yield options
+        finally:
+            server.terminate()
 
 
 @pytest.fixture

@@ -498,8 +498,9 @@ def test_what_lies_where_a_run_would_lie_stays(folder, tmp_path, there, more) ->
     assert sorted((each, each.is_file() and each.read_bytes()) for each in tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize("name", ["notes.txt", ".notes.txt"])
 @pytest.mark.parametrize("more", [[], ["--samfire", "--seed", "0,0"]], ids=["chunks", "seeds"])
-def test_notes_in_an_unfinished_run_stay(folder, tmp_path, more) -> None:
+def test_notes_in_an_unfinished_run_stay(folder, tmp_path, more, name) -> None:
     words = ["fit", folder / "map.nc", "--model", folder / "model.toml", "--out", tmp_path / "x.nc", *more]
     part = tmp_path / "x.nc.part"
     da = xr.open_dataset(folder / "map.nc").counts
@@ -507,12 +508,12 @@ def test_notes_in_an_unfinished_run_stay(folder, tmp_path, more) -> None:
         da.fit.samfire(two_peaks(), seeds=[(0, 0)], store=str(part), progress=False)
     else:
         da.fit.multifit(two_peaks(), store=part, progress=False)
-    (part / "notes.txt").write_text("precious")
+    (part / name).write_text("precious")
     done = run(*words, "--overwrite")
     assert done.exit_code == 1
-    assert "'notes.txt' in it is n" in done.output
-    assert (part / "notes.txt").read_text() == "precious"
-    (part / "notes.txt").unlink()
+    assert f"{name!r} in it is n" in done.output
+    assert (part / name).read_text() == "precious"
+    (part / name).unlink()
     assert run(*words, "--overwrite").exit_code == 0
     assert sorted(each.name for each in tmp_path.iterdir()) == ["x.nc"]
 

@@ -11,8 +11,6 @@ import sys
 from pathlib import Path
 
 import dask
-import nbclient
-import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,6 +18,7 @@ import xarray as xr
 from click.testing import CliRunner
 
 from tests.builders import drifting_model, drifting_peak, fit_with_failures, image_map, spot
+from tests.optional import optional
 from tests.pages import TOKEN, Page, browser, free_port, numbers_of
 from xfit.command import main
 from xfit.engine.block.precompile import prepare_engine
@@ -538,6 +537,7 @@ def test_a_page_that_was_saved(chromium, fit, da, tmp_path):
 
 def test_a_notebook_needs_no_network() -> None:
     """What is displayed in a notebook loads nothing from afar: all of it is in the outputs."""
+    nbclient, nbformat = optional("nbclient"), optional("nbformat")
     book = nbformat.v4.new_notebook()
     cells = (
         "from tests.builders import peak_map, two_peaks\nda = peak_map((3, 4))\nfit = da.fit.multifit(two_peaks())",

@@ -124,3 +124,15 @@ def test_output_that_differs_is_found() -> None:
     for printed, page in (("a 1.27", "a 1.24"), ("b 1", "a 1"), ("694.4", "694.2"), ("x 1 2", "x 1")):
         with pytest.raises(AssertionError):
             assert_same_output(printed, page)
+
+
+def test_lowest_versions_are_those_that_the_page_lists() -> None:
+    """Versions without known flaws, with the flaws, in docs/files.md are the lowest that pyproject.toml allows."""
+    lowest = dict(each.split("==") for each in script("bounds").bounds() if "==" in each)
+    table = (ROOT / "docs" / "files.md").read_text(encoding="utf-8").partition("| at least | for |")[2].split("\n\n")[0]
+    rows = [row.split("|")[1].strip() for row in table.splitlines()[2:]]
+    assert len(rows) > 5
+    for row in rows:
+        version = row.rpartition(" ")[2]
+        for name, own in re.findall(r"([A-Za-z0-9]+)(?: ([\d.]+))?", row.removesuffix(version)):
+            assert lowest[name.lower()] == (own or version), row

@@ -28,7 +28,8 @@ from xfit.components.core_loss.cross_sections import (
     strength_l,
 )
 from xfit.components.core_loss.fine_structure import fine_structure_of
-from xfit.components.core_loss.gos import checked_gos, read_gos
+from xfit.components.core_loss.gos import checked_gos
+from xfit.files.gosh import read_gos
 
 STORED = json.loads((Path(__file__).parent / "data" / "eels_hydrogenic.json").read_text())
 

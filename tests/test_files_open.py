@@ -13,10 +13,11 @@ import pytest
 import xarray as xr
 
 import xfit
+from tests.optional import optional
 from xfit.files.postprocess import Processed, settled
 from xfit.files.signals import signal_to_array
 
-hs = pytest.importorskip("hyperspy.api")
+hs = optional("hyperspy.api")
 DATA = Path(__file__).parent / "data"
 
 

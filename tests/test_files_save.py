@@ -12,9 +12,10 @@ import xarray as xr
 import xfit
 import xfit.hyperspy
 from tests.builders import from_source, one_peak, peak_map, statuses
+from tests.optional import optional
 from xfit.files import save as saving
 
-hs = pytest.importorskip("hyperspy.api")
+hs = optional("hyperspy.api")
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +143,7 @@ def test_results_of_one_spectrum_and_of_lines(data: xr.DataArray, tmp_path: Path
 def test_csv_of_results(data: xr.DataArray, fit: xr.Dataset, tmp_path: Path) -> None:
     xfit.save(fit, tmp_path / "fit.csv")
     # pandas reads decimal numbers to the last bit or next to it.
-    table = pd.read_csv(tmp_path / "fit.csv")
+    table = pd.read_csv(tmp_path / "fit.csv", float_precision="round_trip")
     np.testing.assert_array_equal(table["y"], np.repeat([1.0, 1.5, 2.0], 4))
     np.testing.assert_allclose(table["peak.centre"], fit.fit["peak.centre"].values.ravel(), rtol=1e-15)
     np.testing.assert_allclose(table["peak.centre.stderr"], fit.fit.stderr("peak.centre").values.ravel(), rtol=1e-15)
@@ -160,7 +161,7 @@ def test_csv_fits_every_pixel_once(tmp_path: Path) -> None:
 
 def test_csv_of_data_and_maps(fit: xr.Dataset, tmp_path: Path) -> None:
     xfit.save(fit.fit["peak.centre"], tmp_path / "centre.csv")
-    table = pd.read_csv(tmp_path / "centre.csv")
+    table = pd.read_csv(tmp_path / "centre.csv", float_precision="round_trip")
     assert list(table)[:2] == list(fit.fit["peak.centre"].dims)
     np.testing.assert_allclose(table["peak.centre"], fit.fit["peak.centre"].values.ravel(), rtol=1e-15)
 

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
 import dask.array
 import numpy as np
 import pytest
 import xarray as xr
+from dask.system import CPU_COUNT
 
 import xfit
-from tests.builders import from_source, peak_map, two_peaks
+from tests.builders import from_source, one_peak, peak_map, two_peaks
 from tests.samfire_maps import drifting, peak
+from xfit.command.reading import in_chunks
 from xfit.components import Offset
+from xfit.files.chunking import automatic
+from xfit.fitting.running.map_blocks import one_thread, threads_for
 
 
 def test_a_map_that_fits_well() -> None:
@@ -128,3 +136,44 @@ def test_chi_squared_of_the_mean(options) -> None:
     found = da.fit.preview(xfit.Model([Offset(name="o", offset=40.0)]), n=60, **given)
     # Of 399 degrees of freedom, four standard deviations of a chi-squared distribution are 4 sqrt(2 / 399) = 0.28.
     assert float(found.mean["red_chisq"]) == pytest.approx(1.0, abs=0.28)
+
+
+def test_the_configuration_of_dask_is_that_of_others(tmp_path, monkeypatch) -> None:
+    """It is one for all threads: what one sets for a while, another finds set, and leaves so for good."""
+    setters: list[str] = []
+    original = dask.config.set
+
+    def recorded(*args: Any, **kwargs: Any) -> Any:
+        setters.append(str(sys._getframe(1).f_globals["__name__"]))
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(dask.config, "set", recorded)
+    da = peak_map((4, 5)).rename("counts")
+    plain = da.to_dataset().drop_encoding()
+    plain.to_netcdf(tmp_path / "map.nc", engine="h5netcdf")
+    opened = xfit.open(tmp_path / "map.nc")
+    assert opened.chunks is not None
+    data = in_chunks(da, da.dims[-1:], {"y": 2}, 1)
+    assert data.chunksizes["y"] == (2, 2)
+    data.fit.preview(one_peak(), n=4)
+    data.fit.multifit(one_peak(), store=tmp_path / "fit.zarr", progress=False)
+    data.fit.samfire(one_peak(), seeds=[(0, 0)], variance=1e6, progress=False)
+    assert [name for name in setters if name.startswith("xfit")] == []
+
+
+def test_a_preview_is_of_one_thread_and_others_are_not_held_up() -> None:
+    with one_thread():
+        assert threads_for(8) == 1
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(threads_for, 8).result() == min(CPU_COUNT, 8)
+    assert threads_for(8) == min(CPU_COUNT, 8)
+
+
+@pytest.mark.parametrize("limit", [1 << 10, 1 << 16])
+def test_chunks_are_those_of_dask(limit: int) -> None:
+    """``da.chunk`` with dask's own limit set to it."""
+    da = xr.DataArray(np.zeros((30, 40, 16)), dims=("y", "x", "e"))
+    wanted = {"y": "auto", "x": 5, "e": -1}
+    with dask.config.set({"array.chunk-size": limit}):
+        expected = da.chunk(wanted).chunks
+    assert automatic(da, wanted, limit).chunks == expected

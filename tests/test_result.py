@@ -487,3 +487,15 @@ def test_the_model_that_a_result_gives_is_a_copy(fit):
     assert fit.fit.model == two_peaks()
     assert Gaussian in {type(component) for component in fit.fit.model}
     assert Offset in {type(component) for component in fit.fit.model}
+
+
+@pytest.mark.parametrize("name", ["xfit_signal_dims", "xfit_coordinates", "xfit_derived_units", "xfit_digests"])
+@pytest.mark.parametrize("text", ["[" * 100_000, "5", "null", "[5]", '[["e"]]', '{"a": 5}', "x", 7, '"e"'])
+def test_damaged_attributes_are_named(name: str, text: object) -> None:
+    """Of a file, in which anything may stand."""
+    fit = peak_map((1, 2)).fit.multifit(two_peaks()).compute().assign_attrs({name: text})
+    assert name in repr(fit.fit)
+    assert name in fit.fit._repr_html_()
+    for ask in (lambda: fit.fit.report(), lambda: fit.fit.signal_dims, lambda: fit.fit.evaluate()):
+        with pytest.raises(ValueError, match=f"the attribute {name!r} of the result is damaged"):
+            ask()

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import logging
+import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,6 +29,7 @@ from xfit.components import Gaussian
 from xfit.display import cleaned, paragraph, without_secrets
 from xfit.files.csv_tables import as_csv, cell
 from xfit.fitting.running.progress import Bar, Console
+from xfit.fitting.stored.check import check as check_store
 from xfit.fitting.stored.info import info
 
 
@@ -197,6 +199,89 @@ def test_words_of_the_command(da, fit, tmp_path, monkeypatch):
 
 
 ESC = "\x1b]0;owned\x07"
+
+
+#: Of a file; a slash can't be in it.
+FILE = f"other{ESC}\r\nmade up\u202e"
+
+
+def said(act: Callable[[], object]) -> list[str]:
+    """All that is said: what is returned, warnings, the error."""
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        try:
+            found = act()
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            found = str(error)
+    return [str(each.message) for each in warned] + (list(found) if isinstance(found, list) else [str(found)])
+
+
+def test_names_of_files_and_arrays_in_stores(tmp_path):
+    # Blanks in names of coordinates are no part of this.
+    name = "sample" + FILE.replace(" ", "")
+    e = np.linspace(0.0, 10.0, 32)
+    counts = 20 + 80 * np.exp(-((e - 5.0) ** 2) / 2) + np.arange(4.0)[:, None]
+    da = xr.DataArray(counts, dims=("x", "e"), coords={"e": e, name: ("x", np.arange(4.0))}, name="counts").chunk(x=2)
+    model = xfit.Model([Gaussian(name="g", A=100, centre=5, sigma=1)])
+    store = tmp_path / "fit.zarr"
+    da.fit.multifit(model, store=store, progress=False)
+    with_file, damaged, linked = (tmp_path / f"{each}{FILE}.zarr" for each in ("file", "damaged", "link"))
+    for each in (with_file, damaged, linked):
+        shutil.copytree(store, each)
+    (with_file / FILE).write_text("")
+    (with_file / "value" / FILE).write_text("")
+    next(each for each in (damaged / name).rglob("*") if each.is_file() and each.name != "zarr.json").write_bytes(b"")
+    (damaged / name / "zarr.json").write_text(f'["{FILE}"')
+    (linked / FILE).symlink_to(tmp_path)
+    found: dict[str, list[str]] = {}
+    for each in (with_file, damaged, linked):
+        key = each.name.partition("other")[0]
+        found[key] = said(lambda each=each: check_store(each))
+        found[key] += CliRunner().invoke(main, ["info", str(each), "--check"]).output.splitlines()
+        for how in ({}, {"overwrite": True}, {"resume": True}):
+            found[key] += said(lambda each=each, how=how: da.fit.multifit(model, store=each, progress=False, **how))
+        found[key] += said(lambda each=each: xfit.open(each / "value"))
+    (with_file / "marks" / "run-a" / "zarr.json").unlink()
+    (with_file / "zarr.json").write_text(f'{{"{ESC}\u2028')
+    found["file"] += said(lambda: xfit.open(with_file))
+    for key, messages in found.items():
+        assert sum("other" in each for each in messages) > 3, key
+        for each in messages:
+            check(each, key)
+
+
+def test_names_in_stores_of_models_and_of_samfire(tmp_path):
+    # Blanks in names of coordinates are no part of this.
+    name = "sample" + FILE.replace(" ", "")
+    e = np.linspace(0.0, 10.0, 32)
+    counts = 20 + 80 * np.exp(-((e - 5.0) ** 2) / 2) + np.arange(4.0)[:, None]
+    da = xr.DataArray(counts, dims=("x", "e"), coords={"e": e, name: ("x", np.arange(4.0))}, name="counts")
+    model = xfit.Model([Gaussian(name="g", A=100, centre=5, sigma=1)])
+    store = tmp_path / f"map{FILE}.zarr"
+    da.to_dataset().to_zarr(store, consolidated=False)
+    models = xfit.models(store)
+    models.store(da.fit.multifit(model), "a")
+    array = next((store / "xfit_models").glob("a.*")) / name
+    messages = [repr(models), *said(lambda: models["b"])]
+    description = (array / "zarr.json").read_text()
+    (array / "zarr.json").write_text(description + " ")
+    messages += said(lambda: models["a"].restore())
+    (array / "zarr.json").write_text(description)
+    (array / FILE).write_text("")
+    messages += said(lambda: models["a"].restore())
+    run = tmp_path / f"run{FILE}"
+    run.mkdir()
+    (run / FILE).write_text("")
+    messages += said(lambda: da.chunk(x=1).fit.samfire(model, seeds=[(0,)], store=run, progress=False))
+    (run / FILE).unlink()
+    da.chunk(x=1).fit.samfire(model, seeds=[(0,)], store=run, variance=100.0, progress=False)
+    (run / "samfire.json").write_text(f'{{"{ESC}\u2028')
+    messages += said(lambda: da.chunk(x=1).fit.samfire(model, seeds=[(0,)], store=run, progress=False))
+    (run / "layout.json").write_text(f'{{"{ESC}\\u2028')
+    messages += CliRunner().invoke(main, ["view", str(run), str(store), "--no-browser"]).output.splitlines()
+    assert sum("other" in each for each in messages) > 5
+    for each in messages:
+        check(each, "a store of models, or a run of SAMFire")
 
 
 def test_bars(capsys):

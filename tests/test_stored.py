@@ -17,8 +17,6 @@ import time
 from pathlib import Path
 
 import dask.array
-import icechunk
-import kerchunk.hdf
 import numpy as np
 import pytest
 import xarray as xr
@@ -27,10 +25,12 @@ from zarr.storage import LocalStore, MemoryStore, WrapperStore
 
 import xfit
 from tests.builders import assert_same_bits, from_source, image_map, names_of, peak_map, spot, two_peaks
+from tests.optional import optional
 from xfit.fitting.stored.archive import Archive
 from xfit.fitting.stored.chunk_task import StoreError
 from xfit.fitting.stored.info import info
 
+icechunk, kerchunk_hdf = optional("icechunk"), optional("kerchunk.hdf")
 CHUNKS = {"y": 4, "x": 3}
 
 
@@ -352,27 +352,6 @@ def test_worker_processes_one_of_which_is_killed(tmp_path, expected) -> None:
         assert_same_bits(on_cluster.fit.multifit(two_peaks(), store=tmp_path / "other.zarr").compute(), expected)
 
 
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory):
-    """A real S3 server on loopback, with a bucket."""
-    import s3fs
-
-    log = tmp_path_factory.mktemp("s3") / "log"
-    # A port that the system chooses; what the server says goes into a file, for nobody reads it while it runs.
-    command = [sys.executable, "-c", "from moto.server import main; main(['-H', '127.0.0.1', '-p', '0'])"]
-    with log.open("w") as output, subprocess.Popen(command, stdout=output, stderr=output) as server:
-        try:
-            while "Running on" not in log.read_text():
-                assert server.poll() is None, log.read_text()
-                time.sleep(0.1)
-            url = log.read_text().split("Running on ")[1].split()[0]
-            options = {"key": "anyone", "secret": "anything", "endpoint_url": url}
-            s3fs.S3FileSystem(**options).mkdir("bucket")
-            yield options
-        finally:
-            server.terminate()
-
-
 @pytest.mark.slow
 def test_an_object_store(s3, expected) -> None:
     da = spectra()
@@ -473,7 +452,7 @@ def test_data_in_files_of_all_kinds(kind, tmp_path, expected) -> None:
     elif kind == "kerchunk":
         ds.to_netcdf(path, engine="h5netcdf", encoding={"a": {"chunksizes": (4, 3, 60)}})
         references = tmp_path / "references.json"
-        references.write_text(json.dumps(kerchunk.hdf.SingleHdf5ToZarr(str(path)).translate()))
+        references.write_text(json.dumps(kerchunk_hdf.SingleHdf5ToZarr(str(path)).translate()))
         da = xr.open_dataset(str(references), engine="kerchunk", chunks={}).a
     elif kind == "icechunk":
         repository = icechunk.Repository.create(icechunk.local_filesystem_storage(str(path)))

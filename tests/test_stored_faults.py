@@ -22,6 +22,7 @@ from zarr.storage import MemoryStore, WrapperStore
 
 import xfit
 from tests.builders import assert_same_bits, peak_map, two_peaks
+from tests.kills import step
 from xfit.command import main
 from xfit.fitting.stored.archive import Archive
 from xfit.fitting.stored.begin import DamagedStoreWarning
@@ -101,11 +102,6 @@ class Mortal(WrapperStore):
     async def delete(self, *args: Any, **kwargs: Any) -> None:  # noqa: D102
         self._count()
         await super().delete(*args, **kwargs)
-
-
-def step(usual: int) -> int:
-    """Every so many-th kill is tried; ``XFIT_TEST_EVERY_KILL=1`` tries all, which takes minutes."""
-    return int(os.environ.get("XFIT_TEST_EVERY_KILL", usual))
 
 
 def killed(run: Any, store: Any, after: int, **options: Any) -> bool:
@@ -495,8 +491,9 @@ def test_resume_is_of_the_same_labels(tmp_path) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="Linux tells which file is synchronised")
-def test_what_lies_on_the_disk_when_a_mark_does(tmp_path, monkeypatch) -> None:
-    """Every file of the chunk, and the folders with their names: what a power failure may cut short has no mark."""
+@pytest.mark.parametrize("made", [False, True])
+def test_what_lies_on_the_disk_when_a_mark_does(tmp_path, monkeypatch, made) -> None:
+    """Every file of the chunk, and the folders with their names, whoever made them: what a power failure may cut short has no mark."""
     synced: set[str] = set()
     marked: list[str] = []
     plain, move = os.fsync, Path.replace
@@ -514,17 +511,23 @@ def test_what_lies_on_the_disk_when_a_mark_does(tmp_path, monkeypatch) -> None:
             assert len(files) > 10
             assert {str(path) for path in files} <= synced
             assert {str(folder) for path in files for folder in path.parents if store in folder.parents} <= synced
-            # And the mark itself, before it has its name.
-            assert str(self) in synced
             marked.append(chunk)
         return move(self, target)
 
     store = tmp_path.resolve() / "fit.zarr"
+    if made:
+        for name in ("value/c/0/0", "status/c/0", "marks/done/c/0"):
+            (store / name).mkdir(parents=True)
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(Path, "replace", replace)
     first(store)
     assert marked == ["0", "1"]
-    assert str(store / "marks" / "done" / "c" / "1") in synced
+    # Marks themselves, when all are there: of one that is lost the chunk is fitted again.
+    marks = store / "marks" / "done" / "c"
+    assert {str(marks / chunk / name) for chunk in "01" for name in ("", "0")} <= {
+        *synced,
+        *(f"{each}/" for each in synced),
+    }
 
 
 def format_1(store: Path, da: xr.DataArray) -> xr.Dataset:
@@ -614,3 +617,54 @@ def _blind() -> None:
         plain(self, Path("/nowhere") / str(root).lstrip("/"), **options)
 
     DurableStore.__init__ = elsewhere  # type: ignore[method-assign]
+
+
+# --- two runs that begin at the same moment
+
+
+@pytest.mark.parametrize("place", [1, 2, 4])
+def test_of_two_that_begin_at_once_the_first_ends_before_it_writes_on(monkeypatch, place) -> None:
+    """Another run says that it writes just before the first looks for the so-manieth time, which it does before each of its files."""
+    store, plain, count = MemoryStore(), Archive.check_writer, [0]
+    before: dict[str, int] = {}
+
+    def check_writer(self: Archive) -> None:
+        count[0] += 1
+        if count[0] == place:
+            assert self.description is not None
+            Archive(store).claim(self.description, "begun")
+            before.update(Archive(store).objects.sizes())
+        plain(self)
+
+    monkeypatch.setattr(Archive, "check_writer", check_writer)
+    with pytest.raises(StoreError, match="is written by another run now, which was begun by process"):
+        first(store)
+    assert before
+    assert Archive(store).objects.sizes() == before
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_another_run_writes_last_over_a_description_is_written_again(monkeypatch, overwrite) -> None:
+    """A process that was stopped between its look at who writes and its write: a coordinate and the metadata of an array are not this run's."""
+    da, store = data(), MemoryStore()
+    expected = da.fit.multifit(two_peaks(), max_nfev=77).compute()
+    if overwrite:
+        first(store)
+    plain, spoilt = Archive.mark, []
+
+    def mark(self: Archive, *arguments: Any) -> None:
+        plain(self, *arguments)
+        if not spoilt:
+            objects, made = Archive(store).objects, self.description
+            assert made is not None
+            spoilt.extend([next(key for key in sorted(made.files) if key.startswith("parameter")), "value/zarr.json"])
+            objects.put(spoilt[0], b"other")
+            objects.put(spoilt[1], b"{}")
+            objects.delete([made.key])
+
+    monkeypatch.setattr(Archive, "mark", mark)
+    with pytest.warns(DamagedStoreWarning, match="parameter/.* is missing or damaged; it is written again"):
+        found = da.fit.multifit(two_peaks(), max_nfev=77, store=store, overwrite=overwrite, progress=False)
+    assert spoilt
+    assert is_result(found.compute(), expected)
+    assert check(store) == []

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import json
 import pickle
+import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +19,15 @@ import zarr
 
 import xfit
 from tests.builders import peak_map, two_peaks
+from xfit import display
 from xfit.components import Gaussian, Offset, ScalableFixedPattern
+from xfit.fitting.stored.check import check as check_store
 from xfit.fitting.stored.codecs import MOST_CHUNKS, RefusedFileError, checked
 from xfit.fitting.stored.info import info
 from xfit.fitting.stored.storage import StoreError
 from xfit.modeling.model import Model
 from xfit.modeling.serialization import ModelFormatError
+from xfit.modeling.text_limits import check_json, check_toml
 from xfit.plot.open_stored import open_fit
 
 #: Descriptions of arrays in both formats.
@@ -281,6 +288,70 @@ def test_fits_claims(tmp_path: Path) -> None:
         xfit.open(tmp_path / "c.fits.fz")
 
 
+def card(keyword: str, value: object) -> bytes:
+    return f"{keyword:<8}= {value!s:>20}".ljust(80).encode()
+
+
+def fits_of(cards: list[bytes], data: bytes = bytes(2880)) -> bytes:
+    """An image of 2,880 bytes with more cards, as FITS has it."""
+    first = [card("SIMPLE", "T"), card("BITPIX", 8), card("NAXIS", 1), card("NAXIS1", 2880)]
+    header = b"".join([*first, *cards, b"END".ljust(80)])
+    return header.ljust(-(-len(header) // 2880) * 2880) + data
+
+
+@pytest.mark.parametrize(
+    ("ending", "content", "words"),
+    [
+        (".fits", lambda: fits_of([card(f"A{k}", k) for k in range(40_000)]), r"more than 30000 cards"),
+        (".fits", lambda: fits_of([]) + fits_of([]).replace(card("SIMPLE", "T"), card("XTENSION", "'IMAGE   '")) * 1000, r"or 1000 extensions"),
+        (".fits", lambda: fits_of([card("WCSAXES", 10**6)]), r"WCSAXES = 1000000, .*up to 99"),
+        (".fits", lambda: fits_of([card("A_ORDER", 30_000)]), r"A_ORDER = 30000, .*up to 99"),
+        (".fits", lambda: fits_of([]).replace(card("NAXIS1", 2880), card("NAXIS1", "'many'")), r"NAXISn .*are no sizes"),
+        (".fits.gz", lambda: gzip.compress(fits_of([], bytes(10**8)).replace(card("NAXIS1", 2880), card("NAXIS1", 10**8))), r"unpack it first \(gunzip\)"),
+        (".fits", lambda: gzip.compress(fits_of([], bytes(10**8)).replace(card("NAXIS1", 2880), card("NAXIS1", 10**8))), r"unpack it first \(gunzip\)"),
+        (".fits", lambda: bz2.compress(fits_of([])), r"packed by bzip2"),
+    ],
+)  # fmt: skip
+def test_more_of_what_fits_files_claim(tmp_path: Path, ending: str, content: Any, words: str) -> None:
+    pytest.importorskip("astropy.io.fits")
+    path = tmp_path / f"a{ending}"
+    path.write_bytes(content())
+    with pytest.raises(ValueError, match=rf"a{ending}.*{words}"):
+        xfit.open(path)
+
+
+def test_what_fits_files_may_have(tmp_path: Path) -> None:
+    fits = pytest.importorskip("astropy.io.fits")
+    path = tmp_path / "a.fits"
+    # A file that is packed, whatever it is called; and one with 3,000 cards of which 1,000 are repeated, of which few are said.
+    path.write_bytes(gzip.compress(fits_of([])))
+    assert xfit.open(path).shape == (2880,)
+    path.write_bytes(fits_of([card(f"A{k}", k) for k in range(2000)] + [card("A7", k) for k in range(1000)]))
+    with pytest.warns(UserWarning, match=r"A7 = 7 and 0; .* \.\.\.\. The first is taken") as caught:
+        assert xfit.open(path).shape == (2880,)
+    assert len(str(caught[0].message)) < 600
+    # Units whose powers would take for ever to work out are none.
+    units = ["Angstrom", "10**(99999999)m"]
+    columns = [fits.Column(name, "9E", unit, array=np.ones((2, 9))) for name, unit in zip("XY", units, strict=True)]
+    fits.BinTableHDU.from_columns(columns).writeto(path, overwrite=True)
+    assert xfit.open(path).name == "Y"
+
+
+@pytest.mark.parametrize("stored", [np.int16, np.uint16, np.uint8, np.float32])
+def test_the_sky_of_large_images_is_lazy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stored: type) -> None:
+    fits = pytest.importorskip("astropy.io.fits")
+    header = fits.Header({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 10.0, "CRVAL2": 5.0, "CDELT1": 0.01, "CDELT2": 0.02})  # fmt: skip
+    fits.CompImageHDU(np.arange(63, dtype=stored).reshape(7, 9), header).writeto(tmp_path / "a.fits")
+    da = xfit.open(tmp_path / "a.fits", chunks="file")
+    assert da.dtype == stored
+    assert da.ra.chunks is None
+    monkeypatch.setattr("xfit.files.fits._CHUNK", 4 * 9 * 8)
+    lazy = xfit.open(tmp_path / "a.fits", chunks="file")
+    assert lazy.ra.chunks == lazy.dec.chunks == ((4, 3), (9,))
+    for name in ("ra", "dec"):
+        np.testing.assert_array_equal(lazy[name], da[name])
+
+
 def hdf5(path: Path) -> Any:
     h5py = pytest.importorskip("h5py")
     file = h5py.File(path, "w")
@@ -447,6 +518,18 @@ def test_what_a_model_file_claims_is_checked(tmp_path: Path, ending: str, text: 
     assert len(str(refused.value)) < 2000
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["d = 0x" + "f" * 2_000_000, "d = [" + ("1" * 999 + "f,") * 2000 + "]", "a" * 2_000_000, '"' + "a" * 20_000_000],
+)
+def test_limits_of_texts_cost_as_much_as_their_letters(text: str) -> None:
+    # Where every letter was begun at anew, these took from minutes to hours; the limit is far from both.
+    began = time.process_time()
+    for check in (check_json, check_toml):
+        check(text)
+    assert time.process_time() - began < 10
+
+
 def test_dots_and_digits_within_strings_and_comments_are_text(tmp_path: Path) -> None:
     text = f"# a{'.a' * 50}\nname = \"a{'.a' * 50}\"\n[[components]]\ntype = 'Offset'\nname = '{'1' * 150}'\nparameters.offset.value = 1.5\n"
     model = Model.from_file(model_file(tmp_path / "m.toml", text))
@@ -476,13 +559,11 @@ def test_names_have_a_length() -> None:
 
 def test_long_names_cost_a_table_little(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is shortened is measured letter by letter: counted, since a time would depend on the machine."""
-    from xfit import terminal
-
     measured = []
-    plain = terminal._fitting
-    monkeypatch.setattr(terminal, "_fitting", lambda text, width: measured.append(len(text)) or plain(text, width))
+    plain = display._fitting
+    monkeypatch.setattr(display, "_fitting", lambda text, width: measured.append(len(text)) or plain(text, width))
     names = ["a" * 9000 + str(k) for k in range(3)]
-    terminal.text_table(["name", "value"], [[name, "1.0"] for name in names], width=80)
+    display.text_table(["name", "value"], [[name, "1.0"] for name in names], width=80)
     # Some ten for each of 300 widths, of nine thousand without a limit.
     assert len(measured) < 20_000
 
@@ -506,3 +587,56 @@ def test_a_result_for_data_is_refused_in_words(tmp_path: Path, result: xr.Datase
     assert xfit.open(tmp_path / "fit.zarr", chunks="file").identical(xfit.open(tmp_path / "fit.zarr"))
     with pytest.raises(ValueError, match=r"fit\.zarr holds the result of a fit, not data"):
         arrays_in(str(tmp_path / "fit.zarr"), chunks="file")
+
+
+@pytest.mark.parametrize(
+    "kind", ["truncated", "empty", "flipped", "no JSON", "no object", "no entries", "another format"]
+)
+@pytest.mark.parametrize("name", ["zarr.json", ".zgroup", ".zattrs"])
+def test_damaged_groups_of_data_are_named(tmp_path: Path, name: str, kind: str) -> None:
+    da = xr.DataArray(np.ones((4, 8)), dims=("y", "e"), name="counts", attrs={"a": 1})
+    store = tmp_path / "map.zarr"
+    da.to_dataset().assign_attrs(a=1).to_zarr(store, zarr_format=3 if name == "zarr.json" else 2, consolidated=False)
+    raw = (store / name).read_bytes()
+    other = {"truncated": raw[: len(raw) // 2], "empty": b"", "flipped": bytes([raw[0] ^ 0x80]) + raw[1:], "no JSON": b"\0", "no object": b"[]", "no entries": b"{}",
+             "another format": b'{"zarr_format": 1, "node_type": "group"}'}[kind]  # fmt: skip
+    (store / name).write_bytes(other)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        if name == ".zattrs" and kind in ("no entries", "another format"):
+            assert xfit.open(store).shape == (4, 8)  # attributes may be any
+            return
+        with pytest.raises(ValueError, match="damaged") as caught:
+            xfit.open(store)
+    assert str(store) in str(caught.value)
+    assert f" {name} " in str(caught.value)
+
+
+def test_what_killed_writers_left_is_no_part_of_a_store(tmp_path: Path, result: xr.Dataset) -> None:
+    """Names as `DurableStore` and zarr's own LocalStore give them."""
+    da = xr.DataArray(np.ones((4, 8)), dims=("y", "e"), name="counts", coords={"e": np.arange(8.0)}).chunk(y=2)
+    da.to_dataset().to_zarr(tmp_path / "map.zarr", consolidated=False)
+    model = xfit.Model([xfit.components.Offset(name="b")])
+    fit = da.fit.multifit(model, store=tmp_path / "fit.zarr", progress=False)
+    models = xfit.models(tmp_path / "map.zarr")
+    models.store(fit, "a")
+    xfit.save(fit.compute(), tmp_path / "saved.zarr")
+    left = [f"{stem}.{16 * 'ab'}.partial" for stem in ("zarr.json", "zarr")]
+    for store in ("map.zarr", "fit.zarr", "saved.zarr"):
+        folders = [each.parent for each in (tmp_path / store).rglob("zarr.json")]
+        for each in (folder / name for folder in folders for name in left):
+            each.write_bytes(b"{")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(xfit.open(tmp_path / "map.zarr"), da)
+        for name in ("fit.zarr", "saved.zarr"):
+            xr.testing.assert_equal(xfit.open(tmp_path / name).compute(), fit.compute())
+            open_fit(str(tmp_path / name))
+        assert list(xfit.models(tmp_path / "map.zarr")) == ["a"]
+        xr.testing.assert_equal(xfit.models(tmp_path / "map.zarr").restore("a").compute(), fit.compute())
+        assert info(tmp_path / "fit.zarr").done == 2
+        assert check_store(tmp_path / "fit.zarr") == []
+        for how in ({"resume": True}, {"overwrite": True}):
+            da.fit.multifit(model, store=tmp_path / "fit.zarr", progress=False, **how)
+            assert list((tmp_path / "fit.zarr").rglob("*.partial")) == []
+            (tmp_path / "fit.zarr" / left[0]).write_bytes(b"{")

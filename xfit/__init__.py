@@ -21,6 +21,7 @@ from xfit.modeling.parameter import Parameter
 
 if TYPE_CHECKING:
     from xfit.components.from_lmfit import from_lmfit as from_lmfit
+    from xfit.files.gosh import read_gos as read_gos
     from xfit.files.open import open as open
     from xfit.files.save import save as save
     from xfit.hyperspy.signals import from_hyperspy as from_hyperspy
@@ -46,6 +47,7 @@ __all__ = [
     "multifit",
     "noise",
     "optimizers",
+    "read_gos",
     "samfire",
     "save",
     "signal_range",
@@ -61,6 +63,7 @@ _LATER = {
     "models": "xfit.fitting.stored.model_store",
     "from_hyperspy": "xfit.hyperspy.signals",
     "from_lmfit": "xfit.components.from_lmfit",
+    "read_gos": "xfit.files.gosh",
     "to_hyperspy": "xfit.hyperspy.signals",
 }
 _PACKAGES = ("hyperspy", "samfire")

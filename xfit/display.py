@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import html
+import os
 import re
 import shutil
 import unicodedata
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 #: Columns of words are shortened to this at first, and to the other where that does not do.
 _SHORT, _SHORTEST = 8, 4
@@ -321,15 +323,27 @@ _PASSWORD = re.compile(r"(://[^:/?#@]*):(?!\d+(?:[/?#]|$)).*@|(://[^:/?#@]*):[^/
 _VALUE = re.compile(r"([?&;#][^=&;#]*=)[^&;#]*")
 
 
+def is_url(address: object) -> bool:
+    """Whether an address is a URL, of anything but a file of this machine."""
+    text = str(address)
+    return "://" in text and not text.startswith("file://")
+
+
+def local_path(address: str | os.PathLike[str]) -> Path:
+    """Path of a file or folder of this machine, as users give it: ``~`` is the home, and ``file://`` may stand before it."""
+    # Path.expanduser raises an error for a user who is not there; a file may have such a name.
+    return Path(os.path.expanduser(os.fspath(address).removeprefix("file://")))
+
+
 def without_secrets(text: object) -> str:
-    """Text whose URLs show no password and no value of a query, such as ``s3://joe:***@host/fit.zarr?signature=***``.
+    """Text whose URLs show no password and no value of a query, such as ``s3://joe:***@host/fit.zarr?signature=***``, and as `cleaned` otherwise.
 
     Parameters
     ----------
     text : object
         A URL, or words with URLs among them; what is no text is taken as it prints itself.
     """
-    return _URL.sub(lambda found: _hidden(found[0]), str(text))
+    return cleaned(_URL.sub(lambda found: _hidden(found[0]), str(text)))
 
 
 def _hidden(url: str) -> str:

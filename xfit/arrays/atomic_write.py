@@ -7,9 +7,10 @@ import errno
 import os
 import re
 import shutil
+import stat
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -31,6 +32,10 @@ _AT_FDCWD, _EXCHANGE = -100, 2
 _CANNOT = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM}
 
 
+#: What a process that is killed leaves of an object of a store that it was writing, by xfit or by zarr.
+PARTIAL = re.compile(r".*\.[0-9a-f]{32}\.partial")
+
+
 def temporary(target: Path) -> Path:
     """A name beside a file or folder that nothing else has."""
     return target.with_name(f".{target.stem}.{uuid.uuid4().hex}.partial{target.suffix}")
@@ -47,19 +52,26 @@ def create(target: Path, content: bytes) -> bool:
     try:
         _write(part, content)
         to_disk(part)
-        try:
-            os.link(part, target)
-        except FileExistsError:
-            return False
-        except OSError:
-            # A file system without such links: what comes between these two lines is not seen.
-            if target.exists():
-                return False
-            part.replace(target)
-        fsync(target.parent)
-        return True
+        is_new = give_name(part, target)
+        if is_new:
+            fsync(target.parent)
+        return is_new
     finally:
         part.unlink(missing_ok=True)
+
+
+def give_name(part: Path, target: Path) -> bool:
+    """Give a file a name unless another one has it; return whether it was given, besides or in place of its own."""
+    try:
+        os.link(part, target)
+    except FileExistsError:
+        return False
+    except OSError:
+        # A file system without such links: what comes between these two lines is not seen.
+        if target.exists():
+            return False
+        part.replace(target)
+    return True
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -110,6 +122,23 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those that lead to it; what is new of them is on the disk with its name."""
+    for each in made(folder):
+        fsync(each)
+
+
+def made(folder: Path) -> list[Path]:
+    """Make a folder, and those that lead to it; return those that have a new name in them."""
+    missing = []
+    while not folder.is_dir():
+        missing.append(folder)
+        folder = folder.parent
+    if missing:
+        missing[0].mkdir(parents=True, exist_ok=True)
+    return [each.parent for each in missing]
 
 
 def to_disk(path: Path) -> None:
@@ -163,6 +192,14 @@ def entries(folder: Path) -> Iterator[os.DirEntry[str]]:
                     waiting.append(entry.path)
 
 
+def remove_empty(folder: Path) -> None:
+    """Remove a folder and those in it, as far as no file is in them."""
+    inside = [Path(each.path) for each in entries(folder) if each.is_dir(follow_symlinks=False)]
+    for each in sorted([folder, *inside], reverse=True):
+        with suppress(OSError):
+            each.rmdir()
+
+
 def foreign_key(keys: Iterator[str] | list[str]) -> str | None:
     """The first of the paths in a zarr store that no zarr store has, if there is one.
 
@@ -182,6 +219,26 @@ def foreign_key(keys: Iterator[str] | list[str]) -> str | None:
     return None
 
 
+def in_order(keys: Iterable[str]) -> list[list[str]]:
+    """Files of a zarr store, or of a run, in the order in which they are deleted: what is left at any moment says what it is.
+
+    Parameters
+    ----------
+    keys : iterable of str
+        Paths of all files, from the root, with "/".
+
+    Returns
+    -------
+    list of list of str
+        Files of numbers, then the descriptions of arrays, then those of the root.
+    """
+    found: list[list[str]] = [[], [], []]
+    for key in keys:
+        described = bool(_METADATA.fullmatch(key.rpartition("/")[2]))
+        found[1 if described and "/" in key else 2 if "/" not in key else 0].append(key)
+    return found
+
+
 def refuse_link(path: Path) -> None:
     """Refuse a link where something is to be written.
 
@@ -192,6 +249,23 @@ def refuse_link(path: Path) -> None:
     """
     if path.is_symlink():
         raise FileExistsError(f"{str(path)!r} is a link to {os.readlink(path)!r}; give that path, or remove the link")
+
+
+def refuse_device(path: Path) -> int:
+    """Refuse what is no file, such as a device or a pipe, which may never end; return the size of a file, 0 where there is none.
+
+    Raises
+    ------
+    ValueError
+        Naming it.
+    """
+    try:
+        about = path.stat()
+    except (OSError, ValueError):
+        return 0
+    if not stat.S_ISREG(about.st_mode) and not stat.S_ISDIR(about.st_mode):
+        raise ValueError(f"{str(path)!r} is no file but a device, a pipe or a socket; it is not read")
+    return about.st_size
 
 
 def refuse_foreign(target: Path, *, is_folder: bool) -> None:

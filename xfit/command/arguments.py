@@ -10,13 +10,22 @@ from typing import Any
 
 import click
 
-from xfit.display import paragraph, without_secrets
+from xfit.display import is_url, local_path, paragraph, without_secrets
 
 #: Of files and of what is asked for; anything else is a fault of the program, and its traceback is wanted.
 _INPUT = (OSError, ValueError, TypeError, KeyError, NotImplementedError, ImportError)
 
 #: Arguments that errors of the library name, and the options of commands that are the same.
 _AS_OPTIONS = {"resume=True": "--resume", "overwrite=True": "--overwrite", "bounded=False": "--no-bounded"}
+
+
+class FilePath(click.Path):
+    """Path of a file of this machine, in which ``~`` is the home: shells leave it in ``--model=~/model.toml``."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """See `click.Path`."""
+        return super().convert(local_path(value), param, ctx)
+
 
 storage_options = click.option(
     "-o",
@@ -38,7 +47,7 @@ def given_options(options: tuple[str, ...]) -> dict[str, str]:
 
 def options_for(place: str, options: Mapping[str, str]) -> dict[str, str]:
     """Options of a file system for a place: paths have none."""
-    return dict(options) if "://" in place and not place.startswith("file://") else {}
+    return dict(options) if is_url(place) else {}
 
 
 @contextmanager
@@ -56,8 +65,12 @@ def words_of(error: BaseException) -> str:
     """The message of an error, with options in place of arguments of Python; a KeyError shows its own in quotes."""
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     text = re.sub("|".join(_AS_OPTIONS), lambda found: _AS_OPTIONS[found[0]], text)
-    return paragraph(without_secrets(text)) or type(error).__name__
+    return _lines(text) or type(error).__name__
 
 
 def _show(message: Warning | str, *_: Any, **__: Any) -> None:
-    click.echo(f"warning: {paragraph(without_secrets(message))}", err=True)
+    click.echo(f"warning: {_lines(str(message))}", err=True)
+
+
+def _lines(text: str) -> str:
+    return paragraph("\n".join(map(without_secrets, text.splitlines())))

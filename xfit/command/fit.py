@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from xfit.command.arguments import given_options, reported, storage_options
+from xfit.command.arguments import FilePath, given_options, reported, storage_options
 from xfit.display import cleaned, without_secrets
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _SHOWN = 3
 
 @click.command()
 @click.argument("data")
-@click.option("--model", "model_file", required=True, type=click.Path(exists=True, dir_okay=False), help="The model: a TOML or JSON file; `xfit model` makes one.")  # fmt: skip
+@click.option("--model", "model_file", required=True, type=FilePath(exists=True, dir_okay=False, path_type=str), help="The model: a TOML or JSON file; `xfit model` makes one.")  # fmt: skip
 @click.option("--out", required=True, help="Where the result goes: .zarr (also a URL), .nc, .csv, .hspy, .zspy.")
 @click.option("--signal", "--variable", "signal", metavar="NAME", help="Which signal of DATA, where there are several.")
 @click.option(
@@ -141,7 +141,7 @@ def fit(context: click.Context, data: str, out: str, scheduler: str | None, work
             )
             end_now(_INTERRUPTED)
     if not quiet:
-        click.echo(f"{words}\n\nresult: {cleaned(without_secrets(out))}")
+        click.echo(f"{words}\n\nresult: {without_secrets(out)}")
     for chunk, message in list(unread.items())[:_SHOWN]:
         click.echo(f"warning: chunk {chunk} could not be read: {cleaned(message)}", err=True)
     if unread:

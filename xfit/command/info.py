@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from xfit.command.arguments import given_options, reported, storage_options
+from xfit.display import is_url, local_path
 
 
 @click.command()
@@ -31,7 +30,7 @@ def info(context: click.Context, store: str, check: bool, options: tuple[str, ..
     from xfit.fitting.stored.info import info as look
 
     with reported():
-        if "://" not in store and not Path(store).exists():
+        if not is_url(store) and not local_path(store).exists():
             raise FileNotFoundError(f"there is no store {store!r}")
         if check:
             # First: what is damaged may be what there is to show.

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import click
 
-from xfit.command.arguments import reported
+from xfit.command.arguments import FilePath, reported
 from xfit.command.components import kind_of
 
 
 @click.command()
 @click.argument("components", nargs=-1, required=True, metavar="[NAME=]COMPONENT...")
-@click.option("--out", type=click.Path(dir_okay=False), help="File to write, .toml or .json; by default it is printed.")
+@click.option(
+    "--out",
+    type=FilePath(dir_okay=False, path_type=str),
+    help="File to write, .toml or .json; by default it is printed.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
 def model(components: tuple[str, ...], out: str | None, overwrite: bool) -> None:
     """Make a model file of components with their default values, to be edited.

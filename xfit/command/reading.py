@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Hashable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import dask
@@ -15,8 +14,9 @@ from dask.system import CPU_COUNT
 from dask.utils import parse_bytes
 
 from xfit.arrays.masks import signal_range
-from xfit.display import cleaned
-from xfit.files.chunking import rechunked
+from xfit.command.arguments import options_for
+from xfit.display import cleaned, is_url, local_path
+from xfit.files.chunking import automatic, rechunked
 from xfit.files.cli_choices import arrays_in
 
 #: Bytes of a chunk, as far as a file leaves the choice; less where there would be fewer than so many for each thread.
@@ -117,8 +117,7 @@ def in_chunks(
     limit = max(min(_CHUNK, parse_bytes(dask.config.get("array.chunk-size")), da.nbytes // count), spectrum)
     if da.chunks is not None:
         return rechunked(da, None, limit)
-    with dask.config.set({"array.chunk-size": limit}):
-        return da.chunk({d: -1 if d in dims else given.get(str(d), "auto") for d in da.dims})
+    return automatic(da, {d: -1 if d in dims else given.get(str(d), "auto") for d in da.dims}, limit)
 
 
 def companion(text: str, what: str, data: Data, da: xr.DataArray, options: Mapping[str, str]) -> xr.DataArray:
@@ -131,7 +130,7 @@ def companion(text: str, what: str, data: Data, da: xr.DataArray, options: Mappi
     """
     if text in data.others:
         found = data.others[text]
-    elif "://" in text or Path(text).exists():
+    elif is_url(text) or local_path(text).exists():
         there = arrays_in(text, options)
         if len(there) != 1:
             raise ValueError(f"{what} {text}: the file must have one array; it has {_listed(there)}")
@@ -198,10 +197,11 @@ def start_of(text: str | None, options: Mapping[str, str]) -> Any:
         return text
     from xfit.plot.open_stored import open_fit
 
-    if "://" not in text and not Path(text).exists():
+    path = None if is_url(text) else local_path(text)
+    if path is not None and not path.exists():
         raise FileNotFoundError(f'--start {text}: there is no such file; "estimate" is the other choice')
-    if "://" not in text and Path(text).is_file() and Path(text).suffix not in _RESULTS:
+    if path is not None and path.is_file() and path.suffix not in _RESULTS:
         raise ValueError(
             f'--start {text}: a result is a .zarr store or one of {", ".join(_RESULTS)}; "estimate" is the other choice'
         )
-    return open_fit(text, options if "://" in text else None)[0]
+    return open_fit(text, options_for(text, options))[0]

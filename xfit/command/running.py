@@ -15,7 +15,7 @@ import xarray as xr
 from dask.system import CPU_COUNT
 
 from xfit.command.arguments import options_for
-from xfit.display import without_secrets
+from xfit.display import is_url, local_path, without_secrets
 
 #: Seconds to look for a scheduler.
 _PATIENCE = 20
@@ -60,6 +60,7 @@ def client_of(scheduler: str | None, workers: int | None) -> Iterator[Any]:
     # What multiprocessing says of processes that have left it to clean up, as `end_now` does.
     sys.warnoptions.append("ignore:resource_tracker:UserWarning")
     with contextlib.ExitStack() as stack:
+        # dask has no arguments for these. Its configuration is that of all threads; those of this process are the command's.
         stack.enter_context(dask.config.set(settings))
         # Whoever could connect could run code: certificates that live as long as the run, and are known to nobody else.
         cluster = LocalCluster(n_workers=workers, threads_per_worker=threads, dashboard_address=None, security=True)
@@ -109,16 +110,16 @@ class Output:
 
         self.out, self.options = out, options_for(out, options)
         name = out.lower().rstrip("/")
-        is_url = "://" in out and not out.startswith("file://")
+        self._is_url = is_url(out)
         suffix = Path(name).suffix
-        if suffix not in (FORMATS if not is_url else ("", ".zarr")):
+        if suffix not in (FORMATS if not self._is_url else ("", ".zarr")):
             raise ValueError(f"--out {without_secrets(out)}: results go into {', '.join(FORMATS)}; to URLs as .zarr")
-        folder = Path(out.removeprefix("file://")).expanduser().absolute().parent
-        if not is_url and not folder.is_dir():
+        folder = local_path(out).absolute().parent
+        if not self._is_url and not folder.is_dir():
             raise FileNotFoundError(f"--out {without_secrets(out)}: there is no folder {str(folder)!r}")
-        self._is_saved = whole or not (is_url or suffix == ".zarr")
-        self._is_url, self._suffix = is_url, suffix
-        place = out.rstrip("/") if is_url else str(self._path)
+        self._is_saved = whole or not (self._is_url or suffix == ".zarr")
+        self._suffix = suffix
+        place = out.rstrip("/") if self._is_url else str(self._path)
         self.store = f"{place}.part" if self._is_saved else place
 
     def refuse(self, read: Iterable[str]) -> None:
@@ -135,7 +136,7 @@ class Output:
             Naming it.
         """
         for text in read:
-            place = Path(text.removeprefix("file://")).expanduser()
+            place = local_path(text)
             same = not self._is_url and place.exists() and self._path.exists() and place.samefile(self._path)
             if same or text.rstrip("/") == self.out.rstrip("/"):
                 raise ValueError(f"--out {without_secrets(self.out)} is what the fit reads; give another place")
@@ -184,7 +185,7 @@ class Output:
 
     @property
     def _path(self) -> Path:
-        return Path(self.out.removeprefix("file://")).expanduser()
+        return local_path(self.out)
 
     def _part(self) -> tuple[Any, str]:
         import fsspec
@@ -211,7 +212,6 @@ class Output:
 
     def _strange(self, files: Any, path: str) -> str | None:
         """What there is at the place of an unfinished run that is none of it."""
-        from xfit.arrays.atomic_write import foreign_key, refuse_foreign
         from xfit.fitting.stored.archive import Archive
         from xfit.samfire.checkpoint import Checkpoints
 
@@ -221,22 +221,28 @@ class Output:
         if checkpoints.exists:
             other = checkpoints.foreign()
             return None if other is None else f"{other!r} in it is none of a run's"
-        keys = [str(each).removeprefix(path.rstrip("/")).lstrip("/") for each in files.find(path)]
+        archive = Archive(self.store, self.options)
+        state, sizes = archive.look(), archive.objects.sizes()
         # Of a run that had only begun there may be nothing yet that says so, and nothing to lose.
-        if any(key != "zarr.json" and ".partial" not in key for key in keys) and Archive(self.store, self.options).manifest() is None:  # fmt: skip
+        if not state.is_run and any(key != "zarr.json" and ".partial" not in key for key in sizes):
             return "what is there is no run of xfit"
-        try:
-            if not self._is_url:
-                refuse_foreign(Path(self.store), is_folder=True)
-        except FileExistsError as error:
-            return str(error)
-        other = foreign_key(keys)
+        wrong = [*archive.objects.links(), *(state.damage if not state.is_run else ())]
+        if wrong:
+            return wrong[0]
+        hidden = (key for key in sizes if any(part.startswith(".") for part in key.split("/")))
+        other = next(iter((*archive.foreign(state, sizes), *hidden)), None) if state.is_run else None
         return None if other is None else f"{other!r} in it is none of a run's"
 
     def _remove_part(self) -> None:
         if self._has_part():
-            files, path = self._part()
-            files.rm(path, recursive=True)
+            from xfit.arrays.atomic_write import in_order, remove_empty
+            from xfit.fitting.stored.archive import Archive
+
+            objects = Archive(self.store, self.options).objects
+            for keys in in_order(objects.sizes()):
+                objects.delete(keys)
+            if not self._is_url:
+                remove_empty(Path(self.store))
 
 
 def is_small(fit: xr.Dataset) -> bool:

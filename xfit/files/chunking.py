@@ -6,7 +6,6 @@ import math
 from collections.abc import Hashable, Mapping
 from typing import Any
 
-import dask
 import numpy as np
 import xarray as xr
 
@@ -63,11 +62,25 @@ def chunked(da: Any, chunks: Any) -> Any:
 def in_pieces(da: xr.DataArray) -> xr.DataArray:
     """Data of a file that are not read yet, in its chunks or, where it has none, in whole spectra of some pixels."""
     own = da.encoding.get("preferred_chunks")
+    if da.dtype.kind == "O":
+        # Of unknown size, and nothing that is fitted.
+        return da
     if own or da.ndim == 0:
         return da.chunk(_fewer(own, da) if own else {})
     signal = _signal_dims(da)
-    with dask.config.set({"array.chunk-size": _TARGET}):
-        return da.chunk({d: -1 if d in signal else "auto" for d in da.dims})
+    return automatic(da, {d: -1 if d in signal else "auto" for d in da.dims}, _TARGET)
+
+
+def automatic(da: xr.DataArray, chunks: Mapping[Hashable, Any], limit: int) -> xr.DataArray:
+    """Data in chunks as of ``da.chunk``, of at most so many bytes where they are "auto".
+
+    dask's own limit is in its configuration, which is that of all threads.
+    """
+    import dask.array
+
+    wanted = tuple(chunks[d] for d in da.dims)
+    sizes = dask.array.core.normalize_chunks(wanted, da.shape, limit=limit, dtype=da.dtype)
+    return da.chunk(dict(zip(da.dims, sizes, strict=True)))
 
 
 def has_many_chunks(array: Any) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 import xarray as xr
 
-from xfit.display import without_secrets
+from xfit.display import is_url, without_secrets
 from xfit.files.open import open as open_file
 
 
@@ -26,8 +26,7 @@ def arrays_in(path: str, options: Mapping[str, Any] | None = None, *, chunks: An
     FileNotFoundError, ValueError, ImportError
         As `xfit.open`; for the result of a fit.
     """
-    is_url = "://" in path and not path.startswith("file://")
-    found = open_file(path, chunks=chunks, storage_options=options if is_url and options else None)
+    found = open_file(path, chunks=chunks, storage_options=options if is_url(path) and options else None)
     if isinstance(found, xr.Dataset):
         raise ValueError(f"{without_secrets(path)} holds the result of a fit, not data")
     return {str(found.name or "data"): found} if isinstance(found, xr.DataArray) else found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ from xfit.display import without_secrets
 from xfit.files.chunking import has_many_chunks, in_pieces
 from xfit.files.hdf5_header import check_netcdf
 from xfit.files.signals import signal_to_array
-from xfit.fitting.stored.codecs import checked
+from xfit.fitting.stored.codecs import MOST_ARRAYS, RefusedFileError, checked
 from xfit.fitting.stored.reader_errors import telling
+from xfit.fitting.stored.unread import named
 
 #: Extensions that are read here.
 NETCDF = (".nc", ".nc4", ".cdf")
@@ -21,7 +22,9 @@ NETCDF = (".nc", ".nc4", ".cdf")
 
 def open_netcdf(path: Path) -> xr.Dataset | list[xr.DataArray]:
     """Open a netCDF file lazily: a result of a fit as a Dataset, data as DataArrays."""
-    return _sorted(_in_pieces(netcdf(path)), str(path))
+    ds = netcdf(path)
+    with telling(path, "netCDF"):
+        return _sorted(_in_pieces(ds), str(path))
 
 
 def netcdf(path: str | Path, **options: Any) -> xr.Dataset:
@@ -47,9 +50,15 @@ def netcdf(path: str | Path, **options: Any) -> xr.Dataset:
 
 def _in_pieces(ds: xr.Dataset, coords: bool = False) -> xr.Dataset:
     """Data, and coordinates, that are read lazily; without chunks of its own a variable would be one chunk, however large."""
-    ds = ds.assign({name: in_pieces(each) for name, each in ds.data_vars.items()})
+    ds = ds.assign({each.name: in_pieces(each) for each in _arrays(ds)})
     lazy = {name: in_pieces(each) for name, each in ds.coords.items() if coords and name not in ds.indexes}
     return ds.assign_coords(lazy)
+
+
+def _arrays(ds: xr.Dataset) -> Iterator[xr.DataArray]:
+    """Data variables with their coordinates; ``ds[name]`` looks at all variables for each."""
+    coords = ds.coords.to_dataset()
+    return (coords.assign({name: ds.variables[name]})[name] for name in ds.data_vars)
 
 
 def open_zarr(path: str, options: Mapping[str, Any] | None = None) -> xr.Dataset | list[xr.DataArray]:
@@ -68,6 +77,7 @@ def open_zarr(path: str, options: Mapping[str, Any] | None = None) -> xr.Dataset
         If there is nothing, or nothing that xarray can read.
     """
     import zarr
+    from zarr.core.sync import collect_aiterator
 
     from xfit.fitting.stored.archive import Archive
 
@@ -94,10 +104,15 @@ def open_zarr(path: str, options: Mapping[str, Any] | None = None) -> xr.Dataset
             return [signal_to_array({"data": dask.array.from_zarr(node), "axes": axes, "metadata": {}})]
         if archive is not None and archive.manifest():
             return archive.open()
+        count = len(collect_aiterator(store.list_dir("")))
+        if count > MOST_ARRAYS:
+            raise RefusedFileError(
+                f"{without_secrets(path)} has {count} entries; the most that are opened together are {MOST_ARRAYS}"
+            )
         try:
             bundled = node.metadata.consolidated_metadata is not None
             many = "xfit_model" not in node.attrs and any(map(has_many_chunks, node.array_values()))
-            ds = xr.open_zarr(store, chunks=None if many else {}, consolidated=bundled)
+            ds = named(xr.open_zarr(store, chunks=None if many else {}, consolidated=bundled))
         except KeyError as error:
             raise ValueError(f"it is a group that xarray can't read ({without_secrets(error)}); its arrays need dimension names") from error  # fmt: skip
         return _sorted(_in_pieces(ds, coords=True) if many else ds, path)
@@ -107,7 +122,7 @@ def _sorted(ds: xr.Dataset, path: str) -> xr.Dataset | list[xr.DataArray]:
     """Tell results from data."""
     if "xfit_model" in ds.attrs:
         return ds
-    arrays = [ds[name] for name in ds.data_vars]
+    arrays = list(_arrays(ds))
     if not arrays:
         raise ValueError(
             f"{without_secrets(path)} holds no data variable, only coordinates: {list(map(str, ds.coords))}"

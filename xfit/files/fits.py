@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xfit.display import cleaned
 from xfit.files.fits_axes import (
     SPECTRAL,
     coordinate_along,
@@ -16,7 +18,7 @@ from xfit.files.fits_axes import (
     spectral_position,
     without_repeated_cards,
 )
-from xfit.files.fits_header import check_fits
+from xfit.files.fits_header import check_fits, is_packed
 from xfit.files.fits_roles import owner_of, role_of, variance_of
 from xfit.files.fits_tables import open_tables
 from xfit.fitting.stored.reader_errors import telling
@@ -71,7 +73,7 @@ def _images(fits: Any, path: Path, original_metadata: bool) -> list[xr.DataArray
         images = [(n, hdu.name.upper() or "PRIMARY", first if n == 0 else without_repeated_cards(hdu.header, path), hdu.shape, _dtype(hdu)) for n, hdu in enumerate(file) if hdu.is_image and hdu.header.get("NAXIS", 0) and hdu.size]  # fmt: skip
     science = [image for image in images if role_of(image[1], image[2]) == "science"]
     alike = [(number, name, shape) for number, name, _, shape, _ in science]
-    compressed = path.suffix == ".gz"
+    compressed = is_packed(path)
     arrays = []
     for number, name, header, shape, dtype in science:
         array = _array(path, number, name, header, shape, dtype, first, compressed)
@@ -96,6 +98,13 @@ def _images(fits: Any, path: Path, original_metadata: bool) -> list[xr.DataArray
 
 def _dtype(hdu: Any) -> np.dtype:
     """Type of an image's values after scaling, in the machine's byte order."""
+    from astropy.io import fits
+
+    if isinstance(hdu, fits.CompImageHDU):
+        # Of one value that is told to be stored alike: the first tile may be all of the image, and is not unpacked for that.
+        value = fits.PrimaryHDU(np.zeros(1, fits.BITPIX2DTYPE[hdu.header["BITPIX"]])).header
+        value.update({key: hdu.header[key] for key in ("BZERO", "BSCALE", "BLANK") if key in hdu.header})
+        hdu = fits.PrimaryHDU.fromstring(value.tostring().encode() + bytes(2880))
     piece = hdu.section[tuple(slice(0, 1) for _ in hdu.shape)]
     return np.asarray(piece).dtype.newbyteorder("=")
 
@@ -108,7 +117,7 @@ def _data(path: Path, number: int, header: Any, shape: tuple[int, ...], dtype: n
         return image[tuple(slice(None) for _ in shape)]
     import dask.array
 
-    return dask.array.from_array(image, chunks=_chunks(shape, dtype, spectral_position(header)), name=f"fits-{path.name}-{number}-{dask.base.tokenize(str(path), path.stat().st_mtime_ns)}", asarray=False)  # fmt: skip
+    return dask.array.from_array(image, chunks=_chunks(shape, dtype, spectral_position(header)), name=f"fits-{path.name}-{number}-{dask.base.tokenize(str(path), path.stat().st_mtime_ns)}", asarray=False, meta=np.empty((0,) * len(shape), dtype))  # fmt: skip
 
 
 def _chunks(shape: tuple[int, ...], dtype: np.dtype, at: int | None) -> Any:
@@ -177,9 +186,26 @@ def _sky(header: Any, words: list[str], sizes: list[int]) -> dict[Any, Any]:
         try:
             celestial = wcs.WCS(header).celestial
         except ValueError as error:
-            warnings.warn(f"the position on the sky is not told: {error}", stacklevel=2)
+            warnings.warn(f"the position on the sky is not told: {cleaned(str(error))}", stacklevel=2)
             return {}
-    grid = np.meshgrid(*(np.arange(n, dtype=float) for n in reversed(sizes)))
-    longitude, latitude = celestial.wcs_pix2world(*grid, 0)
+    longitude, latitude = _sky_of(celestial, sizes)
     names = ("l", "b") if "GLON" in str(celestial.wcs.ctype[0]) else ("ra", "dec")
     return {name: (tuple(words), values, {"units": "deg"}) for name, values in zip(names, (longitude, latitude), strict=True)}  # fmt: skip
+
+
+def _sky_of(celestial: Any, sizes: list[int]) -> tuple[Any, Any]:
+    """Longitude and latitude of every pixel; lazily where these are many."""
+
+    def part(rows: np.ndarray) -> np.ndarray:
+        # Rows and columns are those of the array, FITS has the columns first.
+        y, x = np.meshgrid(rows, np.arange(sizes[1], dtype=float), indexing="ij")
+        return np.stack(celestial.wcs_pix2world(x, y, 0))
+
+    rows = np.arange(sizes[0], dtype=float)
+    if math.prod(sizes) * 8 <= _CHUNK:
+        return tuple(part(rows))
+    import dask.array
+
+    lines = dask.array.from_array(rows, chunks=max(_CHUNK // (8 * sizes[1]), 1))
+    found = lines.map_blocks(part, dtype=float, chunks=((2,), lines.chunks[0], (sizes[1],)), new_axis=(0, 2))
+    return found[0], found[1]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,6 +25,9 @@ SPECTRAL = {
 #: Keywords that may be there many times.
 _COMMENTS = ("COMMENT", "HISTORY", "CONTINUE", "")
 
+#: As many keywords that differ are said.
+_FEW = 10
+
 #: Cards that say where pixels lie on linear axes.
 _LINEAR = re.compile(r"(NAXIS\d*|WCSAXES|(CRPIX|CRVAL|CDELT|CROTA)\d+|(PC|CD)\d+_\d+)$")
 
@@ -38,16 +40,22 @@ def without_repeated_cards(header: Any, path: Any) -> Any:
     UserWarning
         With both values, where they differ.
     """
-    kept, differing = header.copy(), []
-    keywords = [keyword for keyword in header if keyword not in _COMMENTS]
-    for keyword in (k for k, n in Counter(keywords).items() if n > 1):
-        first, *others = (header[(keyword, n)] for n in range(header.count(keyword)))
-        differing += [f"{keyword} = {first!r} and {other!r}" for other in others if other != first]
-        for n in range(len(others), 0, -1):
-            del kept[(keyword, n)]
+    from astropy.io import fits
+
+    given: dict[str, list[Any]] = {}
+    for card in header.cards:
+        if card.keyword not in _COMMENTS:
+            given.setdefault(card.keyword, []).append(card)
+    repeated = {keyword: cards for keyword, cards in given.items() if len(cards) > 1}
+    if not repeated:
+        return header
+    others = {id(card) for cards in repeated.values() for card in cards[1:]}
+    kept = fits.Header([card for card in header.cards if id(card) not in others])
+    pairs = ((cards[0], each) for cards in repeated.values() for each in cards[1:])
+    differing = [f"{a.keyword} = {a.value!r} and {b.value!r}" for a, b in pairs if a.value != b.value]
     if differing:
         warnings.warn(
-            f"{path}: a header has keywords more than once, {cleaned('; '.join(differing))}. The first is taken, as astropy's header does; if that is "
+            f"{cleaned(str(path))}: a header has keywords more than once, {cleaned('; '.join(differing[:_FEW]))}{' ...' if len(differing) > _FEW else ''}. The first is taken, as astropy's header does; if that is "
             f"wrong, delete it from the file",
             UserWarning,
             stacklevel=2,
@@ -99,7 +107,7 @@ def coordinate_along(header: Any, axis: int, size: int) -> np.ndarray:
         turned = bool(np.count_nonzero(steps[k]) + np.count_nonzero(steps[:, k]) > 2)
         why = "is turned against another one (PC, CD or CROTA), so that it has no coordinate of its own"
     except (ValueError, wcs.WcsError) as error:
-        turned, why = True, f"can't be understood ({error})"
+        turned, why = True, f"can't be understood ({cleaned(str(error))})"
     if turned:
         warnings.warn(f"axis {axis} of the header {why}; pixels are counted", UserWarning, stacklevel=2)
         return np.arange(size, dtype=float)
@@ -138,7 +146,9 @@ def spectral_coordinate(header: Any, axis: int, size: int) -> tuple[np.ndarray, 
                 values = spectral.wcs_pix2world(np.arange(size, dtype=float)[:, None], 0)[:, 0] / factor
                 return np.asarray(values), unit
     except (ValueError, units.UnitsError, wcs.WcsError) as error:
-        raise ValueError(f"the spectral axis {axis} of the header can't be understood: {error}") from error
+        raise ValueError(
+            f"the spectral axis {axis} of the header can't be understood: {cleaned(str(error))}"
+        ) from error
     return coordinate_along(header, axis, size), unit
 
 

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xfit.display import cleaned
 from xfit.files.fits_axes import without_repeated_cards
+from xfit.files.fits_header import is_packed
 from xfit.files.fits_roles import owner_of, role_of, variance_of
 
 #: Names of columns with the coordinate of spectra, and what xfit calls it.
@@ -71,7 +73,7 @@ def open_tables(path: Path, original_metadata: bool) -> list[xr.DataArray]:
     if not found:
         held = "; ".join(f"{table.title}: {', '.join(table.columns)}" for table in tables) or "nothing but headers"
         raise ValueError(
-            f"{path} holds no image, and no table with spectra: with vectors in its cells, or with a column of wavelengths such as {list(_SPECTRAL)[:3]}. There are {held}"
+            f"{cleaned(str(path))} holds no image, and no table with spectra: with vectors in its cells, or with a column of wavelengths such as {list(_SPECTRAL)[:3]}. There are {cleaned(held)}"
         )
     return found
 
@@ -113,7 +115,7 @@ class _Table:
             return named[0]
         alike = []
         for name in numbers:
-            unit = units.Unit(self.units[name] or "", parse_strict="silent")
+            unit = _unit_of(self.units[name])
             # Rates are no frequencies.
             spectral = unit.is_equivalent(units.m, units.spectral()) and (unit.physical_type != "frequency" or "Hz" in str(unit))  # fmt: skip
             if role_of(name.upper(), {}) == "science" and spectral:
@@ -157,7 +159,7 @@ class _Table:
         """Values of a column, lazily where its cells are vectors and the file is not packed."""
         dtype, cell = self.columns[name]
         native = dtype.newbyteorder("=")
-        if not cell or len(self.data) == 1 or self.path.suffix == ".gz":
+        if not cell or len(self.data) == 1 or is_packed(self.path):
             return np.array(self.data[name], native)
         import dask.array
 
@@ -169,12 +171,10 @@ class _Table:
 
     def _dim(self) -> str:
         """Name of the dimension along spectra."""
-        from astropy import units
-
         if self.axis is None:
             return "channel"
         name = _SPECTRAL.get(self.axis.upper(), "channel")
-        unit = units.Unit(self.units[self.axis] or "", parse_strict="silent")
+        unit = _unit_of(self.units[self.axis])
         kinds = {"length": "wavelength", "energy": "energy", "frequency": "frequency", "wavenumber": "wavenumber"}
         told = [word for kind, word in kinds.items() if kind in str(unit.physical_type)]
         return told[0] if name == "channel" and told else name
@@ -202,3 +202,10 @@ class _Table:
                     about = {"units": self.units[name]} if self.units[name] else {}
                     coords[name] = ((), each[0], about) if len(self.data) == 1 else ("spectrum", each, about)
         return coords
+
+
+def _unit_of(text: str) -> Any:
+    """A column's unit as astropy has it, which works powers out; one that is none has no meaning."""
+    from astropy import units
+
+    return units.Unit("" if re.search(r"\d{4}|\*\*.*\*\*.*\*\*", text) else text, parse_strict="silent")

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from xfit.display import cleaned
 from xfit.files.netcdf3_header import FORMATS, check_classic
-from xfit.fitting.stored.codecs import LARGEST_CHUNK, MOST_CHUNKS, RefusedFileError
+from xfit.fitting.stored.codecs import LARGEST_CHUNK, MOST_ARRAYS, MOST_CHUNKS, RefusedFileError
 from xfit.modeling.text_limits import amount
 
 #: Most groups and arrays on all paths through a file, and levels of groups.
@@ -16,6 +17,9 @@ _MOST_OBJECTS, _DEEPEST = 100_000, 64
 
 #: Arrays of one dimension above this size, in bytes, may be read when a file is opened; no filter makes more than so many times what is stored.
 _LARGE, _BEST_COMPRESSION = 1 << 25, 1100
+
+#: Bytes that a filter may add to a chunk.
+_BESIDE = 4096
 
 
 def check_netcdf(path: Path) -> None:
@@ -33,11 +37,17 @@ def check_netcdf(path: Path) -> None:
     if is_classic:
         check_classic(path)
     else:
-        check_hdf5(path)
+        check_hdf5(path, MOST_ARRAYS)
 
 
-def check_hdf5(path: Path) -> None:
+def check_hdf5(path: Path, most: int = _MOST_OBJECTS) -> None:
     """Refuse an HDF5 file that leads to other files, has loops, or claims more than it can have; other files are left alone.
+
+    Parameters
+    ----------
+    path : Path
+    most : int
+        Groups and arrays that it may have at its root.
 
     Raises
     ------
@@ -51,9 +61,13 @@ def check_hdf5(path: Path) -> None:
     try:
         import h5py
     except ImportError as error:
-        raise ImportError(f"reading {path} needs h5py ({error}); install it with: pip install 'xfit[io]'") from error
+        raise ImportError(
+            f"reading {cleaned(str(path))} needs h5py ({error}); install it with: pip install 'xfit[io]'"
+        ) from error
     size = path.stat().st_size
     with h5py.File(path, "r") as file:
+        if len(file) > most:
+            raise RefusedFileError(f"{path} has {len(file)} variables; the most that are opened together are {most}")
         # All links that lead out before any is followed that may lead to one.
         for soft in (False, True):
             for place, node in _walk(file, f"{path}", soft):
@@ -132,6 +146,9 @@ def _check_dataset(dataset: Any, where: str, there: int) -> None:
     if dataset.chunks is not None:
         number = math.prod(-(-n // each) for n, each in zip(shape, dataset.chunks, strict=True))
         largest = math.prod(dataset.chunks) * width
+        # A filter makes little more of what it can't make less; what is more would be unpacked all the same.
+        if stored > 2 * number * (largest + _BESIDE):
+            raise RefusedFileError(f"{where} stores {amount(stored)} bytes in {amount(number)} chunks of {amount(largest)} bytes; it is damaged, or made to take memory")  # fmt: skip
         if number > MOST_CHUNKS or largest > LARGEST_CHUNK:
             raise RefusedFileError(f"{where} claims {amount(number)} chunks of {amount(largest)} bytes; the most that are read are {MOST_CHUNKS} of {amount(LARGEST_CHUNK)}")  # fmt: skip
     if size > _LARGE and (len(shape) == 1 or dataset.chunks is None) and stored * _BEST_COMPRESSION < size and not dataset.is_virtual:  # fmt: skip

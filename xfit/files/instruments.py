@@ -129,9 +129,11 @@ def read_signals(path: Path, readers: Sequence[Mapping[str, Any]], original_meta
         reasons.append((plugin["name"], ValueError("it holds no signal")))
     missing = [error for _, error in reasons if isinstance(error, ImportError)]
     if missing and len(missing) == len(reasons):
-        raise ImportError(f"reading {path} needs a library that is not there ({missing[0]}); install it with: pip install '{_package(missing[0])}'") from missing[0]  # fmt: skip
+        raise ImportError(f"reading {cleaned(str(path))} needs a library that is not there ({missing[0]}); install it with: pip install '{_package(missing[0])}'") from missing[0]  # fmt: skip
     told = cleaned("; ".join(f"{name}: {type(error).__name__}: {error}" for name, error in reasons))
-    raise ValueError(f"{path} can't be read as {' or '.join(name for name, _ in reasons)} ({told})") from reasons[-1][1]
+    raise ValueError(
+        f"{cleaned(str(path))} can't be read as {' or '.join(name for name, _ in reasons)} ({told})"
+    ) from reasons[-1][1]
 
 
 def _package(error: ImportError) -> str:
@@ -227,7 +229,7 @@ def _arrays(path: Path, name: str, found: Sequence[dict[str, Any]], original_met
         # Readers of other formats may read from the open file in other ways, too.
         close(files.values())
     if not arrays:
-        raise ValueError(f"{path} holds no signal that xfit can use ({cleaned('; '.join(reasons))})")
+        raise ValueError(f"{cleaned(str(path))} holds no signal that xfit can use ({cleaned('; '.join(reasons))})")
     if reasons:
-        warnings.warn(f"of {path}, left out: {cleaned('; '.join(reasons))}", stacklevel=4)
+        warnings.warn(f"of {cleaned(str(path))}, left out: {cleaned('; '.join(reasons))}", stacklevel=4)
     return arrays

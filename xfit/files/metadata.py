@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from xfit.display import cleaned
+from xfit.modeling.text_limits import json_of
 
 #: Branches that only HyperSpy itself can use: how a signal was unfolded, and drawings on its plots.
 _INTERNAL = ("_HyperSpy", "Markers")
@@ -151,7 +152,7 @@ def _structure(value: Any) -> Any:
         return value.item()
     if isinstance(value, str) and value.startswith(_JSON):
         try:
-            return json.loads(value[len(_JSON) :])
+            return json_of(value[len(_JSON) :])
         except ValueError:
             return value
     return list(value) if isinstance(value, tuple) else value

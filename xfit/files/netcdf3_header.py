@@ -10,7 +10,7 @@ import math
 from pathlib import Path
 from typing import BinaryIO
 
-from xfit.fitting.stored.codecs import RefusedFileError
+from xfit.fitting.stored.codecs import MOST_ARRAYS, RefusedFileError
 from xfit.modeling.text_limits import amount
 
 #: First bytes, and sizes of counts and of places in the file, in bytes.
@@ -51,7 +51,12 @@ class _Header:
             self._text()
             lengths.append(self._number(self._count))
         self._attributes()
-        for _ in range(self._listed(11)):
+        count = self._listed(11)
+        if count > MOST_ARRAYS:
+            raise RefusedFileError(
+                f"{self._path} has {count} variables; the most that are opened together are {MOST_ARRAYS}"
+            )
+        for _ in range(count):
             name = self._text()
             used = [self._number(self._count) for _ in range(self._claimed(self._count))]
             self._attributes()

@@ -9,7 +9,7 @@ from typing import Any
 
 import xarray as xr
 
-from xfit.display import without_secrets
+from xfit.display import is_url, local_path, without_secrets
 from xfit.files import datasets
 from xfit.files.chunking import rechunked
 from xfit.files.collection import Signals
@@ -79,13 +79,13 @@ def open(
     Frozen({'x': 2, 'energy': 3})
     """
     text = os.fspath(path)
-    url = "://" in text and not text.startswith("file://")
+    url = is_url(text)
     if storage_options and not url:
         raise TypeError(
             f"storage_options go with a URL such as s3://bucket/map.zarr; {without_secrets(text)!r} is a path"
         )
     if not url:
-        text = os.path.expanduser(text.removeprefix("file://"))
+        text = str(local_path(text))
         if not Path(text).exists():
             raise FileNotFoundError(f"there is no file {without_secrets(text)!r}")
     found = _read(text, url, reader, original_metadata, storage_options)

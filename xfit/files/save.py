@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from xfit.arrays.atomic_write import foreign_key, refuse_foreign, refuse_link, replace
-from xfit.display import without_secrets
+from xfit.display import is_url, local_path, without_secrets
 from xfit.engine.pixel.status import MEANINGS
 from xfit.files.chunking import chunked
 from xfit.files.csv_tables import as_csv
@@ -93,14 +93,14 @@ def save(
         )
     if suffix in (".hspy", ".zspy", ".csv") and isinstance(data, xr.Dataset):
         FitResult(data).dataset  # noqa: B018  refuses what is none
-    if "://" in text and not text.startswith("file://"):
+    if is_url(text):
         _save_url(data, text, suffix, overwrite, storage_options)
         return
     if storage_options:
         raise TypeError(
             f"storage_options go with a URL such as s3://bucket/fit.zarr; {without_secrets(text)!r} is a path"
         )
-    target = Path(text.removeprefix("file://")).expanduser()
+    target = local_path(text)
     if not target.absolute().parent.is_dir():
         raise FileNotFoundError(f"there is no folder {str(target.absolute().parent)!r}")
     refuse_link(target)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import numbers
 import re
 import warnings
@@ -14,6 +13,7 @@ import xarray as xr
 
 from xfit.files.metadata import as_json, flattened, nested
 from xfit.files.signal_axes import axis_of, coordinate_of, dimension_names, spectral_axis, text_of
+from xfit.modeling.text_limits import json_of
 
 _VARIANCE = "Signal.Noise_properties.variance"
 
@@ -303,7 +303,7 @@ def _tree(text: Any) -> dict[str, Any]:
     if not isinstance(text, str):
         return {}
     try:
-        tree = json.loads(text)
+        tree = json_of(text)
     except ValueError:
         return {}
     return tree if isinstance(tree, dict) else {}

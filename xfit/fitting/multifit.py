@@ -116,7 +116,8 @@ def multifit(
         Derivatives: exact, or finite differences by SciPy for its optimizers.
     store : str, path or zarr Store, optional
         Where to write the result while it is computed, chunk by chunk: a path, a URL of any kind that fsspec knows (``s3://...``), or an open
-        store. The fit is then made at once, on the active cluster or on threads of this process, and never held in memory as a whole.
+        store, which is used as it is: of folders, what is written survives a power failure where a path or a ``LocalStore`` is given, and not
+        where that is in a wrapper. The fit is then made at once, on the active cluster or on threads of this process, and never held in memory as a whole.
     storage_options : mapping, optional
         What the file system of a URL needs.
     resume : bool, optional

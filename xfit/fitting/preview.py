@@ -18,6 +18,7 @@ from xfit.engine.pixel.status import CONVERGED, DESCRIPTIONS, MEANINGS
 from xfit.fitting.multifit import multifit
 from xfit.fitting.planning.arguments import FitArguments
 from xfit.fitting.planning.plan import make_plan
+from xfit.fitting.running.map_blocks import one_thread
 from xfit.modeling.model import Model
 from xfit.results.report import Statuses, part_html
 
@@ -198,7 +199,7 @@ def preview(
     sample = da.isel(places).load()
     reading = time.perf_counter() - began
     given = {name: _at(value, places) for name, value in options.items()}
-    with dask.config.set(scheduler="synchronous"):
+    with one_thread():
         multifit(
             sample.isel(sample=slice(1)),
             model,

@@ -17,6 +17,7 @@ from xfit.fitting.multifit import multifit
 from xfit.fitting.planning.checks import check_model
 from xfit.modeling.derived import label_of, pairs_of
 from xfit.modeling.model import Model
+from xfit.modeling.text_limits import json_of
 from xfit.results.assembly import CRITERIA
 from xfit.results.component_digests import as_text
 
@@ -87,8 +88,8 @@ def select(da: xr.DataArray, models: Any, dim: Any = None, *, criterion: str = "
     units: dict[str, str] = {}
     digests: dict[str, str] = {}
     for fit in fits:
-        units |= json.loads(fit.attrs["xfit_derived_units"])
-        digests |= json.loads(fit.attrs.get("xfit_digests", "{}")).get("digests", {})
+        units |= json_of(fit.attrs["xfit_derived_units"])
+        digests |= json_of(fit.attrs.get("xfit_digests", "{}")).get("digests", {})
     errors = dict.fromkeys(fit.attrs[ATTRIBUTE] for fit in fits if ATTRIBUTE in fit.attrs)
     if errors:
         result.attrs[ATTRIBUTE] = "; ".join(errors)
@@ -244,9 +245,7 @@ def compare_nested(simple: xr.Dataset, full: xr.Dataset) -> xr.Dataset:
         raise ValueError(
             f"the fits are over different dimensions: {sorted(map(str, one))} and {sorted(map(str, other))}"
         )
-    signal = [
-        d for d in json.loads(simple.attrs.get("xfit_signal_dims", "[]")) if d in simple.coords and d in full.coords
-    ]
+    signal = [d for d in json_of(simple.attrs.get("xfit_signal_dims", "[]")) if d in simple.coords and d in full.coords]
     dims = [*simple["status"].dims, *signal]
     check_same_labels(full, "full", simple, dims, "simple has", "compare fits of the same pixels and channels")
     check_scalars(full["status"], "full", simple, "simple has")

@@ -10,7 +10,7 @@ from typing import Any
 
 import xarray as xr
 
-from xfit.display import cleaned, text_table
+from xfit.display import cleaned, local_path, text_table
 from xfit.files.hdf5_header import check_hdf5
 from xfit.files.instruments import title_of
 from xfit.files.signals import signal_to_array
@@ -106,7 +106,7 @@ def open_models(path: str | os.PathLike[str], *, signal: int | None = None, lazy
     such a part is refused by the part's name, the others open. ``.zspy`` files hold no pickles: arrays that are stored as such are refused with the
     file.
     """
-    path = Path(path)
+    path = local_path(path)
     signals = _read(path, lazy)
     if signal is None and len(signals) != 1:
         titles = [title_of(each) for each in signals]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from xfit.arrays.atomic_write import create, put, refuse_foreign, refuse_link
+from xfit.display import local_path
 from xfit.modeling.serialization import LARGEST_JSON, ModelFormatError, model_from_dict, model_to_dict, read_json
 from xfit.modeling.text_limits import check_toml
 
@@ -40,7 +41,7 @@ def read_model(path: str | os.PathLike[str], kind: type[M]) -> M:
     ModelFormatError
         Naming the file and the key, or the line, that is wrong.
     """
-    place = Path(path).expanduser()
+    place = local_path(path)
     ending = _ending(place)
     read = {".toml": _read_toml, ".json": read_json}[ending]
     if not place.is_file():
@@ -57,7 +58,7 @@ def read_model(path: str | os.PathLike[str], kind: type[M]) -> M:
 
 def write_model(model: Model, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
     """Write a model to a file; arguments as for `xfit.Model.to_file`."""
-    place = Path(path).expanduser()
+    place = local_path(path)
     write = {".toml": toml_of, ".json": _json_of}[_ending(place)]
     content = write(model).encode("utf-8")
     if (size := len(content)) > LARGEST[_ending(place)]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import reprlib
@@ -14,13 +15,15 @@ DEEPEST, MOST_DOTS, MOST_DIGITS = 64, 10, 1000
 #: Most letters of a name or a unit, and components of a model.
 LONGEST_NAME, MOST_COMPONENTS = 200, 2000
 
-#: Strings, also such as are not closed. Every branch ends somewhere and none is tried again, so that the time is linear.
-_JSON_STRING = r'"(?:[^"\\]|\\.)*+"?'
-_TOML_STRING = r'"""(?:[^"\\]|\\.|"(?!""))*+(?:""")?|' r"'''(?:[^']|'(?!''))*+(?:''')?|" r'"(?:[^"\\\n]|\\.)*+"?|' r"'[^'\n]*+'?|#[^\n]*+"  # fmt: skip
+#: Strings, also such as are not closed. Every branch ends somewhere and none is tried again, nor within what it has passed over, so that the time is linear.
+_JSON_STRING = r'"(?:[^"\\]++|\\.)*+"?'
+_TOML_STRING = r'"""(?:[^"\\]++|\\.|"(?!""))*+(?:""")?|' r"'''(?:[^']++|'(?!''))*+(?:''')?|" r'"(?:[^"\\\n]++|\\.)*+"?|' r"'[^'\n]*+'?|#[^\n]*+"  # fmt: skip
 
-_JSON = re.compile(rf"{_JSON_STRING}|[\[\]{{}}]|\d{{{MOST_DIGITS + 1},}}", re.DOTALL)
+_JSON = re.compile(rf"{_JSON_STRING}|[\[\]{{}}]|(?<!\d)\d{{{MOST_DIGITS + 1},}}", re.DOTALL)
 _TOML = re.compile(_TOML_STRING, re.DOTALL)
-_TOKEN = re.compile(rf"[\[\]{{}}]|\d[\d_]{{{MOST_DIGITS},}}|[\w-]++(?:[ \t]*+\.[ \t]*+[\w-]++){{{MOST_DOTS + 1},}}")
+_TOKEN = re.compile(
+    rf"[\[\]{{}}]|(?<![\d_])\d[\d_]{{{MOST_DIGITS},}}|(?<![\w-])[\w-]++(?:[ \t]*+\.[ \t]*+[\w-]++){{{MOST_DOTS + 1},}}"
+)
 
 
 def check_json(text: str) -> None:
@@ -32,6 +35,22 @@ def check_json(text: str) -> None:
         With the line and the figure.
     """
     _check(text, _JSON.finditer(text))
+
+
+def json_of(text: Any) -> Any:
+    """What a text of a file, or its bytes, says as JSON.
+
+    Raises
+    ------
+    ValueError
+        For what is no text, no JSON, or would cost a parser much.
+    """
+    if isinstance(text, bytes):
+        text = text.decode()
+    if not isinstance(text, str):
+        raise ValueError(f"JSON must be text, not {shown(text)}")
+    check_json(text)
+    return json.loads(text)
 
 
 def check_toml(text: str) -> None:

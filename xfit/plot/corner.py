@@ -9,7 +9,7 @@ import numpy as np
 
 from xfit.plot.figures import legible, new_figure, settled
 from xfit.plot.maps import Quantity, good_of, names_of, quantity_of
-from xfit.plot.style import COMPONENTS, scale_of
+from xfit.plot.style import COMPONENTS, bins_of, differ, drawable, scale_of
 from xfit.results.fit_result import FitResult
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def draw_corner(result: FitResult, params: Sequence[str] | str | None, *, bins: 
     if not good.any():
         raise ValueError("no pixel has converged; fit.fit.report() says why")
     quantities = [quantity_of(result, name) for name in names]
-    rows = [quantity.values.values.ravel()[good].astype(float) for quantity in quantities]
+    rows = [drawable(quantity.values.values.ravel()[good]) for quantity in quantities]
     # Colours may lie symmetrically about a middle, distributions need not.
     quantities = [q._replace(scale=scale_of(row)) for q, row in zip(quantities, rows, strict=True)]
     n = len(names)
@@ -64,8 +64,9 @@ def _draw_cell(axes: Axes, i: int, j: int, quantities: Sequence[Quantity], rows:
     legible(axes)
     if i == j:
         inside = x[(x >= across.low) & (x <= across.high)]
-        axes.hist(inside, bins=bins, range=(across.low, across.high), color=COMPONENTS[4])
-        axes.axvline(float(np.nanmedian(x)), color=COMPONENTS[1], linewidth=1.0)
+        axes.hist(inside, bins=bins_of(across, bins), range=(across.low, across.high), color=COMPONENTS[4])
+        if np.isfinite(x).any():
+            axes.axvline(float(np.median(x[np.isfinite(x)])), color=COMPONENTS[1], linewidth=1.0)
         axes.set_title(quantities[i].name, fontsize="small")
         axes.set_yticks([])
         return
@@ -73,7 +74,15 @@ def _draw_cell(axes: Axes, i: int, j: int, quantities: Sequence[Quantity], rows:
     both = np.isfinite(x) & np.isfinite(y)
     if both.sum() > _POINTS:
         box = [[across.low, across.high], [up.low, up.high]]
-        axes.hist2d(x[both], y[both], bins=bins, range=box, cmap="Blues", cmin=1, rasterized=True)
+        axes.hist2d(
+            x[both],
+            y[both],
+            bins=(bins_of(across, bins), bins_of(up, bins)),
+            range=box,
+            cmap="Blues",
+            cmin=1,
+            rasterized=True,
+        )
     else:
         axes.plot(x[both], y[both], ".", color=COMPONENTS[0], markersize=2, alpha=0.5)
     r = _correlation(x[both], y[both])
@@ -85,9 +94,10 @@ def _draw_cell(axes: Axes, i: int, j: int, quantities: Sequence[Quantity], rows:
 
 def _correlation(x: np.ndarray, y: np.ndarray) -> float:
     """Pearson's correlation; NaN where one does not vary."""
-    if x.size < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
+    if x.size < 2 or not differ(float(x.min()), float(x.max())) or not differ(float(y.min()), float(y.max())):
         return float("nan")
-    return float(np.corrcoef(x, y)[0, 1])
+    # Products of numbers of any size.
+    return float(np.corrcoef(x / np.abs(x).max(), y / np.abs(y).max())[0, 1])
 
 
 def _name(quantity: Quantity) -> str:

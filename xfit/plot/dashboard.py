@@ -11,7 +11,7 @@ from typing import Any
 import panel as pn
 import xarray as xr
 
-from xfit.display import escaped
+from xfit.display import escaped, local_path
 from xfit.plot.arrow_keys import ArrowKeys
 from xfit.plot.export import heading_of, page_of, parameters_of, picture_of, table_of
 from xfit.plot.map_page import MarkedMaps, histogram, legend
@@ -79,7 +79,7 @@ class Dashboard(Looking):
 
     def save(self, path: str | Path) -> None:
         """Write what is seen as a page that needs neither network nor Python."""
-        Path(path).write_bytes(self.page())
+        local_path(path).write_bytes(self.page())
 
     # --- the page ---
 

@@ -15,7 +15,18 @@ from bokeh.plotting import figure
 from xfit.display import escaped
 from xfit.modeling.parameter import Parameter
 from xfit.plot.pixel_page import LEAST, MOST, corner_of, legend_of, range_of
-from xfit.plot.style import COMPONENTS, DATA, MISSING, MODEL, colours_of, coordinate, label, same_units, scale_of
+from xfit.plot.style import (
+    COMPONENTS,
+    DATA,
+    MISSING,
+    MODEL,
+    colours_of,
+    coordinate,
+    drawable,
+    label,
+    same_units,
+    scale_of,
+)
 from xfit.plot.view_state import nearest
 from xfit.plot.widgets import Words, beside, coloured, named, named_in_html, on_page, whole
 
@@ -230,7 +241,8 @@ def _range(explorer: Explorer, parameter: Parameter) -> tuple[float, float]:
     elif parameter.name in WIDTHS:
         low, high = 0.0, span / 2
     else:
-        reach = 3 * abs(value) or float(np.ptp(explorer.spectrum.values)) or 1.0
+        known = drawable(explorer.spectrum.values[np.isfinite(explorer.spectrum.values)])
+        reach = float(drawable(3 * abs(value))) or float(np.ptp(known) if known.size else 0.0) or 1.0
         low, high = (0.0, reach) if value > 0 else (-reach, reach)
     least, most = bounds_of(parameter)
     low, high = (low if least is None else least), (high if most is None else most)

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from xfit.display import cleaned
-from xfit.plot.style import MISSING, Scale, cell_edges, coordinate, label, same_units
+from xfit.plot.style import MISSING, Scale, cell_edges, coordinate, drawable, label, same_units
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,7 +81,7 @@ def draw_image(axes: Axes, image: xr.DataArray, scale: Scale, title: str, bar: s
         Over two dimensions: up, then across.
     """
     y, x = cell_edges(image)
-    mesh = axes.pcolormesh(x, y, np.ma.masked_invalid(image.values), cmap=colour_map(scale), vmin=scale.low, vmax=scale.high, rasterized=True)  # fmt: skip
+    mesh = axes.pcolormesh(x, y, np.ma.masked_invalid(drawable(image.values)), cmap=colour_map(scale), vmin=scale.low, vmax=scale.high, rasterized=True)  # fmt: skip
     up, across = (coordinate(image, d)[1] for d in image.dims)
     axes.set(xlabel=across, ylabel=up, title=title)
     plain_ticks(axes, image)

@@ -14,7 +14,7 @@ from holoviews.streams import BoundsX, Params
 
 from xfit.engine.pixel.status import MEANINGS
 from xfit.plot.maps import Quantity
-from xfit.plot.style import COMPONENTS, STATUSES, coordinate, titled
+from xfit.plot.style import COMPONENTS, STATUSES, bins_of, coordinate, titled
 from xfit.plot.view_state import Looking, marked_of, shares_of
 from xfit.plot.views import CANVAS, LARGE, element_of, frame_of, rasterized
 
@@ -135,7 +135,7 @@ def histogram(looking: Looking, width: int) -> pn.pane.HoloViews:
         values, scale = shown.values, shown.scale
         finite = values.values[np.isfinite(values.values)].astype(float)
         inside = finite[(finite >= scale.low) & (finite <= scale.high)]
-        bins = int(np.clip(2 * np.sqrt(inside.size), 8, 60))
+        bins = bins_of(scale, int(np.clip(2 * np.sqrt(inside.size), 8, 60)))
         counts, edges = np.histogram(inside, bins=bins, range=(scale.low, scale.high))
         units = str(values.attrs.get("units", ""))
         axis = hv.Dimension("brushed", label=titled(quantity, units))

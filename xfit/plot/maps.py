@@ -10,7 +10,19 @@ import xarray as xr
 
 from xfit.engine.pixel.status import CONVERGED, MEANINGS
 from xfit.plot.figures import draw_image, legible, new_figure, plain_ticks, settled
-from xfit.plot.style import BAND, COMPONENTS, DATA, STATUSES, Scale, cell_edges, coordinate, label, same_units, scale_of
+from xfit.plot.style import (
+    BAND,
+    COMPONENTS,
+    DATA,
+    STATUSES,
+    Scale,
+    cell_edges,
+    coordinate,
+    drawable,
+    label,
+    same_units,
+    scale_of,
+)
 from xfit.results.fit_result import FitResult
 from xfit.results.report import cut
 
@@ -253,11 +265,13 @@ def _draw_lines(
 
 def _draw_line(axes: Axes, x: np.ndarray, quantity: Quantity, bad: np.ndarray, poor: str) -> None:
     """One line with its errors."""
-    values = quantity.values.values.astype(float)
+    values = drawable(quantity.values.values)
     shown = values if poor == "show" else np.where(bad, np.nan, values)
     if quantity.errors is not None:
-        errors = quantity.errors.values
-        axes.fill_between(x, shown - errors, shown + errors, color=BAND, linewidth=0, label="±1 standard error")
+        errors = drawable(quantity.errors.values)
+        with np.errstate(invalid="ignore"):  # of two infinities
+            below, above = shown - errors, shown + errors
+        axes.fill_between(x, below, above, color=BAND, linewidth=0, label="±1 standard error")
         known = np.pad(np.isfinite(shown), 1)
         alone = known[1:-1] & ~known[:-2] & ~known[2:]
         if alone.any():
@@ -273,6 +287,9 @@ def _reach(quantity: Quantity, bad: np.ndarray) -> tuple[float, float]:
     """Limits of a line that hold what can be trusted with its errors, unless it sticks out."""
     values = quantity.values.values.astype(float)
     values = values if bad.all() else np.where(bad, np.nan, values)
-    ends = [values] if quantity.errors is None else [values, values - quantity.errors, values + quantity.errors]
+    errors = None if quantity.errors is None else drawable(quantity.errors.values)
+    values = drawable(values)
+    with np.errstate(invalid="ignore"):  # of two infinities
+        ends = [values] if errors is None else [values, values - errors, values + errors]
     low, high, _ = scale_of(np.concatenate(ends))
     return low - 0.1 * (high - low), high + 0.1 * (high - low)

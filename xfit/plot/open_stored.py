@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xfit.display import local_path
 from xfit.files.cli_choices import arrays_in
 from xfit.files.datasets import netcdf
 from xfit.fitting.stored.archive import Archive
@@ -39,7 +40,7 @@ def open_fit(path: str, options: Mapping[str, Any] | None = None) -> tuple[xr.Da
         If there is none, or if it is no result.
     """
     if path.endswith((".nc", ".nc4", ".h5")):
-        ds = netcdf(path, chunks={})
+        ds = netcdf(local_path(path), chunks={})
     else:
         run = StoredRun(path, options)
         if run.exists:

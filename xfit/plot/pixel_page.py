@@ -21,10 +21,13 @@ from xfit.plot.style import (  # fmt: skip
     Scale,
     colours_of,
     coordinate,
+    differ,
+    drawable,
     drawn,
     label,
     same_units,
     scale_of,
+    symmetric_scale,
 )
 
 #: Fewer points than this are drawn as points.
@@ -167,9 +170,8 @@ class Images:
         same, middle = self._mappers
         scale = scale_of(view.data.values)
         same.update(low=scale.low, high=scale.high)
-        finite = np.abs(view.residual.values[np.isfinite(view.residual.values)])
-        reach = (float(np.percentile(finite, 99)) if finite.size else 0.0) or 1.0
-        middle.update(low=-reach, high=reach)
+        about = symmetric_scale(view.residual.values)
+        middle.update(low=about.low, high=about.high)
 
 
 def figures_of(view: PixelView) -> Curves | Images:
@@ -199,12 +201,14 @@ def legend_of(shown: dict[str, Any]) -> Legend:
 
 def _span(parts: list[np.ndarray], margin: float) -> tuple[float, float]:
     """Smallest and largest finite number, and something beside them."""
-    known = np.concatenate([part[np.isfinite(part)] for part in parts])
+    known = drawable(np.concatenate([part[np.isfinite(part)] for part in parts]))
     if not known.size:
         return 0.0, 1.0
     low, high = float(known.min()), float(known.max())
-    wide = (high - low) or abs(high) or 1.0
-    return low - margin * wide, (high if high > low else low + wide) + margin * wide
+    if not differ(low, high):
+        wide = max(abs(low), abs(high))
+        high = low + (wide if differ(0.0, wide) else 1.0)
+    return low - margin * (high - low), high + margin * (high - low)
 
 
 def range_of(low: float, high: float) -> Range1d:

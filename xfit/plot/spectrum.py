@@ -10,7 +10,7 @@ import xarray as xr
 
 from xfit.plot.figures import axis_label, draw_image, legible, new_figure, settled
 from xfit.plot.pixel import PixelView
-from xfit.plot.style import BAND, COMPONENTS, DATA, MODEL, coordinate, scale_of
+from xfit.plot.style import BAND, COMPONENTS, DATA, MODEL, coordinate, drawable, scale_of, symmetric_scale
 from xfit.results.rounding import rounded
 
 if TYPE_CHECKING:
@@ -60,16 +60,16 @@ def draw_spectrum(axes: Axes, view: PixelView, *, components: bool) -> None:
     """Data as points, the fit as a line, its components below."""
     x, _ = coordinate(view.data, view.data.dims[0])
     few = x.size <= 400
-    axes.plot(x, view.data, "." if few else "-", color=DATA, markersize=3, linewidth=0.7, label="data")
+    axes.plot(x, drawable(view.data), "." if few else "-", color=DATA, markersize=3, linewidth=0.7, label="data")
     if components and len(view.components) > 1:
         for k, name in enumerate(view.components):
             if not bool((view.components[name].fillna(0.0) != 0).any()):
                 # Not fitted, or switched off in this pixel.
                 continue
             colour, dashes = COMPONENTS[k % len(COMPONENTS)], ("-", "--", ":")[k // len(COMPONENTS) % 3]
-            axes.plot(x, view.components[name], dashes, color=colour, linewidth=1.2, label=name)
+            axes.plot(x, drawable(view.components[name]), dashes, color=colour, linewidth=1.2, label=name)
     if np.isfinite(view.model).any():
-        axes.plot(x, view.model, color=MODEL, linewidth=1.4, label="fit")
+        axes.plot(x, drawable(view.model), color=MODEL, linewidth=1.4, label="fit")
     axes.set_ylabel(axis_label(view.data, "data"))
     axes.legend(frameon=False, fontsize="small")
     legible(axes)
@@ -135,9 +135,13 @@ def _draw_image_fit(view: PixelView, *, residual: bool, table: bool, figure: Any
     for k, (title, image) in enumerate((("Data", view.data), ("Fit", view.model))):
         draw_image(figure.add_subplot(grid[k]), image, same, title, axis_label(view.data, "data") if k else None)
     if residual:
-        reach = float(np.nanpercentile(abs(view.residual.values), 99)) if np.isfinite(view.residual).any() else 1.0
-        scale = scale_of(np.array([-reach, reach]), "residual.shift", share=100.0)
-        draw_image(figure.add_subplot(grid[2]), view.residual, scale, "Residual", axis_label(view.residual, "residual"))
+        draw_image(
+            figure.add_subplot(grid[2]),
+            view.residual,
+            symmetric_scale(view.residual.values),
+            "Residual",
+            axis_label(view.residual, "residual"),
+        )
     if table:
         _draw_box(figure.add_subplot(grid[-1]), "\n\n".join(blocks_of(view.fit)))
     figure.suptitle(view.title, fontsize="medium")

@@ -27,6 +27,13 @@ _SPEEDS = ("km/s", "m/s", "km s-1", "m s-1", "km s^-1", "m s^-1")
 SEQUENTIAL, DIVERGING = "viridis", "CET_CBD1"
 
 
+#: What is larger is drawn as this: differences of larger numbers, and ticks beside them, are none.
+_LARGEST = 1e306
+
+#: Least extent of what is drawn: of its numbers, below which they differ by rounding, and of all, below which numbers lose their digits.
+_FINEST, _SMALLEST = 1e-12, 1e-300
+
+
 class Scale(NamedTuple):
     """Colours of a map.
 
@@ -54,7 +61,7 @@ def scale_of(values: np.ndarray, quantity: str = "", units: str = "", share: flo
     Velocities and shifts are shown about zero where both signs occur, places about their median. What is measured in units of a
     velocity and has one sign, such as a width, is neither.
     """
-    finite = values[np.isfinite(values)]
+    finite = drawable(values[np.isfinite(values)])
     if not finite.size:
         return Scale(0.0, 1.0, False)
     rest = (100 - share) / 2
@@ -65,10 +72,35 @@ def scale_of(values: np.ndarray, quantity: str = "", units: str = "", share: flo
         middle = 0.0 if signed and (units in _SPEEDS or name not in _PLACES[:6]) else middle
         reach = max(high - middle, middle - low)
         low, high = middle - reach, middle + reach
-    if not high > low:
-        margin = abs(low) * 1e-3 or 1.0
+    if not differ(low, high):
+        margin = 1e-3 * max(abs(low), abs(high))
+        margin = margin if margin > _SMALLEST else 1.0
         low, high = low - margin, high + margin
     return Scale(low, high, diverging)
+
+
+def symmetric_scale(values: np.ndarray) -> Scale:
+    """Limits about zero that hold 99 % of the finite values."""
+    finite = np.abs(drawable(values[np.isfinite(values)]))
+    reach = float(np.percentile(finite, 99)) if finite.size else 1.0
+    reach = reach if differ(-reach, reach) else 1.0
+    return Scale(-reach, reach, True)
+
+
+def drawable(values: Any) -> np.ndarray:
+    """Numbers whose differences are numbers: what is finite, up to 1e306; the others as they are."""
+    numbers = np.asarray(values, float)
+    return np.where(np.isfinite(numbers), np.clip(numbers, -_LARGEST, _LARGEST), numbers)
+
+
+def differ(low: float, high: float) -> bool:
+    """Whether two numbers differ by more than rounding, so that there are places between them."""
+    return high - low > max(_FINEST * max(abs(low), abs(high)), _SMALLEST)
+
+
+def bins_of(scale: Scale, wanted: int) -> int:
+    """How many bins the limits of a scale are cut into: as many as wanted, unless there are not as many numbers."""
+    return max(min(wanted, int((scale.high - scale.low) / (2 * np.spacing(max(abs(scale.low), abs(scale.high)))))), 1)
 
 
 #: What begins a tag of HTML, or a formula that bokeh would hand to MathJax.

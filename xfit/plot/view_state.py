@@ -163,7 +163,7 @@ class Looking:
         """Pixels that need a look, by words: those that failed, then those of the largest reduced chi-squared."""
         red, status = self.quantity("red_chisq").values.values, self.quantity("status").values.values
         shown = np.isfinite(red)
-        rank = np.where(shown, red + np.where(status != CONVERGED, 1e300, 0.0), -np.inf).ravel()
+        rank = np.where(shown, np.minimum(red, 1e300) + np.where(status != CONVERGED, 1e300, 0.0), -np.inf).ravel()
         largest = np.argpartition(rank, -_WORST)[-_WORST:] if rank.size > _WORST else np.arange(rank.size)
         found = {}
         for k in sorted((k for k in largest if rank[k] > -np.inf), key=lambda k: -rank[k]):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import numpy as np
@@ -13,6 +12,7 @@ from xfit.engine.pixel.status import CONVERGED
 from xfit.modeling.component import Component
 from xfit.modeling.derived import derived_map
 from xfit.modeling.model import Model
+from xfit.modeling.text_limits import json_of
 
 #: Full width at half maximum, in channels, below which a line is not what the model makes of it: the model is taken in the middle of channels,
 #: where a Gaussian of less than a channel has any sum; and of data that are integrals over channels one of two is 6 % too wide.
@@ -35,7 +35,7 @@ def cautions(result: xr.Dataset, model: Model) -> list[str]:
     model : Model
         That was fitted.
     """
-    dims = [d for d in json.loads(result.attrs.get("xfit_signal_dims", "[]")) if d in result.coords]
+    dims = [d for d in json_of(result.attrs.get("xfit_signal_dims", "[]")) if d in result.coords]
     found = list(_errors_words(result))
     for component in model:
         if len(dims) == component.signal_dimension and all(
@@ -69,7 +69,7 @@ def _errors_words(result: xr.Dataset) -> Iterator[str]:
 
 def coordinates_words(result: xr.Dataset) -> list[str]:
     """Say which coordinate the fit took along a signal dimension that has none of its own."""
-    taken = json.loads(result.attrs.get("xfit_coordinates", "{}"))
+    taken = json_of(result.attrs.get("xfit_coordinates", "{}"))
     return [f"channels along {d!r} lie at the coordinate {name!r}" for d, name in taken.items()]
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from xfit.engine.codegen.program import Kernel, content_of
 from xfit.formulas.function_kernel import FunctionKernel, remembered
+from xfit.modeling.text_limits import json_of
 
 if TYPE_CHECKING:
     from xfit.modeling.component import Component
@@ -51,7 +52,7 @@ def restore(model: Model, text: str | None) -> None:
     ValueError
         For a component that is another one now than was fitted.
     """
-    known: dict[str, Any] = json.loads(text) if text else {"python": "", "digests": {}}
+    known: dict[str, Any] = json_of(text) if text else {"python": "", "digests": {}}
     for name, digest in known["digests"].items():
         component = model[name]
         if isinstance(component.kernel, FunctionKernel):

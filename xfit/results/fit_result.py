@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,10 +15,42 @@ from xfit.engine.codegen.program import Program
 from xfit.modeling.derived import derived_error, derived_map, derived_names
 from xfit.modeling.model import Model
 from xfit.modeling.response import is_unknown
+from xfit.modeling.text_limits import json_of, shown
 from xfit.results import overview, report
 from xfit.results.assembly import SCHEMA_VERSION
 from xfit.results.component_digests import restore
 from xfit.results.curves import model_curves
+
+#: Attributes that are JSON: of what kind, and of what kind their entries.
+_WORDS: dict[str, tuple[type, type | tuple[type, ...]]] = {
+    "xfit_signal_dims": (list, str),
+    "xfit_coordinates": (dict, (str, list)),
+    "xfit_derived_units": (dict, str),
+    "xfit_digests": (dict, (str, dict)),
+}
+
+
+def _check_words(attrs: Mapping[Any, Any]) -> None:
+    """Refuse attributes of a result, which may come from a file, that are not what a fit writes.
+
+    Raises
+    ------
+    ValueError
+        Naming the attribute.
+    """
+    for name, (kind, entry) in _WORDS.items():
+        if not (text := attrs.get(name)):
+            continue
+        try:
+            found: Any = json_of(text)
+        except ValueError as error:
+            raise ValueError(f"the attribute {name!r} of the result is damaged: {error}") from None
+        keys = set(found) if isinstance(found, dict) else set()
+        entries = found.values() if isinstance(found, dict) else found
+        if not isinstance(found, kind) or not all(isinstance(each, entry) for each in entries):
+            raise ValueError(f"the attribute {name!r} of the result is damaged: it must be a {kind.__name__}, not {shown(found)}")  # fmt: skip
+        if name == "xfit_digests" and {"python", "digests"} - keys:
+            raise ValueError(f"the attribute {name!r} of the result is damaged: it must have 'python' and 'digests'")
 
 
 class FitResult:
@@ -43,6 +74,7 @@ class FitResult:
                 f"the result has schema version {ds.attrs['xfit_schema']}, this xfit ({__version__}) reads up to "
                 f"{SCHEMA_VERSION}; update xfit"
             )
+        _check_words(ds.attrs)
         return ds
 
     @property
@@ -93,7 +125,7 @@ class FitResult:
     @property
     def signal_dims(self) -> tuple[str, ...]:
         """Names of the signal dimensions."""
-        return tuple(json.loads(self._require().attrs["xfit_signal_dims"]))
+        return tuple(json_of(self._require().attrs["xfit_signal_dims"]))
 
     @property
     def navigation_dims(self) -> tuple[Hashable, ...]:
@@ -156,7 +188,7 @@ class FitResult:
             if name not in derived:
                 raise KeyError(f"no parameter {name!r}; the result has {known} and, from these, {derived}")
             array = (derived_map if variable == "value" else derived_error)(ds, self.model, name).rename(name)
-            units = json.loads(ds.attrs.get("xfit_derived_units", "{}")).get(name, "")
+            units = json_of(ds.attrs.get("xfit_derived_units", "{}")).get(name, "")
             array.attrs = {"long_name": long_name.format(component=component, parameter=quantity), "units": units}
             return array
         array = ds[variable].isel(param=known.index(name))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ import xarray as xr
 from xfit.display import cleaned, html_facts, html_page, html_section, shortened, terminal_width, wrapped
 from xfit.engine.pixel.status import DESCRIPTIONS
 from xfit.modeling.tables import counted, model_about, model_sections
+from xfit.modeling.text_limits import json_of
 from xfit.results.report import Part, Report, Statuses, part_html, pixel_report, summary
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _title(ds: xr.Dataset) -> str:
 
 def _facts(ds: xr.Dataset) -> list[tuple[str, str]]:
     """How the fit was made, and over what: from attributes and sizes alone."""
-    signal = json.loads(ds.attrs.get("xfit_signal_dims", "[]"))
+    signal = json_of(ds.attrs.get("xfit_signal_dims", "[]"))
     sizes: Mapping[Any, int] = ds.sizes
     navigation = {d: sizes[d] for d in ds["value"].dims if d != "param"}
     return [

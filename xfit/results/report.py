@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from xfit.engine.pixel.status import CONVERGED, DESCRIPTIONS
 from xfit.formulas import parser
 from xfit.modeling.derived import derived_error, derived_map, derived_names
 from xfit.modeling.model import Model
+from xfit.modeling.text_limits import json_of
 from xfit.results.cautions import cautions, coordinates_words
 from xfit.results.curves import ending
 from xfit.results.rounding import rounded
@@ -180,7 +180,7 @@ def pixel_table(pixel: xr.Dataset, model: Model, indexers: Mapping[str, Any]) ->
     """Parameters of one pixel as a table."""
     place = _place(indexers)
     red_chisq = _number(float(pixel["red_chisq"]))
-    words = ending(pixel, model, tuple(json.loads(pixel.attrs["xfit_signal_dims"])))
+    words = ending(pixel, model, tuple(json_of(pixel.attrs["xfit_signal_dims"])))
     head = f"{place + ': ' if place else ''}{cleaned(words)}; reduced chi-squared {red_chisq}"
     return Report([head, _parameters(pixel, model)])
 
@@ -197,7 +197,7 @@ def pixel_report(pixel: xr.Dataset, model: Model, indexers: Mapping[str, Any], m
     """
     place = _place(indexers)
     title = f"{cleaned(str(pixel.attrs.get('title', 'fit')))}{' at ' + place if place else ''}"
-    words = ending(pixel, model, tuple(json.loads(pixel.attrs["xfit_signal_dims"])))
+    words = ending(pixel, model, tuple(json_of(pixel.attrs["xfit_signal_dims"])))
     parts: list[Any] = [f"{title}: {cleaned(words)}", _statistics(pixel, model), _parameters(pixel, model)]
     derived = _derived(pixel, model)
     if derived[1]:
@@ -264,7 +264,7 @@ def _parameters(pixel: xr.Dataset, model: Model) -> tuple[Sequence[str], list[Se
 
 def _derived(pixel: xr.Dataset, model: Model) -> tuple[Sequence[str], list[Sequence[str]]]:
     """Table of what follows from the parameters."""
-    units = json.loads(pixel.attrs.get("xfit_derived_units", "{}"))
+    units = json_of(pixel.attrs.get("xfit_derived_units", "{}"))
     rows: list[Sequence[str]] = []
     with_pairs = "pair_covariance" in pixel or "covariance" in pixel
     for name in derived_names(model):
@@ -323,7 +323,8 @@ def summary(result: xr.Dataset, model: Model) -> Report:
     lines = []
     good = ds.where(ds["status"] == CONVERGED)
     if (status == CONVERGED).any():
-        low, middle, high = np.nanpercentile(good["red_chisq"].values, [5, 50, 95])
+        with np.errstate(invalid="ignore"):  # of two infinities
+            low, middle, high = np.nanpercentile(good["red_chisq"].values, [5, 50, 95])
         lines.append(f"reduced chi-squared: median {_number(middle)}, 5-95 %: {_number(low)} to {_number(high)}")
         lines.append(f"model evaluations: mean {ds['nfev'].values[status == CONVERGED].mean():.1f}")
     rows = [_spread(ds, good, k) for k in range(ds.sizes["param"])]
@@ -341,7 +342,7 @@ def summary(result: xr.Dataset, model: Model) -> Report:
 
 def _signal_coords(result: xr.Dataset) -> dict[Hashable, xr.DataArray]:
     """Coordinates along the signal."""
-    return {d: result.coords[d] for d in json.loads(result.attrs.get("xfit_signal_dims", "[]")) if d in result.coords}
+    return {d: result.coords[d] for d in json_of(result.attrs.get("xfit_signal_dims", "[]")) if d in result.coords}
 
 
 def _spread(ds: xr.Dataset, good: xr.Dataset, k: int) -> Sequence[str]:

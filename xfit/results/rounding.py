@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
+
+#: Significant digits that a float has.
+_DIGITS = 17
 
 
 def digits_of(error: float) -> int:
@@ -11,11 +15,10 @@ def digits_of(error: float) -> int:
     These are the rules of the Particle Data Group (Review of Particle Physics, section 5.3, doi:10.1103/PhysRevD.110.030001), which
     go by the three leading digits.
     """
-    exponent = math.floor(math.log10(error))
-    leading = round(error / 10.0 ** (exponent - 2))
-    if leading >= 1000:
-        exponent, leading = exponent + 1, 100
-    if leading < 355:
+    # As text: powers of ten are no floats where the smallest and largest numbers are.
+    mantissa, power = f"{error:.2e}".split("e")
+    exponent = int(power)
+    if float(mantissa) < 3.55:
         return 1 - exponent
     # From 950 on the error is rounded up to 1000, of which two digits are kept.
     return -exponent
@@ -39,9 +42,11 @@ def rounded(value: float, error: float) -> str:
         return f"{value:.6g}"
     places = digits_of(error)
     largest = max(abs(value), error)
-    exponent = math.floor(math.log10(largest))
+    exponent = int(f"{largest:e}".split("e")[1])
+    if places + exponent > _DIGITS:
+        return f"{value:.{_DIGITS}g} ± {error:.2g}"
     if -5 <= exponent < 6 and places >= 0:
         return f"{value:.{places}f} ± {error:.{places}f}"
     kept = max(places + exponent, 0)
-    scale = 10.0**exponent
-    return f"({value / scale:.{kept}f} ± {error / scale:.{kept}f})e{exponent:+03d}"
+    value_there, error_there = (Decimal(number).scaleb(-exponent) for number in (value, error))
+    return f"({value_there:.{kept}f} ± {error_there:.{kept}f})e{exponent:+03d}"

@@ -17,9 +17,10 @@ import fsspec
 import numpy as np
 from fsspec.implementations.local import LocalFileSystem
 
-from xfit.arrays.atomic_write import create, entries, put, refuse_link
-from xfit.display import without_secrets
+from xfit.arrays.atomic_write import create, entries, make_folder, put, refuse_link
+from xfit.display import cleaned, is_url, local_path, without_secrets
 from xfit.formulas.snapshots import digest
+from xfit.modeling.text_limits import json_of
 from xfit.samfire.chunk_state import ChunkState
 from xfit.samfire.visits import Strip, Summary, Visited
 
@@ -40,6 +41,10 @@ _DIGITS, _NONE = 64, b"\0\0"
 
 class CheckpointError(ValueError):
     """A file of a stored run is damaged; the message names it, and what can be done."""
+
+    def __init__(self, words: str) -> None:
+        # Most of them name what is in the file.
+        super().__init__(cleaned(words))
 
 
 def described(value: Any) -> str:
@@ -67,7 +72,7 @@ class Checkpoints:
     """
 
     def __init__(self, url: str, storage_options: Mapping[str, Any] | None = None) -> None:
-        self.url, self.options = str(url), dict(storage_options or {})
+        self.url, self.options = str(url if is_url(url) else local_path(url)), dict(storage_options or {})
         self._fs, self._folder = fsspec.core.url_to_fs(self.url, **self.options)
         self._local = Path(self._folder) if isinstance(self._fs, LocalFileSystem) else None
 
@@ -130,7 +135,7 @@ class Checkpoints:
             self._fs.pipe_file(f"{self._folder}/{name}", content)
             return
         path = self._within(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         put(path, content)
 
     def put_words(self, name: str, words: Mapping[str, Any]) -> None:
@@ -142,7 +147,7 @@ class Checkpoints:
         if self._local is None:
             self.put(name, content)
             return True
-        self._local.mkdir(parents=True, exist_ok=True)
+        make_folder(self._local)
         return create(self._within(name), content)
 
     def _within(self, name: str) -> Path:
@@ -189,8 +194,8 @@ class Checkpoints:
         if content is None:
             return None
         try:
-            found = json.loads(content)
-        except (ValueError, RecursionError) as error:
+            found = json_of(content)
+        except ValueError as error:
             raise self.damaged(name, f"it is no JSON: {error}") from None
         if not isinstance(found, dict):
             raise self.damaged(name, "it holds no names")

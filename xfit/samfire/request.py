@@ -18,6 +18,7 @@ from xfit._version import __version__
 from xfit.arrays.alignment import check_same_labels
 from xfit.arrays.storable import check_storable
 from xfit.arrays.whole_spectra import whole_signals
+from xfit.display import cleaned
 from xfit.engine.block.options import Columns
 from xfit.engine.pixel.rows import SCALARS
 from xfit.fitting.planning.arguments import FitArguments
@@ -230,7 +231,7 @@ class Samfire:
             "start": "" if self._given is None else tokenize(self._given.data),
             "xfit": __version__,
             **{
-                f"the function or formula of component {name}": digest
+                f"the function or formula of component {cleaned(name)}": digest
                 for name, digest in digests_of(self._plan.model, self._spec.fit_spec.program.kernels).items()
             },
         }

@@ -106,6 +106,7 @@ class Row:
 def one_thread() -> Iterator[bool]:
     """Keep all tools to one thread; gives whether the linear algebra could be, which takes threadpoolctl."""
     with contextlib.ExitStack() as stack:
+        # For tools that compute by dask themselves. It holds for all threads, as the other does; those of this process are the command's.
         stack.enter_context(dask.config.set(scheduler="synchronous"))
         able = importlib.util.find_spec("threadpoolctl") is not None
         if able:

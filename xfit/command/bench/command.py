@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from xfit.command.arguments import FilePath
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -32,7 +34,7 @@ _WORKLOADS = ("gaussian", "edge", "voigt")
 @click.option(
     "--json",
     "path",
-    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    type=FilePath(dir_okay=False, writable=True, path_type=Path),
     help="Write the numbers to a file.",
 )
 def bench(

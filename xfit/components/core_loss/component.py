@@ -52,7 +52,7 @@ class EELSCLEdge(Component):
     convergence_angle : float
         Semi-angle of the convergent beam, in mrad; with it the effective angle is computed (Egerton's CONCOR2).
     gos : DataArray or mapping, optional
-        Generalised oscillator strengths, as `xfit.components.core_loss.gos.read_gos` reads them; or plain data as `options` gives them. By default
+        Generalised oscillator strengths, as `xfit.read_gos` reads them; or plain data as `options` gives them. By default
         hydrogenic ones.
     name : str, optional
         Name of the component; by default that of the edge.

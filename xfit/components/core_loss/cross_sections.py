@@ -120,7 +120,7 @@ def check_edge(edge: Edge, beam_energy: float, hydrogenic: bool) -> None:
             else "only K and L3 have"
         )
         raise ValueError(
-            f"edge={edge.name!r} has no hydrogenic cross-section ({instead}); others need a table: gos=xfit.components.core_loss.gos.read_gos(...)"
+            f"edge={edge.name!r} has no hydrogenic cross-section ({instead}); others need a table: gos=xfit.read_gos(...)"
         )
     if edge.onset >= _MOST_LOST * 1e3 * beam_energy:
         raise ValueError(

@@ -1,67 +1,11 @@
-"""Tables of generalised oscillator strengths from files: GOSH (HDF5) files, as published for many elements, and any xarray array."""
+"""Tables of generalised oscillator strengths, checked."""
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
 import xarray as xr
-
-
-def read_gos(path: str | os.PathLike[str], edge: str) -> xr.DataArray:
-    """Read the oscillator strengths of an edge from a GOSH file.
-
-    In such a file the group of an element and table holds ``data`` (over q and energy), ``q`` (in 1/m) and ``free_energies``
-    (in eV); ``metadata/edges_info`` says which table an edge is in, and which part of its electrons are its own.
-
-    Parameters
-    ----------
-    path : path-like
-        The file.
-    edge : str
-        Such as "Fe_L3".
-
-    Returns
-    -------
-    DataArray
-        Per eV and atom, over ``energy`` (above the edge, in eV) and ``q`` (in 1/m).
-
-    Raises
-    ------
-    ImportError
-        Without h5py.
-    ValueError
-        Where the file has no such edge, or is no GOSH file.
-    """
-    try:
-        import h5py
-    except ImportError as error:
-        raise ImportError("reading a GOSH file needs h5py: install it with `pip install xfit[io]`") from error
-    element, _, shell = edge.partition("_")
-    with h5py.File(path, "r") as file:
-        if "metadata/edges_info" not in file:
-            raise ValueError(f"{path} has no group 'metadata/edges_info': it is no GOSH file")
-        shells = file["metadata/edges_info"]
-        if shell not in shells:
-            raise ValueError(f"{path} has no edge {edge!r}; its shells are {sorted(shells)}")
-        attributes = shells[shell].attrs
-        stem = f"{element}/{attributes['table']}"
-        if stem not in file:
-            elements = sorted(name for name in file if name != "metadata")
-            raise ValueError(f"{path} has no table {stem!r} for {edge!r}; its elements are {elements}")
-        group = file[stem]
-        missing = [name for name in ("data", "q", "free_energies") if name not in group]
-        if missing:
-            raise ValueError(f"{path}: the table {stem!r} lacks {missing}")
-        values = np.squeeze(np.asarray(group["data"], np.float64).T) * float(attributes["occupancy_ratio"])
-        q, energy = np.asarray(group["q"], np.float64), np.asarray(group["free_energies"], np.float64)
-    if values.shape != (energy.size, q.size):
-        raise ValueError(
-            f"{path}: the table {stem!r} has shape {values.shape}, but {energy.size} energies and {q.size} values of q"
-        )
-    found = xr.DataArray(values, dims=("energy", "q"), coords={"energy": energy - energy.min(), "q": q}, name=edge)
-    return checked_gos(found)
 
 
 def checked_gos(gos: Any) -> xr.DataArray:

@@ -22,6 +22,7 @@ import numba
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_dir
 
+from xfit.display import local_path
 from xfit.engine.codegen.trust import is_own, make_private, why_not_private
 from xfit.engine.math.call import KERNEL_SIGNATURE
 from xfit.engine.math.jit import ENTRIES, entry_folders
@@ -41,7 +42,7 @@ _loading = threading.RLock()
 def cache_folder() -> Path:
     """Folder of the compiled kernels, in ``XFIT_CACHE_DIR`` or the user's cache folder; in the latter where others may write the former."""
     root = os.environ.get("XFIT_CACHE_DIR") or user_cache_dir("xfit", appauthor=False)
-    return _private_folder(root)
+    return _private_folder(str(local_path(root)))
 
 
 @lru_cache

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import dask
@@ -27,6 +29,9 @@ from xfit.fitting.running.start_block import Task, start_block
 
 #: Elements of NumPy-backed data in one block: large enough to hide a task's overhead, small enough to spread over cores.
 _BLOCK = 1 << 24
+
+#: Whether fits of data in memory are made by the calling thread alone.
+_ALONE: ContextVar[bool] = ContextVar("alone", default=False)
 
 
 def run(da: xr.DataArray, axes: Axes, fit_spec: FitSpec, extra: list[xr.DataArray]) -> Any:
@@ -72,9 +77,19 @@ def _fit_in_memory(data: xr.DataArray, axes: Axes, fit_spec: FitSpec, extra: lis
 
 
 def threads_for(blocks: int) -> int:
-    """How many threads fit so many blocks of data in memory: one for each core, or one where dask is set to be synchronous."""
+    """How many threads fit so many blocks of data in memory: one for each core, or one where that is asked for or dask is set to be synchronous."""
     synchronous = dask.config.get("scheduler", None) in ("sync", "synchronous", "single-threaded")
-    return 1 if synchronous else min(CPU_COUNT, blocks)
+    return 1 if synchronous or _ALONE.get() else min(CPU_COUNT, blocks)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Fit data in memory by the calling thread alone; what other threads do stays as it is, which dask's configuration would change for all of them."""
+    token = _ALONE.set(True)
+    try:
+        yield
+    finally:
+        _ALONE.reset(token)
 
 
 def _navigation_chunks(data: xr.DataArray, axes: Axes) -> dict[Hashable, int]:

@@ -43,6 +43,7 @@ from xfit.fitting.stored.storage import (
     path_or_url,
     unwrapped,
 )
+from xfit.modeling.text_limits import json_of
 
 __all__ = ["FORMAT", "MANIFEST", "Archive", "Mark", "StoreState"]
 
@@ -270,11 +271,14 @@ class Archive:
         self.objects.put(made.key, made.copy())
         self.claim(made, "begun" if not state.is_run else "begun in its place, with overwrite=True,")
         names = {*known, *made.arrays}
-        self.objects.delete(key for key in self.objects.sizes() if layout.is_chunk(names, generation, key))
+        old = [key for key in self.objects.sizes() if layout.is_chunk(names, generation, key)]
+        # Of two that begin at once the first ends here, before it takes away or covers what the second has written.
+        self.check_writer()
+        self.objects.delete(old)
         if in_place:
             self.publish()
-        for key, content in files.items():
-            self.objects.put(key, content)
+        self.check_writer()
+        self.objects.put_all(files)
         if not in_place and replaced is None and state.old is None:
             self.publish()
 
@@ -316,6 +320,12 @@ class Archive:
         bad = [key for key, (size, _) in made.files.items() if sizes.get(key) != size]
         good = [key for key in made.files if key not in bad]
         return bad + self._changed(good, {key: made.files[key][1] for key in good})
+
+    def description_sizes(self) -> dict[str, int]:
+        """Sizes of the files that a run's description and coordinates lie in, of those that are there."""
+        made = self._made()
+        found = {key: self._size(key) for key in (*made.files, made.key, "zarr.json")}
+        return {key: size for key, size in found.items() if size is not None}
 
     def damaged_metadata(self) -> list[str]:
         """Metadata of arrays that are not those of the run."""
@@ -456,7 +466,14 @@ class Archive:
                 # What was just written may be in the place of what that run has written; without a mark, it is written again.
                 self.objects.delete([made.mark_key(chunk)])
             raise
-        self.objects.put(made.mark_key(chunk), made.mark(mark, written))
+        # Without a wait for the disk: of a mark that is lost, or torn, when the power fails, the chunk is fitted again.
+        Objects(self._chunks).put(made.mark_key(chunk), made.mark(mark, written))
+
+    def keep_marks(self) -> None:
+        """Return when the marks of all chunks are on the disk."""
+        if isinstance(self._chunks, DurableStore):
+            made = self._made()
+            self._chunks.flush([made.mark_key(chunk) for chunk in self._listed("done", made.generation)])
 
     def note(self, name: str, text: str) -> None:
         """Write an attribute of the result, beside those that it was laid out with."""
@@ -511,15 +528,17 @@ class Archive:
 
     def _put_metadata(self) -> None:
         """Write metadata of arrays where they are not those of the run."""
-        for key in self.damaged_metadata():
-            self.objects.put(key, self._made().metadata[key])
+        metadata = self._made().metadata
+        self.objects.put_all({key: metadata[key] for key in self.damaged_metadata()})
 
     def sweep(self, names: Collection[str], sizes: Mapping[str, int] | None = None) -> None:
         """Remove what is left of runs that were replaced."""
         made = self._made()
         gone = layout.other(made.generation)
         listed = self.objects.sizes() if sizes is None else sizes
-        self.objects.delete(key for key in listed if layout.is_chunk(names, gone, key))
+        # Before what says that there is something to be removed.
+        descriptions = {f"{name}/zarr.json" for name in names} - made.metadata.keys()
+        self.objects.delete(key for key in listed if layout.is_chunk(names, gone, key) or key in descriptions)
         self.objects.delete([layout.run_key(gone)])
 
     def _consolidated(self, names: Iterable[str]) -> bytes:
@@ -597,7 +616,7 @@ class Archive:
             if set(c.dims) <= {"param", "param_", "pair"}
         }
         return xr.Dataset(
-            {name: ds[name] for name in json.loads(ds.attrs[MANIFEST])["variables"]}, {**ds.coords, **small}, attrs
+            {name: ds[name] for name in json_of(ds.attrs[MANIFEST])["variables"]}, {**ds.coords, **small}, attrs
         )
 
 
@@ -610,8 +629,8 @@ def _again(given: Any, options: dict[str, Any], description: Description | None,
 
 def _first_format(raw: bytes | None) -> Mapping[str, Any] | None:
     """What a run of format 1 is of."""
-    text = None if raw is None else json.loads(raw).get("attributes", {}).get(MANIFEST)
-    found: Mapping[str, Any] | None = json.loads(text) if isinstance(text, str) else None
+    text = None if raw is None else json_of(raw).get("attributes", {}).get(MANIFEST)
+    found: Mapping[str, Any] | None = json_of(text) if isinstance(text, str) else None
     return found if found is not None and found.get("format") == 1 else None
 
 
@@ -626,7 +645,7 @@ def _replaced_first(one: Description) -> bool:
 
 def _same_json(raw: bytes | None, other: bytes) -> bool:
     try:
-        return raw is not None and json.loads(raw) == json.loads(other)
+        return raw is not None and json_of(raw) == json_of(other)
     except ValueError:
         return False
 

@@ -10,12 +10,14 @@ from typing import Any
 import dask.array
 import xarray as xr
 
+from xfit.arrays.atomic_write import PARTIAL
+from xfit.display import cleaned
 from xfit.fitting.planning.plan import Plan
 from xfit.fitting.running.chunk_grid import ChunkGrid
 from xfit.fitting.stored.archive import Archive, StoreState
 from xfit.fitting.stored.description import Description, describe
 from xfit.fitting.stored.manifest import differences, manifest_of
-from xfit.fitting.stored.storage import PARTIAL, StoreError
+from xfit.fitting.stored.storage import StoreError
 from xfit.results.assembly import assemble
 
 _LOG = logging.getLogger("xfit.fitting.stored")
@@ -108,7 +110,7 @@ def _template(plan: Plan, grid: ChunkGrid) -> xr.Dataset:
 
 
 def _few(names: list[str]) -> str:
-    words = ", ".join(sorted(names)[:_FEW])
+    words = cleaned(", ".join(sorted(names)[:_FEW]))
     return words if len(names) <= _FEW else f"{words} and {len(names) - _FEW} more"
 
 
@@ -134,7 +136,7 @@ def _gone_on(
     _say([each for each in state.damage], archive, "written again")
     _restore(archive, mine, plan, grid, inner, sizes)
     if mine is state.current:
-        _restore_metadata(archive, sizes)
+        _restore_metadata(archive, state, sizes)
     whole, wrong = archive.verify(sizes)
     _say([f"chunk {chunk}: {words}" for chunk, words in wrong.items()], archive, "fitted again")
     missing = [chunk for chunk in range(len(grid)) if chunk not in whole or whole[chunk].unread]
@@ -157,11 +159,24 @@ def _restore(
     archive.restore(files, bad)
 
 
-def _restore_metadata(archive: Archive, sizes: Mapping[str, int]) -> None:
+def make_sure(archive: Archive, plan: Plan, grid: ChunkGrid, inner: Mapping[str, int]) -> None:
+    """Write again what another run, which began at the same moment and has ended, wrote last over the description of this one."""
+    run, state = archive.description, archive.look()
+    if run is None:
+        return
+    archive.check_writer()
+    sizes = archive.description_sizes()
+    _restore(archive, run, plan, grid, inner, sizes)
+    if state.current is not None and state.current.run == run.run:
+        _restore_metadata(archive, state, sizes)
+
+
+def _restore_metadata(archive: Archive, state: StoreState, sizes: Mapping[str, int]) -> None:
     """Make sure of the metadata that readers have."""
     metadata = archive.damaged_metadata()
-    # All of them are missing where the layout was ended before its end, which is no damage.
-    _say([f"{key} is missing or damaged" for key in metadata if "zarr.json" in sizes], archive, "written again")
+    # Where the layout was ended before its end, or the exchange of two runs, those that are missing are no damage.
+    begun = "zarr.json" in sizes and state.left is None
+    _say([f"{key} is missing or damaged" for key in metadata if begun], archive, "written again")
     archive.rewrite(metadata)
 
 
@@ -191,6 +206,6 @@ def _check_first_format(archive: Archive, known: Mapping[str, Any], manifest: Ma
 
 def _say(words: list[str], archive: Archive, what: str) -> None:
     for each in words:
-        text = f"{archive}: {each.removeprefix(f'{archive}: ')}; it is {what}"
+        text = cleaned(f"{archive}: {each.removeprefix(f'{archive}: ')}; it is {what}")
         _LOG.info("%s", text)
         warnings.warn(text, DamagedStoreWarning, stacklevel=6)

@@ -7,6 +7,7 @@ from typing import Any
 
 import xarray as xr
 
+from xfit.display import cleaned
 from xfit.fitting.stored.archive import Archive, StoreState
 from xfit.fitting.stored.description import Description
 
@@ -34,7 +35,7 @@ def check(store: Any, storage_options: Mapping[str, Any] | None = None) -> list[
     state = archive.look()
     if not state.is_run and not state.damage:
         raise FileNotFoundError(f"store={archive} holds no stored run of xfit")
-    return list(_wrong(archive, state))
+    return list(map(cleaned, _wrong(archive, state)))
 
 
 def _wrong(archive: Archive, state: StoreState) -> Iterator[str]:

@@ -114,7 +114,7 @@ def _read(block: Any) -> np.ndarray:
         except MemoryError:
             raise
         except Exception as error:
-            _LOG.info("read again in %s s: %s: %s", seconds, type(error).__name__, cleaned(without_secrets(error)))
+            _LOG.info("read again in %s s: %s: %s", seconds, type(error).__name__, without_secrets(error))
             pause(seconds)
     return computed(block)
 

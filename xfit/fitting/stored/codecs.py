@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any, TypeVar, cast
 
@@ -14,20 +13,27 @@ from zarr.abc.store import Store
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.group import GroupMetadata
 from zarr.core.metadata import ArrayV2Metadata, ArrayV3Metadata
+from zarr.storage import LocalStore, ZipStore
 
-from xfit.modeling.text_limits import amount, check_json
+from xfit.arrays.atomic_write import PARTIAL, refuse_device
+from xfit.display import cleaned
+from xfit.fitting.stored.chunk_claims import check_chunk
+from xfit.modeling.text_limits import amount, json_of
 from xfit.modeling.text_limits import shown as _shown
 
 _S = TypeVar("_S", bound=Store)
 
 #: Codecs that turn bytes into numbers or text and do nothing else; all others are refused, whatever is installed.
-_OBJECTS = {"vlen-utf8", "vlen-bytes", "vlen-array", "json2", "msgpack2"}
+_OBJECTS = {"vlen-utf8", "vlen-bytes", "vlen-array", "json2"}
 _FILTERS = {"delta", "shuffle", "fixedscaleoffset", "astype", "packbits", "quantize", "bitround"}
 _COMPRESSORS = {"blosc", "zstd", "lz4", "zlib", "gzip", "bz2", "lzma", "zfpy", "pcodec", "crc32", "crc32c", "adler32", "fletcher32", "jenkins_lookup3"}  # fmt: skip
 _SAFE = _OBJECTS | _FILTERS | _COMPRESSORS | {"bytes", "endian", "transpose", "sharding_indexed"}
 
 #: Most chunks of an array: each is an entry in dask's lists, and would be a file or an object.
 MOST_CHUNKS = 1_000_000
+
+#: Most arrays in a group, or variables in a file, that are opened together: each costs some milliseconds, whatever is in it.
+MOST_ARRAYS = 1000
 
 #: Most bytes of one chunk, which is read as a whole.
 LARGEST_CHUNK = 1 << 36
@@ -44,11 +50,21 @@ _LARGE, _BEST_COMPRESSION = 1 << 25, 1100
 #: Bytes of a value of the types of format 3; of others 8 are assumed.
 _WIDTHS = {name: np.dtype(name).itemsize for name in ("bool", *(f"{kind}{8 * n}" for kind in ("int", "uint") for n in (1, 2, 4, 8)), "float16", "float32", "float64", "complex64", "complex128")}  # fmt: skip
 
+#: Parts of a description that say how an array is stored.
+_STORED = ("zarr_format", "shape", "chunks", "chunk_grid", "dtype", "data_type", "filters", "compressor", "codecs")
+
 _DESCRIPTIONS = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
+
+#: The format that each says it is of.
+_FORMAT = {"zarr.json": 3, ".zarray": 2, ".zgroup": 2}
 
 
 class RefusedFileError(ValueError):
     """A file whose description can't be true, or that would run code; names file, array and figure."""
+
+    def __init__(self, words: str) -> None:
+        # Most of them name what is in the file.
+        super().__init__(cleaned(words))
 
 
 def checked(store: _S) -> _S:
@@ -82,19 +98,75 @@ class _Checking(Store):
     _kind: type[Store]
 
     async def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Any:
-        """Read a key; a description is checked."""
-        found = await super().get(key, prototype, byte_range)  # type: ignore[safe-super]
+        """Read a key; a description is checked, and a chunk by what has been said of its array."""
         folder, _, name = key.rpartition("/")
-        if found is None or name not in _DESCRIPTIONS:
+        await self._check_file(key, name in _DESCRIPTIONS)
+        found = await super().get(key, prototype, byte_range)  # type: ignore[safe-super]
+        if found is None:
+            return found
+        if name not in _DESCRIPTIONS:
+            if byte_range is None:
+                self._check_chunk(key, found)
             return found
         described = _parsed(found.to_bytes(), f"{self}", key)
         for inner, about in arrays_in(described):
             path = "/".join(filter(None, (folder, inner)))
             size = check_array(about, f"{self}", path)
+            self._known.setdefault(path, {})[key] = {part: about[part] for part in _STORED if part in about}
             if size > _LARGE and set(await self._dims(path, about)) <= {path.rpartition("/")[2], *_READ_AT_ONCE}:
                 await self._check_stored(path, about, size)
         _check_made(described, name, f"{self}: {key}")
         return found
+
+    async def list_dir(self, prefix: str) -> AsyncIterator[str]:
+        """Names in a folder, without what processes have left that were killed while they wrote, of which zarr would warn."""
+        async for name in super().list_dir(prefix):  # type: ignore[safe-super]
+            if not PARTIAL.fullmatch(name):
+                yield name
+
+    @property
+    def _known(self) -> dict[str, dict[str, Any]]:
+        """How arrays are stored, by their paths and the files that say so; it goes with the store into other processes."""
+        found: dict[str, dict[str, Any]] = self.__dict__.setdefault("_xfit_known", {})
+        return found
+
+    async def _check_file(self, key: str, is_description: bool) -> None:
+        """Refuse what is no file, such as a device or a pipe, which may never end, and a file of a zip that is larger than it may be."""
+        if isinstance(self, LocalStore):
+            size = stored = refuse_device(self.root / key)
+        elif isinstance(self, ZipStore):
+            await self._ensure_open()
+            try:
+                entry = self._zf.getinfo(key)
+            except KeyError:
+                return
+            size, stored = entry.file_size, entry.compress_size
+        else:
+            return
+        if is_description and size > LARGEST_DESCRIPTION:
+            raise RefusedFileError(f"{self}: {key} has {size} bytes; a description has at most {LARGEST_DESCRIPTION}")
+        if size > max(_LARGE, 50 * stored):
+            raise RefusedFileError(f"{self}: {_shown(key)} makes {amount(size)} bytes of {stored} in the zip file; it is not read. Write what is in it without zip's own compression")  # fmt: skip
+
+    def _check_chunk(self, key: str, found: Any) -> None:
+        """Refuse a chunk that claims more than its array has."""
+        path = key
+        while path:
+            path = path.rpartition("/")[0]
+            if path in self._known:
+                break
+        for about in self._known.get(path, {}).values():
+            where = f"{self}: the chunk {key!r}"
+            _, chunk, pieces = _sizes(about, where)
+            has_codec = any(name in _OBJECTS for name in _codecs(about, where))
+            if chunk != pieces:
+                # Of a shard the chunks are packed, each by itself.
+                continue
+            width = None if has_codec or not _has_width(about) else _width(about, where, has_codec)
+            try:
+                check_chunk(memoryview(found.as_buffer_like()), about, math.prod(chunk), width)
+            except Exception as error:
+                raise RefusedFileError(f"{where} is damaged, or made to take memory: {error}") from None
 
     async def _dims(self, path: str, about: Mapping[str, Any]) -> Iterable[str]:
         """Names of an array's dimensions."""
@@ -123,9 +195,18 @@ class _Checking(Store):
 @cache
 def _checking(kind: type[Store]) -> type[Store]:
     """Class of the checking stores of a kind, by the same name, so that messages are as without."""
-    return type(
-        kind.__name__, (_Checking, kind), {"_kind": kind, "__module__": kind.__module__, "__doc__": kind.__doc__}
-    )
+    words: dict[str, Any] = {"_kind": kind, "__module__": kind.__module__, "__doc__": kind.__doc__}
+
+    def get_sync(self: Any, key: str, *, prototype: Any = None, byte_range: Any = None) -> Any:
+        """Read a chunk without a loop of events; descriptions are read by `get`."""
+        if key.rpartition("/")[2] in _DESCRIPTIONS:
+            raise NotImplementedError("descriptions of arrays are read by get")
+        found = cast(Any, kind).get_sync(self, key, prototype=prototype, byte_range=byte_range)
+        if found is not None and byte_range is None:
+            self._check_chunk(key, found)
+        return found
+
+    return type(kind.__name__, (_Checking, kind), words | ({"get_sync": get_sync} if hasattr(kind, "get_sync") else {}))
 
 
 def _parsed(raw: bytes, source: str, key: str) -> dict[str, Any]:
@@ -139,9 +220,7 @@ def _parsed(raw: bytes, source: str, key: str) -> dict[str, Any]:
     if len(raw) > LARGEST_DESCRIPTION:
         raise RefusedFileError(f"{source}: {key} has {len(raw)} bytes; a description has at most {LARGEST_DESCRIPTION}")
     try:
-        text = raw.decode()
-        check_json(text)
-        found = json.loads(text)
+        found = json_of(raw)
     except ValueError as error:
         raise RefusedFileError(f"{source}: {key} is damaged: it is no JSON that is read ({error})") from None
     if not isinstance(found, dict):
@@ -151,6 +230,12 @@ def _parsed(raw: bytes, source: str, key: str) -> dict[str, Any]:
 
 def _check_made(described: dict[str, Any], name: str, where: str) -> None:
     """Refuse a description that zarr can't make anything of, with the file's name, which zarr does not tell."""
+    wanted = _FORMAT.get(name)
+    if wanted is not None and described.get("zarr_format") != wanted:
+        # Else another format would be taken for it, in which there is nothing.
+        raise RefusedFileError(f"{where} is damaged, or of a later format: its zarr_format is {_shown(described.get('zarr_format'))}, not {wanted}")  # fmt: skip
+    if name == "zarr.json" and described.get("node_type") not in ("array", "group"):
+        raise RefusedFileError(f"{where} is damaged: its node_type is {_shown(described.get('node_type'))}, not \"array\" or \"group\"")  # fmt: skip
     try:
         if name == "zarr.json":
             kind: Any = ArrayV3Metadata if described.get("node_type") == "array" else GroupMetadata
@@ -203,7 +288,10 @@ def check_array(about: Mapping[str, Any], source: str, path: str) -> int:
     for name in names:
         if name.removeprefix("numcodecs.") not in _SAFE:
             raise RefusedFileError(f"{where} is stored with the codec {name!r}, which is not among those that only hold data; it is not read")  # fmt: skip
-    width = _width(about, where, any(name in _OBJECTS for name in names))
+    has_codec = any(name in _OBJECTS for name in names)
+    if has_codec and "sharding_indexed" in names:
+        raise RefusedFileError(f"{where} holds text in shards, which is not read; write it without shards")
+    width = _width(about, where, has_codec)
     shape, chunk, pieces = _sizes(about, where)
     largest = math.prod(pieces) * width
     if largest > LARGEST_CHUNK:
@@ -254,6 +342,13 @@ def _width(about: Mapping[str, Any], where: str, has_codec: bool) -> int:
     if dtype.hasobject and not (dtype.kind == "O" and has_codec):
         raise RefusedFileError(f"{where} holds Python objects (dtype {_shown(text)}) without a codec that makes text or numbers of them; it is not read")  # fmt: skip
     return dtype.itemsize
+
+
+def _has_width(about: Mapping[str, Any]) -> bool:
+    """Whether all numbers of an array have the width that its type is known to have."""
+    kind = about.get("data_type")
+    name, more = (kind.get("name"), kind.get("configuration")) if isinstance(kind, Mapping) else (kind, None)
+    return about.get("zarr_format") != 3 or (isinstance(name, str) and name in _WIDTHS) or (isinstance(more, Mapping) and _is_size(more.get("length_bytes")))  # fmt: skip
 
 
 def _tupled(value: Any) -> Any:

@@ -22,9 +22,11 @@ import numpy as np
 import xarray as xr
 from zarr.storage import MemoryStore
 
+from xfit.arrays.atomic_write import PARTIAL
 from xfit.fitting.running.chunk_grid import ChunkGrid
 from xfit.fitting.running.clients import scheduler_here
-from xfit.fitting.stored.storage import PARTIAL, StoreError, checksum
+from xfit.fitting.stored.storage import StoreError, checksum
+from xfit.modeling.text_limits import json_of
 
 #: Version of the layout; later ones are refused.
 FORMAT = 2
@@ -312,7 +314,7 @@ def unwrapped(raw: bytes) -> Any:
     ValueError, KeyError, TypeError
         If this is something else.
     """
-    return json.loads(json.loads(raw)["attributes"][_WORDS])
+    return json_of(json_of(raw)["attributes"][_WORDS])
 
 
 def who() -> dict[str, Any]:
@@ -438,14 +440,14 @@ def parsed(raw: bytes | None, key: str, place: str) -> Description | None:
     if raw is None:
         return None
     try:
-        root = json.loads(raw) if key == "zarr.json" else unwrapped(raw)
+        root = json_of(raw) if key == "zarr.json" else unwrapped(raw)
         text = root["attributes"].get(MANIFEST)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(f"{place}: {key} is damaged: {type(error).__name__}: {error}") from None
     if text is None:
         return None
     try:
-        words = json.loads(text)
+        words = json_of(text)
         number = words["format"]
         if number == 1:
             return None

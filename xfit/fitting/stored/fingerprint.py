@@ -10,7 +10,7 @@ import dask
 import numpy as np
 import xarray as xr
 
-from xfit.display import without_secrets
+from xfit.display import cleaned, without_secrets
 from xfit.fitting.stored.manifest import differences, digest_of
 from xfit.results.fit_result import FitResult
 
@@ -73,7 +73,7 @@ def check_belongs(fit: xr.Dataset, da: xr.DataArray) -> None:
 
 
 def _few(values: np.ndarray) -> str:
-    words = ", ".join(map(str, values[:3].tolist()))
+    words = cleaned(", ".join(map(str, values[:3].tolist())))
     return words if values.size <= 3 else f"{words} and {values.size - 3} more,"
 
 

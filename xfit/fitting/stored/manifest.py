@@ -151,5 +151,5 @@ def differences(stored: Mapping[str, Any], given: Mapping[str, Any], within: str
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    text = cleaned(repr(value))
     return text if len(text) <= 40 else f"{text[:37]}..."

@@ -6,7 +6,6 @@ import difflib
 import hashlib
 import itertools
 import json
-import os
 import re
 import string
 import uuid
@@ -26,13 +25,15 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import collect_aiterator, sync
 from zarr.storage import LocalStore
 
-from xfit.arrays.atomic_write import foreign_key, fsync, refuse_foreign, refuse_link, to_disk
+from xfit.arrays.atomic_write import foreign_key, fsync, in_order, refuse_foreign, refuse_link, to_disk
 from xfit.display import (
     cleaned,
     html_lines,
     html_page,
     html_section,
     html_table,
+    is_url,
+    local_path,
     shortened,
     terminal_width,
     text_table,
@@ -44,6 +45,7 @@ from xfit.fitting.stored.fingerprint import changes, check_belongs, fingerprint_
 from xfit.fitting.stored.reader_errors import telling
 from xfit.modeling.model import Model
 from xfit.modeling.tables import counted, model_sections
+from xfit.modeling.text_limits import json_of
 from xfit.results.fit_result import FitResult
 
 #: Group in the signal's store that holds the models.
@@ -136,11 +138,12 @@ class StoredModels(Mapping[str, StoredModel]):
     """
 
     def __init__(self, store: Any, storage_options: Mapping[str, Any] | None = None) -> None:
-        if isinstance(store, str | Path) and "://" not in str(store):
-            store = os.path.expanduser(store)
+        if isinstance(store, str | Path) and not is_url(store):
+            store = str(local_path(store))
         _refuse_files(store)
         self._place = without_secrets(store)
-        self._store = Archive(store, storage_options).store
+        archive = Archive(store, storage_options)
+        self._store, self._objects = archive.store, archive.objects
         try:
             root = zarr.open_group(self._store, mode="r", use_consolidated=False)
         except FileNotFoundError:
@@ -219,7 +222,7 @@ class StoredModels(Mapping[str, StoredModel]):
         found = self._found()
         if name not in found and name in (damaged := self.damaged):
             raise ValueError(
-                f"{self._place}: the model {name!r} is damaged ({damaged[name]}); .remove({name!r}) deletes it"
+                f"{self._place}: the model {name!r} is damaged ({cleaned(damaged[name])}); .remove({name!r}) deletes it"
             )
         if name not in found:
             close = difflib.get_close_matches(str(name), found, 1)
@@ -276,7 +279,7 @@ class StoredModels(Mapping[str, StoredModel]):
         taken = {*found, *self.unfinished, *self.damaged}
         name = _free(taken) if name is None else _checked(name, found, overwrite)
         if name in self.damaged and not overwrite:
-            raise FileExistsError(f"there is a model {name!r}, which is damaged ({self.damaged[name]}); overwrite=True replaces it, or give another name")  # fmt: skip
+            raise FileExistsError(f"there is a model {name!r}, which is damaged ({cleaned(self.damaged[name])}); overwrite=True replaces it, or give another name")  # fmt: skip
         da = self._signal(ds, variable)
         check_belongs(ds, da)
         signal = fingerprint_of(da)
@@ -432,9 +435,9 @@ class StoredModels(Mapping[str, StoredModel]):
         for name, (number, checksum) in entry._arrays.items():
             there, now = found.get(name, (0, ""))
             if there != number:
-                raise ValueError(f"{place}/{name} is damaged (it has {there} of {number} files); {ways}")
+                raise ValueError(f"{place}/{cleaned(name)} is damaged (it has {there} of {number} files); {ways}")
             if now != checksum:
-                raise ValueError(f"{place}/{name} is damaged (its description is another one); {ways}")
+                raise ValueError(f"{place}/{cleaned(name)} is damaged (its description is another one); {ways}")
         attrs = {k: v for k, v in self._group(entry._path, "r").attrs.asdict().items() if k != RECORD}
         if _sha256(attrs) != entry._attributes:
             raise ValueError(f"{place} is damaged (its attributes are others); {ways}")
@@ -449,6 +452,11 @@ class StoredModels(Mapping[str, StoredModel]):
     def _delete(self, path: str) -> None:
         """Delete the group of a model, which has nothing else in it."""
         self._refuse_links(f"{GROUP}/{path}", inside=True)
+        prefix = f"{GROUP}/{path}/"
+        listed = [key.rpartition(prefix)[2] for key in collect_aiterator(self._store.list_prefix(prefix))]
+        for keys in in_order(listed):
+            self._objects.delete(prefix + key for key in keys)
+        # Empty folders, and what a store keeps beside its objects.
         sync(self._store.delete_dir(f"{GROUP}/{path}"))
 
     def _sweep(self, name: str, paths: Collection[str]) -> None:
@@ -507,7 +515,7 @@ def _record_of(text: str, name: str) -> dict[str, Any]:
     ValueError
         If it is not.
     """
-    record = json.loads(text)
+    record = json_of(text)
     if not isinstance(record, dict) or record.get("name") != name:
         raise ValueError(f"its record is not of {name!r}")
     missing = sorted({"format", "date", "components", "dims", "red_chisq", "signal", "model"} - record.keys())
@@ -523,7 +531,7 @@ def _record_of(text: str, name: str) -> dict[str, Any]:
 
 def _refuse_files(store: Any) -> None:
     """Refuse files, which hold one Dataset and nothing beside it."""
-    path = Path(str(store)) if isinstance(store, str | Path) and "://" not in str(store) else None
+    path = local_path(store) if isinstance(store, str | Path) and not is_url(store) else None
     if path is not None and path.is_file():
         raise ValueError(
             f"store={str(store)!r} is a file, and models are kept in the zarr store of a signal: make one with "

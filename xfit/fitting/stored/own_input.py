@@ -13,6 +13,7 @@ import zarr
 from dask.highlevelgraph import HighLevelGraph
 from zarr.abc.store import Store
 
+from xfit.display import cleaned
 from xfit.fitting.planning.plan import Plan
 from xfit.fitting.stored.archive import Archive
 from xfit.fitting.stored.storage import is_inside
@@ -36,7 +37,7 @@ def refuse_own_input(archive: Archive, plan: Plan) -> None:
     roles = [("the data", ""), *((f"{role}=", name) for role, name, _ in plan.fit_spec.roles)]
     for (role, name), array in zip(roles, (plan.da, *plan.extra), strict=True):
         if any(is_inside(store, path, archive.store) for store, path in _places(array)):
-            what = f"{role} ({name})" if name else role
+            what = f"{role} ({cleaned(name)})" if name else role
             raise ValueError(
                 f"store={archive} is what {what} is read from. Give another store, or read it into memory first: .load() or .compute()"
             )

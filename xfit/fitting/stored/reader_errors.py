@@ -30,11 +30,11 @@ def telling(path: str | os.PathLike[str], kind: str) -> Iterator[None]:
     except (ImportError, MemoryError):
         raise
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
-        if place in str(error):
+        if place in str(error) and str(error).isprintable():
             raise
         raise type(error)(f"{place}: {without_secrets(error)}") from error
     except Exception as error:
-        if isinstance(error, ValueError) and place in str(error):
+        if isinstance(error, ValueError) and place in str(error) and str(error).isprintable():
             raise
         words = without_secrets(error).strip() or "no further words"
         raise ValueError(f"{place} can't be read as {kind} ({type(error).__name__}: {words}); it is damaged, or something else") from error  # fmt: skip

@@ -29,7 +29,7 @@ from xfit.fitting.running.progress import Bar, Reporter, reporter_of
 from xfit.fitting.running.sources import Source
 from xfit.fitting.running.workers import make_ready
 from xfit.fitting.stored.archive import Archive, Mark
-from xfit.fitting.stored.begin import begin
+from xfit.fitting.stored.begin import begin, make_sure
 from xfit.fitting.stored.chunk_task import Work, do_chunk
 from xfit.fitting.stored.own_input import refuse_own_input
 
@@ -47,6 +47,10 @@ _LOOK = 5.0
 
 class StoredRunError(RuntimeError):
     """A stored run could not go on."""
+
+    def __init__(self, words: str) -> None:
+        # Most of them name what is in files.
+        super().__init__(cleaned(words))
 
 
 @dataclass(frozen=True)
@@ -151,7 +155,7 @@ def run_stored(plan: Plan, asked: StoreArguments) -> xr.Dataset:
             work = Work(plan.fit_spec, table_of(plan.axes), grid, archive, tuple(map(str, plan.axes.navigation)))
             if missing is not None:
                 _go(work, sources, missing, executor, reporter)
-                _finish(work, sources, executor, reporter)
+                _finish(work, plan, inner, sources, executor, reporter)
     except KeyboardInterrupt as error:
         executor.cancel()
         # Chunks that are being written are whole a moment later.
@@ -212,7 +216,9 @@ def _check_shared(archive: Archive, executor: Executor) -> None:
         )
 
 
-def _finish(work: Work, sources: list[Source], executor: Executor, reporter: Reporter) -> None:
+def _finish(
+    work: Work, plan: Plan, inner: Mapping[str, int], sources: list[Source], executor: Executor, reporter: Reporter
+) -> None:
     """Have readers see the run that is whole.
 
     Raises
@@ -231,6 +237,8 @@ def _finish(work: Work, sources: list[Source], executor: Executor, reporter: Rep
         raise StoredRunError(
             f"{archive}: marks of chunks {missing[:6]} are gone whenever they are written; resume=True goes on"
         )
+    archive.keep_marks()
+    make_sure(archive, plan, work.grid, inner)
     current = archive.look().current
     if archive.description is not None and (current is None or current.run != archive.description.run):
         archive.publish()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-import re
 import uuid
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,18 +19,22 @@ from zarr.core.buffer.core import default_buffer_prototype
 from zarr.core.sync import collect_aiterator, sync
 from zarr.storage import FsspecStore, LocalStore, WrapperStore
 
-from xfit.arrays.atomic_write import entries, fsync
-from xfit.display import cleaned, without_secrets
+from xfit.arrays.atomic_write import entries, fsync, give_name, made, make_folder, refuse_device
+from xfit.display import cleaned, is_url, local_path, without_secrets
 
 #: Objects that are read or deleted at the same time.
 _TOGETHER = 32
 
-#: What a process that is killed leaves of a file that it was writing.
-PARTIAL = re.compile(r".*\.[0-9a-f]{32}\.partial")
+#: Folders of which it is remembered that their names are on the disk.
+_NAMED = 10_000
 
 
 class StoreError(OSError):
     """A result in a store could not be written, or is not what was written."""
+
+    def __init__(self, words: str) -> None:
+        # Most of them name what is in the file.
+        super().__init__(cleaned(words))
 
 
 class DurableStore(LocalStore):
@@ -52,15 +55,38 @@ class DurableStore(LocalStore):
         super().__init__(root, read_only=read_only)
         self.together = together
         self._waiting: dict[str, set[Path]] = {}
+        self._inside: set[Path] = set()
+        self._named: set[Path] = set()
+
+    async def _open(self, *, mode: Any = None) -> None:
+        self._make_root()
+        await super()._open(mode=mode)
+
+    def _ensure_open_sync(self) -> None:
+        if not self._is_open:
+            self._make_root()
+        super()._ensure_open_sync()
+
+    def _make_root(self) -> None:
+        """Make the folder of the store, so that its name is on the disk."""
+        if not self.read_only:
+            make_folder(self.root)
+
+    async def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Buffer | None:
+        """Read an object, which must be a file."""
+        refuse_device(self.root / key)
+        return await super().get(key, prototype, byte_range)
+
+    def get_sync(self, key: str, *, prototype: Any = None, byte_range: Any = None) -> Buffer | None:
+        """See `get`."""
+        refuse_device(self.root / key)
+        return super().get_sync(key, prototype=prototype, byte_range=byte_range)
 
     async def _set(self, key: str, value: Buffer, exclusive: bool = False) -> None:
-        if exclusive:
-            await super()._set(key, value, exclusive=True)
-            return
         if not self._is_open:
             await self._open()
         self._check_writable()
-        await asyncio.to_thread(self._put, key, value)
+        await asyncio.to_thread(self._put, key, value, exclusive)
 
     def set_sync(self, key: str, value: Buffer) -> None:
         """See `_set`."""
@@ -68,34 +94,56 @@ class DurableStore(LocalStore):
         self._check_writable()
         self._put(key, value)
 
-    def _put(self, key: str, value: Buffer) -> None:
+    def _put(self, key: str, value: Buffer, exclusive: bool = False) -> None:
         path = self.root / key
         self.check_inside(path)
-        folders = {path.parent, *_made(path.parent)}
+        folders = self._made(path.parent)
         part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
         try:
             with part.open("wb") as file:
                 file.write(value.as_buffer_like())
-                if not self.together:
+                if exclusive or not self.together:
                     file.flush()
                     os.fsync(file.fileno())
-            part.replace(path)
-        except Exception:
+            if not exclusive:
+                part.replace(path)
+            elif not give_name(part, path):
+                raise FileExistsError(key)
+        finally:
             part.unlink(missing_ok=True)
-            raise
-        if self.together:
+        if self.together and not exclusive:
             self._waiting[key] = folders
             return
-        for folder in folders:
-            fsync(folder)
+        self._sync({path}, folders)
+
+    def _made(self, folder: Path) -> set[Path]:
+        """Make a folder for a file; return those that have to be brought to the disk with its name."""
+        return {*made(folder), *self._unnamed(folder)}
+
+    def _unnamed(self, folder: Path) -> set[Path]:
+        """A folder, and those above that have names in them which another thread or process may not have brought to the disk yet."""
+        return {folder} | {each.parent for each in self._leading(folder) if each not in self._named}
+
+    def _leading(self, folder: Path) -> list[Path]:
+        """A folder and those that lead to it from the store's own."""
+        inside = (folder, *folder.parents)
+        return list(inside[: inside.index(self.root)])
+
+    def _sync(self, files: Iterable[Path], folders: Iterable[Path]) -> None:
+        """Bring the names of files, and folders that lead to them, to the disk."""
+        list(_pool().map(fsync, folders))
+        if len(self._named) > _NAMED:
+            self._named.clear()
+        self._named.update(each for file in files for each in self._leading(file.parent))
 
     def flush(self, keys: Sequence[str]) -> None:
-        """Return when all that was written under some keys is on the disk: at the same time, for a disk takes as long for many as for one."""
-        folders = {folder for key in keys for folder in self._waiting.pop(key, ())}
-        list(_pool().map(fsync, [self.root / key for key in keys]))
+        """Return when some objects are on the disk, with their names: at the same time, for a disk takes as long for many as for one."""
+        files = [self.root / key for key in keys]
+        known = [self._waiting.pop(key, None) for key in keys]
+        folders = {each for file, mine in zip(files, known, strict=True) for each in mine or self._unnamed(file.parent)}
+        list(_pool().map(fsync, files))
         # What files have their names in went to the disk with them, as a rule: that costs little once more.
-        for folder in folders:
-            fsync(folder)
+        self._sync(files, folders)
 
     def check_inside(self, path: Path) -> None:
         """Refuse a place that a link leads out of the folder.
@@ -105,13 +153,29 @@ class DurableStore(LocalStore):
         StoreError
             Naming the link.
         """
+        folder = path.parent
+        if folder in self._inside and not path.is_symlink():
+            return
         root = os.path.realpath(self.root)
-        if path.is_symlink() or not _within(os.path.realpath(path.parent), root):
+        if path.is_symlink() or not _within(os.path.realpath(folder), root):
             link = next(each for each in (path, *path.parents) if each.is_symlink())
             raise StoreError(_words_of_link(str(self.root), os.path.relpath(link, self.root), str(link.readlink())))
+        # Looked up once: chunks of an array share their folders, and this is called before each is written.
+        self._inside.add(folder)
+
+    def flush_deleted(self, keys: Iterable[str]) -> None:
+        """Return when it is on the disk that there are no files under some keys any more."""
+        for folder in {self._there((self.root / key).parent) for key in keys}:
+            fsync(folder)
+
+    def _there(self, folder: Path) -> Path:
+        """A folder, or the next above it that is there."""
+        while not folder.is_dir() and folder != self.root:
+            folder = folder.parent
+        return folder
 
     async def delete(self, key: str) -> None:
-        """Delete an object, and folders that it leaves empty."""
+        """Delete an object, and folders that it leaves empty; see `flush_deleted` for when that is on the disk."""
         self._check_writable()
         path = self.root / key
         self.check_inside(path)
@@ -119,6 +183,12 @@ class DurableStore(LocalStore):
         with suppress(OSError):  # not empty
             while (path := path.parent) != self.root:
                 path.rmdir()
+                self._named.discard(path)
+
+    async def delete_dir(self, prefix: str) -> None:
+        """Delete a folder with all that is in it."""
+        await super().delete_dir(prefix)
+        self._named.clear()
 
     def links(self) -> list[str]:
         """Links inside that lead out, with what they lead to."""
@@ -136,21 +206,10 @@ def _within(path: str, root: str) -> bool:
 
 
 def _words_of_link(root: str, name: str, target: str) -> str:
-    return (
-        f"{cleaned(root)}: {cleaned(name)} is a link that leads out of the store, to {cleaned(target)}; nothing is written or deleted through it. Put what it leads to in its "
+    return cleaned(
+        f"{root}: {name} is a link that leads out of the store, to {target}; nothing is written or deleted through it. Put what it leads to in its "
         "place, or give another store"
     )
-
-
-def _made(folder: Path) -> list[Path]:
-    """Make a folder; return those that have a new name in them."""
-    missing = []
-    while not folder.is_dir():
-        missing.append(folder)
-        folder = folder.parent
-    if missing:
-        missing[0].mkdir(parents=True, exist_ok=True)
-    return [each.parent for each in missing]
 
 
 @functools.cache
@@ -166,6 +225,8 @@ if hasattr(os, "register_at_fork"):
 
 def open_store(store: Any, options: Mapping[str, Any]) -> Store:
     """Open what a user calls a store: a path, which is made absolute, a URL, or an open store, which is used as it is.
+
+    A folder, also as zarr's ``LocalStore``, is written so that it survives a power failure. Of a wrapper around one the wrapper writes, in its own way.
 
     Raises
     ------
@@ -192,10 +253,7 @@ def path_or_url(store: Any) -> Any:
     """What a user calls a store, in words that mean the same in every process: an absolute path, a URL; an open store as it is."""
     if isinstance(store, Store):
         return store
-    text = str(store)
-    if "://" in text and not text.startswith("file://"):
-        return text
-    return os.path.abspath(os.path.expanduser(text.removeprefix("file://")))
+    return str(store) if is_url(store) else os.path.abspath(local_path(store))
 
 
 def keeps_versions(store: Store) -> bool:
@@ -251,14 +309,26 @@ class Objects:
         """Write an object."""
         sync(self.store.set(key, default_buffer_prototype().buffer.from_bytes(content)))
 
+    def put_all(self, files: Mapping[str, bytes]) -> None:
+        """Write objects, several at a time."""
+
+        async def put(key: str) -> None:
+            await self.store.set(key, default_buffer_prototype().buffer.from_bytes(files[key]))
+
+        sync(_each(put, files))
+
     def delete(self, keys: Iterable[str]) -> None:
-        """Delete objects; those that are not there do not matter."""
+        """Delete objects; those that are not there do not matter. On return they are gone for good, whatever happens."""
 
         async def delete(key: str) -> None:
             with suppress(FileNotFoundError):
                 await self.store.delete(key)
 
-        sync(_each(delete, keys))
+        listed = list(keys)
+        sync(_each(delete, listed))
+        place = unwrapped(self.store)
+        if isinstance(place, DurableStore):
+            place.flush_deleted(listed)
 
     def sizes(self) -> dict[str, int]:
         """All keys with the number of bytes of each; of a folder links are not followed.
