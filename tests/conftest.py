@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.pages import CHROMIUM
+from tests.support.pages import CHROMIUM
 from xfit.engine.codegen.program import LoadedProgram
 from xfit.engine.pixel.evaluate import Structure
 
