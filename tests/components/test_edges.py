@@ -16,6 +16,7 @@ from scipy.integrate import quad, simpson
 from scipy.interpolate import BSpline, splev
 
 import xfit
+from tests.support.gosh import gosh, table_of
 from tests.support.paths import DATA
 from xfit.components import EELSCLEdge, Offset, PowerLaw
 from xfit.components.core_loss.cross_sections import (
@@ -193,15 +194,6 @@ def test_intensity_and_onset_are_fitted() -> None:
     assert np.abs(fit.fit["Fe.onset_energy"] - 708 - shifts).max() < 1.0
 
 
-def table_of(name: str) -> xr.DataArray:
-    """Hydrogenic strengths as a user's table."""
-    edge = edge_of(name)
-    excess, q = np.concatenate([[0.0], np.geomspace(0.5, 3000, 400)]), np.geomspace(1e8, 1e13, 400)
-    energy, q2 = (edge.onset + excess)[:, None], (q * BOHR_RADIUS)[None, :] ** 2
-    values = strength_k(edge.number, energy, q2) if edge.is_k else strength_l(edge.number, energy, q2, False)
-    return xr.DataArray(values, dims=("energy", "q"), coords={"energy": excess, "q": q})
-
-
 def test_a_table_of_strengths_gives_the_cross_section_of_what_it_was_made_from() -> None:
     gos = table_of("C_K")
     made = EELSCLEdge("C_K", beam_energy=200, collection_angle=15, gos=gos, onset_width=1e-6)
@@ -213,21 +205,6 @@ def test_a_table_of_strengths_gives_the_cross_section_of_what_it_was_made_from()
     assert again[0] == made
     turned = gos.transpose("q", "energy").isel(q=slice(None, None, -1))
     assert EELSCLEdge("C_K", beam_energy=200, collection_angle=15, gos=turned, onset_width=1e-6).kernel == made.kernel
-
-
-def gosh(path: Path, gos: xr.DataArray, ratio: float = 1.0, edge: str = "C_K", **leave_out: bool) -> Path:
-    """Write a table into a GOSH file, beside those that it has."""
-    element, shell = edge.split("_")
-    with h5py.File(path, "a") as file:
-        info = file.create_group(f"metadata/edges_info/{shell}")
-        info.attrs["table"], info.attrs["occupancy_ratio"] = f"{shell}1", ratio
-        file.require_group("metadata/data_ref").attrs["data_doi"] = "none"
-        group = file.create_group(f"{element}/{shell}1")
-        group["data"] = gos.values.T[None]
-        group["free_energies"] = gos["energy"].values + 0.01
-        if not leave_out.get("q"):
-            group["q"] = gos["q"].values[: -1 if leave_out.get("one") else None]
-    return path
 
 
 def test_a_gosh_file_is_read(tmp_path: Path) -> None:

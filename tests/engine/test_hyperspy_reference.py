@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
@@ -10,16 +9,7 @@ import pytest
 import xarray as xr
 
 import xfit
-from tests.support.paths import DATA
-from xfit import components
-
-CASES = {case["id"]: case for case in json.loads((DATA / "hyperspy_fits.json").read_text(encoding="utf-8"))["cases"]}
-
-#: Cases whose data are the model itself: what is left is rounding, of which errors are no measure.
-EXACT = {
-    "toy_lm", "toy_trf_fd", "toy_trf_analytical", "toy_dogbox_analytical", "lstsq_line_gauss", "lstsq_polynomial_multifit",
-    "lstsq_powerlaw", "multifit_fetch_only_fixed_True", "gauss2d_lm",
-}  # fmt: skip
+from tests.support.hyperspy_cases import CASES, EXACT, data_of, model_of
 
 #: What HyperSpy's own convergence allows, where that is worse than 1e-6: MINPACK stops there at relative changes of 1e-8 of the sum of
 #: squares, L-BFGS-B earlier still. Driven on to 1e-15 from xfit's values, MINPACK agrees with them to 6e-8 in all of these.
@@ -30,28 +20,6 @@ LOOSE = {
     "toy_weighted_lm": 3e-5,
     "chisq9": 4e-5,
 }
-
-
-def data_of(case: dict[str, Any]) -> xr.DataArray:
-    """Data with the case's axes as the last dimensions, images as (y, x)."""
-    data = np.array(case["data"], float)
-    names = ("y", "x")[-len(case["axes"]) :]
-    coords = {n: a["offset"] + a["scale"] * np.arange(a["size"]) for n, a in zip(names, case["axes"], strict=True)}
-    navigation = tuple(f"n{k}" for k in range(data.ndim - len(names)))
-    return xr.DataArray(data, dims=navigation + names, coords=coords)
-
-
-def model_of(case: dict[str, Any]) -> xfit.Model:
-    """The case's model."""
-    model = xfit.Model()
-    for item in case["components"]:
-        options = dict(item["init"])
-        component = getattr(components, item["type"])(name=item["name"], **options)
-        model.append(component)
-        for name, p in item["params"].items():
-            assert p["twin"] is None
-            component[name].set(value=p["value"], min=p["bmin"], max=p["bmax"], free=p["free"])
-    return model
 
 
 def fit_of(case: dict[str, Any], model: xfit.Model) -> xr.Dataset:

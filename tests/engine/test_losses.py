@@ -14,22 +14,12 @@ from scipy import optimize, stats
 
 import xfit
 from tests.support.builders import statuses
-from xfit.components import Gaussian, Offset, Polynomial
+from tests.support.loss_data import START, X, cash_of, counts, curve, log_cosh, model, with_outliers
+from xfit.components import Offset, Polynomial
 from xfit.engine.pixel.likelihood import constant_of_counts, log_of_product
 from xfit.engine.pixel.loss_functions import arctan, cauchy, huber, poisson, soft_l1
 
-X = np.linspace(-5, 5, 80)
-TRUTH = np.array([120.0, 0.1, 1.0, 4.0])
-START = {"A": 90.0, "centre": 0.4, "sigma": 1.3}
 ROBUST = ["huber", "soft_l1", "cauchy", "arctan"]
-
-
-def model() -> xfit.Model:
-    return xfit.Model([Gaussian(name="g", **START), Offset(name="o", offset=3.0)])
-
-
-def curve(p: np.ndarray) -> np.ndarray:
-    return p[0] / (p[2] * math.sqrt(2 * math.pi)) * np.exp(-((X - p[1]) ** 2) / (2 * p[2] ** 2)) + p[3]
 
 
 def jacobian(p: np.ndarray) -> np.ndarray:
@@ -37,17 +27,6 @@ def jacobian(p: np.ndarray) -> np.ndarray:
     u = (X - p[1]) / p[2]
     shape = np.exp(-u * u / 2) / (p[2] * math.sqrt(2 * math.pi))
     return np.stack([shape, p[0] * shape * u / p[2], p[0] * shape * (u * u - 1) / p[2], np.ones_like(X)], axis=1)
-
-
-def counts(n: int = 6, seed: int = 0, scale: float = 1.0) -> xr.DataArray:
-    y = np.random.default_rng(seed).poisson(scale * curve(TRUTH), (n, X.size)).astype(float)
-    return xr.DataArray(y, dims=("pixel", "x"), coords={"x": X})
-
-
-def with_outliers(n: int = 6, seed: int = 0) -> xr.DataArray:
-    random = np.random.default_rng(seed)
-    y = curve(TRUTH) + random.normal(size=(n, X.size)) + 15 * (random.random((n, X.size)) < 0.05)
-    return xr.DataArray(y, dims=("pixel", "x"), coords={"x": X})
 
 
 @numba.njit(error_model="numpy")
@@ -111,16 +90,6 @@ def test_robust_losses_are_those_of_scipy(kernel, name) -> None:
         rough = abs(abs(r) - scale) < 1e-3
         second = (up - 2 * value + down) / (2 * step**2)
         np.testing.assert_allclose(slope[~rough], second[~rough], rtol=2e-3, atol=2e-4)
-
-
-def cash_of(y: np.ndarray):
-    """Cash's statistic of data as iminuit takes it."""
-
-    def cash(A: float, centre: float, sigma: float, offset: float) -> float:
-        mu = curve(np.array([A, centre, sigma, offset]))
-        return float(2 * np.sum(mu - y + np.where(y > 0, y * np.log(np.maximum(y, 1) / mu), 0.0)))
-
-    return cash
 
 
 def test_poisson_fits_are_those_of_iminuit() -> None:
@@ -271,12 +240,6 @@ def test_errors_of_a_robust_loss_are_hubers() -> None:
         factor = 1 + k / n * inside.var() / mean**2
         expected = factor**2 * (psi**2).sum() / (n - k) / mean**2 * np.linalg.inv(jacobian(p).T @ jacobian(p))
         np.testing.assert_allclose(fit["covariance"][i], expected, rtol=1e-6)
-
-
-def log_cosh(data, model, weight):
-    s = (model - data) * math.sqrt(weight)
-    t = math.tanh(s)
-    return 2 * (abs(s) + math.log1p(math.exp(-2 * abs(s))) - math.log(2.0)), 2 * t * math.sqrt(weight), 2 * weight * (1 - t * t)  # fmt: skip
 
 
 def test_a_loss_of_ones_own() -> None:

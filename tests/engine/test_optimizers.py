@@ -7,8 +7,8 @@ import pytest
 import xarray as xr
 
 import xfit
-from tests.engine.test_hyperspy_reference import CASES, EXACT, data_of, model_of
 from tests.support.builders import assert_same_bits, peak_map, statuses, two_peaks
+from tests.support.hyperspy_cases import CASES, EXACT, data_of, model_of
 from xfit.components import Gaussian, Offset, PowerLaw
 from xfit.engine.block.optimizers import _KNOWN, optimizer_of
 

@@ -10,8 +10,8 @@ from lmfit.models import ConstantModel, GaussianModel
 from scipy import stats
 
 import xfit
-from tests.engine.test_losses import START, X, cash_of, counts, curve, log_cosh, model, with_outliers
 from tests.support.builders import assert_same_bits
+from tests.support.loss_data import START, X, cash_of, counts, curve, log_cosh, model, with_outliers
 from xfit.components import Offset
 from xfit.fitting.intervals import ONE_SIGMA
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import xfit
-from tests.components.test_edges import gosh, table_of
+from tests.support.gosh import gosh, table_of
 from tests.support.paths import DATA, real
 from xfit import hyperspy as xh
 from xfit.components import TYPES

@@ -13,27 +13,13 @@ import numpy as np
 import pytest
 import xarray as xr
 
-import xfit
 from tests.support.builders import assert_same_bits
+from tests.support.checkpoint_runs import run, visits
 from tests.support.kills import killed
-from xfit.components import Gaussian, Offset
 from xfit.plot.open_stored import open_fit
 from xfit.samfire.checkpoint import CheckpointError, Checkpoints
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="no fork, no links without rights")
-
-
-def data() -> xr.DataArray:
-    e, x = np.arange(30.0), np.arange(6.0)[:, None]
-    values = 5 + 20 * np.exp(-((e - 8 - 2 * x) ** 2) / 8) + 0.125 * np.where(e % 2, -1, 1)
-    return xr.DataArray(values, dims=("x", "e"), coords={"x": x.ravel(), "e": e})
-
-
-def run(store: Path | str) -> xr.Dataset:
-    """In chunks of two pixels: a visit follows the other."""
-    model = xfit.Model([Gaussian(name="g", A=90, centre=8, sigma=2), Offset(name="o", offset=4)])
-    how: dict[str, Any] = {"seeds": [(0,)], "variance": 1 / 64, "progress": False}
-    return data().chunk(x=2).fit.samfire(model, store=str(store), **how).compute()
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +29,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, xr.Dataset]:
     fit = run(folder)
     assert (fit.status == 1).all()
     return folder, fit
-
-
-def visits(folder: Path) -> list[str]:
-    return sorted(each.name for each in (folder / "visits").iterdir())
 
 
 def flipped(content: bytes, at: int) -> bytes:

@@ -22,11 +22,11 @@ import xarray as xr
 from aiobotocore.client import AioBaseClient
 
 import xfit
-from tests.fitting.stored.test_models_damage import fit_of
-from tests.fitting.stored.test_models_damage import signal as counts
-from tests.fitting.stored.test_stored_faults import data, first, is_result, second
-from tests.samfire.test_samfire_damage import data as peaks
 from tests.support.builders import assert_same_bits, two_peaks
+from tests.support.checkpoint_runs import data as peaks
+from tests.support.signal_models import fit_of
+from tests.support.signal_models import signal as counts
+from tests.support.two_runs import data, first, is_result, second
 from xfit.components import Gaussian, Offset
 from xfit.fitting.stored.check import check
 from xfit.samfire.checkpoint import Checkpoints

@@ -6,28 +6,15 @@ import shutil
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import xarray as xr
 
 import xfit
 from tests.support.builders import assert_same_bits
 from tests.support.kills import killed
-from xfit.components import Gaussian, Offset
+from tests.support.signal_models import fit_of, signal
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="no fork, no links without rights")
-
-
-def fit_of(offset: float) -> xr.Dataset:
-    """A fit of four pixels; with another start another result, by its attributes."""
-    da = signal()
-    return da.fit.multifit(xfit.Model([Gaussian(name="g", A=90, centre=11, sigma=2), Offset(name="o", offset=offset)]))
-
-
-def signal() -> xr.DataArray:
-    e, x = np.arange(24.0), np.arange(4.0)[:, None]
-    values = 5 + (20 + x) * np.exp(-((e - 11 - 0.25 * x) ** 2) / 8) + 0.125 * np.where(e % 2, -1, 1)
-    return xr.DataArray(values, dims=("x", "e"), coords={"e": e}, name="counts")
 
 
 @pytest.fixture(scope="module", params=[2, 3])

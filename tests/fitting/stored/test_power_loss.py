@@ -12,11 +12,11 @@ import xarray as xr
 from click.testing import CliRunner
 
 import xfit
-from tests.fitting.stored import test_models_damage as models_damage
-from tests.fitting.stored.test_stored_faults import data, first, is_result, one, other, second  # noqa: F401  fixtures
-from tests.samfire import test_samfire_damage as samfire_damage
 from tests.support.builders import assert_same_bits, two_peaks
+from tests.support.checkpoint_runs import run, visits
 from tests.support.power import needs_linux, without_power
+from tests.support.signal_models import fit_of, signal
+from tests.support.two_runs import data, first, is_result, second
 from xfit.command import main
 from xfit.fitting.stored.archive import Archive
 from xfit.fitting.stored.begin import DamagedStoreWarning
@@ -50,7 +50,7 @@ def assert_marked_is_whole(store: Path, expected: xr.Dataset) -> None:
 
 
 @pytest.mark.slow
-def test_a_first_run(folder, tmp_path, one) -> None:  # noqa: F811
+def test_a_first_run(folder, tmp_path, one) -> None:
     for place, ended in without_power(folder, tmp_path / "lost", lambda: first(folder / "fit.zarr"), 71):
         store = place / "fit.zarr"
         assert_marked_is_whole(store, one)
@@ -62,7 +62,7 @@ def test_a_first_run(folder, tmp_path, one) -> None:  # noqa: F811
 
 
 @pytest.mark.slow
-def test_a_run_that_replaces_another(folder, tmp_path, one, other) -> None:  # noqa: F811
+def test_a_run_that_replaces_another(folder, tmp_path, one, other) -> None:
     first(folder / "fit.zarr")
     news = []
     lost = without_power(folder, tmp_path / "lost", lambda: second(folder / "fit.zarr", overwrite=True), 97)
@@ -84,7 +84,7 @@ def test_a_run_that_replaces_another(folder, tmp_path, one, other) -> None:  # n
 
 
 @pytest.mark.slow
-def test_a_run_that_goes_on(folder, tmp_path, one) -> None:  # noqa: F811
+def test_a_run_that_goes_on(folder, tmp_path, one) -> None:
     """One of two chunks was fitted before."""
     store = folder / "fit.zarr"
     first(store)
@@ -155,8 +155,8 @@ def test_a_model_file(folder, tmp_path, suffix, overwrite) -> None:
 @pytest.mark.parametrize("zarr_format", [2, 3])
 @pytest.mark.parametrize("act", ["store", "replace", "remove"])
 def test_models_beside_a_signal(folder, tmp_path, act, zarr_format) -> None:
-    old, new = models_damage.fit_of(4.0), models_damage.fit_of(4.5)
-    models_damage.signal().to_dataset().to_zarr(folder / "map.zarr", zarr_format=zarr_format, consolidated=False)
+    old, new = fit_of(4.0), fit_of(4.5)
+    signal().to_dataset().to_zarr(folder / "map.zarr", zarr_format=zarr_format, consolidated=False)
     kept = xfit.models(folder / "map.zarr")
     if act != "store":
         kept.store(old, "a")
@@ -183,17 +183,17 @@ def test_models_beside_a_signal(folder, tmp_path, act, zarr_format) -> None:
 
 @pytest.mark.slow
 def test_checkpoints(folder, tmp_path) -> None:
-    fit = samfire_damage.run(folder / "first")
-    for place, ended in without_power(folder, tmp_path / "lost", lambda: samfire_damage.run(folder / "run"), 23):
+    fit = run(folder / "first")
+    for place, ended in without_power(folder, tmp_path / "lost", lambda: run(folder / "run"), 23):
         store = place / "run"
-        before = set(samfire_damage.visits(store)) if (store / "visits").exists() else set()
-        assert not ended or before == set(samfire_damage.visits(folder / "first"))
+        before = set(visits(store)) if (store / "visits").exists() else set()
+        assert not ended or before == set(visits(folder / "first"))
         if (store / "layout.json").exists():
             opened = open_fit(str(store))[0].compute()
             there = opened.status == 1
             np.testing.assert_array_equal(opened.value.where(there), fit.value.where(there))
             assert not ended or there.all()
-        assert_same_bits(samfire_damage.run(store), fit)
+        assert_same_bits(run(store), fit)
 
 
 @pytest.mark.slow

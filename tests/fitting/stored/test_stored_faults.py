@@ -21,9 +21,10 @@ from click.testing import CliRunner
 from zarr.storage import MemoryStore, WrapperStore
 
 import xfit
-from tests.support.builders import assert_same_bits, peak_map, two_peaks
+from tests.support.builders import assert_same_bits, two_peaks
 from tests.support.kills import step
 from tests.support.paths import ROOT
+from tests.support.two_runs import data, first, is_result, second
 from xfit.command import main
 from xfit.fitting.stored.archive import Archive
 from xfit.fitting.stored.begin import DamagedStoreWarning
@@ -34,49 +35,11 @@ from xfit.fitting.stored.storage import DurableStore, StoreError
 pytestmark = pytest.mark.filterwarnings("ignore:Object at .* is not recognized as a component of a Zarr hierarchy")
 
 
-def data(shape: tuple[int, int] = (2, 4)) -> xr.DataArray:
-    """Two chunks of four pixels each."""
-    da = peak_map(shape).chunk(y=2, x=2).assign_coords(y=np.arange(float(shape[0])), x=np.arange(float(shape[1])))
-    da.name = "counts"
-    da.attrs["units"] = "counts"
-    return da
-
-
-def first(store: Any, **options: Any) -> xr.Dataset:
-    """The run that is there."""
-    return data().fit.multifit(two_peaks(), store=store, progress=options.pop("progress", False), **options)
-
-
-def second(store: Any, **options: Any) -> xr.Dataset:
-    """The run that replaces it: another variable, and other numbers."""
-    return data().fit.multifit(
-        two_peaks(), store=store, variance=0.04, covariance=True, progress=options.pop("progress", False), **options
-    )
-
-
-@pytest.fixture(scope="module")
-def one() -> xr.Dataset:
-    return data().fit.multifit(two_peaks()).compute()
-
-
-@pytest.fixture(scope="module")
-def other() -> xr.Dataset:
-    return data().fit.multifit(two_peaks(), variance=0.04, covariance=True).compute()
-
-
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
     """Writes in the same order each time."""
     with dask.config.set(num_workers=1):
         yield
-
-
-def is_result(ds: xr.Dataset, expected: xr.Dataset) -> bool:
-    """Whether all variables are there with all their bits."""
-    return set(ds.data_vars) == set(expected.data_vars) and all(
-        np.array_equal(ds[name].values, expected[name].values, equal_nan=ds[name].dtype.kind == "f")
-        for name in expected
-    )
 
 
 # --- kills
@@ -179,7 +142,7 @@ warnings.simplefilter("ignore")
 import dask
 import xarray as xr
 from tests.support.builders import assert_same_bits
-from tests.fitting.stored.test_stored_faults import data, first, is_result, second
+from tests.support.two_runs import data, first, is_result, second
 from tests.support.builders import two_peaks
 
 CHANGES = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir")

@@ -27,18 +27,12 @@ import xfit
 from tests.support.builders import assert_same_bits, from_source, image_map, names_of, peak_map, spot, two_peaks
 from tests.support.optional import optional
 from tests.support.paths import ROOT
+from tests.support.stored_spectra import CHUNKS, spectra
 from xfit.fitting.stored.archive import Archive
 from xfit.fitting.stored.chunk_task import StoreError
 from xfit.fitting.stored.info import info
 
 icechunk, kerchunk_hdf = optional("icechunk"), optional("kerchunk.hdf")
-CHUNKS = {"y": 4, "x": 3}
-
-
-def spectra() -> xr.DataArray:
-    da = peak_map((10, 8)).chunk(CHUNKS)
-    da.attrs["units"] = "counts"
-    return da
 
 
 @pytest.fixture(scope="module")
@@ -295,7 +289,7 @@ def test_bad_numbers(tmp_path) -> None:
 SCRIPT = """
 import sys, time
 sys.path.insert(0, {root!r})
-from tests.fitting.stored.test_stored_runs import spectra
+from tests.support.stored_spectra import spectra
 from tests.support.builders import two_peaks
 from xfit.fitting.stored import run, work
 plain = work.do_chunk
