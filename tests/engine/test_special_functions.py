@@ -2,54 +2,30 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-import re
 from collections.abc import Callable
-from typing import Any
 
 import mpmath
-import numba
 import numpy as np
 import pytest
 import scipy.special
-import sympy
 
-from xfit.components import Expression
-from xfit.engine.codegen.kernel_source import kernel_source
-from xfit.engine.codegen.program import compiled_kernel
-from xfit.engine.codegen.tie_compiler import compile_ties
+from tests.support.special_references import (
+    BESSEL_FUNCTIONS,
+    ERROR_FUNCTIONS,
+    GAMMA_FUNCTIONS,
+    INF,
+    NAN,
+    TINY,
+    _faddeeva_loop,
+    _loop,
+    exact_faddeeva,
+)
 from xfit.engine.math import bessel_functions as besselfunctions
 from xfit.engine.math import error_functions as errorfunctions
-from xfit.engine.math import faddeeva
 from xfit.engine.math import gamma_functions as gammafunctions
-from xfit.engine.math.call import call_kernel
-from xfit.engine.math.layout import PITCH
-from xfit.engine.pixel.evaluate import aligned_rows
-from xfit.engine.pixel.tie_machine import STACK, apply_ties, tie_derivatives
-from xfit.formulas import calculus, parser
-from xfit.formulas.kernel_spec import FormulaKernel
-from xfit.formulas.special_functions import FUNCTIONS
 
-#: As generated kernels are compiled.
-KERNEL: dict[str, Any] = {"fastmath": {"contract"}, "error_model": "numpy"}
-INF, NAN, TINY = math.inf, math.nan, 5e-324
 PARTS = ("Re w", "Im w", "Re w'", "Im w'", "Re w''", "Im w''")
-
-
-def _loop(function: Callable[[float], float]) -> Any:
-    @numba.njit(**KERNEL)
-    def loop(x, out):
-        for i in range(x.size):
-            out[i] = function(x[i])
-
-    return loop
-
-
-@numba.njit(**KERNEL)
-def _faddeeva_loop(x, y, out):
-    for i in range(x.size):
-        out[0, i], out[1, i], out[2, i], out[3, i], out[4, i], out[5, i] = faddeeva.wofz(x[i], y[i])
 
 
 def _evaluate(function: Callable[[float], float], x: np.ndarray) -> np.ndarray:
@@ -65,75 +41,6 @@ def _signs(rng: np.random.Generator, n: int) -> np.ndarray:
 def _seams(*places: float) -> list[float]:
     """Each place and its neighbours, on either side of zero."""
     return [s * v for p in places for v in (p, np.nextafter(p, 0), np.nextafter(p, INF)) for s in (1, -1)]
-
-
-# --- references ---------------------------------------------------------------------------------------------------
-
-
-def _derivatives(w: Any, z: Any, count: int) -> list[Any]:
-    """Derivatives of w from w itself: w' = 2 i / sqrt(pi) - 2 z w and so on."""
-    values = [w, 2j / mpmath.sqrt(mpmath.pi) - 2 * z * w]
-    for k in range(2, count):
-        values.append(-2 * (k - 1) * values[-2] - 2 * z * values[-1])
-    return values
-
-
-def exact_faddeeva(x: float, y: float) -> list[Any]:
-    """Parts of w, w' and w'' in as many digits as they need."""
-    a, b = mpmath.mpf(x), mpmath.mpf(y)
-    if max(abs(x), abs(y)) > 60:
-        return _exact_far(a, b)
-    small = [-int(math.log10(abs(v))) for v in (x, y) if v]
-    digits = 60 + int(x * x + y * y) + max([0, *small[: 1 if abs(y) < 1e-40 else 2]])
-    with mpmath.workdps(digits):
-        if abs(y) < 1e-40:
-            # To first order in y, from the real axis, where Im w is Dawson's integral times 2 / sqrt(pi).
-            values = _derivatives(mpmath.exp(-a * a) * mpmath.mpc(1, mpmath.erfi(a)), a, 4)
-            pairs = itertools.pairwise(values)
-            return [part for v, s in pairs for part in (v.real - b * s.imag, v.imag + b * s.real)]
-        z = mpmath.mpc(a, b)
-        values = _derivatives(mpmath.exp(-z * z) * mpmath.erfc(-1j * z), z, 3)
-        return [part for v in values for part in (v.real, v.imag)]
-
-
-def _exact_far(a: Any, b: Any) -> list[Any]:
-    """The asymptotic series, in digits for numbers of any size; the exponential is nothing there for b >= 0."""
-    with mpmath.workdps(1000):
-        z = mpmath.mpc(a, b)
-        terms = [mpmath.mpc(1)]
-        for k in range(30):
-            terms.append(terms[-1] * (2 * k + 1) / (2 * z * z))
-        scale = 1j / (z * mpmath.sqrt(mpmath.pi))
-        values = [scale * mpmath.fsum(terms), -scale / z * mpmath.fsum((2 * k + 1) * t for k, t in enumerate(terms))]
-        values += [scale / z**2 * mpmath.fsum((2 * k + 1) * (2 * k + 2) * t for k, t in enumerate(terms))]
-        return [part for v in values for part in (v.real, v.imag)]
-
-
-def _erfcx(x: Any) -> Any:
-    return (
-        mpmath.exp(x * x) * mpmath.erfc(x) if x < 1e4 else mpmath.hyp2f0(0.5, 1, -1 / x**2) / x / mpmath.sqrt(mpmath.pi)
-    )
-
-
-def _erfcx_prime(x: Any) -> Any:
-    return 2 * x * _erfcx(x) - 2 / mpmath.sqrt(mpmath.pi)
-
-
-def _lgamma(x: Any) -> Any:
-    return mpmath.loggamma(x) if x > 100 else mpmath.log(abs(mpmath.gamma(x)))
-
-
-# --- error functions ----------------------------------------------------------------------------------------------
-
-#: Reference and largest error in units in the last place. Each is a polynomial (1 to 2 units, the rounding of its
-#: variable included) times what takes another 2: exponential, division, product.
-ERROR_FUNCTIONS: dict[str, tuple[Callable[[Any], Any], float]] = {
-    "erf": (mpmath.erf, 2),
-    "erfc": (mpmath.erfc, 4),
-    "erfcx": (_erfcx, 5),
-    # Relative error 1e-15 of the polynomial and two divisions.
-    "erfcx_prime": (_erfcx_prime, 16),
-}
 
 
 @pytest.mark.parametrize("name", ERROR_FUNCTIONS)
@@ -174,18 +81,6 @@ def test_special_values_of_error_functions(name: str) -> None:
     got, expected = _evaluate(getattr(errorfunctions, name), x), getattr(scipy.special, name)(x)
     np.testing.assert_allclose(got, expected, rtol=1e-15)
     assert (np.signbit(got) == np.signbit(expected))[~np.isnan(expected)].all()
-
-
-# --- gamma functions ----------------------------------------------------------------------------------------------
-
-#: Reference, largest relative error; where the function is below one, absolute, for lgamma and digamma have zeros.
-GAMMA_FUNCTIONS: dict[str, tuple[Callable[[Any], Any], float, float]] = {
-    # Of a negative x, the rounding of 1 - x counts by the logarithm of that.
-    "gamma": (mpmath.gamma, 1e-13, 0.0),
-    "lgamma": (_lgamma, 1e-14, 1.0),
-    "digamma": (mpmath.digamma, 5e-15, 1.0),
-    "trigamma": (lambda x: mpmath.polygamma(1, x), 5e-15, 0.0),
-}
 
 
 @pytest.mark.parametrize("name", GAMMA_FUNCTIONS)
@@ -245,16 +140,6 @@ def test_gamma_underflows_through_subnormal_numbers() -> None:
         assert abs(mpmath.mpf(got) - value) <= max(abs(value) * 1e-13, TINY)
 
 
-# --- Bessel functions ---------------------------------------------------------------------------------------------
-
-BESSEL_FUNCTIONS: dict[str, Callable[[Any], Any]] = {
-    "besselj0": lambda x: mpmath.besselj(0, x),
-    "besselj1": lambda x: mpmath.besselj(1, x),
-    "jinc": lambda x: 2 * mpmath.besselj(1, x) / x,
-    "jinc_prime": lambda x: -2 * mpmath.besselj(2, x) / x,
-}
-
-
 @pytest.mark.parametrize("name", BESSEL_FUNCTIONS)
 def test_bessel_functions(name: str) -> None:
     """Polynomials of numbers below one are right to a few of its roundings, 1.1e-16."""
@@ -284,9 +169,6 @@ def test_bessel_functions(name: str) -> None:
 def test_special_values_of_bessel_functions(name: str, at_zero: float) -> None:
     got = _evaluate(getattr(besselfunctions, name), np.array([0.0, -0.0, INF, -INF, NAN]))
     np.testing.assert_array_equal(got, [at_zero, at_zero, 0.0, 0.0, NAN])
-
-
-# --- the Faddeeva function ----------------------------------------------------------------------------------------
 
 
 def _plane(region: str) -> tuple[np.ndarray, np.ndarray]:
@@ -378,168 +260,3 @@ def test_special_values_of_faddeeva() -> None:
     _faddeeva_loop(x, y, got)
     np.testing.assert_allclose(got[0], [1, 1, 0, 0, 0, 0, NAN, NAN, INF, 1], atol=1e-300)
     np.testing.assert_allclose(got[1, :6], [0, 0, 0, 0, 0, 1 / math.sqrt(math.pi) / 1e200], atol=1e-216)
-
-
-# --- in loops and kernels -----------------------------------------------------------------------------------------
-
-EVERY = {
-    name: getattr(module, name)
-    for module, names in (
-        (errorfunctions, ERROR_FUNCTIONS),
-        (gammafunctions, GAMMA_FUNCTIONS),
-        (besselfunctions, BESSEL_FUNCTIONS),
-    )
-    for name in names
-}
-
-
-def _assert_vectorised(loop: Any) -> None:
-    """Arithmetic on vectors stands in the optimised code, and no call is left."""
-    code = "\n".join(loop.inspect_llvm().values())
-    assert len(re.findall(r"= fmul\b.*<\d+ x double>", code)) > 4
-    assert len(re.findall(r"= fadd\b.*<\d+ x double>", code)) > 4
-    assert not re.findall(r"call .*double @(?!llvm\.)[^\n]*", code)
-
-
-@pytest.mark.parametrize("name", EVERY)
-def test_loops_vectorise(name: str) -> None:
-    loop = _loop(EVERY[name])
-    loop(np.linspace(0.1, 1, 8), np.empty(8))
-    _assert_vectorised(loop)
-
-
-def test_loop_over_faddeeva_vectorises() -> None:
-    _faddeeva_loop(np.ones(8), np.ones(8), np.empty((6, 8)))
-    _assert_vectorised(_faddeeva_loop)
-
-
-def test_kernels_call_the_faddeeva_function_once() -> None:
-    """All parts that a value and its gradient need come from one call."""
-    for text, names in (("A*wofz_real(x/s, g)*wofz_imag(x/s, g)", "A s g"), ("A*voigt(x - c, s, g)", "A c s g")):
-        source = kernel_source(FormulaKernel(text, ("x",), tuple(names.split())))
-        one, eight = source.split("def kernel(")[1].split("def lane_kernel(")
-        assert one.count("wofz(") == eight.count("wofz(") == 1
-
-
-# --- in formulas --------------------------------------------------------------------------------------------------
-
-OURS = {name: parser.FUNCTIONS[name] for name in [*FUNCTIONS, "erf", "erfc", "digamma", "gamma", "loggamma"]}
-ARGUMENTS = {1: "a*x + b", 2: "a*x + b, x/2 + b", 3: "a*x, b, x/2"}
-
-
-def _kernel_rows(text: str, x: np.ndarray, **values: float) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Gradient rows, then the value, by the compiled kernel."""
-    kernel = Expression(text, name="e").kernel
-    tile = aligned_rows(len(kernel.parameters) + 1)
-    tile[:] = 0.0
-    p = np.array([values[name] for name in kernel.parameters])
-
-    # The value comes last, after the rows of the gradient.
-    rows = len(kernel.parameters)
-
-    @numba.njit
-    def call(address: int, x: np.ndarray, p: np.ndarray, tile: np.ndarray) -> None:
-        call_kernel(address, x, 0, x.shape[1], p, 0, tile, rows * PITCH, tile, 0, x.shape[1], p)
-
-    call(compiled_kernel(kernel).address, x[None], p, tile)
-    return tile[:, : x.size].copy(), kernel.parameters
-
-
-@pytest.mark.parametrize("name", OURS)
-def test_kernel_with_its_gradient(name: str) -> None:
-    """Value and gradient agree with numerical differentiation by mpmath, in 40 digits, of the exact function."""
-    text = f"{name}({ARGUMENTS[OURS[name]]})"
-    # From w'' the third derivative is made by the recurrence, which loses |z|^2 of its digits once more.
-    tolerance = 1e-9 if name.startswith("wofz_second") else 1e-11
-    x = np.array([0.0, 0.7, 2.9, 8.3])
-    rows, parameters = _kernel_rows(text, x, a=1.3, b=0.4)
-    expr = parser.parse(text)
-    symbols = [parser.symbol(n) for n in ("x", *parameters)]
-
-    def value(*point: Any) -> Any:
-        numbers = {s: sympy.Float(p, 60) for s, p in zip(symbols, point, strict=True)}
-        return mpmath.mpf(expr.xreplace(numbers).evalf(45)._mpf_)
-
-    with mpmath.workdps(60):
-        for i, at in enumerate(x.tolist()):
-            point = [mpmath.mpf(at), *(mpmath.mpf({"a": 1.3, "b": 0.4}[n]) for n in parameters)]
-            assert rows[-1, i] == pytest.approx(float(value(*point)), rel=tolerance / 100, abs=1e-15)
-            for k in range(len(parameters)):
-                up, down = list(point), list(point)
-                step = mpmath.mpf("1e-15")
-                up[k + 1] += step
-                down[k + 1] -= step
-                slope = float((value(*up) - value(*down)) / (2 * step))
-                assert rows[k, i] == pytest.approx(slope, rel=tolerance, abs=1e-14), (parameters[k], at)
-
-
-@pytest.mark.parametrize("name", OURS)
-def test_text_round_trip(name: str) -> None:
-    """What is printed, of derivatives too, is read back as the same."""
-    expr = parser.parse(f"{name}({', '.join('xyz'[: OURS[name]])})")
-    assert parser.parse(parser.to_text(expr)) == expr
-    slope = calculus.derivative(expr, "x")
-    again = parser.parse(parser.to_text(slope))
-    point = {parser.symbol(n): v for n, v in zip("xyz", (0.7, 1.1, 0.4), strict=True)}
-    assert float(again.evalf(subs=point)) == pytest.approx(float(slope.evalf(subs=point)), rel=1e-14)
-
-
-def test_voigt_gradient_in_the_far_wing() -> None:
-    """Nothing cancels in the gradient out to a million widths."""
-    x = np.concatenate([np.linspace(-30, 30, 41), 10 ** np.linspace(1, 6, 26)])
-    sigma, gamma = 0.8, 0.05
-    rows, parameters = _kernel_rows("A*voigt(x - c, sigma, gamma)", x, A=1.0, c=0.0, sigma=sigma, gamma=gamma)
-    with mpmath.workdps(60):
-        s = mpmath.mpf(sigma)
-        parts = [
-            exact_faddeeva_of(mpmath.mpf(v) / (s * mpmath.sqrt(2)), mpmath.mpf(gamma) / (s * mpmath.sqrt(2))) for v in x
-        ]
-        unit = mpmath.sqrt(2 * mpmath.pi)
-        expected = {
-            "A": [p[0] / (s * unit) for p in parts],
-            "c": [-p[2] / (s * unit) / (s * mpmath.sqrt(2)) for p in parts],
-            "gamma": [-p[3] / (s * unit) / (s * mpmath.sqrt(2)) for p in parts],
-            "sigma": [p[4] / (2 * unit * s**2) for p in parts],
-        }
-    for k, name in enumerate(parameters):
-        want = np.array([float(v) for v in expected[name]])
-        # Where |z| < 10 the curvature has zeros: to its size at the centre.
-        tolerance = 1e-11 * np.abs(want) + np.where(np.abs(x) < 12, 1e-14, 0)
-        assert (np.abs(rows[k] - want) <= tolerance).all(), name
-
-
-def exact_faddeeva_of(x: Any, y: Any) -> list[Any]:
-    """Parts of w, w' and w'' at numbers of mpmath's, upper half plane."""
-    if abs(x) > 60:
-        return _exact_far(x, y)
-    with mpmath.workdps(60 + int(x * x)):
-        z = mpmath.mpc(x, y)
-        values = _derivatives(mpmath.exp(-z * z) * mpmath.erfc(-1j * z), z, 3)
-        return [part for v in values for part in (v.real, v.imag)]
-
-
-@pytest.mark.parametrize("name", [*OURS, "trigamma"])
-def test_ties(name: str) -> None:
-    """The stack machine of ties agrees with sympy's evaluation, with derivatives where there are any."""
-    arity = parser.FUNCTIONS[name]
-    text = f"{name}({', '.join(['m.b', 'm.c', 'm.d'][:arity])})"
-    if name == "trigamma":
-        text = text.replace("m.b", "2") + "*m.b"
-    ties = compile_ties({"m.a": text}, ("m.a", "m.b", "m.c", "m.d"))
-    q = np.array([NAN, 0.7, 1.9, 0.3])
-    point = {parser.symbol(f"m.{n}"): v for n, v in zip("bcd", q[1:], strict=True)}
-    stack, slopes = np.empty(STACK), np.empty(ties.row.size)
-    apply_ties(ties, q, stack)
-    assert q[0] == pytest.approx(float(parser.parse(text).evalf(subs=point)), rel=1e-12)
-    tie_derivatives(ties, q, slopes, stack)
-    for slope, column in zip(slopes, ties.column, strict=True):
-        derivative = calculus.derivative(parser.parse(text), ("m.a", "m.b", "m.c", "m.d")[column])
-        assert slope == pytest.approx(float(derivative.evalf(subs=point)), rel=1e-11)
-
-
-def test_evaluation_of_formulas_far_from_zero() -> None:
-    """Ties in Python evaluate by mpmath, at once and right, whatever the size of the argument."""
-    for x, y in [(1e150, 1.0), (-300.0, 1e-3), (70.0, 0.0), (0.0, 1e20)]:
-        numbers = {parser.symbol("x"): sympy.Float(x, 17), parser.symbol("y"): sympy.Float(y, 17)}
-        value = float(parser.parse("wofz_real(x, y)").xreplace(numbers).evalf(17))
-        assert value == pytest.approx(float(exact_faddeeva(x, y)[0]), rel=1e-14)

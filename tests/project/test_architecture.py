@@ -134,3 +134,15 @@ def test_the_public_call_and_the_list_of_options_agree() -> None:
     asked, stored = FitArguments(), StoreArguments()
     known = {name: getattr(asked, name, getattr(asked.engine, name, None)) for name in FIT_ARGUMENTS}
     assert options == known | {each.name: getattr(stored, each.name) for each in fields(stored)}
+
+
+def test_files_of_tests_are_short_and_import_no_other() -> None:
+    tests = [path for path in (ROOT / "tests").rglob("*.py") if path.name.startswith("test_")]
+    long = [path.name for path in tests if len(path.read_text(encoding="utf-8").splitlines()) > 500]
+    assert long == []
+    importing = [
+        path.name
+        for path in tests
+        if re.search(r"^\s*(?:from|import) tests\.(?!support\b)", path.read_text(encoding="utf-8"), re.M)
+    ]
+    assert importing == []
