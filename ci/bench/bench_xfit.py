@@ -1,19 +1,19 @@
 """xfit in the harness of the peers' scripts: the same pixels, starts and score, fitted through the public surface.
 
-Run by ``ci/bench/run``, or by hand with BENCH_SHARED and BENCH_WORK set: ``bench_xfit.py w1`` (one workload),
+Run by ``ci/bench/run``, or by hand with BENCH_WORK set: ``bench_xfit.py w1`` (one workload),
 ``bench_xfit.py w1:multifit`` (one case), ``--list``. Only ``fit`` is timed: from a DataArray in memory to parameters in the data set's order, so
 that making the graph and the result is part of the time.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, os.environ["BENCH_SHARED"])
+sys.path.insert(0, str(Path(__file__).parent / "peers"))
 
 import dask
 import numpy as np

@@ -2,7 +2,7 @@
 
 Every case runs in a process of its own, pinned to one core; a round runs each case once, so that a slow spell of the
 machine meets all of them. A ratio is the median over the rounds of xfit's speed over the peer's in the same round.
-Reads BENCH_SHARED, BENCH_WORK and BENCH_CORE, which `ci/bench/run` sets.
+Reads BENCH_WORK and BENCH_CORE, which `ci/bench/run` sets.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def run_case(case: Case, results: Path, pixels: int | None) -> dict[str, Any] | 
         The harness's record; None if the case failed, which is said at once.
     """
     tool, workload, variant = case
-    folder = Path(__file__).parent if tool == "xfit" else Path(os.environ["BENCH_SHARED"])
+    folder = Path(__file__).parent / ("" if tool == "xfit" else "peers")
     command = [sys.executable, str(folder / f"bench_{tool}.py"), f"{workload}:{variant}", "--inline"]
     if pixels:
         command += ["-n", str(pixels)]
