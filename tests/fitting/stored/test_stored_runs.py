@@ -259,3 +259,12 @@ def test_bad_numbers(tmp_path) -> None:
     assert found.hopeless == 8
     assert found.converged == 72
     assert "8 with nothing to fit" in str(found)
+
+
+@pytest.mark.filterwarnings("ignore:coordinate 'sample name':xarray.SerializationWarning")
+def test_coordinates_with_a_blank_in_their_name(tmp_path) -> None:
+    da = spectra().assign_coords({"sample name": ("y", [f"s{k}" for k in range(spectra().sizes["y"])])})
+    stored = da.fit.multifit(two_peaks(), store=tmp_path / "fit.zarr").compute()
+    expected = da.fit.multifit(two_peaks()).compute()
+    xr.testing.assert_identical(stored["sample name"], expected["sample name"])
+    assert set(stored.coords) == set(expected.coords)

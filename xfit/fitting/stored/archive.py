@@ -608,6 +608,9 @@ class Archive:
         self.manifest()
         consolidated = b'"consolidated_metadata"' in (self.objects.get("zarr.json") or b"")
         ds = xr.open_zarr(self.store, consolidated=consolidated, chunks={} if in_chunks else None)
+        variables = json_of(ds.attrs[MANIFEST])["variables"]
+        # The list of coordinates in a file is divided by blanks, so that xarray writes those with a blank in their name as variables.
+        ds = ds.set_coords([name for name in ds.data_vars if name not in variables])
         # What makes it a run is the store's alone: a copy is none.
         attrs = {name: value for name, value in ds.attrs.items() if name != MANIFEST}
         small = {
@@ -615,9 +618,7 @@ class Archive:
             for name, c in ds.coords.items()
             if set(c.dims) <= {"param", "param_", "pair"}
         }
-        return xr.Dataset(
-            {name: ds[name] for name in json_of(ds.attrs[MANIFEST])["variables"]}, {**ds.coords, **small}, attrs
-        )
+        return xr.Dataset({name: ds[name] for name in variables}, {**ds.coords, **small}, attrs)
 
 
 def _again(given: Any, options: dict[str, Any], description: Description | None, writer: str) -> Archive:
