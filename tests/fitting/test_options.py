@@ -51,7 +51,7 @@ def test_a_misspelt_option_gets_the_same_answer(call: str, data: xr.DataArray) -
 @pytest.mark.parametrize("call", [name for name in CALLS if name not in ("samfire", "refit", "conf_interval")])
 def test_options_of_an_optimizer_reach_it(call: str, data: xr.DataArray) -> None:
     CALLS[call](data, {"optimizer": "Powell", "maxiter": 9})
-    with pytest.raises(TypeError, match="Unknown solver options: maxitre .optimizer .Powell.."):
+    with pytest.raises(TypeError, match=r"Unknown solver options: maxitre .optimizer .Powell.."):
         CALLS[call](data, {"optimizer": "Powell", "maxitre": 9})
 
 
