@@ -14,7 +14,6 @@ import numpy as np
 from xfit.engine.math.layout import LANE_PITCH, LANE_TILE, LANES, LINEAR, OTHER, PITCH
 from xfit.formulas.gradient import gradient
 from xfit.formulas.graph import Graph, graph_of
-from xfit.formulas.graph_printer import straight_line_of_graph
 from xfit.formulas.kernel_expression import expression_of
 from xfit.formulas.kernel_spec import FormulaKernel
 from xfit.formulas.linearity import conflicts, decided_by, left_without
@@ -73,6 +72,9 @@ def kernel_source(kernel: FormulaKernel) -> str:
     str
         Python source that defines ``kernel`` and ``lane_kernel``.
     """
+    # Not at the top: it would make `import xfit` wait for sympy.
+    from xfit.formulas.graph_printer import straight_line_of_graph
+
     coordinates, parameters = kernel.coordinates, kernel.parameters
     expr = expression_of(kernel)
     graph, output = graph_of(expr, coordinates)
