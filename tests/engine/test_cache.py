@@ -128,13 +128,13 @@ def test_no_other_application_is_started_for_python(monkeypatch, executable):
 
 
 def test_parts_made_for_another_processor_are_not_taken(tmp_path):
-    made = CompiledMarker(tmp_path, "zen5")
+    made = CompiledMarker([tmp_path], "zen5")
     assert "fit" not in made
     made.add("fit")
     assert "fit" in made
     assert "profile" not in made
-    assert "fit" not in CompiledMarker(tmp_path, "zen2")
-    CompiledMarker(tmp_path, "zen2").clear()
+    assert "fit" not in CompiledMarker([tmp_path], "zen2")
+    CompiledMarker([tmp_path], "zen2").clear()
     assert "fit" not in made
 
 

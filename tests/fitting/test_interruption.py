@@ -60,7 +60,7 @@ def ctrl_c_when_it_fits():
     threading.Thread(target=send).start()
 
 
-from xfit import cancellation
+from xfit.engine.block import cancellation
 few = DATA[:2, :2]
 right = few.fit.multifit(MODEL)
 fit = DATA[:40].fit.multifit(MODEL, max_nfev=3)

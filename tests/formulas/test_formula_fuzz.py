@@ -457,7 +457,7 @@ def test_graphs_as_expressions(text: str) -> None:
 
 _MEMORY = """
 import resource, sys
-from xfit import calculus, formula
+from xfit.formulas import calculus, parser
 from xfit.engine.codegen.kernel_source import kernel_source
 from xfit.formulas.kernel_spec import FormulaKernel
 

@@ -42,7 +42,8 @@ def rounded(value: float, error: float) -> str:
         return f"{value:.6g}"
     places = digits_of(error)
     largest = max(abs(value), error)
-    exponent = int(f"{largest:e}".split("e")[1])
+    # With all digits: fewer would be rounded up to the next power.
+    exponent = int(f"{largest:.{_DIGITS}e}".split("e")[1])
     if places + exponent > _DIGITS:
         return f"{value:.{_DIGITS}g} ± {error:.2g}"
     if -5 <= exponent < 6 and places >= 0:

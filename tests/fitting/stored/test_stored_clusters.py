@@ -164,16 +164,25 @@ def test_workers_are_made_ready(stored, tmp_path, monkeypatch) -> None:
     """Engine and model are compiled on every worker before chunks come; another version of xfit is refused."""
     with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as local, Client(local) as client:
         assert not any(
-            client.run(lambda: "fit" in __import__("xfit.engine.block.precompile").compile.engine._is_ready).values()
+            client.run(
+                lambda: "fit" in __import__("xfit.engine.block.precompile").engine.block.precompile._is_ready
+            ).values()
         )
         stored.fit.multifit(two_peaks(), store=tmp_path / "fit.zarr", progress=False)
         assert all(
-            client.run(lambda: "fit" in __import__("xfit.engine.block.precompile").compile.engine._is_ready).values()
+            client.run(
+                lambda: "fit" in __import__("xfit.engine.block.precompile").engine.block.precompile._is_ready
+            ).values()
         )
         local.scale(2)
         client.wait_for_workers(2)
         assert (
-            len(client.run(lambda: "fit" in __import__("xfit.engine.block.precompile").compile.engine._is_ready)) == 2
+            len(
+                client.run(
+                    lambda: "fit" in __import__("xfit.engine.block.precompile").engine.block.precompile._is_ready
+                )
+            )
+            == 2
         )
         plain = Ready.__init__
 

@@ -247,9 +247,9 @@ def test_a_store_that_was_killed_is_not_taken_for_whole(da, tmp_path) -> None:
     kept.store(da.fit.multifit(two_peaks()), "b")
     code = f"""
         import os, signal, xarray as xr, xfit
-        from xfit.fitting.stored import models
+        from xfit.fitting.stored import model_store
         kept = xfit.models({str(tmp_path / "map.zarr")!r})
-        models.StoredModels._median = lambda self, path: os.kill(os.getpid(), signal.SIGKILL)
+        model_store.StoredModels._median = lambda self, path: os.kill(os.getpid(), signal.SIGKILL)
         kept.store(kept.restore("b"), "b", overwrite=True)
     """
     run = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], env=os.environ, check=False)

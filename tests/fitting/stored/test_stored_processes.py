@@ -39,8 +39,8 @@ import sys, time
 sys.path.insert(0, {root!r})
 from tests.support.stored_spectra import spectra
 from tests.support.builders import two_peaks
-from xfit.fitting.stored import run, work
-plain = work.do_chunk
+from xfit.fitting.stored import chunk_task, run
+plain = chunk_task.do_chunk
 
 def slow(*arguments):
     time.sleep(0.1)

@@ -40,7 +40,7 @@ class Peer:
     package : str
         What has to be importable.
     module, maker : str
-        Module of `xfit.peers` and its function that makes a fit.
+        Module of `xfit.command.bench` and its function that makes a fit.
     pixels : int
         How many spectra it fits in a round by default: a second's work or two.
     """
@@ -58,7 +58,7 @@ class Peer:
 
     def fitter(self, workload: Workload) -> Fit:
         """Make its fit of a workload."""
-        made: Fit = getattr(importlib.import_module(f"xfit.peers.{self.module}"), self.maker)(workload)
+        made: Fit = getattr(importlib.import_module(f"xfit.command.bench.{self.module}"), self.maker)(workload)
         return made
 
 

@@ -20,6 +20,9 @@ from xfit.fitting.stored.description import FORMAT
 from xfit.results.assembly import SCHEMA_VERSION
 from xfit.results.component_digests import digests_of
 
+#: Options by the name that stored runs have for them, where it is another.
+_STORED_AS = {"optimizer_options": "further"}
+
 #: Chunks of a lazy array that its fingerprint reads: a whole one would be read twice otherwise.
 _SAMPLES = 3
 
@@ -54,7 +57,9 @@ def manifest_of(plan: Plan, grid: ChunkGrid, inner: Mapping[str, int]) -> dict[s
         "free": settings.free.tolist(),
         "active": settings.active.tolist(),
         "variance": plan.fit_spec.variance,
-        "options": {name: _plain(getattr(options, name)) for name in options.__dataclass_fields__},
+        "options": {
+            _STORED_AS.get(name, name): _plain(getattr(options, name)) for name in options.__dataclass_fields__
+        },
         "estimates": tokenize(plan.fit_spec.estimations),
         "path": plan.fit_spec.path,
         "layout": dict(inner),
