@@ -24,6 +24,7 @@ def test_examples(value, error, text) -> None:
 
 @given(st.floats(-1e12, 1e12), st.floats(-10, 10))
 @example(99999995000.0, -6.0)
+@example(1e12, -10.0)
 def test_by_no_more_than_half_a_digit_of_the_error(value, power) -> None:
     error = 10.0**power
     text = rounded(value, error)

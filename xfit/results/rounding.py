@@ -8,6 +8,9 @@ from decimal import Decimal
 #: Significant digits that a float has.
 _DIGITS = 17
 
+#: Digits of a value beyond which an error is no rounding of it, and is written by itself.
+_MOST = 24
+
 
 def digits_of(error: float) -> int:
     """Decimal place to which an error is given: two significant digits up to 354, one up to 949, else two of the next power.
@@ -44,7 +47,7 @@ def rounded(value: float, error: float) -> str:
     largest = max(abs(value), error)
     # With all digits: fewer would be rounded up to the next power.
     exponent = int(f"{largest:.{_DIGITS}e}".split("e")[1])
-    if places + exponent > _DIGITS:
+    if places + exponent > _MOST:
         return f"{value:.{_DIGITS}g} ± {error:.2g}"
     if -5 <= exponent < 6 and places >= 0:
         return f"{value:.{places}f} ± {error:.{places}f}"
