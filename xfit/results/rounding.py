@@ -45,8 +45,8 @@ def rounded(value: float, error: float) -> str:
         return f"{value:.6g}"
     places = digits_of(error)
     largest = max(abs(value), error)
-    # With all digits: fewer would be rounded up to the next power.
-    exponent = int(f"{largest:.{_DIGITS}e}".split("e")[1])
+    # Of the shortest text: one with fewer digits would be rounded up to the next power, one with more down where floats are coarse.
+    exponent = Decimal(repr(float(largest))).adjusted()
     if places + exponent > _MOST:
         return f"{value:.{_DIGITS}g} ± {error:.2g}"
     if -5 <= exponent < 6 and places >= 0:
