@@ -213,6 +213,9 @@ def said(act: Callable[[], object]) -> list[str]:
             found = act()
         except (OSError, ValueError, KeyError, TypeError) as error:
             found = str(error)
+    if isinstance(found, xr.Dataset):
+        # What xarray shows of it is xarray's.
+        found = []
     return [str(each.message) for each in warned] + (list(found) if isinstance(found, list) else [str(found)])
 
 
