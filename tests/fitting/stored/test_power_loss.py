@@ -55,7 +55,7 @@ def assert_marked_is_whole(store: Path, expected: xr.Dataset) -> None:
 
 @pytest.mark.slow
 def test_a_first_run(folder, tmp_path, one) -> None:
-    for place, ended in without_power(folder, tmp_path / "lost", lambda: first(folder / "fit.zarr"), 71):
+    for place, ended in without_power(folder, tmp_path / "lost", lambda: first(folder / "fit.zarr"), 131):
         store = place / "fit.zarr"
         assert_marked_is_whole(store, one)
         if ended:
@@ -69,7 +69,7 @@ def test_a_first_run(folder, tmp_path, one) -> None:
 def test_a_run_that_replaces_another(folder, tmp_path, one, other) -> None:
     first(folder / "fit.zarr")
     news = []
-    lost = without_power(folder, tmp_path / "lost", lambda: second(folder / "fit.zarr", overwrite=True), 97)
+    lost = without_power(folder, tmp_path / "lost", lambda: second(folder / "fit.zarr", overwrite=True), 193)
     for place, ended in lost:
         store = place / "fit.zarr"
         seen = xr.open_zarr(store)
@@ -169,7 +169,7 @@ def test_models_beside_a_signal(folder, tmp_path, act, zarr_format) -> None:
     def call() -> None:
         kept.remove("a") if act == "remove" else kept.store(new, "a", overwrite=act == "replace")
 
-    for place, ended in without_power(folder, tmp_path / "lost", call, 29 if act == "remove" else 171):
+    for place, ended in without_power(folder, tmp_path / "lost", call, 29 if act == "remove" else 331):
         there = xfit.models(place / "map.zarr")
         assert there.damaged == {}
         if "a" in there:
@@ -219,7 +219,7 @@ def test_the_command_line(folder, tmp_path, suffix, way) -> None:
         fit(out, "--variance", "0.04")
         expected = xfit.open(str(out)).load()
     again = ["--overwrite"] if way == "overwrite" else []
-    lost = without_power(folder, tmp_path / "lost", lambda: fit(out, *again), 331 if suffix == "nc" else 211)
+    lost = without_power(folder, tmp_path / "lost", lambda: fit(out, *again), 661 if suffix == "nc" else 421)
     whole = xfit.open(str(out)).load()
     for place, ended in lost:
         found = place / out.name
