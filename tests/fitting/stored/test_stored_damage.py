@@ -29,7 +29,7 @@ from xfit.fitting.stored.archive import Archive
 from xfit.fitting.stored.begin import DamagedStoreWarning
 from xfit.fitting.stored.check import check
 from xfit.fitting.stored.info import info
-from xfit.fitting.stored.storage import DurableStore, StoreError
+from xfit.fitting.stored.storage import DurableStore, Objects, StoreError
 
 pytestmark = pytest.mark.filterwarnings("ignore:Object at .* is not recognized as a component of a Zarr hierarchy")
 
@@ -377,3 +377,14 @@ def test_what_another_run_writes_last_over_a_description_is_written_again(monkey
     assert spoilt
     assert is_result(found.compute(), expected)
     assert check(store) == []
+
+
+def test_a_folder_that_becomes_a_link_while_a_run_writes(tmp_path) -> None:
+    """Also where the same store has written into it before."""
+    objects = Objects(DurableStore(tmp_path / "fit.zarr"))
+    objects.put("value/c/0", b"1")
+    (tmp_path / "fit.zarr" / "value" / "c").rename(tmp_path / "moved")
+    (tmp_path / "fit.zarr" / "value" / "c").symlink_to(tmp_path / "moved")
+    with pytest.raises(StoreError, match="value/c is a link that leads out of the store"):
+        objects.put("value/c/0", b"2")
+    assert (tmp_path / "moved" / "0").read_bytes() == b"1"

@@ -55,7 +55,6 @@ class DurableStore(LocalStore):
         super().__init__(root, read_only=read_only)
         self.together = together
         self._waiting: dict[str, set[Path]] = {}
-        self._inside: set[Path] = set()
         self._named: set[Path] = set()
 
     async def _open(self, *, mode: Any = None) -> None:
@@ -154,14 +153,10 @@ class DurableStore(LocalStore):
             Naming the link.
         """
         folder = path.parent
-        if folder in self._inside and not path.is_symlink():
-            return
         root = os.path.realpath(self.root)
         if path.is_symlink() or not _within(os.path.realpath(folder), root):
             link = next(each for each in (path, *path.parents) if each.is_symlink())
             raise StoreError(_words_of_link(str(self.root), os.path.relpath(link, self.root), str(link.readlink())))
-        # Looked up once: chunks of an array share their folders, and this is called before each is written.
-        self._inside.add(folder)
 
     def flush_deleted(self, keys: Iterable[str]) -> None:
         """Return when it is on the disk that there are no files under some keys any more."""
