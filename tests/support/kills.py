@@ -12,6 +12,8 @@ from pathlib import Path
 
 import dask
 
+from xfit.arrays import atomic_write
+
 #: What changes files and folders, as Python tells auditors of it.
 _CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.truncate", "os.symlink", "shutil.rmtree"}
 
@@ -39,7 +41,7 @@ def _path(event: str, arguments: tuple[object, ...]) -> str:
 
 def _watch(folder: Path, act: Callable[[str], None]) -> None:
     """Tell of what this process is about to change in a folder from now on; syncs are told of too, for there power is lost."""
-    sync = os.fsync
+    sync, whole = os.fsync, atomic_write.sync_file_system
 
     def audit(event: str, arguments: tuple[object, ...]) -> None:
         if is_change(event, arguments, folder):
@@ -49,7 +51,12 @@ def _watch(folder: Path, act: Callable[[str], None]) -> None:
         act("fsync")
         sync(file)
 
+    def sync_file_system(folder: Path) -> bool:
+        act("fsync")
+        return whole(folder)
+
     os.fsync = fsync
+    atomic_write.sync_file_system = sync_file_system
     sys.addaudithook(audit)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.kills import is_change, step
+from xfit.arrays import atomic_write
 from xfit.arrays.atomic_write import entries
 
 #: Linux tells which file a number is of, and holds an inode without reading it.
@@ -80,6 +81,13 @@ class Disk:
                 self._hold(path / name)
         else:
             self._contents[found.st_ino] = path.read_bytes()
+
+    def sync_all(self) -> None:
+        """Take note of a file system that is synchronised now."""
+        seen = _look(self._root)
+        self._names, self._contents = dict(seen.names), dict(seen.contents)
+        for path in self._root.rglob("*"):
+            self._hold(path)
 
     def after_loss(self, way: str, seed: int) -> Tree:
         """What is there when power is lost now, in one of several ways."""
@@ -171,6 +179,12 @@ class _Recorder:
             self.lose()
             self.disk.sync(file)
 
+    def sync_file_system(self, folder: Path) -> bool:
+        with self.lock:
+            self.lose()
+            self.disk.sync_all()
+        return True
+
 
 #: Whoever is told of changes: a hook can't be taken away.
 _recorders: list[_Recorder] = []
@@ -182,17 +196,18 @@ def _audit(event: str, arguments: tuple[object, ...]) -> None:
 
 
 @contextmanager
-def _recording(root: Path, every: int) -> Iterator[_Recorder]:
+def _recording(root: Path, every: int, together: bool) -> Iterator[_Recorder]:
     if not getattr(sys, "_xfit_tests_audit", False):
         sys.addaudithook(_audit)
         sys._xfit_tests_audit = True  # type: ignore[attr-defined]
-    recorder, plain = _Recorder(root, every), os.fsync
+    recorder, plain, whole = _Recorder(root, every), os.fsync, atomic_write.sync_file_system
     _recorders.append(recorder)
     os.fsync = recorder.fsync
+    atomic_write.sync_file_system = recorder.sync_file_system if together else lambda folder: False
     try:
         yield recorder
     finally:
-        os.fsync = plain
+        os.fsync, atomic_write.sync_file_system = plain, whole
         _recorders.remove(recorder)
         recorder.disk.close()
 
@@ -206,7 +221,9 @@ def _restore(tree: Tree, to: Path) -> Path:
     return to
 
 
-def without_power(folder: Path, to: Path, call: Callable[[], object], usual: int) -> Iterator[tuple[Path, bool]]:
+def without_power(
+    folder: Path, to: Path, call: Callable[[], object], usual: int, together: bool = True
+) -> Iterator[tuple[Path, bool]]:
     """Folders as they are when power was lost before the first change that a call makes in a folder, and so on to its end, and after it.
 
     Parameters
@@ -219,13 +236,15 @@ def without_power(folder: Path, to: Path, call: Callable[[], object], usual: int
         What is done, at once.
     usual : int
         Every so many-th change is tried; see `tests.support.kills.step`.
+    together : bool, optional
+        Whether the system can synchronise a whole file system at once.
 
     Returns
     -------
     iterator of tuple of path and bool
         The folder, and whether the call had returned.
     """
-    with _recording(folder, step(usual)) as recorder:
+    with _recording(folder, step(usual), together) as recorder:
         call()
         before = list(recorder.trees.values())
         recorder.trees.clear()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import json
 import os
+import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +28,7 @@ from tests.support.stored_faults import (
     one_thread,  # noqa: F401
 )
 from tests.support.two_runs import data, first, is_result, second
+from xfit.arrays import atomic_write
 from xfit.command import main
 from xfit.fitting.stored.archive import Archive
 from xfit.fitting.stored.begin import DamagedStoreWarning
@@ -207,42 +212,43 @@ def test_resume_is_of_the_same_labels(tmp_path) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="Linux tells which file is synchronised")
 @pytest.mark.parametrize("made", [False, True])
-def test_what_lies_on_the_disk_when_a_mark_does(tmp_path, monkeypatch, made) -> None:
-    """Every file of the chunk, and the folders with their names, whoever made them: what a power failure may cut short has no mark."""
+def test_what_lies_on_the_disk_when_a_run_returns(tmp_path, monkeypatch, made) -> None:
+    """Where the system synchronises single files alone: each file, and the folders with their names, whoever made them."""
     synced: set[str] = set()
-    marked: list[str] = []
-    plain, move = os.fsync, Path.replace
+    plain = os.fsync
 
     def fsync(number: int) -> None:
         plain(number)
         synced.add(os.path.realpath(f"/proc/self/fd/{number}"))
-
-    def replace(self: Path, target: Any) -> Any:
-        if "/marks/done/c/" in str(target):
-            chunk = Path(target).parent.name
-            files = [path for path in store.glob(f"*/c/0/{chunk}/**/*") if path.is_file()]
-            files += [path for path in store.glob(f"*/c/0/{chunk}") if path.is_file()]
-            # Of each of some 12 variables.
-            assert len(files) > 10
-            assert {str(path) for path in files} <= synced
-            assert {str(folder) for path in files for folder in path.parents if store in folder.parents} <= synced
-            marked.append(chunk)
-        return move(self, target)
 
     store = tmp_path.resolve() / "fit.zarr"
     if made:
         for name in ("value/c/0/0", "status/c/0", "marks/done/c/0"):
             (store / name).mkdir(parents=True)
     monkeypatch.setattr(os, "fsync", fsync)
-    monkeypatch.setattr(Path, "replace", replace)
+    monkeypatch.setattr(atomic_write, "sync_file_system", lambda folder: False)
     first(store)
-    assert marked == ["0", "1"]
-    # Marks themselves, when all are there: of one that is lost the chunk is fitted again.
-    marks = store / "marks" / "done" / "c"
-    assert {str(marks / chunk / name) for chunk in "01" for name in ("", "0")} <= {
-        *synced,
-        *(f"{each}/" for each in synced),
-    }
+    there = [path for path in store.rglob("*") if path.name != "zarr.json"]
+    # Of each of some 12 variables two chunks, and two marks.
+    assert sum(path.is_file() for path in there) > 20
+    assert {str(path) for path in there if "/c/" in str(path)} <= synced
+
+
+def test_a_file_system_that_can_not_be_synchronised_is_an_error(tmp_path, monkeypatch) -> None:
+    class Failing:
+        def __init__(self, code: int) -> None:
+            self.code = code
+
+        def syncfs(self, number: int) -> int:
+            ctypes.set_errno(self.code)
+            return -1
+
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(ctypes, "CDLL", lambda *args, **options: Failing(errno.EIO))
+    with pytest.raises(OSError, match=re.escape(str(tmp_path))):
+        atomic_write.sync_file_system(tmp_path)
+    monkeypatch.setattr(ctypes, "CDLL", lambda *args, **options: Failing(errno.ENOSYS))
+    assert atomic_write.sync_file_system(tmp_path) is False
 
 
 def format_1(store: Path, da: xr.DataArray) -> xr.Dataset:

@@ -9,6 +9,7 @@ before and after it whether it is still the one who writes. What is not this, xf
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import re
@@ -116,7 +117,7 @@ class Archive:
         self.description: Description | None = None
         self.writer = ""
         self._chunks = (
-            DurableStore(self.store.root, together=True) if isinstance(self.store, DurableStore) else self.store
+            DurableStore(self.store.root, deferred=True) if isinstance(self.store, DurableStore) else self.store
         )
         self._recording = _Recording(self._chunks)
         self._arrays: dict[str, zarr.AsyncArray[Any]] = {}
@@ -443,10 +444,8 @@ class Archive:
         made = self._made()
         region = tuple(slice(*side) for side in made.grid.box(chunk))
         sync(_written([(self._array(name), region, arrays[name]) for name in made.written]))
-        if isinstance(self._chunks, DurableStore):
-            self._chunks.flush(made.keys(chunk))
         if message:
-            self.objects.put(made.message_key(chunk), message.encode()[:MESSAGE].ljust(MESSAGE, b"\0"))
+            Objects(self._chunks).put(made.message_key(chunk), message.encode()[:MESSAGE].ljust(MESSAGE, b"\0"))
         return [self._recording.written.pop(key) for key in made.keys(chunk)]
 
     def mark(self, chunk: int, mark: Mark, written: Sequence[Written]) -> None:
@@ -466,14 +465,16 @@ class Archive:
                 # What was just written may be in the place of what that run has written; without a mark, it is written again.
                 self.objects.delete([made.mark_key(chunk)])
             raise
-        # Without a wait for the disk: of a mark that is lost, or torn, when the power fails, the chunk is fitted again.
+        # Without a wait for the disk, for the chunk or the mark: where the power fails, the mark's checksums tell what was lost of both.
         Objects(self._chunks).put(made.mark_key(chunk), made.mark(mark, written))
 
-    def keep_marks(self) -> None:
-        """Return when the marks of all chunks are on the disk."""
+    def keep(self) -> None:
+        """Return when all chunks are on the disk, with their marks and messages."""
         if isinstance(self._chunks, DurableStore):
             made = self._made()
-            self._chunks.flush([made.mark_key(chunk) for chunk in self._listed("done", made.generation)])
+            marked = (key for chunk in range(len(made.grid)) for key in (*made.keys(chunk), made.mark_key(chunk)))
+            unread = (made.message_key(chunk) for chunk in self._listed("unread", made.generation))
+            self._chunks.flush(itertools.chain(marked, unread))
 
     def note(self, name: str, text: str) -> None:
         """Write an attribute of the result, beside those that it was laid out with."""

@@ -237,7 +237,7 @@ def _finish(
         raise StoredRunError(
             f"{archive}: marks of chunks {missing[:6]} are gone whenever they are written; resume=True goes on"
         )
-    archive.keep_marks()
+    archive.keep()
     make_sure(archive, plan, work.grid, inner)
     current = archive.look().current
     if archive.description is not None and (current is None or current.run != archive.description.run):

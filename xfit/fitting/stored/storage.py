@@ -7,7 +7,7 @@ import functools
 import os
 import uuid
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -19,7 +19,7 @@ from zarr.core.buffer.core import default_buffer_prototype
 from zarr.core.sync import collect_aiterator, sync
 from zarr.storage import FsspecStore, LocalStore, WrapperStore
 
-from xfit.arrays.atomic_write import entries, fsync, give_name, made, make_folder, refuse_device
+from xfit.arrays.atomic_write import entries, files_to_disk, fsync, give_name, made, make_folder, refuse_device
 from xfit.display import cleaned, is_url, local_path, without_secrets
 
 #: Objects that are read or deleted at the same time.
@@ -47,14 +47,13 @@ class DurableStore(LocalStore):
     ----------
     root, read_only
         As for `zarr.storage.LocalStore`.
-    together : bool, optional
+    deferred : bool, optional
         Whether what is written is on the disk when `flush` has returned, instead.
     """
 
-    def __init__(self, root: Path | str, *, read_only: bool = False, together: bool = False) -> None:
+    def __init__(self, root: Path | str, *, read_only: bool = False, deferred: bool = False) -> None:
         super().__init__(root, read_only=read_only)
-        self.together = together
-        self._waiting: dict[str, set[Path]] = {}
+        self.deferred = deferred
         self._named: set[Path] = set()
 
     async def _open(self, *, mode: Any = None) -> None:
@@ -101,7 +100,7 @@ class DurableStore(LocalStore):
         try:
             with part.open("wb") as file:
                 file.write(value.as_buffer_like())
-                if exclusive or not self.together:
+                if exclusive or not self.deferred:
                     file.flush()
                     os.fsync(file.fileno())
             if not exclusive:
@@ -110,10 +109,8 @@ class DurableStore(LocalStore):
                 raise FileExistsError(key)
         finally:
             part.unlink(missing_ok=True)
-        if self.together and not exclusive:
-            self._waiting[key] = folders
-            return
-        self._sync({path}, folders)
+        if exclusive or not self.deferred:
+            self._sync(path, folders)
 
     def _made(self, folder: Path) -> set[Path]:
         """Make a folder for a file; return those that have to be brought to the disk with its name."""
@@ -128,21 +125,16 @@ class DurableStore(LocalStore):
         inside = (folder, *folder.parents)
         return list(inside[: inside.index(self.root)])
 
-    def _sync(self, files: Iterable[Path], folders: Iterable[Path]) -> None:
-        """Bring the names of files, and folders that lead to them, to the disk."""
+    def _sync(self, file: Path, folders: Iterable[Path]) -> None:
+        """Bring the name of a file, and folders that lead to it, to the disk."""
         list(_pool().map(fsync, folders))
         if len(self._named) > _NAMED:
             self._named.clear()
-        self._named.update(each for file in files for each in self._leading(file.parent))
+        self._named.update(self._leading(file.parent))
 
-    def flush(self, keys: Sequence[str]) -> None:
-        """Return when some objects are on the disk, with their names: at the same time, for a disk takes as long for many as for one."""
-        files = [self.root / key for key in keys]
-        known = [self._waiting.pop(key, None) for key in keys]
-        folders = {each for file, mine in zip(files, known, strict=True) for each in mine or self._unnamed(file.parent)}
-        list(_pool().map(fsync, files))
-        # What files have their names in went to the disk with them, as a rule: that costs little once more.
-        self._sync(files, folders)
+    def flush(self, keys: Iterable[str]) -> None:
+        """Return when some objects are on the disk, with their names, whichever process has written them."""
+        files_to_disk(self.root, (self.root / key for key in keys))
 
     def check_inside(self, path: Path) -> None:
         """Refuse a place that a link leads out of the folder.
@@ -306,11 +298,15 @@ class Objects:
 
     def put_all(self, files: Mapping[str, bytes]) -> None:
         """Write objects, several at a time."""
+        place = unwrapped(self.store)
+        store = DurableStore(place.root, deferred=True) if isinstance(place, DurableStore) else self.store
 
         async def put(key: str) -> None:
-            await self.store.set(key, default_buffer_prototype().buffer.from_bytes(files[key]))
+            await store.set(key, default_buffer_prototype().buffer.from_bytes(files[key]))
 
         sync(_each(put, files))
+        if isinstance(store, DurableStore):
+            store.flush(files)
 
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects; those that are not there do not matter. On return they are gone for good, whatever happens."""
