@@ -250,8 +250,8 @@ def _flat(values: xr.DataArray, dims: tuple[Hashable, ...], da: xr.DataArray) ->
             f"the coordinate {values.name!r} has dtype {values.dtype}; a model needs numbers (of times: seconds since a start, as floats; "
             f"of intervals: their middles){_others(values, da)}"
         )
-    missing = {d: da.sizes[d] for d in dims if d not in values.dims}
-    flat = np.asarray(values.expand_dims(missing).transpose(*dims).values, np.float64).ravel()
+    sizes = {d: da.sizes[d] for d in dims}
+    flat = np.asarray(values.variable.set_dims(sizes).transpose(*dims).values, np.float64).ravel()
     if not np.isfinite(flat).all():
         raise ValueError(f"the coordinate {values.name!r} has values that are not finite")
     return flat

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from xarray.indexes import Index, PandasIndex
 
 from xfit._version import __version__
 from xfit.arrays.axes import Axes
@@ -96,21 +98,7 @@ def assemble(
     columns = Columns.of(len(settings.start), options)
     known = [name for name in columns.slices if options.loss.has_likelihood or name not in CRITERIA]
     variables = variables_in(packed, known, axes.navigation, columns)
-    coords: dict[Hashable, Any] = {
-        name: c for name, c in da.coords.items() if set(c.dims) <= set(axes.navigation) or set(c.dims) <= set(axes.dims)
-    }
-    for d, size in zip(axes.dims, axes.shape, strict=True):
-        if d not in coords:
-            coords[d] = (d, np.arange(size))
-    if axes.width is not None:
-        coords["channel_width"] = (axes.dims, axes.width.reshape(axes.shape), {"long_name": "channel width"})
-    free = settings.free & settings.active[program.load().component_of]
-    coords |= _parameter_coords(da, model, program, free, axes)
-    if options.pairs:
-        labels = [label_of((program.parameters[a], program.parameters[b])) for a, b in options.pairs]
-        coords["pair"] = ("pair", np.array(labels, object))
-    if options.covariance:
-        coords["param_"] = ("param_", np.array(program.parameters, object))
+    coordinates = _coordinates(da, model, program, settings, axes, options)
     attrs = {
         "title": f"fit of {da.name}" if da.name is not None else "fit",
         "xfit_schema": SCHEMA_VERSION,
@@ -121,8 +109,7 @@ def assemble(
         "xfit_scale_covariance": int(options.scale_covariance),
         **{f"xfit_{key}": value for key, value in how.items()},
     }
-    # How the data's file encoded its coordinates is no business of the file that the result goes to.
-    result = xr.Dataset(variables, coords=coords, attrs=attrs).drop_encoding()
+    result = xr.Dataset(variables, coords=coordinates, attrs=attrs)
     if not axes.navigation and isinstance(packed, np.ndarray):
         result.attrs["message"] = ending(result, model, tuple(map(str, axes.dims)))
     return result
@@ -205,16 +192,58 @@ def _cut(packed: Any, *, part: tuple[int, int], tail: tuple[int, ...], as_dtype:
     return whole
 
 
-def _parameter_coords(
-    da: xr.DataArray, model: Model, program: Program, free: np.ndarray, axes: Axes
-) -> dict[Hashable, Any]:
-    """Coordinates along `param`: names, units, and which are free."""
-    names = program.parameters
+def _coordinates(
+    da: xr.DataArray, model: Model, program: Program, settings: Settings, axes: Axes, options: FitOptions
+) -> xr.Coordinates:
+    """Coordinates of a result: those of the data that lie along the map or along its signal, and the parameters'.
+
+    They are made with their indexes, of which xarray makes none again: for one spectrum that takes longer than its fit.
+    """
+    sides = set(axes.navigation), set(axes.dims)
+    given = {name: c for name, c in da.coords.variables.items() if any(set(c.dims) <= side for side in sides)}
+    indexes: dict[Hashable, Index] = {name: index for name, index in da.xindexes.items() if name in given}
+    # How the data's file encoded its coordinates is no business of the file that the result goes to.
+    made = {name: c.drop_encoding() if c.encoding else c for name, c in given.items()}
+    for d, size in zip(axes.dims, axes.shape, strict=True):
+        if d not in made:
+            indexes[d] = PandasIndex(np.arange(size), d)
+            made |= indexes[d].create_variables()
+    if axes.width is not None:
+        made["channel_width"] = xr.Variable(axes.dims, axes.width.reshape(axes.shape), {"long_name": "channel width"})
     split = [(component.name, parameter.name) for component in model for parameter in component.parameters]
-    return {
-        "param": ("param", np.array(names, object)),
-        "component": ("param", np.array([c for c, _ in split], object)),
-        "parameter": ("param", np.array([p for _, p in split], object)),
-        "units": ("param", np.array(parameter_units(model, da, axes), object)),
-        "free": ("param", free),
-    }
+    _add_labels(made, indexes, "param", program.parameters)
+    made["component"] = _texts("param", tuple(c for c, _ in split))
+    made["parameter"] = _texts("param", tuple(p for _, p in split))
+    made["units"] = _texts("param", tuple(parameter_units(model, da, axes)))
+    made["free"] = xr.Variable("param", settings.free & settings.active[program.load().component_of])
+    if options.pairs:
+        names = (label_of((program.parameters[a], program.parameters[b])) for a, b in options.pairs)
+        _add_labels(made, indexes, "pair", tuple(names))
+    if options.covariance:
+        _add_labels(made, indexes, "param_", program.parameters)
+    return xr.Coordinates(made, indexes=indexes)
+
+
+def _texts(dim: str, texts: tuple[str, ...]) -> xr.Variable:
+    """Texts along a dimension, which whoever has the result may change."""
+    return _kept_texts(dim, texts).copy(deep=True)
+
+
+@lru_cache(maxsize=256)
+def _kept_texts(dim: str, texts: tuple[str, ...]) -> xr.Variable:
+    return xr.Variable(dim, np.array(texts, object))
+
+
+def _add_labels(
+    made: dict[Hashable, xr.Variable], indexes: dict[Hashable, Index], dim: str, names: tuple[str, ...]
+) -> None:
+    """Add a dimension's names, with their index."""
+    indexes[dim], variable = _labels(dim, names)
+    made[dim] = variable.copy(deep=False)
+
+
+@lru_cache(maxsize=256)
+def _labels(dim: str, names: tuple[str, ...]) -> tuple[PandasIndex, xr.Variable]:
+    """An index of names, which can't be changed, and the variable that shows it."""
+    index = PandasIndex(np.array(names, object), dim)
+    return index, index.create_variables()[dim]
