@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import xarray as xr
 
 from xfit.files.metadata import flattened, nested
+from xfit.files.postprocess import settled
 from xfit.files.signal_axes import dimension_names
 from xfit.files.signals import array_to_signal, signal_to_array
 
@@ -181,3 +184,24 @@ def test_metadata_there_and_back() -> None:
         flattened({"General": {"thing": object()}})
     with pytest.warns(UserWarning, match=r"'?a'?"):
         assert nested({"a": 1, "a.b": 2}) == {"a": {"b": 2}}
+
+
+@pytest.mark.parametrize("damaged", [np.ones(2), 3.0, "text", None, ["a"]])
+@pytest.mark.parametrize("place", [("General",), ("Signal",), ("Signal", "Noise_properties"), ("Sample",), ()])
+def test_a_value_in_the_place_of_a_branch_of_metadata(place, damaged) -> None:
+    """As damage of a file makes one; the data are read, and the value is an attribute."""
+    tree: Any = {"General": {"title": "map"}, "Signal": {"signal_type": "EELS"}}
+    if place:
+        *above, last = place
+        at = tree
+        for name in above:
+            at = at[name]
+        at[last] = damaged
+    else:
+        tree = damaged
+    signal = {"data": np.ones((2, 3)), "axes": [{"name": "x", "navigate": True}, {"name": "e", "navigate": False}], "metadata": tree}  # fmt: skip
+    da = signal_to_array(settled(signal, "HSPY"))
+    assert da.dims == ("x", "e")
+    kept = da.attrs.get(".".join(place)) if place and damaged is not None else damaged
+    np.testing.assert_array_equal(kept, damaged)
+    assert place == ("General",) or not place or da.name == "map"

@@ -18,6 +18,7 @@ import xarray as xr
 from xfit.display import cleaned
 from xfit.files.hdf5 import close, reopening
 from xfit.files.hdf5_header import check_hdf5
+from xfit.files.metadata import branch
 from xfit.files.npy_header import check_npy
 from xfit.files.postprocess import settled
 from xfit.files.reopening_arrays import reopened
@@ -167,7 +168,7 @@ def _read(path: Path, plugin: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def title_of(signal: Mapping[str, Any]) -> str:
     """Title of a signal: what those of a .zspy are ordered by, which come as the folders of a disk do."""
-    return str(signal["metadata"].get("General", {}).get("title", ""))
+    return str(branch(signal, "metadata", "General").get("title", ""))
 
 
 def _is_packed(path: Path, name: str) -> bool:
@@ -204,7 +205,7 @@ def _whole_spectra(signal: Mapping[str, Any], name: str) -> tuple[Any, ...] | No
         return None
     import dask.array
 
-    axis = spectral_axis(signal["axes"], str((signal.get("metadata") or {}).get("Signal", {}).get("signal_type") or ""))
+    axis = spectral_axis(signal["axes"], str(branch(signal, "metadata", "Signal").get("signal_type") or ""))
     if axis is None:
         return None
     sizes = {k: -1 if k == axis else "auto" for k in range(data.ndim)}

@@ -7,7 +7,7 @@ import numbers
 import warnings
 from collections.abc import Mapping
 from datetime import date, time
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -25,6 +25,13 @@ _LONGEST = 200_000
 
 #: What HyperSpy wants as lists; netCDF makes a list of one its only entry.
 _LISTS = ("Sample.elements", "Sample.xray_lines")
+
+
+def branch(tree: Any, *path: str) -> dict[str, Any]:
+    """The branch of a tree itself; an empty one where there is none, or where damage has put a value in its place."""
+    for name in path:
+        tree = tree.get(name) if isinstance(tree, Mapping) else None
+    return cast(dict[str, Any], tree) if isinstance(tree, Mapping) else {}
 
 
 def flattened(tree: Mapping[str, Any]) -> dict[str, Any]:

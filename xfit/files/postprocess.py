@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from xfit.files.metadata import branch
 from xfit.files.signal_axes import spectral_axis
 
 #: Readers whose files say which axes are of the signal because somebody chose them.
@@ -41,7 +42,7 @@ def settled(signal: Mapping[str, Any], name: str) -> dict[str, Any]:
     found |= {"data": processed.data, "axes": axes}
     if name in _CHOSEN or not axes:
         return found
-    kind = str(found["metadata"].get("Signal", {}).get("signal_type") or "")
+    kind = str(branch(found, "metadata", "Signal").get("signal_type") or "")
     at = spectral_axis(axes, kind) if kind.startswith(_SPECTRA) else None
     if at is not None:
         found["axes"] = [{**axis, "navigate": k != at} for k, axis in enumerate(axes)]
@@ -92,7 +93,7 @@ class Processed:
 
 def _mapped(signal: Mapping[str, Any]) -> dict[str, Any]:
     """Metadata, with what the reader says is to be found in the original metadata."""
-    metadata = _copy(signal.get("metadata") or {})
+    metadata = _copy(branch(signal, "metadata"))
     for path, (target, function) in (signal.get("mapping") or {}).items():
         value: Any = signal.get("original_metadata")
         for step in path.split("."):
@@ -100,10 +101,11 @@ def _mapped(signal: Mapping[str, Any]) -> dict[str, Any]:
         value = _converted(function, value) if value is not None else None
         if value is not None:
             *branches, last = target.split(".")
-            branch = metadata
+            place: Any = metadata
             for step in branches:
-                branch = branch.setdefault(step, {})
-            branch[last] = value
+                place = place.setdefault(step, {}) if isinstance(place, dict) else None
+            if isinstance(place, dict):
+                place[last] = value
     return metadata
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xfit.files.metadata import as_json, flattened, nested
+from xfit.files.metadata import as_json, branch, flattened, nested
 from xfit.files.signal_axes import axis_of, coordinate_of, dimension_names, spectral_axis, text_of
 from xfit.modeling.text_limits import json_of
 
@@ -50,7 +50,7 @@ def signal_to_array(signal: Mapping[str, Any], *, original_metadata: bool = Fals
     >>> da.dims, da["Energy"].values, da["Energy"].attrs["units"]
     (('x', 'Energy'), array([100. , 100.5, 101. ]), 'eV')
     """
-    metadata = _copied(signal.get("metadata") or {})
+    metadata = _copied(branch(signal, "metadata"))
     data, colours = _pixels(signal["data"])
     axes = [dict(axis) for axis in signal.get("axes") or ()]
     ndim = data.ndim - (colours is not None)
@@ -59,7 +59,7 @@ def signal_to_array(signal: Mapping[str, Any], *, original_metadata: bool = Fals
     axes = axes or [{} for _ in range(ndim)]
     if len(axes) != ndim:
         raise ValueError(f"the data have {ndim} dimensions, but there are {len(axes)} axes")
-    about = metadata.setdefault("Signal", {})
+    about = branch(metadata, "Signal")
     navigate = navigation_flags(axes, metadata)
     # Detectors count the electrons or X-rays of a channel, and eXSpy has them binned unless told otherwise.
     counts = str(about.get("signal_type") or "").startswith(("EELS", "EDS"))
@@ -167,7 +167,7 @@ def array_to_signal(
     }
 
 
-def navigation_flags(axes: Sequence[Mapping[str, Any]], metadata: Mapping[str, Any]) -> list[bool]:
+def navigation_flags(axes: Sequence[Mapping[str, Any]], metadata: dict[str, Any]) -> list[bool]:
     """Tell which axes are of navigation: those that say so; if none says, those that spectra do not lie along.
 
     Axes that say nothing beside others that do are of the other kind. Without any hint an array of one or two dimensions is one spectrum or one
@@ -176,7 +176,7 @@ def navigation_flags(axes: Sequence[Mapping[str, Any]], metadata: Mapping[str, A
     said = [None if axis.get("navigate") is None else bool(axis["navigate"]) for axis in axes]
     if any(flag is not None for flag in said):
         return [False in said if flag is None else flag for flag in said]
-    about = metadata.get("Signal", {})
+    about = branch(metadata, "Signal")
     record = about.get("record_by")
     count = {"spectrum": 1, "image": 2}.get(record) if isinstance(record, str) else None
     if count is None:
@@ -234,7 +234,7 @@ def _copied(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 def _taken(metadata: dict[str, Any], key: str) -> Any:
     """Take the noise variance out of the metadata."""
-    noise = metadata.get("Signal", {}).get("Noise_properties", {})
+    noise = branch(metadata, "Signal", "Noise_properties")
     found = [noise.pop(name) for name in (key, f"_sig_{key}") if name in noise]
     return next((each for each in found if each is not None), None)
 
@@ -254,7 +254,7 @@ def _with_variance(array: xr.DataArray, variance: Any, navigation: int) -> xr.Da
 
 def _attributes(metadata: dict[str, Any]) -> dict[str, Any]:
     """Metadata as attributes, with those that xfit and xarray know by names of their own."""
-    about = metadata["Signal"]
+    about = branch(metadata, "Signal")
     known: dict[str, Any] = {}
     quantity = about.pop("quantity", None)
     if isinstance(quantity, str) and quantity.strip():
@@ -265,7 +265,7 @@ def _attributes(metadata: dict[str, Any]) -> dict[str, Any]:
     kind = about.pop("signal_type", None)
     if isinstance(kind, str) and kind:
         known["signal_type"] = kind
-    if metadata.get("General", {}).get("title") == "":
+    if isinstance(title := branch(metadata, "General").get("title"), str) and not title:
         del metadata["General"]["title"]
     return {**flattened(metadata), **{key: value for key, value in known.items() if value}}
 
