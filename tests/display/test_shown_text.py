@@ -28,9 +28,9 @@ from xfit.command.arguments import words_of
 from xfit.components import Gaussian
 from xfit.display import cleaned, paragraph, without_secrets
 from xfit.files.csv_tables import as_csv, cell
-from xfit.fitting.running.progress import Bar, Console
 from xfit.fitting.stored.check import check as check_store
 from xfit.fitting.stored.info import info
+from xfit.progress import Bar, Console
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,13 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from tests.support.builders import peak_map, two_peaks
@@ -119,6 +121,22 @@ def test_why_the_engine_could_not_be_compiled_by_another_process(monkeypatch):
     monkeypatch.setattr(sys, "executable", "/nowhere/python3")
     assert can_start_python()
     assert "/nowhere/python3" in compile_apart("fit")
+
+
+@pytest.mark.slow
+def test_who_compiles_ends_with_who_waits(tmp_path):
+    """A process that is killed leaves none that compiles on."""
+    script = "from xfit.engine.codegen.subprocess_compile import compile_apart; compile_apart('profile')"
+    process = start(script, XFIT_CACHE_DIR=str(tmp_path / "kernels"), NUMBA_CACHE_DIR=str(tmp_path))
+    parent = psutil.Process(process.pid)
+    while not (children := parent.children()):
+        time.sleep(0.05)
+    # Of all of a second, in which it has imported something.
+    time.sleep(1.0)
+    process.kill()
+    process.communicate()
+    gone, alive = psutil.wait_procs(children, timeout=60)
+    assert not alive
 
 
 @pytest.mark.parametrize("executable", ["", "/usr/bin/qgis", None])

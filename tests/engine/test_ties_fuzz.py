@@ -14,6 +14,7 @@ from scipy.optimize import brentq
 
 from xfit import Model
 from xfit.components import Offset
+from xfit.engine.block.tied_values import slopes_of_ties
 from xfit.engine.codegen.tie_compiler import compile_ties
 from xfit.engine.pixel.tie_machine import STACK, Ties, apply_ties, tie_derivatives
 from xfit.formulas.parser import names
@@ -80,6 +81,8 @@ def slopes_of(ties: Ties, q: np.ndarray, roots: list[int]) -> np.ndarray:
     """Derivatives of all parameters with respect to the roots, added up as the engine does with rows of its Jacobian."""
     derivative = np.empty(max(ties.row.size, 1))
     tie_derivatives(ties, q, derivative, np.empty(STACK))
+    # The same instructions in NumPy, whose functions differ by an ulp or two.
+    np.testing.assert_allclose(slopes_of_ties(ties, q), derivative[: ties.row.size], rtol=1e-12, atol=1e-15)
     rows = np.eye(q.size)
     for d in range(ties.row.size):
         rows[ties.column[d]] += derivative[d] * rows[ties.tied[ties.row[d]]]

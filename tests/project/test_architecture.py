@@ -78,7 +78,7 @@ def test_twelve_packages_and_six_modules() -> None:
         "arrays", "command", "components", "engine", "files", "fitting", "formulas", "hyperspy", "modeling", "plot", "results", "samfire",
     }  # fmt: skip
     assert {each.stem for each in PACKAGE.glob("*.py")} == {
-        "__init__", "_version", "accessor", "display", "noise", "result_accessor",
+        "__init__", "_version", "accessor", "display", "noise", "progress", "result_accessor",
     }  # fmt: skip
 
 
@@ -119,7 +119,7 @@ def test_sources_of_kernels_are_listed() -> None:
     needed = imported("engine/codegen/kernel_source.py", set())
     for module in re.findall(r'"(engine\.math\.\w+)":', (PACKAGE / "engine/codegen/kernel_source.py").read_text()):
         imported(module.replace(".", "/") + ".py", needed)
-    assert needed <= set(COMPONENT_SOURCES) | {"display.py"}
+    assert needed <= set(COMPONENT_SOURCES) | {"display.py", "progress.py"}
     # How they are compiled, and how the engine calls them.
     assert set(COMPONENT_SOURCES) - needed == {
         "engine/codegen/kernel_cache.py",

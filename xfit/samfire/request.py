@@ -28,10 +28,10 @@ from xfit.fitting.running.chunk_grid import ChunkGrid, chunks_of
 from xfit.fitting.running.clients import active_client, client_of
 from xfit.fitting.running.error_notes import noted, noted_at_start
 from xfit.fitting.running.executors import Executor, cluster_of, executor_of
-from xfit.fitting.running.progress import reporter_of
 from xfit.fitting.running.sources import Source
 from xfit.modeling.model import Model
 from xfit.modeling.units import check_units, parameter_units, units_of
+from xfit.progress import reporter_of
 from xfit.results.assembly import CRITERIA, assemble
 from xfit.results.component_digests import digests_of
 from xfit.samfire.checkpoint import Checkpoints, described

@@ -15,9 +15,9 @@ import numpy as np
 from xfit.engine.block.precompile import prepare_engine
 from xfit.engine.waves.clocks import RING, advance
 from xfit.fitting.running.executors import Cluster, Executor
-from xfit.fitting.running.progress import Bar, Reporter
 from xfit.fitting.running.sources import Source
 from xfit.fitting.running.workers import make_ready
+from xfit.progress import Bar, Reporter
 from xfit.samfire import tasks
 from xfit.samfire.checkpoint import Checkpoints
 from xfit.samfire.chunk_state import SamfireSpec, step_of

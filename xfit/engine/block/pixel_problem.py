@@ -9,6 +9,7 @@ import numpy as np
 
 from xfit.engine.block.cancellation import check
 from xfit.engine.block.options import Columns
+from xfit.engine.block.tied_values import slopes_of_ties
 from xfit.engine.losses import Loss
 from xfit.engine.math.layout import OTHER
 from xfit.engine.pixel.evaluate import Structure
@@ -16,7 +17,7 @@ from xfit.engine.pixel.loss_functions import LEAST_SQUARES
 from xfit.engine.pixel.objective import begin_pixel, deviations_at, end_pixel, loss_at, spectrum_for
 from xfit.engine.pixel.rows import Block, Limits, buffer_of
 from xfit.engine.pixel.status import CONVERGED
-from xfit.engine.pixel.tie_machine import Ties, tie_derivatives
+from xfit.engine.pixel.tie_machine import Ties
 from xfit.engine.pixel.workspace import UNKNOWN, workspace
 
 #: What a loss that is not finite counts as: larger than any, but finite, for line searches do not know infinities.
@@ -207,8 +208,7 @@ class PixelProblem:
         start = self.start
         slopes = np.zeros((ws.q.size, start.size))
         slopes[p.free, np.arange(start.size)] = 1.0
-        derivative = np.empty(max(p.ties.row.size, 1))
-        tie_derivatives(p.ties, ws.q, derivative, ws.stack)
+        derivative = slopes_of_ties(p.ties, ws.q)
         # From the end: what a tie follows comes after it.
         for d in reversed(range(p.ties.row.size)):
             slopes[p.ties.tied[p.ties.row[d]]] += derivative[d] * slopes[p.ties.column[d]]

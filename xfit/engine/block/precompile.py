@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from llvmlite.binding import get_host_cpu_features
 from numba.core.registry import cpu_target
 
 from xfit.engine.block.options import FitOptions
@@ -39,9 +40,13 @@ from xfit.engine.pixel.workspace import workspace
 from xfit.engine.simd.fit import fit_side_by_side, lanes_of
 from xfit.engine.waves.clocks import advance
 from xfit.engine.waves.wavefront import begin_at, rank
+from xfit.progress import told
 
 #: Functions that Python calls, and no other compiled function.
 _ENTRIES = (fit_side_by_side, fit_singly, fit_alike, fit_weighted, fit_linear_singly, profile_pixels)
+
+#: Seconds that parts take on two cores of a processor with AVX-512.
+_SECONDS = {"fit": 60.0, "objective": 30.0, "linear": 40.0, "profile": 50.0, "wave": 5.0}
 
 _ready = threading.Lock()
 _is_ready: set[str] = set()
@@ -72,7 +77,9 @@ def prepare_engine(part: str = "fit") -> None:
     with _ready:
         if part in _is_ready:
             return
-        with compile_lock("engine"):
+        # Environments with machine code of their own do not wait for each other.
+        folders = hashlib.sha256(repr(entry_folders()).encode()).hexdigest()[:16]
+        with compile_lock(f"engine-{folders}"):
             _forget_stale_code()
             _have_compiled(part)
             try:
@@ -109,7 +116,8 @@ def _have_compiled(part: str) -> None:
     made = _made()
     if part in made or not made.can_be_written() or not can_start_python():
         return
-    why = compile_apart(*_SHARED.get(part, (part,)))
+    with told("compiling the engine, once on this machine", _seconds_of(part)):
+        why = compile_apart(*_SHARED.get(part, (part,)))
     if why:
         warnings.warn(
             f"the engine is compiled in this process, which will keep about 1 GiB: {why}", RuntimeWarning, stacklevel=3
@@ -118,6 +126,11 @@ def _have_compiled(part: str) -> None:
     with suppress(OSError):
         # A disk that has just become full: the next process will look for the machine code in vain, and have it made again.
         made.add(part)
+
+
+def _seconds_of(part: str) -> float:
+    """About how long a part takes to compile on a processor of this kind."""
+    return _SECONDS.get(part, 60.0) * (1.0 if get_host_cpu_features().get("avx512f") else 3.0)
 
 
 def _forget_stale_code() -> None:

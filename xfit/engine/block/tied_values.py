@@ -1,4 +1,4 @@
-"""Values of tied parameters for many pixels at once: the instructions of `xfit.engine.pixel.tie_machine` on arrays."""
+"""Values of tied parameters for many pixels at once, and their slopes: the instructions of `xfit.engine.pixel.tie_machine` on arrays."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ _ONE: dict[str, Callable[[Any], Any]] = {
     **{name: getattr(np, f"arc{name[1:]}") for name in ("asin", "acos", "atan")},
     **{name: getattr(scipy.special, name) for name in ("erf", "erfc", "gamma", "digamma")},
     "loggamma": scipy.special.gammaln,
+    "trigamma": lambda x: scipy.special.polygamma(1, x),
     "heaviside": lambda x: np.heaviside(x, 0.5),
     **{name: SPECIAL[name] for name in ("erfcx", "erfcx_prime", "besselj0", "besselj1", "jinc", "jinc_prime")},
 }
@@ -43,6 +44,12 @@ def set_tied(ties: Ties, values: np.ndarray) -> None:
     """Set the tied columns of a table of parameters, float64 (n_pixels, n_parameters), from the others, in place."""
     for k, position in enumerate(ties.tied):
         values[:, position] = _run(ties, range(ties.span[k], ties.span[k + 1]), values)
+
+
+def slopes_of_ties(ties: Ties, values: np.ndarray) -> np.ndarray:
+    """Derivatives of the ties with respect to what their formulas name, float64 (n_derivatives,), at one pixel's parameters (n_parameters,)."""
+    spans = zip(ties.derivative_span[:-1], ties.derivative_span[1:], strict=True)
+    return np.array([_run(ties, range(*span), values[None])[0] for span in spans], np.float64)
 
 
 def _run(ties: Ties, instructions: range, values: np.ndarray) -> Any:

@@ -26,6 +26,7 @@ from xfit.display import local_path
 from xfit.engine.codegen.trust import is_own, make_private, why_not_private
 from xfit.engine.math.call import KERNEL_SIGNATURE
 from xfit.engine.math.jit import ENTRIES, entry_folders
+from xfit.progress import told
 
 _OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}}
 
@@ -34,6 +35,9 @@ _PATIENCE = 900.0
 
 #: What loading machine code raises where a file is cut short or foreign.
 DAMAGED = (pickle.UnpicklingError, EOFError, OSError, ValueError, LookupError, AttributeError, ImportError, TypeError)
+
+#: Seconds that a kernel takes to compile where that is slow.
+_SECONDS = 10.0
 
 _loaded: dict[str, CompiledKernel] = {}
 _loading = threading.RLock()
@@ -234,7 +238,8 @@ def compile_lock(name: str) -> Iterator[bool]:
         folder = cache_folder()
         make_private(folder / "__pycache__")
         lock = FileLock(folder / f"{name}.lock")
-        lock.acquire(timeout=_PATIENCE)
+        with told("waiting for another process that compiles the same", _PATIENCE):
+            lock.acquire(timeout=_PATIENCE)
     except (OSError, Timeout, NotImplementedError) as error:
         warnings.warn(f"kernels are compiled for this process only: {error}", RuntimeWarning, stacklevel=2)
         yield False
@@ -326,7 +331,8 @@ def _loaded_from(path: Path, name: str, write_source: Callable[[], str]) -> Comp
     if not path.exists():
         _write(path, write_source())
     module = _import(path, name)
-    return _compiled(_compile(module, True), module)
+    with told("compiling a component, once on this machine", _SECONDS):
+        return _compiled(_compile(module, True), module)
 
 
 def _files_of(path: Path) -> list[Path]:
@@ -361,7 +367,8 @@ def compile_source(source: str, name: str) -> CompiledKernel:
     """Compile kernel source for this process only."""
     module: Any = ModuleType(name)
     exec(compile(source, f"<{name}>", "exec"), module.__dict__)
-    return _compiled(_compile(module, False), module)
+    with told("compiling a component, for this process", _SECONDS):
+        return _compiled(_compile(module, False), module)
 
 
 def compile_function(kernel: Callable[..., None]) -> Any:

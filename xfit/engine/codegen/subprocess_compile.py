@@ -7,6 +7,8 @@ import logging
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,14 @@ _LOG = logging.getLogger("xfit.engine.codegen")
 _SCRIPT = """
 import json, sys
 sys.path[:] = json.loads(sys.argv[1])
+from xfit.engine.codegen.subprocess_compile import end_with_parent
+end_with_parent(int(sys.argv[2]))
 from xfit.engine.block.precompile import compile_part
-compile_part(sys.argv[2])
+compile_part(sys.argv[3])
 """
+
+#: Seconds between two looks whether the parent process is still there.
+_LOOK = 0.5
 
 
 def can_start_python() -> bool:
@@ -40,15 +47,16 @@ def compile_apart(*parts: str) -> str:
     str
         Why it could not be done; empty if it was.
     """
-    _LOG.info("compiling the engine (%s): about a minute, once on this machine", ", ".join(parts))
+    _LOG.info("compiling the engine (%s), once on this machine", ", ".join(parts))
     path = json.dumps([str(entry) for entry in sys.path])
     begun: list[subprocess.Popen[str]] = []
     try:
         for part in parts:
             begun.append(
                 subprocess.Popen(
-                    [sys.executable, "-c", _SCRIPT, path, part],
-                    stdin=subprocess.DEVNULL,
+                    [sys.executable, "-c", _SCRIPT, path, str(os.getpid()), part],
+                    # Closed when this process ends, however that happens.
+                    stdin=subprocess.PIPE,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.PIPE,
                     text=True,
@@ -66,10 +74,35 @@ def compile_apart(*parts: str) -> str:
                 process.communicate()
 
 
+def end_with_parent(parent: int) -> None:
+    """End this process soon after its parent has ended, from a thread of its own.
+
+    Parameters
+    ----------
+    parent : int
+        Its process id.
+    """
+
+    def watch() -> None:
+        if os.name == "nt":
+            # A process there keeps the id of a parent that has ended; the pipe from it ends.
+            sys.stdin.buffer.read()
+        else:
+            # A pipe would not end while another child of the parent holds it.
+            while os.getppid() == parent:
+                time.sleep(_LOOK)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _why(process: subprocess.Popen[str]) -> str:
     """Wait for a process; return the last line of its errors if it failed."""
-    _, errors = process.communicate()
-    if process.returncode == 0:
+    if process.stderr is None:
+        raise TypeError("a process without a pipe for its errors")
+    # Not `communicate`, which closes the pipe that the process ends with.
+    errors = process.stderr.read()
+    if process.wait() == 0:
         return ""
     words = errors.strip().splitlines()
     return words[-1] if words else f"the process ended with code {process.returncode}"

@@ -25,13 +25,13 @@ from xfit.fitting.running.chunk_grid import ChunkGrid, chunks_of
 from xfit.fitting.running.clients import active_client
 from xfit.fitting.running.executors import Cluster, Executor, cluster_of, executor_of
 from xfit.fitting.running.interruption import say
-from xfit.fitting.running.progress import Bar, Reporter, reporter_of
 from xfit.fitting.running.sources import Source
 from xfit.fitting.running.workers import make_ready
 from xfit.fitting.stored.archive import Archive, Mark
 from xfit.fitting.stored.begin import begin, make_sure
 from xfit.fitting.stored.chunk_task import Work, do_chunk
 from xfit.fitting.stored.own_input import refuse_own_input
+from xfit.progress import Bar, Reporter, reporter_of
 
 _LOG = logging.getLogger("xfit.fitting.stored")
 

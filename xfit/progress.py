@@ -1,23 +1,32 @@
-"""Progress of a run: what is known of it while it goes on, on the console or for a user's function."""
+"""Progress of runs and compilations: what is known while they go on, in a terminal, in a notebook or for a user's function."""
 
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, Protocol
 
 from xfit.display import cleaned, escaped
 
+#: Seconds of waiting after which something is said.
+SILENT = 2.0
+
+#: Seconds between two looks at what is waited for.
+_BETWEEN = 0.25
+
 
 class Bar(NamedTuple):
-    """What a bar shows of a run: its title, how much of how much is done, and further words."""
+    """What a bar shows: its title, how much of how much is done, further words, and what is counted."""
 
     title: str
     done: int
     total: int
     words: str
+    unit: str = "pixels"
 
 
 class ProgressSnapshot(Protocol):
@@ -133,7 +142,7 @@ class Notebook(Throttled):
     def show(self, bar: Bar) -> None:
         """See `Throttled.show`."""
         share = bar.done / bar.total if bar.total else 1.0
-        words = f"{escaped(bar.title)} {share:.0%} ({bar.done:,} of {bar.total:,} pixels)"
+        words = f"{escaped(bar.title)} {share:.0%} ({bar.done:,} of {bar.total:,} {bar.unit})"
         self._handle.update(
             self._html(
                 f'<div style="font-variant-numeric: tabular-nums"><progress value="{bar.done}" max="{bar.total}" aria-label="{words}" '
@@ -146,6 +155,68 @@ def _in_notebook() -> bool:
     """Whether a kernel shows what is displayed."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     return shell is not None and hasattr(shell, "kernel")
+
+
+def _is_terminal() -> bool:
+    """Whether somebody sees what is written to stderr, which may be closed or missing."""
+    try:
+        return sys.stderr is not None and sys.stderr.isatty()
+    except ValueError:
+        return False
+
+
+def say(line: str) -> None:
+    """Write a line to stderr, if there is one."""
+    with suppress(ValueError, OSError):
+        print(cleaned(line), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def told(words: str, seconds: float) -> Iterator[None]:
+    """Tell who waits what for, if that takes long: by a bar in a terminal or a notebook, by a line elsewhere.
+
+    Parameters
+    ----------
+    words : str
+        What is done.
+    seconds : float
+        About how long it takes.
+    """
+    done = threading.Event()
+    title = f"{words} (about {_rounded(seconds)})"
+
+    def show() -> None:
+        if done.wait(SILENT):
+            return
+        reporter = reporter_of(None)
+        if isinstance(reporter, Silent):
+            say(f"xfit: {title}")
+        began = time.monotonic()
+        while not done.wait(_BETWEEN):
+            # What takes longer than it should is not done before it is.
+            passed = min(SILENT + time.monotonic() - began, 0.95 * seconds)
+            reporter.update(_Waiting(Bar(title, round(passed), round(seconds), "", "seconds")))
+        reporter.update(_Waiting(Bar(title, round(seconds), round(seconds), "", "seconds")))
+        reporter.close()
+
+    thread = threading.Thread(target=show, name="xfit-told", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _rounded(seconds: float) -> str:
+    """Words for a time that is not known well."""
+    return f"{round(seconds / 60) or 1} min" if seconds > 90 else f"{round(seconds, -1) or 5:.0f} s"
+
+
+class _Waiting(NamedTuple):
+    """What is known of a compilation."""
+
+    bar: Bar
 
 
 def reporter_of(given: Any) -> Reporter:
@@ -162,7 +233,7 @@ def reporter_of(given: Any) -> Reporter:
         For anything else.
     """
     if given is None:
-        given = _in_notebook() or sys.stderr.isatty()
+        given = _in_notebook() or _is_terminal()
     if isinstance(given, bool):
         return (Notebook() if _in_notebook() else Console()) if given else Silent()
     if callable(given):
