@@ -135,7 +135,7 @@ def test_who_compiles_ends_with_who_waits(tmp_path):
     time.sleep(1.0)
     process.kill()
     process.communicate()
-    gone, alive = psutil.wait_procs(children, timeout=60)
+    _, alive = psutil.wait_procs(children, timeout=60)
     assert not alive
 
 

@@ -107,7 +107,12 @@ def _made() -> CompiledMarker:
     # What numba tells machine code apart by: the processor, and size and time of the sources.
     package = Path(layout.__file__).parents[2]
     sources = [(package / source).stat() for source in ENGINE_SOURCES]
-    kind = (cpu_target.target_context.codegen().magic_tuple(), [(each.st_mtime, each.st_size) for each in sources])
+    # Python's flags change the functions' bytecode.
+    kind = (
+        cpu_target.target_context.codegen().magic_tuple(),
+        sys.flags.optimize,
+        [(each.st_mtime, each.st_size) for each in sources],
+    )
     return CompiledMarker(entry_folders(), hashlib.sha256(repr(kind).encode()).hexdigest()[:16])
 
 

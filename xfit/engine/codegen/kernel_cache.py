@@ -20,6 +20,7 @@ from typing import Any
 
 import numba
 from filelock import FileLock, Timeout
+from numba.core.compiler_lock import global_compiler_lock
 from platformdirs import user_cache_dir
 
 from xfit.display import local_path
@@ -41,6 +42,22 @@ _SECONDS = 10.0
 
 _loaded: dict[str, CompiledKernel] = {}
 _loading = threading.RLock()
+
+
+def _hold_locks() -> None:
+    # In the order in which a compilation takes them.
+    _loading.acquire()
+    global_compiler_lock.acquire()
+
+
+def _let_locks_go() -> None:
+    global_compiler_lock.release()
+    _loading.release()
+
+
+if hasattr(os, "register_at_fork"):
+    # A child that is forked while another thread compiles would wait for that thread, which it has not.
+    os.register_at_fork(before=_hold_locks, after_in_parent=_let_locks_go, after_in_child=_let_locks_go)
 
 
 def cache_folder() -> Path:
@@ -232,7 +249,16 @@ def compile_lock(name: str) -> Iterator[bool]:
 
     Yields False where no lock is to be had (a read-only folder, a file system without locks, a process that died
     holding it on a network drive): what follows must then do without the disk.
+
+    Raises
+    ------
+    RuntimeError
+        If numba's compiler is switched off.
     """
+    if numba.config.DISABLE_JIT:
+        raise RuntimeError(
+            "NUMBA_DISABLE_JIT is set: without numba's compiler nothing can be fitted. Unset it and start Python again"
+        )
     try:
         _have_numba_private(os.environ.get("NUMBA_CACHE_DIR", ""), bool(ENTRIES))
         folder = cache_folder()

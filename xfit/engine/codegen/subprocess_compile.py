@@ -49,12 +49,13 @@ def compile_apart(*parts: str) -> str:
     """
     _LOG.info("compiling the engine (%s), once on this machine", ", ".join(parts))
     path = json.dumps([str(entry) for entry in sys.path])
+    optimize = [f"-{'O' * sys.flags.optimize}"] if sys.flags.optimize else []
     begun: list[subprocess.Popen[str]] = []
     try:
         for part in parts:
             begun.append(
                 subprocess.Popen(
-                    [sys.executable, "-c", _SCRIPT, path, str(os.getpid()), part],
+                    [sys.executable, *optimize, "-c", _SCRIPT, path, str(os.getpid()), part],
                     # Closed when this process ends, however that happens.
                     stdin=subprocess.PIPE,
                     stdout=subprocess.DEVNULL,
