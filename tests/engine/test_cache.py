@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
+import shutil
 import subprocess
 import sys
 import time
@@ -68,7 +70,8 @@ def finished(process: subprocess.Popen[str]) -> tuple[str, str]:
     """What a process that must succeed wrote to stdout and stderr."""
     out, errors = process.communicate()
     assert process.returncode == 0, errors
-    return out.strip(), errors
+    # What is waited for is said only where that takes long.
+    return out.strip(), re.sub(r"xfit: (compiling|waiting for) .*\n", "", errors)
 
 
 def machine_code(folder: Path) -> dict[Path, tuple[int, int]]:
@@ -215,6 +218,87 @@ def test_a_folder_that_cannot_be_written_is_done_without(tmp_path):
     assert "kernels are compiled for this process only" in errors
     expected, _ = finished(start(FIT))
     assert out == expected
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    sys.platform != "linux" or shutil.which("setpriv") is None, reason="root is made to heed permissions"
+)
+def test_a_package_and_a_home_that_are_only_read(tmp_path):
+    """As in a container: machine code lies among the temporary files."""
+    package, home, temporary = tmp_path / "package", tmp_path / "home", tmp_path / "temporary"
+    shutil.copytree(ROOT / "xfit", package / "xfit", ignore=shutil.ignore_patterns("__pycache__"))
+    home.mkdir()
+    temporary.mkdir(mode=0o700)
+    for folder in (*package.rglob("*"), package, home):
+        folder.chmod(folder.stat().st_mode & 0o555)
+    command = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", sys.executable, "-c", WAVE]
+    kept = ("PATH", "LD_LIBRARY_PATH")
+    variables = {name: os.environ[name] for name in kept if name in os.environ}
+    places = {"HOME": str(home), "PYTHONPATH": str(package), "TMPDIR": str(temporary)}
+    for _ in range(2):
+        done = subprocess.run(
+            command, env={**variables, **places}, cwd=home, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    assert list(temporary.rglob("*clocks*.nbc"))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked there")
+def test_a_child_forked_while_another_thread_compiles(tmp_path):
+    """It has its parent's locks, but not the thread that holds them."""
+    script = """
+import os, signal, threading, time
+from xfit.engine.codegen import kernel_cache
+held = threading.Event()
+def compiling():
+    with kernel_cache._loading, kernel_cache.global_compiler_lock:
+        held.set()
+        time.sleep(0.5)
+threading.Thread(target=compiling).start()
+held.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(30)
+    with kernel_cache._loading, kernel_cache.global_compiler_lock:
+        os._exit(7)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    out, _ = finished(start(script, XFIT_CACHE_DIR=str(tmp_path)))
+    assert out == "7"
+
+
+def test_a_switched_off_compiler_is_told_in_a_sentence(tmp_path):
+    process = start(FIT, XFIT_CACHE_DIR=str(tmp_path), NUMBA_DISABLE_JIT="1")
+    _, errors = process.communicate()
+    assert process.returncode == 1
+    assert "RuntimeError: NUMBA_DISABLE_JIT is set" in errors
+
+
+NOTHING_COMPILED = """
+import numpy as np, xarray as xr
+from numba.core import event
+from xfit import Model
+from xfit.components import Polynomial
+da = xr.DataArray(np.arange(32.0).reshape(2, 16) % 5 + 1, dims=("p", "e"))
+def fits():
+    for optimizer in ("lm", "trf", "varpro", "lstsq", "nnls", "ridge", "Powell", "leastsq"):
+        options = {"alpha": 0.1} if optimizer == "ridge" else {}
+        da.fit.multifit(Model([Polynomial(1, name="p")]), optimizer=optimizer, **options)
+    da.fit.multifit(Model([Polynomial(1, name="p")]), loss="poisson")
+    da.fit.multifit(Model([Polynomial(1, name="p")]), loss="huber")
+with event.install_recorder("numba:compile") as recorder:
+    fits()
+print([str(event.data["dispatcher"].py_func) for _, event in recorder.buffer if event.is_start])
+"""
+
+
+@pytest.mark.slow
+def test_a_second_process_compiles_nothing():
+    """Whatever the optimizer or the loss: all that Python calls is on the disk."""
+    finished(start(NOTHING_COMPILED))
+    out, _ = finished(start(NOTHING_COMPILED))
+    assert out == "[]"
 
 
 # --- folders of others

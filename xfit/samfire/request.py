@@ -20,7 +20,7 @@ from xfit.arrays.storable import check_storable
 from xfit.arrays.whole_spectra import whole_signals
 from xfit.display import cleaned
 from xfit.engine.block.options import Columns
-from xfit.engine.pixel.rows import SCALARS
+from xfit.engine.pixel.packed_row import SCALARS
 from xfit.fitting.planning.arguments import FitArguments
 from xfit.fitting.planning.fit_spec import table_of
 from xfit.fitting.planning.plan import Plan, make_plan

@@ -13,7 +13,8 @@ from xfit.engine.linear.fit import fit_alike, fit_linear_singly, fit_weighted
 from xfit.engine.linear.groups import Equations, Group, group_of
 from xfit.engine.linear.rows import Affine, Rows, rows_of
 from xfit.engine.linear.solve import Problems, problems_of
-from xfit.engine.pixel.rows import STATUS, buffer_of
+from xfit.engine.pixel.packed_row import STATUS, scalars_at
+from xfit.engine.pixel.rows import buffer_of
 from xfit.engine.pixel.status import SINGULAR
 from xfit.engine.pixel.workspace import workspace
 
@@ -109,7 +110,7 @@ def _solve_dependent(pixels: Pixels, which: np.ndarray) -> None:
 
     Their status remains `SINGULAR`, without errors: other solutions are as good.
     """
-    status = pixels.block.out[which, 3 * pixels.block.start.shape[1] + STATUS]
+    status = pixels.block.out[which, scalars_at(pixels.block.start.shape[1]) + STATUS]
     if pixels.limits.alpha > 0.0 or not (status == SINGULAR).any():
         return
     # Not at the top: SciPy's optimizers would make `import xfit` wait.

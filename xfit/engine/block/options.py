@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from xfit.engine.losses import LEAST_SQUARES, Loss
-from xfit.engine.pixel.rows import SCALARS
+from xfit.engine.pixel.packed_row import SCALARS, at_bound_at, further_at, scalars_at, stderr_at
 
 
 @dataclass(frozen=True)
@@ -96,15 +96,19 @@ class Columns:
     def total(self) -> int:
         """Length of a packed row."""
         matrix = self.n**2 if self.covariance else 0
-        return 3 * self.n + len(SCALARS) + self.pairs + matrix + (self.n if self.bias else 0)
+        return further_at(self.n) + self.pairs + matrix + (self.n if self.bias else 0)
 
     @cached_property
     def slices(self) -> dict[str, slice]:
         """Columns of each variable."""
         n = self.n
-        found = {"value": slice(0, n), "stderr": slice(n, 2 * n), "at_bound": slice(2 * n, 3 * n)}
-        found |= {name: slice(3 * n + k, 3 * n + k + 1) for k, name in enumerate(SCALARS)}
-        at = 3 * n + len(SCALARS)
+        found = {
+            "value": slice(0, stderr_at(n)),
+            "stderr": slice(stderr_at(n), at_bound_at(n)),
+            "at_bound": slice(at_bound_at(n), scalars_at(n)),
+        }
+        found |= {name: slice(scalars_at(n) + k, scalars_at(n) + k + 1) for k, name in enumerate(SCALARS)}
+        at = further_at(n)
         if self.pairs:
             found["pair_covariance"] = slice(at, at + self.pairs)
         if self.covariance:
@@ -114,18 +118,18 @@ class Columns:
         return found
 
     def scalar(self, name: str) -> int:
-        """Column of a number that a pixel has once, such as "status"; see `xfit.engine.pixel.rows.SCALARS`."""
-        return 3 * self.n + SCALARS.index(name)
+        """Column of a number that a pixel has once, such as "status"; see `xfit.engine.pixel.packed_row.SCALARS`."""
+        return scalars_at(self.n) + SCALARS.index(name)
 
     @property
     def of_values(self) -> slice:
         """Columns with values, errors and bounds met."""
-        return slice(0, 3 * self.n)
+        return slice(0, scalars_at(self.n))
 
     @property
     def after_scalars(self) -> slice:
         """Columns with covariances and bias."""
-        return slice(3 * self.n + len(SCALARS), self.total)
+        return slice(further_at(self.n), self.total)
 
     def of_parameters(self, positions: np.ndarray, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
         """Columns with values, errors, bounds met, covariances and bias of parameters, given the pairs whose covariance is kept."""

@@ -13,8 +13,8 @@ from xfit.engine.math.layout import LINEAR, STARTING, starting_only
 from xfit.engine.pixel.evaluate import Spectrum, Structure
 from xfit.engine.pixel.levenberg_marquardt import RADII, minimise_from, move_to
 from xfit.engine.pixel.loss_functions import LEAST_SQUARES, POISSON, CompiledLoss
+from xfit.engine.pixel.packed_row import STATUS, scalars_at
 from xfit.engine.pixel.rows import (
-    STATUS,
     Block,
     Buffer,
     Limits,
@@ -235,7 +235,7 @@ def fit_singly(
     for i in pixels:
         if ws.flags[STOP] != 0:
             return
-        scalars = block.out[i][3 * ws.q.size :]
+        scalars = block.out[i][scalars_at(ws.q.size) :]
         ready, plain, used, smallest = prepare(block, i, ties, free, limits.loss, buffer, ws)
         if not ready:
             continue

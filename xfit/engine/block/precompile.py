@@ -34,8 +34,9 @@ from xfit.engine.math import layout
 from xfit.engine.math.jit import ENTRIES, entry_folders
 from xfit.engine.pixel.evaluate import Structure, aligned_rows, evaluate_pixels
 from xfit.engine.pixel.objective import begin_pixel, deviations_at, end_pixel, loss_at, spectrum_for
+from xfit.engine.pixel.packed_row import further_at
 from xfit.engine.pixel.profile import profile_pixels
-from xfit.engine.pixel.rows import SCALARS, Block, buffer_of
+from xfit.engine.pixel.rows import Block, buffer_of
 from xfit.engine.pixel.workspace import workspace
 from xfit.engine.simd.fit import fit_side_by_side, lanes_of
 from xfit.engine.waves.clocks import advance
@@ -192,7 +193,7 @@ def nothing_to_fit() -> tuple[Any, ...]:
     structure = Structure(none, none, none, none, none, 0, none, nothing[0])
     everything = np.empty((1, 0), bool)
     pairs = np.empty((0, 2), np.int64)
-    out = np.zeros((1, len(SCALARS)))
+    out = np.zeros((1, further_at(0)))
     block = Block(nothing, nothing, everything, nothing[0], nothing, nothing, nothing, pairs, out)
     limits = limits_of(FitOptions(), none)
     return structure, compile_ties({}, ()), nothing, block, limits, buffer_of(0, 0, 0), workspace(0, 0, 0, 0)

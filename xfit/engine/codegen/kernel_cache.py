@@ -167,6 +167,7 @@ ENGINE_SOURCES = (
         "likelihood",
         "loss_functions",
         "objective",
+        "packed_row",
         "profile",
         "rows",
         "single_steps",

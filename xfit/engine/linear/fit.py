@@ -8,7 +8,7 @@ import numpy as np
 
 from xfit.engine.linear.bounded import solve_bounded
 from xfit.engine.linear.groups import Equations, Group, add_products, form_equations, squares_left, subtract, weigh_into
-from xfit.engine.linear.rows import SCALAR_COUNT, Affine, Rows, fill_errors, fill_values, write_scalars
+from xfit.engine.linear.rows import Affine, Rows, fill_errors, fill_values, write_scalars
 from xfit.engine.linear.solve import Problems, roots_of_lanes, solve_lanes
 from xfit.engine.math.elementary import square
 from xfit.engine.math.jit import entry, entry_sums, inlined_sums, inner
@@ -17,7 +17,8 @@ from xfit.engine.math.prefetch import fetch_row
 from xfit.engine.math.vector import load, reals, select, store
 from xfit.engine.pixel.evaluate import Spectrum, Structure
 from xfit.engine.pixel.levenberg_marquardt import damped_or_not, move_to
-from xfit.engine.pixel.rows import STATUS, Block, Buffer, Limits, prepare, row_of, spectrum_of, write
+from xfit.engine.pixel.packed_row import STATUS, at_bound_at, further_at, scalars_at, stderr_at
+from xfit.engine.pixel.rows import Block, Buffer, Limits, prepare, row_of, spectrum_of, write
 from xfit.engine.pixel.standard_errors import finish
 from xfit.engine.pixel.status import BAD_RESPONSE, CONVERGED, NONFINITE_MODEL, SINGULAR
 from xfit.engine.pixel.steps import FLAT, FREE, scale_of
@@ -120,13 +121,13 @@ def fit_alike(
             chisq = group.scale[lane]
             if not chisq > CANCELLED * group.squares[lane]:
                 chisq = squares_left(y[i], equations, equations.weight, p.solution, lane, k)
-            scale = write_scalars(chisq, equations.used, equations.logs, k, limits, row[3 * n :])
+            scale = write_scalars(chisq, equations.used, equations.logs, k, limits, row[scalars_at(n) :])
             error = math.sqrt(scale)
             for c in range(n):
                 row[c] = rows.packed[c * LANES + lane]
-                row[n + c] = rows.packed[(n + c) * LANES + lane] * error
-                row[2 * n + c] = rows.packed[(2 * n + c) * LANES + lane]
-            for c in range(3 * n + SCALAR_COUNT, row.size):
+                row[stderr_at(n) + c] = rows.packed[(stderr_at(n) + c) * LANES + lane] * error
+                row[at_bound_at(n) + c] = rows.packed[(at_bound_at(n) + c) * LANES + lane]
+            for c in range(further_at(n), row.size):
                 row[c] = rows.packed[c * LANES + lane] * scale
     return lost
 
@@ -196,7 +197,7 @@ def fit_weighted(
             if i >= 0:
                 ready = weigh_into(
                     i, lane, y[i], variance[row_of(variance, i)], where[row_of(where, i)], equations, k, group,
-                    out[i, 3 * n :],
+                    out[i, scalars_at(n) :],
                 )  # fmt: skip
                 if lower.shape[0] > 1:
                     for j in range(k):
@@ -230,7 +231,7 @@ def fit_weighted(
                 weight = group.weight[lane, : y.shape[1]] if group.own[lane] else equations.weight
                 chisq = squares_left(y[i], equations, weight, p.solution, lane, k)
             group.scale[lane] = write_scalars(
-                chisq, int(group.used[lane]), group.logs[lane], k, limits, out[i, 3 * n :]
+                chisq, int(group.used[lane]), group.logs[lane], k, limits, out[i, scalars_at(n) :]
             )  # fmt: skip
         fill_values(affine, free, p, rows)
         fill_errors(affine, load(group.scale, 0), pairs, limits, p, rows)
@@ -238,9 +239,9 @@ def fit_weighted(
             i = group.pixel[lane]
             if i < 0:
                 continue
-            for c in range(3 * n):
+            for c in range(scalars_at(n)):
                 out[i, c] = rows.packed[c * LANES + lane]
-            for c in range(3 * n + SCALAR_COUNT, out.shape[1]):
+            for c in range(further_at(n), out.shape[1]):
                 out[i, c] = rows.packed[c * LANES + lane]
     return lost
 
@@ -267,7 +268,7 @@ def fit_linear_singly(
             continue
         row = row_of(response, i)
         if structure.plan.size > 0 and not set_response(structure.plan, structure.numbers, response[row], row):
-            block.out[i, 3 * ws.q.size + STATUS] = BAD_RESPONSE
+            block.out[i, scalars_at(ws.q.size) + STATUS] = BAD_RESPONSE
             continue
         spectrum = spectrum_of(block, plain, used, smallest, limits.loss, buffer)
         status = _solve_pixel(structure, ties, x, spectrum, count, limits.alpha, flags, ws)

@@ -11,7 +11,7 @@ from xfit.engine.math.jit import inner, sums
 from xfit.engine.math.layout import LANES, PITCH, TILE
 from xfit.engine.math.vector import reals, store
 from xfit.engine.pixel.likelihood import log_of_product
-from xfit.engine.pixel.rows import DOF, EVALUATIONS, STATUS
+from xfit.engine.pixel.packed_row import DOF, EVALUATIONS, STATUS
 from xfit.engine.pixel.status import BAD_DATA, BAD_VARIANCE, MASKED
 from xfit.engine.simd.evaluate import at
 

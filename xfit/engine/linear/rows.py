@@ -10,22 +10,20 @@ import numpy as np
 from xfit.engine.linear.solve import Problems
 from xfit.engine.math.jit import inner, inner_sums
 from xfit.engine.math.vector import load, negation, reals, select, store
-from xfit.engine.pixel.rows import (
+from xfit.engine.pixel.packed_row import (
     AIC,
-    CHISQ,
     DOF,
     EVALUATIONS,
-    LOSS_VALUE,
     RED_CHISQ,
-    SCALARS,
     STATUS,
-    Limits,
-    write_criteria,
+    at_bound_at,
+    further_at,
+    stderr_at,
+    write_goodness,
 )
+from xfit.engine.pixel.rows import Limits
 from xfit.engine.pixel.status import CONVERGED
 from xfit.engine.simd.evaluate import vectors
-
-SCALAR_COUNT = len(SCALARS)
 
 
 class Affine(NamedTuple):
@@ -81,12 +79,12 @@ def fill_values(affine: Affine, free: np.ndarray, p: Problems, rows: Rows) -> No
         for e in range(affine.first[a], affine.first[a + 1]):
             total += affine.slope[e] * load(p.solution, affine.column[e])
         store(rows.packed, a, total)
-        store(rows.packed, 2 * n + a, reals(0.0))
+        store(rows.packed, at_bound_at(n) + a, reals(0.0))
     for j in range(free.size):
         value = load(p.solution, j)
         store(rows.packed, free[j], value)
         low, high = value <= load(p.lower, j), value >= load(p.upper, j)
-        store(rows.packed, 2 * n + free[j], select(low, -1.0, select(high, 1.0, 0.0)))
+        store(rows.packed, at_bound_at(n) + free[j], select(low, -1.0, select(high, 1.0, 0.0)))
 
 
 @inner_sums
@@ -145,8 +143,8 @@ def fill_errors(affine: Affine, scale: Any, pairs: np.ndarray, limits: Limits, p
     other = rows.mapped if penalised else rows.spread
     for a in range(n):
         if affine.first[a] < affine.first[a + 1]:
-            store(rows.packed, n + a, math.sqrt(_covariance(a, a, count, other, rows) * scale))
-    at = 3 * n + SCALAR_COUNT
+            store(rows.packed, stderr_at(n) + a, math.sqrt(_covariance(a, a, count, other, rows) * scale))
+    at = further_at(n)
     for pair in range(pairs.shape[0]):
         store(rows.packed, at + pair, _covariance(pairs[pair, 0], pairs[pair, 1], count, other, rows) * scale)
     at += pairs.shape[0]
@@ -166,13 +164,9 @@ def fill_errors(affine: Affine, scale: Any, pairs: np.ndarray, limits: Limits, p
 @inner
 def write_scalars(chisq: float, used: int, logs: float, count: int, limits: Limits, scalars: np.ndarray) -> float:
     """Write a pixel's scalars; return what its covariance is multiplied by."""
-    dof = used - count
-    red = chisq / dof if dof > 0 else math.nan
-    scalars[DOF] = dof
+    scalars[DOF] = used - count
     scalars[EVALUATIONS] = 1.0
     scalars[STATUS] = CONVERGED
-    scalars[CHISQ] = scalars[LOSS_VALUE] = chisq
-    scalars[RED_CHISQ] = red
     scalars[AIC] = logs
-    write_criteria(chisq, used, count, limits, scalars)
-    return red if limits.scale_covariance else 1.0
+    write_goodness(chisq, chisq, used, count, limits.loss.kind, limits.scale_covariance, scalars)
+    return scalars[RED_CHISQ] if limits.scale_covariance else 1.0

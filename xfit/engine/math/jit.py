@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -63,16 +65,35 @@ def entry(function: _F) -> _F:
 
     Like what it calls it may not allocate: Python gives it all memory.
     """
+    return _kept(function, {})
+
+
+def _kept(function: _F, options: dict[str, Any]) -> _F:
+    """Compile a function that Python calls, its machine code kept on the disk."""
     ENTRIES.append(function)
-    compiled: _F = numba.njit(error_model="numpy", nogil=True, _nrt=False, cache=True)(function)
+    compile_ = numba.njit(error_model="numpy", nogil=True, _nrt=False, cache=True, **options)
+    try:
+        compiled: _F = compile_(function)
+    except RuntimeError:
+        # Neither the package's folder nor the user's can be written, as in a container that is only read.
+        _keep_elsewhere()
+        compiled = compile_(function)
     return compiled
+
+
+def _keep_elsewhere() -> None:
+    """Have numba keep machine code among the temporary files; before any is taken from there, it is made sure that the folder is ours."""
+    user = f"xfit-{os.getuid()}" if hasattr(os, "getuid") else "xfit"
+    folder = Path(tempfile.gettempdir()) / user / "numba"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Processes that are started inherit it.
+    os.environ["NUMBA_CACHE_DIR"] = str(folder)
+    numba.config.reload_config()
 
 
 def entry_sums(function: _F) -> _F:
     """Compile a function of vectors that Python calls; see `entry` and `inlined_sums`."""
-    ENTRIES.append(function)
-    compiled: _F = numba.njit(error_model="numpy", nogil=True, _nrt=False, cache=True, fastmath={"contract"})(function)
-    return compiled
+    return _kept(function, {"fastmath": {"contract"}})
 
 
 def entry_folders() -> list[Path]:

@@ -10,7 +10,8 @@ from xfit.engine.math.jit import entry, inner
 from xfit.engine.pixel.evaluate import Spectrum, Structure, sum_of_squares
 from xfit.engine.pixel.levenberg_marquardt import damped_or_not, move_to
 from xfit.engine.pixel.loss_functions import Deviations
-from xfit.engine.pixel.rows import STATUS, Block, Buffer, Limits, evaluate_solution, prepare, row_of, write
+from xfit.engine.pixel.packed_row import STATUS, scalars_at
+from xfit.engine.pixel.rows import Block, Buffer, Limits, evaluate_solution, prepare, row_of, write
 from xfit.engine.pixel.standard_errors import finish
 from xfit.engine.pixel.status import BAD_RESPONSE, CONVERGED, NONFINITE_DERIVATIVE, NONFINITE_MODEL, SINGULAR
 from xfit.engine.pixel.steps import FLAT, FREE, STATIONARY, is_stationary, predicted_decrease, scale_of
@@ -51,7 +52,7 @@ def begin_pixel(
     ready, plain, used, smallest = prepare(block, i, ties, free, limits.loss, buffer, ws)
     row = row_of(response, i)
     if ready and structure.plan.size > 0 and not set_response(structure.plan, structure.numbers, response[row], row):
-        block.out[i, 3 * ws.q.size + STATUS] = BAD_RESPONSE
+        block.out[i, scalars_at(ws.q.size) + STATUS] = BAD_RESPONSE
         ready = False
     return ready, plain, used, smallest
 

@@ -9,7 +9,8 @@ import numpy as np
 from xfit.engine.math.jit import entry, inner
 from xfit.engine.pixel.evaluate import Spectrum, Structure
 from xfit.engine.pixel.levenberg_marquardt import minimise_from, move_to
-from xfit.engine.pixel.rows import DOF, Block, Buffer, Limits, prepare, row_of, spectrum_of
+from xfit.engine.pixel.packed_row import DOF, scalars_at
+from xfit.engine.pixel.rows import Block, Buffer, Limits, prepare, row_of, spectrum_of
 from xfit.engine.pixel.status import CONVERGED
 from xfit.engine.pixel.steps import FREE, SMALLEST_PIVOT, scale_of, solve_cholesky
 from xfit.engine.pixel.tie_machine import Ties
@@ -201,7 +202,7 @@ def profile_pixels(
         outcome = minimise_from(
             structure, ties, x, spectrum, count, limits.tolerance, limits.first_limit, 1.0, False, False, whole
         )  # fmt: skip
-        dof = int(block.out[i, 3 * whole.q.size + DOF])
+        dof = int(block.out[i, scalars_at(whole.q.size) + DOF])
         if outcome.status != CONVERGED or dof < 1:
             continue
         loss = gram_of(structure, ties, x, spectrum, count, whole.q, whole, whole.gram)

@@ -21,17 +21,11 @@ from xfit.engine.pixel.loss_functions import (
     CompiledLoss,
     Deviations,
 )
+from xfit.engine.pixel.packed_row import AIC, DOF, EVALUATIONS, STATUS, at_bound_at, scalars_at, write_goodness
 from xfit.engine.pixel.status import BAD_COUNTS, BAD_DATA, BAD_START, BAD_VARIANCE, MASKED, NONFINITE_MODEL
 from xfit.engine.pixel.steps import scale_of
 from xfit.engine.pixel.tie_machine import Ties, apply_ties
 from xfit.engine.pixel.workspace import Outcome, Workspace, gram_of
-
-LOG_2PI = 1.8378770664093453
-
-#: Numbers of a packed row that follow value, stderr and at_bound of every parameter.
-SCALARS = ("chisq", "red_chisq", "loss", "dof", "nfev", "status", "aic", "aicc", "bic")
-
-CHISQ, RED_CHISQ, LOSS_VALUE, DOF, EVALUATIONS, STATUS, AIC, AICC, BIC = range(9)
 
 
 class Block(NamedTuple):
@@ -204,7 +198,7 @@ def prepare(
     """
     row = block.out[i]
     count = free.size
-    scalars = row[3 * ws.q.size :]
+    scalars = row[scalars_at(ws.q.size) :]
     channels = block.where[row_of(block.where, i)]
     variance = block.variance[row_of(block.variance, i)]
     width = block.width[: 0 if loss.kind == CUSTOM else block.width.size]
@@ -250,32 +244,12 @@ def spectrum_of(block: Block, plain: bool, used: int, smallest: float, loss: Com
 
 
 @inner
-def write_criteria(loss: float, used: int, count: int, limits: Limits, scalars: np.ndarray) -> None:
-    """Akaike's and Bayes' criteria, from the constant of the likelihood that stands in their place.
-
-    Where the scale of the errors is not trusted, it is one more parameter, at its most likely value.
-    """
-    constant = scalars[AIC]
-    k = float(count)
-    if limits.loss.kind == LEAST_SQUARES:
-        constant += used * LOG_2PI
-        if limits.scale_covariance:
-            loss = used * (1.0 + math.log(loss / used) if loss > 0.0 else -math.inf)
-            k += 1.0
-    deviance = loss + constant
-    scalars[AIC] = deviance + 2.0 * k
-    rest = used - k - 1.0
-    scalars[AICC] = deviance + 2.0 * k + 2.0 * k * (k + 1.0) / rest if rest > 0.0 else math.nan
-    scalars[BIC] = deviance + k * math.log(float(used))
-
-
-@inner
 def write(
     outcome: Outcome, chisq: float, structure: Structure, count: int, limits: Limits, ws: Workspace, out: np.ndarray
 ) -> None:
     """Write values, flags and scalars of a pixel; its degrees of freedom stand in its row."""
     n = ws.q.size
-    scalars = out[3 * n :]
+    scalars = out[scalars_at(n) :]
     scalars[EVALUATIONS] = outcome.nfev
     scalars[STATUS] = outcome.status
     if outcome.status == NONFINITE_MODEL:
@@ -283,19 +257,16 @@ def write(
         return
     for k in range(n):
         out[k] = ws.q[k]
-        out[2 * n + k] = 0.0
+        out[at_bound_at(n) + k] = 0.0
     for k in structure.idle:
         out[k] = math.nan
     for j in range(count):
         if ws.q[ws.rows[j]] <= ws.lower[j]:
-            out[2 * n + ws.rows[j]] = -1.0
+            out[at_bound_at(n) + ws.rows[j]] = -1.0
         elif ws.q[ws.rows[j]] >= ws.upper[j]:
-            out[2 * n + ws.rows[j]] = 1.0
-    dof = scalars[DOF]
-    scalars[CHISQ] = chisq
-    scalars[RED_CHISQ] = chisq / dof if dof > 0 else math.nan
-    scalars[LOSS_VALUE] = outcome.loss
-    write_criteria(outcome.loss, int(dof) + count, count, limits, scalars)
+            out[at_bound_at(n) + ws.rows[j]] = 1.0
+    used = int(scalars[DOF]) + count
+    write_goodness(chisq, outcome.loss, used, count, limits.loss.kind, limits.scale_covariance, scalars)
 
 
 @inlined

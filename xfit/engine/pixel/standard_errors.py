@@ -21,7 +21,8 @@ from xfit.engine.pixel.loss_functions import (
     CompiledLoss,
     Deviations,
 )
-from xfit.engine.pixel.rows import DOF, RED_CHISQ, SCALARS, Limits
+from xfit.engine.pixel.packed_row import DOF, RED_CHISQ, further_at, scalars_at, stderr_at
+from xfit.engine.pixel.rows import Limits
 from xfit.engine.pixel.steps import AT_LOWER, AT_UPPER, FREE, SMALLEST_PIVOT, scale_of, solve_cholesky
 from xfit.engine.pixel.tie_machine import Ties, tie_derivatives
 from xfit.engine.pixel.workspace import Outcome, Workspace, factorise, gram_of
@@ -99,8 +100,8 @@ def _write_errors(
         total = 0.0
         for k in range(used):
             total += square(spread[a, k])
-        out[n + a] = math.sqrt(total * scale)
-    at = 3 * n + len(SCALARS)
+        out[stderr_at(n) + a] = math.sqrt(total * scale)
+    at = further_at(n)
     for pair in range(pairs.shape[0]):
         total = 0.0
         for k in range(used):
@@ -151,7 +152,7 @@ def finish(
     custom loss are the sandwich as it stands, with a factor for the parameters that were fitted.
     """
     _hold_for_errors(count, ws)
-    scalars = out[3 * ws.q.size :]
+    scalars = out[scalars_at(ws.q.size) :]
     kind = limits.loss.kind
     scale = scalars[RED_CHISQ] if limits.scale_covariance else 1.0
     dof = scalars[DOF]

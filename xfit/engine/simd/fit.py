@@ -13,7 +13,8 @@ from xfit.engine.math.vector import load, reals, select, store
 from xfit.engine.pixel.evaluate import Structure, sum_of_squares
 from xfit.engine.pixel.levenberg_marquardt import EPS, PATIENCE
 from xfit.engine.pixel.loss_functions import LEAST_SQUARES, CompiledLoss
-from xfit.engine.pixel.rows import SCALARS, Block, Buffer, Limits, evaluate_solution, prepare, spectrum_of, write
+from xfit.engine.pixel.packed_row import further_at, stderr_at
+from xfit.engine.pixel.rows import Block, Buffer, Limits, evaluate_solution, prepare, spectrum_of, write
 from xfit.engine.pixel.standard_errors import finish
 from xfit.engine.pixel.status import CONVERGED
 from xfit.engine.pixel.steps import scale_of
@@ -133,7 +134,7 @@ def lanes_of(
         vectors(count),
         vectors(1),
         pairs,
-        3 * n + len(SCALARS) + kept,
+        further_at(n) + kept,
         vectors(len(kept)),
         np.full(LANES, plain),
         np.full(LANES, -1, np.int64),
@@ -267,7 +268,7 @@ def fit_side_by_side(
                         _leave(lane, lf, ws)
                         write(outcome, outcome.loss, structure, count, limits, ws, block.out[i])
                         for j in range(count):
-                            block.out[i, n + free[j]] = lf.errors[j * LANES + lane]
+                            block.out[i, stderr_at(n) + free[j]] = lf.errors[j * LANES + lane]
                         for k in range(lf.place.size):
                             block.out[i, lf.place[k]] = lf.covariances[k * LANES + lane]
                     else:
