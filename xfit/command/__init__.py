@@ -6,6 +6,7 @@ import click
 
 from xfit._version import __version__
 from xfit.command.bench.command import bench
+from xfit.command.cache import cache
 from xfit.command.components import components
 from xfit.command.fit import fit
 from xfit.command.info import info
@@ -31,5 +32,5 @@ def main() -> None:
     """  # noqa: D301  click wants the character
 
 
-for _command in (fit, view, info, model, components, optimizers, bench):
+for _command in (fit, view, info, model, components, optimizers, cache, bench):
     main.add_command(_command)

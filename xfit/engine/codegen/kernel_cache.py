@@ -24,6 +24,7 @@ from numba.core.compiler_lock import global_compiler_lock
 from platformdirs import user_cache_dir
 
 from xfit.display import local_path
+from xfit.engine.codegen.cache_size import limit, note_use, prune
 from xfit.engine.codegen.trust import is_own, make_private, why_not_private
 from xfit.engine.math.call import KERNEL_SIGNATURE
 from xfit.engine.math.jit import ENTRIES, entry_folders
@@ -333,12 +334,19 @@ def load_kernel(key: str, write_source: Callable[[], str]) -> CompiledKernel:
 
 
 def _load(name: str, write_source: Callable[[], str]) -> CompiledKernel:
+    most = limit()
     with compile_lock(name) as on_disk:
         if not on_disk:
             return compile_source(write_source(), name)
-        path = cache_folder() / f"{name}.py"
+        folder = cache_folder()
+        path = folder / f"{name}.py"
+        note_use(folder, name)
         try:
-            return _loaded_from(path, name, write_source)
+            is_new = not path.exists()
+            kernel = _loaded_from(path, name, write_source)
+            if is_new:
+                prune(folder, most, keep=name)
+            return kernel
         except (*DAMAGED, SyntaxError) as error:
             warnings.warn(f"cached kernel {path} is damaged ({error!r}); compiling anew", RuntimeWarning, stacklevel=2)
             if isinstance(error, OSError):
