@@ -35,6 +35,11 @@ def _faddeeva(x: Any, y: Any) -> tuple[Any, Any, Any]:
     return one, two, three
 
 
+def of_scipy(name: str) -> Callable[..., Any]:
+    """A function of `scipy.special`, which is imported when it is first called: that takes a quarter of a second."""
+    return lambda *arguments: getattr(scipy.special, name)(*arguments)
+
+
 def _part(order: int, part: str) -> Callable[[Any, Any], Any]:
     return lambda x, y: getattr(_faddeeva(x, y)[order], part)
 
@@ -53,10 +58,10 @@ SPECIAL: dict[str, Callable[..., Any]] = {
     "wofz_prime_imag": _part(1, "imag"),
     "wofz_second_real": _part(2, "real"),
     "wofz_second_imag": _part(2, "imag"),
-    "erfcx": scipy.special.erfcx,
+    "erfcx": of_scipy("erfcx"),
     "erfcx_prime": lambda x: -_faddeeva(0.0, x)[1].imag,
-    "besselj0": scipy.special.j0,
-    "besselj1": scipy.special.j1,
+    "besselj0": of_scipy("j0"),
+    "besselj1": of_scipy("j1"),
     "jinc": lambda x: _jinc(x, 1),
     "jinc_prime": lambda x: -_jinc(x, 2),
 }

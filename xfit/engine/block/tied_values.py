@@ -6,10 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import scipy
 
 from xfit.engine.pixel.tie_machine import OPERATIONS, Ties
-from xfit.formulas.array_functions import SPECIAL
+from xfit.formulas.array_functions import SPECIAL, of_scipy
 
 _ONE: dict[str, Callable[[Any], Any]] = {
     **{
@@ -17,9 +16,9 @@ _ONE: dict[str, Callable[[Any], Any]] = {
         for name in ("exp", "log", "sqrt", "abs", "sin", "cos", "tan", "sinh", "cosh", "tanh", "sign")
     },
     **{name: getattr(np, f"arc{name[1:]}") for name in ("asin", "acos", "atan")},
-    **{name: getattr(scipy.special, name) for name in ("erf", "erfc", "gamma", "digamma")},
-    "loggamma": scipy.special.gammaln,
-    "trigamma": lambda x: scipy.special.polygamma(1, x),
+    **{name: of_scipy(name) for name in ("erf", "erfc", "gamma", "digamma")},
+    "loggamma": of_scipy("gammaln"),
+    "trigamma": lambda x: of_scipy("polygamma")(1, x),
     "heaviside": lambda x: np.heaviside(x, 0.5),
     **{name: SPECIAL[name] for name in ("erfcx", "erfcx_prime", "besselj0", "besselj1", "jinc", "jinc_prime")},
 }
