@@ -14,6 +14,7 @@ import xfit
 from tests.support.library import PATTERN
 from xfit import components
 from xfit.components import TYPES
+from xfit.modeling import estimators
 
 N = 200
 
@@ -212,3 +213,16 @@ def test_uneven_axes(name: str) -> None:
     fit, best = fits(name, da, truth)
     good = fit["chisq"].values <= best["chisq"].values + 1e-12 * da.sizes["x"] * np.ptp(da.values, axis=1) ** 2 + 1e-12
     assert good.mean() >= 0.98, np.flatnonzero(~good)
+
+
+def test_the_estimator_of_any_peak() -> None:
+    """Of a hyperbolic secant, whose half width at half maximum is arcosh(2): as good as the moments of a Gaussian are."""
+    fwhm = 2 * np.arccosh(2.0)
+    x = np.linspace(0.0, 40.0, 400)
+    truth = [(30.0, 12.0, 1.5), (5.0, 25.0, 3.0)]
+    y = np.array([h / np.cosh((x - c) / w) for h, c, w in truth])
+    found = estimators.peak(height="h", centre="c", width="w", fwhm=fwhm)(x, y, np.full(x.size, 0.1))
+    for k, (h, c, w) in enumerate(truth):
+        np.testing.assert_allclose(found["c"][k], c, atol=0.05 * w)
+        # Its tails are longer than a Gaussian's: a start, from which the fit goes on.
+        np.testing.assert_allclose([found["h"][k], found["w"][k]], [h, w], rtol=0.35)

@@ -10,7 +10,12 @@ import xfit
 from tests.support.builders import assert_same_bits, peak_map, statuses, two_peaks
 from tests.support.hyperspy_cases import CASES, EXACT, data_of, model_of
 from xfit.components import Gaussian, Offset, PowerLaw
+from xfit.engine.block import optimizers
 from xfit.engine.block.optimizers import _KNOWN, optimizer_of
+from xfit.engine.block.options import FitOptions
+from xfit.engine.block.prepared_fit import limits_of
+from xfit.engine.codegen.loss_kernels import load_loss
+from xfit.engine.losses import loss_of
 
 OTHERS = [o.name for o in _KNOWN if o.engine not in ("kernel", "linear")]
 X = np.linspace(-5, 5, 80)
@@ -320,3 +325,40 @@ def test_bad_pixels_do_not_stop_the_others() -> None:
 def test_refusals(options, error, words) -> None:
     with pytest.raises(error, match=words):
         spectrum(1).fit.multifit(model(), **options)
+
+
+def test_a_function_of_scipy_that_searches_a_box_needs_a_line_of_the_table(monkeypatch) -> None:
+    """As `scipy.optimize.brute` does, which calls the box otherwise, and returns nothing but the place."""
+    monkeypatch.setitem(optimizers._BY_NAME, "brute", optimizers._global("brute", "a grid"))
+    x = np.linspace(-5.0, 5.0, 60)
+    da = xr.DataArray(3 * np.exp(-((x - 0.7) ** 2)) + 0.5, dims="x", coords={"x": x})
+    model = xfit.Model([xfit.components.Expression("h*exp(-(x-c)**2)+b", name="e", h=1.0, c=0.0, b=0.0)])
+    for name in "hcb":
+        model[f"e.{name}"].set(min=-5, max=5)
+    fit = da.fit.multifit(model, optimizer="brute", Ns=9)
+    assert list(fit.param.values) == ["e.b", "e.c", "e.h"]
+    np.testing.assert_allclose(fit["value"], [0.5, 0.7, 3.0], rtol=1e-6)
+    with pytest.raises(TypeError, match="ranges"):
+        da.fit.multifit(model, optimizer="brute", ranges=((0, 1),) * 3)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"tolerance": 1},
+        {"tolerance": np.float32(1e-6), "max_nfev": np.int32(100)},
+        {"scale_covariance": np.bool_(True)},
+    ],
+)
+def test_numbers_of_any_type_are_of_one_in_compiled_code(options) -> None:
+    """For those of others numba would compile the engine once more, for minutes."""
+    taken = limits_of(FitOptions(**options), np.zeros(3, np.int64))
+    usual = limits_of(FitOptions(), np.zeros(3, np.int64))
+    assert [type(value) for value in taken] == [type(value) for value in usual]
+    assert [type(value) for value in taken.loss] == [type(value) for value in usual.loss]
+    assert taken.tolerance == float(options.get("tolerance", usual.tolerance))
+
+
+@pytest.mark.parametrize("loss", [loss_of("huber", 2), loss_of("ls", 1)])
+def test_numbers_of_losses_are_floats(loss) -> None:
+    assert [type(value) for value in load_loss(loss)] == [int, float, float, float, float, bool, int]

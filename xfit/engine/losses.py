@@ -27,6 +27,9 @@ _SYNONYMS = {"linear": "ls", "least_squares": "ls", "ml-poisson": "poisson", "ca
 #: Those that outliers have little influence on.
 ROBUST = tuple(name for name in NAMES if name not in ("ls", "poisson"))
 
+#: Those that `scipy.optimize.least_squares` has under the same name.
+OF_SCIPY = ("huber", "soft_l1", "cauchy", "arctan")
+
 
 @dataclass(frozen=True)
 class LossKernel:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from xfit.engine.losses import NAMES, ROBUST, Loss
+from xfit.engine.losses import NAMES, OF_SCIPY, ROBUST, Loss
 
 _DIFFERENTIABLE = (*NAMES, "kernel")
 _ALL = (*NAMES, "kernel", "callable")
 _SQUARES = ("ls",)
-_OF_DEVIATIONS = ("ls", *ROBUST)
+_OF_DEVIATIONS = ("ls", *OF_SCIPY)
+
+#: Evaluations of methods that see values only, which creep along valleys, and that SciPy stops before.
+_LONG = 20_000
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,11 @@ class Optimizer:
         What it looks for.
     about : str
         What it is.
+    options : mapping
+        What a minimiser's options are where the user says nothing: how small a change of the loss or of the parameters ends a fit.
+        Parameters are in units of their conditional errors at the start, the loss in units of what one degree of freedom has there.
+    limit : str
+        The option of a minimiser that limits evaluations or, where it has none, iterations.
     """
 
     name: str
@@ -42,13 +51,19 @@ class Optimizer:
     losses: tuple[str, ...]
     scope: str
     about: str
+    options: Mapping[str, float] = field(default_factory=dict, hash=False)
+    limit: str = "maxiter"
 
 
-def _minimize(name: str, bounds: str, gradient: str, about: str) -> Optimizer:
-    return Optimizer(name, "minimize", bounds, gradient, _ALL, "local", about)
+def _minimize(
+    name: str, bounds: str, gradient: str, about: str, options: Mapping[str, float], limit: str = "maxiter"
+) -> Optimizer:
+    """A method of `scipy.optimize.minimize`."""
+    return Optimizer(name, "minimize", bounds, gradient, _ALL, "local", about, options, limit)
 
 
 def _global(name: str, about: str) -> Optimizer:
+    """A function of `scipy.optimize` that searches a box for the least value of another; it is found by its name."""
     return Optimizer(name, "global", "finite", "no", _ALL, "global", about)
 
 
@@ -61,21 +76,43 @@ _KNOWN = (
     Optimizer("trf", "least_squares", "yes", "yes", _OF_DEVIATIONS, "local", "trust region reflective"),
     Optimizer("dogbox", "least_squares", "yes", "yes", _OF_DEVIATIONS, "local", "dogleg in a box"),
     Optimizer("odr", "odr", "yes", "yes", _SQUARES, "local", "ODRPACK, by odrpack"),
-    _minimize("Nelder-Mead", "yes", "no", "simplex"),
-    _minimize("Powell", "yes", "no", "line searches"),
-    _minimize("CG", "no", "yes", "conjugate gradients"),
-    _minimize("BFGS", "no", "yes", "quasi-Newton"),
-    _minimize("Newton-CG", "no", "Hessian", "truncated Newton"),
-    _minimize("L-BFGS-B", "yes", "yes", "quasi-Newton in a box"),
-    _minimize("TNC", "yes", "yes", "truncated Newton in a box"),
-    _minimize("COBYLA", "yes", "no", "linear approximations"),
-    _minimize("COBYQA", "yes", "no", "quadratic approximations"),
-    _minimize("SLSQP", "yes", "yes", "sequential least squares"),
-    _minimize("trust-constr", "yes", "Hessian", "trust region, interior points"),
-    _minimize("dogleg", "no", "Hessian", "trust region, dogleg"),
-    _minimize("trust-ncg", "no", "Hessian", "trust region, conjugate gradients"),
-    _minimize("trust-krylov", "no", "Hessian", "trust region, Krylov spaces"),
-    _minimize("trust-exact", "no", "Hessian", "trust region, nearly exact"),
+    _minimize(
+        "Nelder-Mead",
+        "yes",
+        "no",
+        "simplex",
+        {"xatol": 1e-7, "fatol": 1e-12, "maxfev": _LONG, "maxiter": _LONG},
+        "maxfev",
+    ),
+    _minimize(
+        "Powell",
+        "yes",
+        "no",
+        "line searches",
+        {"xtol": 1e-9, "ftol": 1e-14, "maxfev": _LONG, "maxiter": _LONG},
+        "maxfev",
+    ),
+    _minimize("CG", "no", "yes", "conjugate gradients", {"gtol": 1e-8}),
+    _minimize("BFGS", "no", "yes", "quasi-Newton", {"gtol": 1e-8}),
+    _minimize("Newton-CG", "no", "Hessian", "truncated Newton", {"xtol": 1e-10}),
+    _minimize("L-BFGS-B", "yes", "yes", "quasi-Newton in a box", {"ftol": 1e-15, "gtol": 1e-8}, "maxfun"),
+    _minimize(
+        "TNC", "yes", "yes", "truncated Newton in a box", {"ftol": 1e-15, "xtol": 1e-12, "gtol": 1e-10}, "maxfun"
+    ),
+    _minimize("COBYLA", "yes", "no", "linear approximations", {"tol": 1e-8, "maxiter": _LONG}),
+    _minimize("COBYQA", "yes", "no", "quadratic approximations", {"final_tr_radius": 1e-8}, "maxfev"),
+    _minimize("SLSQP", "yes", "yes", "sequential least squares", {"ftol": 1e-15}),
+    _minimize(
+        "trust-constr",
+        "yes",
+        "Hessian",
+        "trust region, interior points",
+        {"gtol": 1e-9, "xtol": 1e-11, "barrier_tol": 1e-12},
+    ),
+    _minimize("dogleg", "no", "Hessian", "trust region, dogleg", {"gtol": 1e-8}),
+    _minimize("trust-ncg", "no", "Hessian", "trust region, conjugate gradients", {"gtol": 1e-8}),
+    _minimize("trust-krylov", "no", "Hessian", "trust region, Krylov spaces", {"gtol": 1e-8}),
+    _minimize("trust-exact", "no", "Hessian", "trust region, nearly exact", {"gtol": 1e-8}),
     _global("differential_evolution", "a population"),
     _global("dual_annealing", "annealing"),
     _global("shgo", "simplicial homology"),
@@ -158,8 +195,8 @@ def _words(losses: tuple[str, ...]) -> list[str]:
     """Losses as a table shows them."""
     if losses == _ALL:
         return ["all"]
-    robust = [name for name in ROBUST if name in losses]
-    words = [name for name in losses if name not in robust and name != "kernel"]
-    if len(robust) == len(ROBUST):
+    has_all = set(ROBUST) <= set(losses)
+    words = [name for name in losses if name != "kernel" and not (has_all and name in ROBUST)]
+    if has_all:
         words.append("robust")
     return words + (["LossKernel"] if "kernel" in losses else [])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import get_type_hints
 
 import numpy as np
 
@@ -108,20 +109,24 @@ class Workbench:
         )
 
 
+#: What is compiled as numbers, by the fields of `Limits`.
+_NUMBERS = {name: kind for name, kind in get_type_hints(Limits).items() if kind in (float, int, bool)}
+
+
 def limits_of(options: FitOptions, codes: np.ndarray) -> Limits:
-    """Put together how pixels are fitted whose free parameters are what the codes say; options of the same name are taken as they are."""
+    """Put together how pixels are fitted whose free parameters are what the codes say.
+
+    Options of the same name are taken as numbers of one type each: for those of another type numba would compile the engine once more.
+    """
     first = options.max_nfev or 100 * (codes.size + 1)
-    taken = {name: getattr(options, name) for name in Limits._fields if hasattr(options, name)}
-    return Limits(
-        **taken
-        | {
-            "first_limit": first,
-            "max_nfev": options.max_nfev or 2 * first,
-            # Where all is linear there is no shape to follow.
-            "project": options.optimizer == "varpro" and bool((codes != LINEAR).any()),
-            "loss": load_loss(options.loss),
-        }
-    )
+    given = {name: getattr(options, name) for name in Limits._fields if hasattr(options, name)} | {
+        "first_limit": first,
+        "max_nfev": options.max_nfev or 2 * first,
+        # Where all is linear there is no shape to follow.
+        "project": options.optimizer == "varpro" and (codes != LINEAR).any(),
+        "loss": load_loss(options.loss),
+    }
+    return Limits(**given | {name: kind(given[name]) for name, kind in _NUMBERS.items()})
 
 
 def _search(options: FitOptions, program: Program, free: np.ndarray) -> Search:

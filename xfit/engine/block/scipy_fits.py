@@ -21,49 +21,15 @@ optimize: Any = scipy.optimize
 Ended = tuple[np.ndarray, int]
 
 #: Options that `multifit` and these functions set themselves.
-_TAKEN = ("fun", "func", "x0", "jac", "jacobian", "bounds", "args", "method", "hess", "hessp", "loss", "f_scale", "callback",
+_TAKEN = ("fun", "func", "x0", "jac", "jacobian", "bounds", "ranges", "args", "method", "hess", "hessp", "loss", "f_scale", "callback",
           "constraints", "minimizer_kwargs", "workers", "vectorized", "updating", "x_scale", "full_output",
           "task", "weight_x", "jac_x", "delta0", "step_delta", "scale_delta", "f", "xdata", "ydata", "beta0", "weight_y", "jac_beta", "fix_beta", "fix_x")  # fmt: skip
-
-#: Evaluations of methods that see values only, which creep along valleys, and that SciPy stops before.
-_LONG = 20_000
-
-#: Of minimisers: how small a change of the loss or of the parameters ends a fit. Parameters are in units of their conditional errors
-#: at the start, the loss in units of what one degree of freedom has there.
-_TIGHT: dict[str, dict[str, float]] = {
-    "Nelder-Mead": {"xatol": 1e-7, "fatol": 1e-12, "maxfev": _LONG, "maxiter": _LONG},
-    "Powell": {"xtol": 1e-9, "ftol": 1e-14, "maxfev": _LONG, "maxiter": _LONG},
-    "CG": {"gtol": 1e-8},
-    "BFGS": {"gtol": 1e-8},
-    "Newton-CG": {"xtol": 1e-10},
-    "L-BFGS-B": {"ftol": 1e-15, "gtol": 1e-8},
-    "TNC": {"ftol": 1e-15, "xtol": 1e-12, "gtol": 1e-10},
-    "COBYLA": {"tol": 1e-8, "maxiter": _LONG},
-    "COBYQA": {"final_tr_radius": 1e-8},
-    "SLSQP": {"ftol": 1e-15},
-    "trust-constr": {"gtol": 1e-9, "xtol": 1e-11, "barrier_tol": 1e-12},
-    "dogleg": {"gtol": 1e-8},
-    "trust-ncg": {"gtol": 1e-8},
-    "trust-krylov": {"gtol": 1e-8},
-    "trust-exact": {"gtol": 1e-8},
-}
 
 #: How often methods are begun again at most that stop next to bounds or in valleys.
 _RESTARTS = 20
 
 #: What is this close to a bound, relative to itself, may lie on it.
 _NEAR = 1e-3
-
-#: The option of each that limits evaluations or, where it has none, iterations.
-_LIMIT = {"Nelder-Mead": "maxfev", "Powell": "maxfev", "TNC": "maxfun", "L-BFGS-B": "maxfun", "COBYQA": "maxfev"}
-
-_GLOBAL: dict[str, Callable[..., Any]] = {
-    "differential_evolution": optimize.differential_evolution,
-    "dual_annealing": optimize.dual_annealing,
-    "shgo": optimize.shgo,
-    "basinhopping": optimize.basinhopping,
-    "direct": optimize.direct,
-}
 
 
 def check_options(optimizer: Optimizer, options: Mapping[str, Any]) -> None:
@@ -93,7 +59,8 @@ def _known_options(optimizer: Optimizer) -> list[str]:
     if optimizer.engine == "odr":
         function: Any = _odrpack().odr_fit
     else:
-        function = _GLOBAL.get(optimizer.name, optimize.least_squares)
+        name = optimizer.name if optimizer.engine == "global" else "least_squares"
+        function = getattr(optimize, name)
     names = [n for n, p in inspect.signature(function).parameters.items() if p.kind != p.VAR_KEYWORD]
     return [name for name in names if name not in _TAKEN]
 
@@ -291,8 +258,8 @@ def _minimize(
     exact = grad == "exact" and problem.pixels.loss.function is None
     gradient: Any = None if optimizer.gradient == "no" else scaled.gradient if exact else _differences(grad)
     settings: dict[str, Any] = {
-        **_TIGHT[optimizer.name],
-        **_limit(_LIMIT.get(optimizer.name, "maxiter"), problem),
+        **optimizer.options,
+        **_limit(optimizer.limit, problem),
         **options,
     }
     if optimizer.name == "Nelder-Mead":
@@ -333,7 +300,7 @@ def _search(
 ) -> Ended:
     """Global optimizers; the last steps to the minimum are taken along the derivatives."""
     lower, upper = problem.bounds
-    function = _GLOBAL[optimizer.name]
+    function = getattr(optimize, optimizer.name)
     settings = dict(options)
     seed = settings.pop("seed", None)
     known = inspect.signature(function).parameters
@@ -349,10 +316,12 @@ def _search(
             found = function(scaled.value, np.zeros(start.size), minimizer_kwargs=local, **settings)
             best = scaled.theta(found.x)
         else:
-            if optimizer.name in ("differential_evolution", "dual_annealing"):
+            if "x0" in known:
                 settings.setdefault("x0", start)
-            found = function(problem.loss, bounds=list(zip(lower, upper, strict=True)), **settings)
-            best = problem.inside(found.x)
+            box = "bounds" if "bounds" in known else "ranges"
+            found = function(problem.loss, **{box: list(zip(lower, upper, strict=True))}, **settings)
+            # Some return nothing but the place.
+            best = problem.inside(np.atleast_1d(getattr(found, "x", found)))
     if not np.isfinite(best).all() or problem.loss(best) > problem.loss(start):
         best = start
     theta, status = _polished(problem, best, grad)

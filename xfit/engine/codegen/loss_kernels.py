@@ -50,7 +50,9 @@ def load_loss(loss: Loss) -> kinds.CompiledLoss:
     shift = loss.offset / loss.gain**2
     kind = kinds.POISSON if loss.iterated else _KINDS[loss.kind]
     counts = loss.kind == "poisson"
-    return kinds.CompiledLoss(kind, loss.scale, loss.gain, shift, loss.correlation, counts, address)
+    # Of one type: for integers numba would compile the engine once more.
+    scale, gain, correlation = float(loss.scale), float(loss.gain), float(loss.correlation)
+    return kinds.CompiledLoss(kind, scale, gain, float(shift), correlation, counts, address)
 
 
 def _compiled(loss: Loss) -> Any:

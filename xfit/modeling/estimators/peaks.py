@@ -53,6 +53,24 @@ def gaussian_hf(x: np.ndarray, y: np.ndarray, width: np.ndarray) -> Estimates:
     return {"centre": centre, "fwhm": fwhm, "height": area / (sigma * math.sqrt(2 * math.pi))}
 
 
+def peak(*, height: str, centre: str, width: str, fwhm: float) -> Callable[..., Estimates]:
+    """Make an estimator for a peak that is about as high and as wide as a Gaussian of the same data.
+
+    Parameters
+    ----------
+    height, centre, width : str
+        Names of the component's parameters.
+    fwhm : float
+        Full width at half maximum of the component where its width is one.
+    """
+
+    def estimate(x: np.ndarray, y: np.ndarray, widths: np.ndarray) -> Estimates:
+        found = gaussian_hf(x, y, widths)
+        return {height: found["height"], centre: found["centre"], width: found["fwhm"] / fwhm}
+
+    return estimate
+
+
 def lorentzian(x: np.ndarray, y: np.ndarray, width: np.ndarray) -> Estimates:
     r"""Estimate a Lorentzian by its quartiles, which unlike its moments exist.
 
