@@ -51,6 +51,8 @@ class Converted:
         What HyperSpy's value is multiplied with, by HyperSpy's name; 1 for those not named.
     notes : tuple of str
         What is different.
+    warnings : tuple of str
+        What makes the curve another one than HyperSpy's.
     coefficients : tuple of str
         Parameters of the component that are the entries of HyperSpy's `FINE_STRUCTURE`, each times the intensity.
     """
@@ -59,6 +61,7 @@ class Converted:
     names: Mapping[str, str]
     scales: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     coefficients: tuple[str, ...] = ()
 
     def scale(self, name: str) -> float:
@@ -192,10 +195,10 @@ def _polynomial(item: Mapping[str, Any], name: str, da: xr.DataArray, dims: tupl
 def _gaussian2d(item: Mapping[str, Any], name: str, da: xr.DataArray, dims: tuple[Any, ...]) -> Converted:
     rotated = "rotation_angle" in _names(item)
     found = _same(Gaussian2D(add_rotation=rotated, name=name), item)
-    return Converted(found.component, found.names, notes=_rotation_notes(name) if rotated else ())
+    return Converted(found.component, found.names, warnings=_rotation_warnings(name) if rotated else ())
 
 
-def _rotation_notes(name: str) -> tuple[str, ...]:
+def _rotation_warnings(name: str) -> tuple[str, ...]:
     return (f"{name} rotates; HyperSpy's rotation_angle shears, for it replaces x before it replaces y",)
 
 
@@ -219,7 +222,7 @@ def _expression(item: Mapping[str, Any], name: str, da: xr.DataArray, dims: tupl
     )
     if rotation:
         names["rotation_angle"] = "rotation_angle"
-    return Converted(component, names, notes=_rotation_notes(name) if rotation else ())
+    return Converted(component, names, warnings=_rotation_warnings(name) if rotation else ())
 
 
 def _position(given: Any, changes: Mapping[str, str]) -> Any:

@@ -91,7 +91,10 @@ def conversion_of(model: Mapping[str, Any], da: xr.DataArray) -> Conversion:
         maps[link.ours] = _map(_parameter(items, link), link, maps, shape)
     if model.get("_convolved") and model.get("low_loss") is not None and any(c.convolved for c in made):
         made.response = _response(model["low_loss"], da, dims, navigation)
-    _warn(notes)
+    differences = [each for part in parts for each in part.warnings]
+    for each in differences:
+        warnings.warn(each, UserWarning, stacklevel=3)
+    notes += differences
     (first, *_) = dims
     binned = len(dims) == 1 and bool(da[first].attrs.get("is_binned", False))
     # HyperSpy's values are on its axes as they are, whatever a label says that was set before these were converted.
@@ -110,13 +113,6 @@ def conversion_of(model: Mapping[str, Any], da: xr.DataArray) -> Conversion:
         links=links,
         notes=tuple(notes),
     )
-
-
-def _warn(notes: Sequence[str]) -> None:
-    """Warn where a curve is another one; what is only fixed, or more precise, is a note."""
-    for note in notes:
-        if "HyperSpy's rotation_angle" in note:
-            warnings.warn(note, UserWarning, stacklevel=4)
 
 
 # --- data -----------------------------------------------------------------------------------------------------------------
