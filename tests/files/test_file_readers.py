@@ -45,6 +45,9 @@ def test_files_of_another_package(installed: Path, tmp_path: Path) -> None:
     xr.testing.assert_identical(da, xr.DataArray([1.0, 2.0, 3.0], dims=("energy",), attrs={"original_metadata": "{}"}))
     np.savetxt(tmp_path / "one.txt", [4.0])
     assert xfit.open(tmp_path / "one.txt", reader="counter").values.tolist() == [4.0]
+    (tmp_path / "damaged.counter").write_text("no numbers")
+    with pytest.raises(ValueError, match=r"damaged\.counter.*(can't be read as Counter|could not convert)"):
+        xfit.open(tmp_path / "damaged.counter")
     with pytest.raises(ValueError, match=r"Counter \(counter\)"):
         xfit.open(tmp_path / "counter_files.py")
 

@@ -16,6 +16,7 @@ from xfit.files.collection import Signals
 from xfit.files.readers import reader_for
 from xfit.files.readers import readers as known_readers
 from xfit.fitting.stored.codecs import RefusedFileError
+from xfit.fitting.stored.reader_errors import telling
 
 
 def open(
@@ -114,7 +115,8 @@ def _read(text: str, url: bool, reader: str | None, original_metadata: bool, opt
         raise ValueError(f"{without_secrets(text)!r}: of URLs only zarr is read (.zarr)")
     known = reader_for(Path(text), reader)
     if known is not None:
-        return known.read(Path(text), original_metadata)
+        with telling(text, known.name):
+            return known.read(Path(text), original_metadata)
     if reader is None and Path(text).is_dir() and _is_zarr(Path(text)) and not name.endswith(".zspy"):
         return datasets.open_zarr(text)
     from xfit.files.instruments import plugins, read_signals, readers_for
