@@ -266,7 +266,7 @@ def compile_lock(name: str) -> Iterator[bool]:
         folder = cache_folder()
         make_private(folder / "__pycache__")
         lock = FileLock(folder / f"{name}.lock")
-        with told("waiting for another process that compiles the same", _PATIENCE):
+        with told("waiting for another process that compiles the same", 6 * _SECONDS):
             lock.acquire(timeout=_PATIENCE)
     except (OSError, Timeout, NotImplementedError) as error:
         warnings.warn(f"kernels are compiled for this process only: {error}", RuntimeWarning, stacklevel=2)
