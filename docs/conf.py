@@ -101,7 +101,7 @@ def leave_unlinked(app: Any, env: Any, node: Any, contnode: Any) -> Any:
 
 def describe_component(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """End a component's docstring with its parameters' defaults and the quantities that follow from them."""
-    if what != "class" or not name.startswith("xfit.components.") or not obj.specs:
+    if what != "class" or not name.startswith("xfit.components.") or not getattr(obj, "specs", None):
         return
     lines += ["", ".. rubric:: Defaults", "", ".. list-table::", "   :header-rows: 1", ""]
     rows = [("parameter", "value", "bounds", "", "description")]

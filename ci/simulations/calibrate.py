@@ -71,7 +71,7 @@ def table(words: list[str]) -> tuple[str, list[str]]:
         chosen = {name: setting for name, setting in settings.items() if not words or any(w in f"{group} {name}" for w in words)}  # fmt: skip
         if not chosen:
             continue
-        text += ["", f"### {group}", "", *HEAD.split("\n")]
+        text += ["", f"## {group}", "", *HEAD.split("\n")]
         print("\n".join(text[-4:]), flush=True)
         for name, setting in chosen.items():
             outcomes = run(setting)
@@ -80,7 +80,7 @@ def table(words: list[str]) -> tuple[str, list[str]]:
             text += lines
             wrong += [f"{name}: {fault}" for fault in faults(setting, outcomes)]
     used = [key for key in REASONS if any(f"**no**: {key} |" in line for line in text)]
-    text += ["", "### What does not hold, and what to do", "", *(f"- **{key}.** {REASONS[key]}" for key in used), ""]
+    text += ["", "## What does not hold, and what to do", "", *(f"- **{key}.** {REASONS[key]}" for key in used), ""]
     return "\n".join(text), wrong
 
 

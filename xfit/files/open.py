@@ -42,7 +42,7 @@ def open(
         Chunks as of ``DataArray.chunk``. By default those of the file, put together and with whole spectra in them, where that costs
         little memory; "file" leaves them as they are. Formats that can only be read as a whole give NumPy arrays, which ``chunks`` turns into dask arrays.
     reader : str, optional
-        Name of a reader of xfit ("netCDF", "FITS"), of an installed package (see `xfit.files.readers`) or of RosettaSciIO, such as "Renishaw",
+        Name of a reader of xfit ("netCDF", "FITS"), of an installed package (see ``xfit.files.readers``) or of RosettaSciIO, such as "Renishaw",
         where the extension does not tell, or tells wrong.
     original_metadata : bool, optional
         Whether all that the instrument wrote is kept, as JSON in the attribute ``original_metadata``.

@@ -197,7 +197,7 @@ class Dashboard(Looking):
         return self.view().servable(**options)
 
     def show(self, **options: Any) -> Any:
-        """Open the page in a browser; see `xfit.plot.serving.serve` for the options. Ends when it is interrupted, unless ``threaded=True``.
+        """Open the page in a browser; see ``xfit.plot.serving.serve`` for the options. Ends when it is interrupted, unless ``threaded=True``.
 
         Only this machine can connect, and only by the address that is printed, which has a token. Every visitor has a page of their own on the same
         result; that of the first follows, and is followed by, ``place`` of this object.

@@ -274,7 +274,7 @@ class Explorer:
         return self.view().servable(**options)
 
     def show(self, **options: Any) -> Any:
-        """Open the page in a browser; see `xfit.plot.serving.serve` for the options. Ends when it is interrupted, unless ``threaded=True``.
+        """Open the page in a browser; see ``xfit.plot.serving.serve`` for the options. Ends when it is interrupted, unless ``threaded=True``.
 
         Only this machine can connect, and only by the address that is printed, which has a token. There is one model: the page that was opened last
         shows what becomes of it.
