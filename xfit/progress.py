@@ -20,7 +20,7 @@ _BETWEEN = 0.25
 
 
 class Bar(NamedTuple):
-    """What a bar shows: its title, how much of how much is done, further words, and what is counted."""
+    """Contents of a progress bar: title, amount done, total, further text, and the unit of both amounts."""
 
     title: str
     done: int
@@ -178,7 +178,7 @@ def told(words: str, seconds: float) -> Iterator[None]:
     Parameters
     ----------
     words : str
-        What is done.
+        Description of the work.
     seconds : float
         About how long it takes.
     """
@@ -214,7 +214,7 @@ def _rounded(seconds: float) -> str:
 
 
 class _Waiting(NamedTuple):
-    """What is known of a compilation."""
+    """Snapshot of a compilation or a wait."""
 
     bar: Bar
 

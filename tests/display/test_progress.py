@@ -1,4 +1,4 @@
-"""What is told of runs and compilations: to terminals, notebooks and files, and where nobody listens."""
+"""Progress messages in terminals and files, and without a usable stderr."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def finished(process: subprocess.Popen[str]) -> tuple[str, str]:
     """What a process that must succeed wrote to stdout and stderr."""
     out, errors = process.communicate()
     assert process.returncode == 0, errors
-    # What is waited for is said only where that takes long.
+    # Progress messages appear only on slow machines.
     return out.strip(), re.sub(r"xfit: (compiling|waiting for) .*\n", "", errors)
 
 

@@ -202,7 +202,7 @@ def _coordinates(
     sides = set(axes.navigation), set(axes.dims)
     given = {name: c for name, c in da.coords.variables.items() if any(set(c.dims) <= side for side in sides)}
     indexes: dict[Hashable, Index] = {name: index for name, index in da.xindexes.items() if name in given}
-    # How the data's file encoded its coordinates is no business of the file that the result goes to.
+    # The encoding of the data's file must not be used for the result's file.
     made = {name: c.drop_encoding() if c.encoding else c for name, c in given.items()}
     for d, size in zip(axes.dims, axes.shape, strict=True):
         if d not in made:

@@ -38,7 +38,7 @@ class Optimizer:
     about : str
         What it is.
     options : mapping
-        What a minimiser's options are where the user says nothing: how small a change of the loss or of the parameters ends a fit.
+        Default options of a minimiser: the tolerances on the loss and on the parameters.
         Parameters are in units of their conditional errors at the start, the loss in units of what one degree of freedom has there.
     limit : str
         The option of a minimiser that limits evaluations or, where it has none, iterations.

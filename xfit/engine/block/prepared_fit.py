@@ -122,7 +122,7 @@ def limits_of(options: FitOptions, codes: np.ndarray) -> Limits:
     given = {name: getattr(options, name) for name in Limits._fields if hasattr(options, name)} | {
         "first_limit": first,
         "max_nfev": options.max_nfev or 2 * first,
-        # Where all is linear there is no shape to follow.
+        # A model that is linear in all free parameters has no shapes.
         "project": options.optimizer == "varpro" and (codes != LINEAR).any(),
         "loss": load_loss(options.loss),
     }

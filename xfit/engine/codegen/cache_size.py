@@ -42,7 +42,7 @@ def limit() -> int:
     Raises
     ------
     ValueError
-        If the environment variable is no number above zero.
+        If the environment variable is not a positive number.
     """
     text = os.environ.get(VARIABLE, str(LIMIT))
     try:

@@ -101,9 +101,10 @@ def _why(process: subprocess.Popen[str]) -> str:
     """Wait for a process; return the last line of its errors if it failed."""
     if process.stderr is None:
         raise TypeError("a process without a pipe for its errors")
-    # Not `communicate`, which closes the pipe that the process ends with.
-    errors = process.stderr.read()
-    if process.wait() == 0:
+    # Not `communicate`, which closes the pipe that the process ends with before it has ended.
+    with process:
+        errors = process.stderr.read()
+    if process.returncode == 0:
         return ""
     words = errors.strip().splitlines()
     return words[-1] if words else f"the process ended with code {process.returncode}"
