@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.pages import CHROMIUM
 from xfit.engine.codegen.program import LoadedProgram
-from xfit.engine.pixel.evaluate import Structure
+from xfit.engine.evaluation.state import Structure
 
 #: Files that compile the engine several times over.
 LONG = ("test_cache.py",)

@@ -23,7 +23,7 @@ from xfit.components.core_loss.cross_sections import edge_of, hydrogenic_tables
 from xfit.engine.codegen.program import compiled_kernel
 from xfit.engine.math.call import call_kernel
 from xfit.engine.math.layout import LANE_PITCH, LANE_TILE, LANES, PITCH, TILE
-from xfit.engine.simd.evaluate import vectors
+from tests.support.vectors import vectors
 from xfit.modeling.component import Component
 
 N = 1024

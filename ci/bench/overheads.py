@@ -38,7 +38,7 @@ def run(cache: Path, *arguments: str) -> Any:
 
 
 def _environment(cache: Path) -> dict[str, str]:
-    return os.environ | {"NUMBA_CACHE_DIR": str(cache / ".numba_cache"), "XFIT_CACHE_DIR": str(cache / ".xfit_cache")}
+    return os.environ | {"XFIT_CACHE_DIR": str(cache / ".xfit_cache")}
 
 
 def say(what: str, value: str) -> None:

@@ -43,7 +43,7 @@ def run(c: Component, coordinates: list[np.ndarray], values: Mapping[str, float]
     x, p = np.ascontiguousarray(coordinates, float), np.array([values[name] for name in names], float)
     f, jac = np.zeros(PITCH), np.full((count, PITCH), np.nan)
     pointers = [a.ctypes.data_as(_double_pointer()) for a in (x, p, f, jac)]
-    compiled_kernel(c.kernel).function.ctypes(pointers[0], n, pointers[1], pointers[2], pointers[3], n, pointers[2])
+    compiled_kernel(c.kernel).call(pointers[0], n, pointers[1], pointers[2], pointers[3], n, pointers[2])
     return {"f": f[:n], **{name: jac[k, :n] for k, name in enumerate(names)}}
 
 

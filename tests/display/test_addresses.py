@@ -14,7 +14,7 @@ import xfit
 from tests.support.builders import one_peak, peak_map
 from xfit.command import main
 from xfit.display import is_url, local_path
-from xfit.engine.codegen.kernel_cache import cache_folder
+from xfit.engine.codegen.code_store import cache_folder
 from xfit.files.gosh import read_gos
 from xfit.fitting.stored.check import check
 from xfit.fitting.stored.info import info

@@ -9,21 +9,22 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psutil
 import pytest
+from numba.core.codegen import CPUCodeLibrary
+from numba.core.cpu import CPUContext
+from numba.core.lowering import BaseLower
 
 from tests.support.builders import peak_map, two_peaks
 from tests.support.paths import ROOT
 from xfit.engine.block.fit_block import fit_block
-from xfit.engine.codegen import linking
-from xfit.engine.codegen.linking import can_link_first, linked_first
+from xfit.engine.codegen.code_store import machine_kind, packed, unpacked
+from xfit.engine.codegen.machine_code import linked_first
 from xfit.engine.codegen.program import Program
-from xfit.engine.codegen.subprocess_compile import CompiledMarker, can_start_python, compile_apart
+from xfit.engine.codegen.subprocess_compile import CompilationError, can_start_python, compile_apart
 from xfit.fitting.planning.checks import settings_of
 
 FIT = """
@@ -75,8 +76,8 @@ def finished(process: subprocess.Popen[str]) -> tuple[str, str]:
 
 
 def machine_code(folder: Path) -> dict[Path, tuple[int, int]]:
-    """Files of sources and machine code, with sizes and times of their last change."""
-    found = [path for path in folder.rglob("*") if path.suffix in (".nbi", ".nbc", ".py")]
+    """Files of machine code, with sizes and times of their last change."""
+    found = list(folder.rglob("*.code"))
     return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in found}
 
 
@@ -84,14 +85,13 @@ def machine_code(folder: Path) -> dict[Path, tuple[int, int]]:
 def cold_start(tmp_path_factory) -> tuple[Path, list[tuple[str, str]]]:
     """Four processes that all find an empty cache at the same moment: the folder and what they wrote."""
     folder = tmp_path_factory.mktemp("cold")
-    variables = {"XFIT_CACHE_DIR": str(folder / "kernels"), "NUMBA_CACHE_DIR": str(folder / "numba")}
-    processes = [start(FIT + PEAK, **variables) for _ in range(4)]
+    processes = [start(FIT + PEAK, XFIT_CACHE_DIR=str(folder)) for _ in range(4)]
     return folder, [finished(process) for process in processes]
 
 
 def again(folder: Path) -> tuple[str, str]:
     """One more process with the same cache."""
-    return finished(start(FIT, XFIT_CACHE_DIR=str(folder / "kernels"), NUMBA_CACHE_DIR=str(folder / "numba")))
+    return finished(start(FIT, XFIT_CACHE_DIR=str(folder)))
 
 
 @pytest.mark.slow
@@ -100,9 +100,8 @@ def test_a_cold_start_of_four_processes_at_once(cold_start):
     assert len({out for out, _ in written}) == 1
     assert all(errors == "" for _, errors in written), [errors for _, errors in written]
     before = machine_code(folder)
-    assert (
-        len([path for path in before if path.suffix == ".nbc"]) == 7
-    )  # three of the engine, two of each of two components
+    # One compilation of each piece: two of the engine, and two components.
+    assert sorted(path.name.rpartition("-")[0] for path in before) == ["", "", "engine-alone", "engine-lanes"]
     out, errors = again(folder)
     assert out == written[0][0]
     assert errors == ""
@@ -113,24 +112,26 @@ def test_a_cold_start_of_four_processes_at_once(cold_start):
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process's memory is read where Linux tells it")
 def test_who_has_the_engine_compiled_needs_no_more_memory_than_who_loads_it(cold_start):
     folder, _ = cold_start
-    peaks = [int(path.read_text()) / 1024 for path in (folder / "kernels").glob("*.peak")]
+    peaks = [int(path.read_text()) / 1024 for path in folder.glob("*.peak")]
     assert len(peaks) == 4
-    # 350 MiB for all four; a process that compiled the engine itself had 1,000.
-    assert max(peaks) < 500, peaks
+    # 300 MiB for all four; a process that compiled the engine itself had 500.
+    assert max(peaks) < 400, peaks
 
 
 def test_why_the_engine_could_not_be_compiled_by_another_process(monkeypatch):
-    assert "no such part" in compile_apart("no such part")
+    with pytest.raises(CompilationError, match="no such part"):
+        compile_apart("no such part")
     monkeypatch.setattr(sys, "executable", "/nowhere/python3")
     assert can_start_python()
-    assert "/nowhere/python3" in compile_apart("fit")
+    with pytest.raises(CompilationError, match="/nowhere/python3"):
+        compile_apart("wave")
 
 
 @pytest.mark.slow
 def test_who_compiles_ends_with_who_waits(tmp_path):
     """A process that is killed leaves none that compiles on."""
     script = "from xfit.engine.codegen.subprocess_compile import compile_apart; compile_apart('profile')"
-    process = start(script, XFIT_CACHE_DIR=str(tmp_path / "kernels"), NUMBA_CACHE_DIR=str(tmp_path))
+    process = start(script, XFIT_CACHE_DIR=str(tmp_path))
     parent = psutil.Process(process.pid)
     while not (children := parent.children()):
         time.sleep(0.05)
@@ -148,64 +149,61 @@ def test_no_other_application_is_started_for_python(monkeypatch, executable):
     assert not can_start_python()
 
 
-def test_parts_made_for_another_processor_are_not_taken(tmp_path):
-    made = CompiledMarker([tmp_path], "zen5")
-    assert "fit" not in made
-    made.add("fit")
-    assert "fit" in made
-    assert "profile" not in made
-    assert "fit" not in CompiledMarker([tmp_path], "zen2")
-    CompiledMarker([tmp_path], "zen2").clear()
-    assert "fit" not in made
+@pytest.mark.slow
+def test_machine_code_of_other_processors_and_of_less_wide_vectors_is_not_taken(tmp_path):
+    script = "from xfit.engine.codegen.code_store import machine_kind; print(machine_kind())"
+    kinds = [
+        finished(start(script, XFIT_CACHE_DIR=str(tmp_path), **variables))[0]
+        for variables in ({}, {"XFIT_LANES": "2"}, {"NUMBA_CPU_NAME": "haswell"}, {"NUMBA_CPU_FEATURES": "+avx2,+fma"})
+    ]
+    assert len(set(kinds)) == 4
+    assert kinds[0] == machine_kind()
+
+
+def test_damaged_machine_code_is_known_by_its_hash():
+    content = packed({"unit": "wave"}, b"code\nmore")
+    assert unpacked(content) == ({"unit": "wave"}, b"code\nmore")
+    for damaged in (b"", content[:-1], content[:60], content + b"x", content.replace(b"wave", b"wove"), b"x" + content):
+        with pytest.raises(ValueError, match="damaged"):
+            unpacked(damaged)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("suffix", [".nbc", ".nbi"])
-@pytest.mark.parametrize("keep", [0, 20])
-def test_a_damaged_kernel_costs_a_compilation_not_the_fit(cold_start, suffix, keep):
+@pytest.mark.parametrize("kind", ["engine-lanes-*", "k*"])
+@pytest.mark.parametrize("keep", [0, 2000])
+def test_damaged_machine_code_costs_a_compilation_not_the_fit(cold_start, kind, keep):
     folder, written = cold_start
-    kernels = [path for path in machine_code(folder) if path.suffix == suffix and ".kernel-" in path.name]
-    assert len(kernels) == 2
-    originals = {path: path.read_bytes() for path in kernels}
-    for path, content in originals.items():
-        path.write_bytes(content[:keep])
-    try:
-        out, _ = again(folder)
-        assert out == written[0][0]
-    finally:
-        for path, content in originals.items():
-            path.write_bytes(content)
+    files = list((folder / "code").glob(f"{kind}.code"))
+    assert len(files) == (1 if kind.startswith("engine") else 2)
+    for path in files:
+        path.write_bytes(path.read_bytes()[:keep])
+    out, errors = again(folder)
+    assert out == written[0][0]
+    assert errors.count("it is damaged; compiling anew") == len(files)
+    assert again(folder) == (out, "")
 
 
 @pytest.mark.slow
-def test_a_damaged_engine_costs_a_compilation_not_every_fit(tmp_path):
-    """Of its smallest part, which is compiled soon."""
-
-    def prepared() -> str:
-        _, errors = finished(start(WAVE, XFIT_CACHE_DIR=str(tmp_path / "kernels"), NUMBA_CACHE_DIR=str(tmp_path)))
-        return errors
-
-    assert prepared() == ""
-    engine = [path for path in machine_code(tmp_path) if path.suffix == ".nbc" and path.name.startswith("clocks.")]
-    assert len(engine) == 1
-    engine[0].write_bytes(engine[0].read_bytes()[:20])
-    assert "damaged" in prepared()
-    assert prepared() == ""
-
-
-def test_this_version_of_numba_can_link_the_engine_before_it_optimises():
-    assert can_link_first()
+def test_a_full_disk_costs_a_compilation_not_the_fit(tmp_path):
+    """No file of this process can be written."""
+    limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
+    script = f"import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n{limited}{WAVE}; print('ready')"
+    out, errors = finished(start(script, XFIT_CACHE_DIR=str(tmp_path)))
+    assert out == "ready"
+    assert "machine code can't be kept in" in errors
+    assert not [*tmp_path.rglob("*.code"), *tmp_path.rglob("*.tmp")]
 
 
 def test_numba_is_as_before_when_the_engine_is_compiled():
-    def found() -> list[Callable[..., Any]]:
-        return [getattr(owner, name) for owner, name, _ in linking._REPLACED]
+    def found() -> list[object]:
+        owners = ((BaseLower, "create_cpython_wrapper"), (CPUContext, "get_executable"), (CPUCodeLibrary, "finalize"))
+        return [getattr(*owner) for owner in owners]
 
     before = found()
-    with linked_first([]):
-        assert found() != before
+    with linked_first():
+        assert all(now is not then for now, then in zip(found(), before, strict=True))
     assert found() == before
-    with pytest.raises(ZeroDivisionError), linked_first([]):
+    with pytest.raises(ZeroDivisionError), linked_first():
         1 / 0
     assert found() == before
 
@@ -214,8 +212,9 @@ def test_numba_is_as_before_when_the_engine_is_compiled():
 def test_a_folder_that_cannot_be_written_is_done_without(tmp_path):
     in_the_way = tmp_path / "file"
     in_the_way.write_text("not a folder")
-    out, errors = finished(start(FIT, XFIT_CACHE_DIR=str(in_the_way)))
-    assert "kernels are compiled for this process only" in errors
+    places = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    out, errors = finished(start(FIT, XFIT_CACHE_DIR=str(in_the_way), **places))
+    assert "machine code is not kept in the usual place" in errors
     expected, _ = finished(start(FIT))
     assert out == expected
 
@@ -241,7 +240,7 @@ def test_a_package_and_a_home_that_are_only_read(tmp_path):
             command, env={**variables, **places}, cwd=home, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
-    assert list(temporary.rglob("*clocks*.nbc"))
+    assert list(temporary.rglob("engine-wave-*.code"))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked there")
@@ -303,104 +302,37 @@ def test_a_second_process_compiles_nothing():
 
 # --- folders of others
 
-#: Marks that it was run, before it goes on as it was.
-PLANTED = "import os, pathlib; pathlib.Path(os.environ['XFIT_PLANTED']).touch()\n"
-
-
-@pytest.fixture
-def kernels(tmp_path: Path) -> Path:
-    """A folder with kernels, of this user alone."""
-    _, errors = finished(start(FIT, XFIT_CACHE_DIR=str(tmp_path / "kernels")))
-    assert errors == ""
-    return tmp_path / "kernels"
-
-
-def ran(folder: Path, planted: Path) -> tuple[bool, str]:
-    """Whether what was planted was run by a fit, and the warnings of it; what is used instead lies in a home of its own."""
-    planted.unlink(missing_ok=True)
-    home = {"HOME": str(planted.parent / "home"), "XDG_CACHE_HOME": str(planted.parent / "home" / "cache")}
-    _, errors = finished(start(FIT, XFIT_CACHE_DIR=str(folder), XFIT_PLANTED=str(planted), **home))
-    return planted.exists(), errors
-
-
-class Runs:
-    """Marks that it was unpickled."""
-
-    def __reduce__(self) -> Any:
-        return eval, ("__import__('pathlib').Path(__import__('os').environ['XFIT_PLANTED']).touch()",)
-
-
-def plant(folder: Path, kind: str) -> None:
-    for path in folder.rglob("k*.py" if kind == "source" else "*.nbi"):
-        if kind == "source":
-            path.write_text(PLANTED + path.read_text())
-        else:
-            with path.open("rb") as stream:
-                version = pickle.load(stream)
-            path.write_bytes(pickle.dumps(version) + pickle.dumps(Runs()))
-
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "getuid"), reason="users are told apart by numbers")
-def test_code_that_others_can_have_written_is_not_run(kernels, tmp_path):
-    planted = tmp_path / "planted"
-    plant(kernels, "source")
-    # Of this user alone it is taken: whoever can write there can do anything anyway.
-    assert ran(kernels, planted) == (True, "")
-    others = [kernels, *kernels.rglob("*")]
-    for kind in ("source", "index"):
-        plant(kernels, kind)
-        for path in others:
-            if path.exists():
-                path.chmod(0o777)
-        found, errors = ran(kernels, planted)
-        assert not found
-        assert f"other users may write {kernels}" in errors
-        assert "They are kept in" in errors
+def test_code_that_others_can_have_written_is_not_loaded(tmp_path):
+    """Of the engine's smallest part: where its code lies is not even read; it is compiled into another folder."""
+    folder, home = tmp_path / "shared", tmp_path / "home"
+    places = {"XFIT_CACHE_DIR": str(folder), "HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")}
+    assert finished(start(WAVE, **places)) == ("", "")
+    others = [folder, folder / "code"]
+    for path in others:
+        path.chmod(0o777)
+        _, errors = finished(start(WAVE, **places))
+        assert f"other users may write {path}" in errors
+        assert "It is kept in" in errors
+        path.chmod(0o700)
     if os.getuid() == 0:
-        for path in kernels.rglob("*"):
-            path.chmod(0o700)
-        kernels.chmod(0o700)
-        os.chown(kernels, 65534, 65534)
-        found, errors = ran(kernels, planted)
-        assert not found
-        assert f"{kernels} belongs to another user (number 65534)" in errors
+        os.chown(folder / "code", 65534, 65534)
+        _, errors = finished(start(WAVE, **places))
+        assert f"{folder / 'code'} belongs to another user (number 65534)" in errors
         # The folder was given back, with a file in it that was not.
-        os.chown(kernels, 0, 0)
-        for path in kernels.rglob("k*.py"):
+        os.chown(folder / "code", 0, 0)
+        for path in folder.rglob("*.code"):
             os.chown(path, 65534, 65534)
-        found, errors = ran(kernels, planted)
-        assert not found
-        assert "is of another user" in errors
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("content", [b"", b"no python (", b"AMPLITUDES = None\n"])
-def test_a_damaged_source_costs_a_compilation_not_every_fit(kernels, tmp_path, content):
-    expected, _ = finished(start(FIT, XFIT_CACHE_DIR=str(kernels)))
-    for path in kernels.rglob("k*.py"):
-        path.write_bytes(content)
-    out, errors = finished(start(FIT, XFIT_CACHE_DIR=str(kernels)))
-    assert out == expected
-    assert "damaged" in errors
-    assert finished(start(FIT, XFIT_CACHE_DIR=str(kernels))) == (expected, "")
-
-
-@pytest.mark.slow
-def test_a_foreign_index_costs_a_compilation_not_every_fit(kernels):
-    expected, _ = finished(start(FIT, XFIT_CACHE_DIR=str(kernels)))
-    for path in kernels.rglob("*.nbi"):
-        with path.open("rb") as stream:
-            version = pickle.load(stream)
-        # Whole pickles of anything but an index: a TypeError of numba's.
-        path.write_bytes(pickle.dumps(version) + pickle.dumps(pickle.dumps(None)))
-    assert finished(start(FIT, XFIT_CACHE_DIR=str(kernels)))[0] == expected
-    assert finished(start(FIT, XFIT_CACHE_DIR=str(kernels))) == (expected, "")
+        _, errors = finished(start(WAVE, **places))
+        assert "it is of another user, or may be written by others; compiling anew" in errors
+        assert finished(start(WAVE, **places)) == ("", "")
 
 
 @pytest.mark.skipif(not hasattr(os, "getuid"), reason="users are told apart by numbers")
 def test_folders_are_private_whatever_the_umask(tmp_path, monkeypatch):
-    from xfit.engine.codegen import kernel_cache as cache
+    from xfit.engine.codegen import code_store as cache
 
     monkeypatch.setenv("XFIT_CACHE_DIR", str(tmp_path / "a" / "b"))
     before = os.umask(0)
@@ -410,13 +342,13 @@ def test_folders_are_private_whatever_the_umask(tmp_path, monkeypatch):
     finally:
         os.umask(before)
     folders = [path for path in tmp_path.rglob("*") if path.is_dir()]
-    assert len(folders) == 4
+    assert len(folders) == 3
     assert {path.stat().st_mode & 0o777 for path in folders} == {0o700}
 
 
 @pytest.mark.skipif(not hasattr(os, "getuid"), reason="users are told apart by numbers")
 def test_a_lock_that_is_a_link_is_not_followed(tmp_path, monkeypatch):
-    from xfit.engine.codegen import kernel_cache as cache
+    from xfit.engine.codegen import code_store as cache
 
     monkeypatch.setenv("XFIT_CACHE_DIR", str(tmp_path / "kernels"))
     mine = tmp_path / "mine.txt"
@@ -456,18 +388,6 @@ def test_which_folders_are_private(tmp_path, mode, private):
     assert is_own(folder / "file")
     (folder / "link").symlink_to(folder / "file")
     assert not is_own(folder / "link")
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not hasattr(os, "getuid"), reason="users are told apart by numbers")
-def test_a_folder_of_numba_that_others_may_write_is_not_taken(tmp_path):
-    """Of the engine's smallest part, which is compiled soon."""
-    (tmp_path / "numba").mkdir()
-    (tmp_path / "numba").chmod(0o777)
-    _, errors = finished(start(WAVE, XFIT_CACHE_DIR=str(tmp_path / "kernels"), NUMBA_CACHE_DIR=str(tmp_path / "numba")))
-    assert f"machine code is not taken from there: other users may write {tmp_path / 'numba'}" in errors
-    assert machine_code(tmp_path / "numba") == {}
-    assert [path.name for path in machine_code(tmp_path / "kernels") if path.name.startswith("clocks.")]
 
 
 def test_a_program_is_equal_and_hashable_after_pickling():

@@ -12,6 +12,7 @@ from filelock import FileLock
 from xfit.command import main
 from xfit.engine.codegen import kernel_cache
 from xfit.engine.codegen.cache_size import limit, prune, stored_kernels
+from xfit.engine.codegen.code_store import cache_folder
 
 SOURCE = """
 def kernel(x_, ldx, p_, f_, jac_, n, scratch_):
@@ -24,16 +25,12 @@ AMPLITUDES, SCRATCH, PROPORTIONAL = (), 0, -1
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("XFIT_CACHE_DIR", str(tmp_path))
-    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
-    (tmp_path / kernel_cache.cache_folder().name / "__pycache__").mkdir(parents=True, exist_ok=True)
-    return kernel_cache.cache_folder()
+    return cache_folder()
 
 
 def made(folder: Path, name: str, used: float) -> None:
-    """Files as those of a kernel, 6,000 bytes."""
-    (folder / f"{name}.py").write_bytes(bytes(1000))
-    for suffix in ("cpython-311.pyc", "kernel-5.py311.nbi", "kernel-5.py311.1.nbc"):
-        (folder / "__pycache__" / f"{name}.{suffix}").write_bytes(bytes(5000 // 3 + 1))
+    """A file as that of a kernel, 6,000 bytes."""
+    (folder / f"{name}.code").write_bytes(bytes(6000))
     lock = folder / f"{name}.lock"
     lock.touch()
     os.utime(lock, (used, used))

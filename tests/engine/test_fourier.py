@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.support.vectors import vectors
+from xfit.engine.evaluation.fourier import backward, forward, transform_size, twiddles
 from xfit.engine.math.layout import LANES
-from xfit.engine.pixel.fourier import backward, forward, transform_size, twiddles
-from xfit.engine.simd.evaluate import vectors
 
 SIZES = [4, 8, 12, 16, 24, 32, 48, 96, 128, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144]
 

@@ -9,24 +9,23 @@ import pytest
 from scipy.optimize import lsq_linear
 
 import xfit
+from tests.support.states import state_at, state_for, triangle_of
 from xfit.components import Gaussian, Polynomial
-from xfit.engine.codegen.loss_kernels import load_loss
-from xfit.engine.codegen.program import Channels, Program
+from xfit.engine.codegen.program import Program
 from xfit.engine.codegen.tie_compiler import compile_ties
-from xfit.engine.losses import Loss
-from xfit.engine.pixel.amplitudes import MOVED, relax
-from xfit.engine.pixel.evaluate import Spectrum, aligned_rows, gram_at, weigh
-from xfit.engine.pixel.gram import add_gram
-from xfit.engine.pixel.loss_functions import Deviations
-from xfit.engine.pixel.steps import FREE, bounded_step, solve_cholesky, solve_triangular, triangularise
-from xfit.engine.pixel.tie_machine import STACK, apply_ties, tie_derivatives
+from xfit.engine.evaluation.evaluate import gram_at
+from xfit.engine.evaluation.gram import add_gram
+from xfit.engine.evaluation.state import AT_LOWER, AT_UPPER
+from xfit.engine.evaluation.tie_machine import STACK, apply_ties, tie_derivatives
+from xfit.engine.lm.amplitudes import relax
+from xfit.engine.lm.qr import solve_triangular, triangularise
+from xfit.engine.lm.steps import step_by_cholesky
+from xfit.engine.math.cholesky import triangle
+from xfit.engine.math.layout import PITCH
+from xfit.engine.pixel.packed_row import STATUS, further_at, scalars_at
+from xfit.engine.pixel.rows import Block, prepare
+from xfit.engine.pixel.status import BAD_VARIANCE
 from xfit.formulas import calculus, parser
-
-
-def normal_equations(jacobian: np.ndarray, residual: np.ndarray) -> np.ndarray:
-    """Gram matrix of the rows of a Jacobian and a residual, as the engine keeps it."""
-    rows = np.vstack([jacobian, residual])
-    return rows @ rows.T
 
 
 @pytest.fixture
@@ -37,67 +36,73 @@ def problem() -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("count", range(1, 11))
-@pytest.mark.parametrize("n", [1, 8, 25, 512])
+@pytest.mark.parametrize("n", [8, 24, 512])
 def test_gram_matrix(count: int, n: int) -> None:
     """The lower triangle is that of ``A @ A.T``; sums of 512 products differ by rounding."""
-    tile = aligned_rows(count)
+    model = xfit.Model([Polynomial(count - 1, name="p")])
+    _, _, state = state_for(model, np.zeros((1, n)), np.zeros(n))
+    tile = state.tile[: (count + 1) * PITCH].reshape(count + 1, PITCH)
     tile[:] = np.random.default_rng(count).normal(size=tile.shape)
-    rows = np.array([*range(count), *[count - 1] * 3])
-    gram = np.zeros((count, count))
-    add_gram(tile, rows, count, n, gram)
-    np.testing.assert_allclose(np.tril(gram), np.tril(tile[:, :n] @ tile[:, :n].T), rtol=1e-12, atol=1e-12)
+    gram = np.zeros(triangle(count + 1))
+    add_gram(state, n, gram)
+    np.testing.assert_allclose(gram, triangle_of(tile[:, :n] @ tile[:, :n].T), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("damping", [0.0, 0.3])
 def test_damped_step_by_both_solvers(problem: tuple[np.ndarray, np.ndarray], damping: float) -> None:
     """Cholesky and QR give the solution of the damped normal equations."""
-    jacobian, residual = problem
-    gram = normal_equations(jacobian, residual)
+    jacobian, deviations = problem
     norm = np.linalg.norm(jacobian, axis=1)
-    expected = np.linalg.solve(jacobian @ jacobian.T + damping * np.diag(norm**2), jacobian @ residual)
-    step = np.zeros(5)
-    free, chosen = np.full(5, FREE), np.zeros(5, np.int64)
-    assert solve_cholesky(gram, 5, norm, damping, norm, free, chosen, np.zeros((6, 10)), step) > 0
-    np.testing.assert_allclose(step, expected, rtol=1e-11)
-    factor = np.vstack([jacobian, residual]).copy()
-    triangularise(factor, 5, 40)
+    expected = np.linalg.solve(jacobian @ jacobian.T + damping * np.diag(norm**2), jacobian @ deviations)
+    state = state_at(jacobian, deviations)
+    assert step_by_cholesky(state, damping)
+    np.testing.assert_allclose(state.step, expected, rtol=1e-11)
+    triangularise(state.jacobian, 5, 40)
     np.testing.assert_allclose(
-        np.abs(np.tril(factor[:5, :5]).T), np.abs(np.linalg.qr(jacobian.T)[1]), rtol=1e-10, atol=1e-9
+        np.abs(np.tril(state.jacobian[:5, :5]).T), np.abs(np.linalg.qr(jacobian.T)[1]), rtol=1e-10, atol=1e-9
     )
-    step[:] = 0
-    assert solve_triangular(factor, 5, damping, norm, free, np.zeros((6, 10)), step) > 0
-    np.testing.assert_allclose(step, expected, rtol=1e-11)
+    state.step[:] = 0
+    assert solve_triangular(state, damping) > 0
+    np.testing.assert_allclose(state.step, expected, rtol=1e-11)
 
 
 def test_bounded_step(problem: tuple[np.ndarray, np.ndarray]) -> None:
     """With one bound in the way the step is the solution of the bounded problem."""
-    jacobian, residual = problem
-    norm = np.linalg.norm(jacobian, axis=1)
-    whole = np.linalg.lstsq(jacobian.T, residual, rcond=None)[0]
-    lower, upper = np.full(5, -np.inf), np.full(5, np.inf)
-    upper[1] = 0.5 * whole[1] if whole[1] > 0 else np.inf
-    lower[1] = 0.5 * whole[1] if whole[1] < 0 else -np.inf
-    step, state = np.zeros(5), np.zeros(5, np.int64)
-    bounded_step(
-        normal_equations(jacobian, residual), np.zeros((6, 40)), False, 5, norm, np.zeros(5), 0.0, norm, np.zeros(5), lower, upper, state,
-        np.zeros(5, np.int64), np.zeros((6, 10)), step,
-    )  # fmt: skip
-    expected = lsq_linear(jacobian.T, residual, bounds=(lower, upper), tol=1e-14).x
-    np.testing.assert_allclose(step, expected, rtol=1e-6, atol=1e-9)  # lsq_linear's own tolerance
-    assert state[1] != FREE
+    jacobian, deviations = problem
+    whole = np.linalg.lstsq(jacobian.T, deviations, rcond=None)[0]
+    state = state_at(jacobian, deviations)
+    if whole[1] > 0:
+        state.upper[1] = 0.5 * whole[1]
+    else:
+        state.lower[1] = 0.5 * whole[1]
+    assert step_by_cholesky(state, 0.0)
+    expected = lsq_linear(jacobian.T, deviations, bounds=(state.lower, state.upper), tol=1e-14).x
+    np.testing.assert_allclose(state.step, expected, rtol=1e-6, atol=1e-9)  # lsq_linear's own tolerance
+    assert state.side[1] in (AT_LOWER, AT_UPPER)
 
 
-def test_weigh() -> None:
-    """NaN, infinite and masked channels are left out; a variance of zero is reported."""
-    y = np.array([1.0, np.nan, 3.0, np.inf, 5.0])
-    variance = np.array([4.0, 1.0, np.nan, 1.0, 0.25])
-    weighted, factor = np.zeros(5), np.zeros(5)
-    plain, used, valid = weigh(y, variance, np.empty(0, bool), np.full(5, 2.0), weighted, factor)
-    assert (plain, used, valid) == (False, 2, True)
-    np.testing.assert_array_equal(factor, [1.0, 0, 0, 0, 4.0])
-    np.testing.assert_array_equal(weighted, [0.5, 0, 0, 0, 10.0])
-    variance[0] = 0.0
-    assert not weigh(y, variance, np.empty(0, bool), np.empty(0), weighted, factor)[2]
+def test_weighing_of_data() -> None:
+    """NaN, infinite and masked channels are left out; a variance of zero is a status."""
+    y = np.array([[1.0, np.nan, 3.0, np.inf, 5.0]])
+    variance = np.array([[4.0, 1.0, np.nan, 1.0, 0.25]])
+    _, problem, state = state_for(xfit.Model([Polynomial(0, name="p")]), np.zeros((1, 8)), np.zeros(5))
+    table, out = np.zeros((1, 1)), np.full((1, further_at(1)), np.nan)
+    wide = np.full((1, 1), np.inf)
+    pairs = np.empty((0, 2), np.int64)
+
+    def prepared() -> bool:
+        everything = np.empty((1, 0), bool)
+        return prepare(
+            problem, state, Block(y, variance, everything, np.full(5, 2.0), table, -wide, wide, pairs, out), 0
+        )
+
+    assert prepared()
+    assert (state.plain, state.whole, state.used) == (False, False, 2)
+    np.testing.assert_array_equal(state.m[:5], [1.0, 0, 0, 0, 4.0])
+    np.testing.assert_array_equal(state.y[:5], [0.5, 0, 0, 0, 10.0])
+    variance[0, 0] = 0.0
+    assert not prepared()
+    assert out[0, scalars_at(1) + STATUS] == BAD_VARIANCE
 
 
 TIES = ["2*b + c/3", "exp(-b)*log(c)", "sqrt(c)**3", "where(b > 1, b, c)", "atan2(b, c) + minimum(b, c)*maximum(b, 1)",
@@ -123,42 +128,21 @@ def test_ties_and_their_derivatives(text: str) -> None:
 
 def test_best_amplitudes_by_algebra_are_those_of_an_evaluation() -> None:
     """The Gram matrix that `relax` derives is the one that the model gives at the amplitudes that it chose."""
-    program = Program.from_model(xfit.Model([Gaussian(name="g"), Polynomial(1, name="p")])).load()
     x = np.linspace(0, 10, 64)[None]
     y = 3 * np.exp(-((x[0] - 5) ** 2) / 2) + 1 + 0.1 * x[0] + 0.05 * np.sin(40 * x[0])
-    deviations = Deviations(load_loss(Loss()), 0.0, np.empty(0), np.empty((5, 1)), False)
-    spectrum = Spectrum(y, np.ones(64), True, 64, 64, deviations)
-    free = np.arange(5)
-    rows = np.array([0, 1, 2, 3, 4, 5, 5, 5, 5])
-
-    def gram_of(q: np.ndarray) -> np.ndarray:
-        gram = np.zeros((6, 6))
-        gram_at(
-            program.structure(np.ones(2, bool), np.zeros(2, bool), Channels(x, np.empty((0, 0)), 0)),
-            program.ties,
-            x,
-            spectrum,
-            q,
-            rows,
-            5,
-            np.zeros(1),
-            np.empty(STACK),
-            False,
-            np.empty(0),
-            aligned_rows(7),
-            gram,
-        )
-        return np.tril(gram)
-
+    model = xfit.Model([Gaussian(name="g"), Polynomial(1, name="p")])
+    codes = Program.from_model(model).load().amplitudes(np.arange(5))
+    _, problem, state = state_for(model, x, y, codes)
     q = np.array([4.0, 4.8, 1.2, 0.5, 0.0])
-    gram, values = gram_of(q), q.copy()
-    norm = np.sqrt(np.diag(gram)[:5])
-    work = (np.zeros(5, np.int64), np.zeros(5, np.int64), np.zeros((6, 10)), np.zeros(5))
-    none = np.full(5, np.inf)
-    assert relax(gram, 5, program.amplitudes(free), values, q, -none, none, norm, *work, False, False) == MOVED
+    state.q[:], state.trial[:] = q, q
+    gram_at(problem, state, state.trial, False, state.gram_trial)
+    assert relax(state, state.gram_trial, True, False) == (True, False)
+    values = state.trial.copy()
     assert (values[[1, 2]] == q[[1, 2]]).all()
     assert not (values[[0, 3, 4]] == q[[0, 3, 4]]).any()
-    np.testing.assert_allclose(gram, gram_of(values), rtol=1e-9, atol=1e-9)
+    gram = np.zeros_like(state.gram_trial)
+    gram_at(problem, state, values, False, gram)
+    np.testing.assert_allclose(state.gram_trial[:21], gram[:21], rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("text", ["gamma(a*x)", "loggamma(a*x + 1)", "digamma(2*x)*a", "a*heaviside(x - b) + sign(x - b)", "abs(a*x - b)",
@@ -169,13 +153,11 @@ def test_every_function_compiles_with_its_gradient(text: str) -> None:
     from xfit.components import Expression
     from xfit.engine.codegen.program import compiled_kernel
     from xfit.engine.math.call import call_kernel
-    from xfit.engine.math.layout import PITCH
 
     kernel = Expression(text, name="e").kernel
     x = np.linspace(0.4, 3.3, 9)
     p = np.array([1.3, 0.9])[: len(kernel.parameters)]
-    tile = aligned_rows(3)
-    tile[:] = 0.0
+    tile = np.zeros((3, PITCH))
 
     import numba
 

@@ -12,6 +12,7 @@ import pytest
 import xarray as xr
 
 from tests.support.builders import assert_same_bits, param_values, peak_map, statuses, two_peaks
+from tests.support.vectors import vectors
 from xfit import Model
 from xfit.components import Expression, Gaussian, Offset, PowerLaw
 from xfit.engine.codegen.program import compiled_kernel
@@ -22,7 +23,6 @@ from xfit.engine.math import gamma_functions as gammafunctions
 from xfit.engine.math.call import call_kernel
 from xfit.engine.math.layout import LANE_PITCH, LANES
 from xfit.engine.math.vector import any_lane, bits_of, from_bits, load, negation, reals, select, store
-from xfit.engine.simd.evaluate import vectors
 from xfit.formulas.kernel_spec import FormulaKernel
 
 A = np.array([1.5, -2.0, 0.0, -0.0, np.nan, np.inf, -np.inf, 3e-310])

@@ -16,8 +16,8 @@ import xfit
 from tests.support.builders import statuses
 from tests.support.loss_data import START, X, cash_of, counts, curve, log_cosh, model, with_outliers
 from xfit.components import Offset, Polynomial
+from xfit.engine.evaluation.loss_functions import arctan, cauchy, huber, poisson, soft_l1
 from xfit.engine.pixel.likelihood import constant_of_counts, log_of_product
-from xfit.engine.pixel.loss_functions import arctan, cauchy, huber, poisson, soft_l1
 
 ROBUST = ["huber", "soft_l1", "cauchy", "arctan"]
 

@@ -16,6 +16,7 @@ from xfit.engine.block.options import FitOptions
 from xfit.engine.block.prepared_fit import limits_of
 from xfit.engine.codegen.loss_kernels import load_loss
 from xfit.engine.losses import loss_of
+from xfit.engine.pixel.rows import Limits
 
 OTHERS = [o.name for o in _KNOWN if o.engine not in ("kernel", "linear")]
 X = np.linspace(-5, 5, 80)
@@ -354,11 +355,13 @@ def test_numbers_of_any_type_are_of_one_in_compiled_code(options) -> None:
     """For those of others numba would compile the engine once more, for minutes."""
     taken = limits_of(FitOptions(**options), np.zeros(3, np.int64))
     usual = limits_of(FitOptions(), np.zeros(3, np.int64))
-    assert [type(value) for value in taken] == [type(value) for value in usual]
-    assert [type(value) for value in taken.loss] == [type(value) for value in usual.loss]
+    kinds = [type(getattr(taken, name)) for name in Limits._fields]
+    assert kinds == [type(getattr(usual, name)) for name in Limits._fields]
     assert taken.tolerance == float(options.get("tolerance", usual.tolerance))
 
 
 @pytest.mark.parametrize("loss", [loss_of("huber", 2), loss_of("ls", 1)])
 def test_numbers_of_losses_are_floats(loss) -> None:
-    assert [type(value) for value in load_loss(loss)] == [int, float, float, float, float, bool, int]
+    compiled = load_loss(loss)
+    kinds = [type(getattr(compiled, name)) for name in compiled._fields]
+    assert kinds == [int, float, float, float, float, bool, int]

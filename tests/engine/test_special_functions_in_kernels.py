@@ -26,13 +26,12 @@ from xfit.components import Expression
 from xfit.engine.codegen.kernel_source import kernel_source
 from xfit.engine.codegen.program import compiled_kernel
 from xfit.engine.codegen.tie_compiler import compile_ties
+from xfit.engine.evaluation.tie_machine import STACK, apply_ties, tie_derivatives
 from xfit.engine.math import bessel_functions as besselfunctions
 from xfit.engine.math import error_functions as errorfunctions
 from xfit.engine.math import gamma_functions as gammafunctions
 from xfit.engine.math.call import call_kernel
 from xfit.engine.math.layout import PITCH
-from xfit.engine.pixel.evaluate import aligned_rows
-from xfit.engine.pixel.tie_machine import STACK, apply_ties, tie_derivatives
 from xfit.formulas import calculus, parser
 from xfit.formulas.kernel_spec import FormulaKernel
 from xfit.formulas.special_functions import FUNCTIONS
@@ -85,7 +84,7 @@ ARGUMENTS = {1: "a*x + b", 2: "a*x + b, x/2 + b", 3: "a*x, b, x/2"}
 def _kernel_rows(text: str, x: np.ndarray, **values: float) -> tuple[np.ndarray, tuple[str, ...]]:
     """Gradient rows, then the value, by the compiled kernel."""
     kernel = Expression(text, name="e").kernel
-    tile = aligned_rows(len(kernel.parameters) + 1)
+    tile = np.zeros((len(kernel.parameters) + 1, PITCH))
     tile[:] = 0.0
     p = np.array([values[name] for name in kernel.parameters])
 

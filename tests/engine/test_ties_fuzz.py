@@ -16,7 +16,7 @@ from xfit import Model
 from xfit.components import Offset
 from xfit.engine.block.tied_values import slopes_of_ties
 from xfit.engine.codegen.tie_compiler import compile_ties
-from xfit.engine.pixel.tie_machine import STACK, Ties, apply_ties, tie_derivatives
+from xfit.engine.evaluation.tie_machine import STACK, Ties, apply_ties, tie_derivatives
 from xfit.formulas.parser import names
 
 #: Shapes of ties of one, two and three parameters, tame for arguments of any size: values stay of order one along any chain.

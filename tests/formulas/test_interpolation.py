@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from scipy.interpolate import CubicSpline, RectBivariateSpline, make_interp_spline
 
-from xfit.engine.codegen.kernel_cache import compile_source
+from tests.support.vectors import vectors
+from xfit.engine.codegen.kernel_cache import load_kernel
 from xfit.engine.codegen.kernel_source import kernel_source
 from xfit.engine.math.call import call_kernel
 from xfit.engine.math.layout import LANE_PITCH, LANES, PITCH
-from xfit.engine.simd.evaluate import vectors
 from xfit.formulas.kernel_spec import FormulaKernel, Lookup
 from xfit.formulas.spline_table import Table, is_even
 
@@ -26,7 +26,7 @@ def run(kernel: FormulaKernel, x: np.ndarray, p: np.ndarray) -> np.ndarray:
     """Value and derivatives, by the kernel of one pixel; checked against that of eight."""
     import numba
 
-    compiled = compile_source(kernel_source(kernel), "test")
+    compiled = load_kernel(repr(kernel), lambda: kernel_source(kernel))
     call = numba.njit(lambda *args: call_kernel(*args))
     n, count = x.size, len(p)
     out = np.zeros((count + 1, PITCH))

@@ -17,8 +17,8 @@ import pytest
 
 import xfit
 from tests.support.paths import ROOT
-from xfit.engine.codegen.kernel_cache import COMPONENT_SOURCES, ENGINE_SOURCES
-from xfit.engine.math.jit import ENTRIES
+from xfit.engine.codegen.sources import COMPONENT_SOURCES, ENGINE_SOURCES
+from xfit.engine.math.entries import ENTRIES
 from xfit.fitting.planning.arguments import FIT_ARGUMENTS, FitArguments, StoreArguments
 
 PACKAGE = ROOT / "xfit"
@@ -55,7 +55,7 @@ def test_packages_import_those_below_them(copy: Path) -> None:
         # Those that share a line; in a function; within a package; what the engine must not know.
         ("results/report.py", "from xfit.components import Gaussian"),
         ("modeling/model.py", "def later():\n    from xfit.engine.block.fit_block import fit_block"),
-        ("engine/pixel/steps.py", "from xfit.engine.simd.fit import fit_side_by_side"),
+        ("engine/lm/steps.py", "from xfit.engine.pixel.lanes import fit_side_by_side"),
         ("engine/codegen/program.py", "import sympy"),
         ("fitting/planning/plan.py", "from xfit.fitting.stored.run import run_stored"),
         ("formulas/parser.py", "from xfit.formulas.graph import Graph"),
@@ -107,11 +107,11 @@ def imported(source: str, seen: set[str]) -> set[str]:
 
 def test_sources_of_the_engine_are_listed() -> None:
     """All that the functions which Python calls are compiled from, and nothing else: what is missing would leave old machine code in use."""
-    entries = {Path(function.__code__.co_filename).relative_to(PACKAGE).as_posix() for function in ENTRIES}
+    entries = {Path(entry.function.__code__.co_filename).relative_to(PACKAGE).as_posix() for entry in ENTRIES.values()}
     needed: set[str] = set()
     for entry in entries:
         imported(entry, needed)
-    assert set(ENGINE_SOURCES) == needed | {"engine/codegen/linking.py"}
+    assert set(ENGINE_SOURCES) == needed | {"engine/codegen/machine_code.py"}
 
 
 def test_sources_of_kernels_are_listed() -> None:
@@ -123,8 +123,10 @@ def test_sources_of_kernels_are_listed() -> None:
     # How they are compiled, and how the engine calls them.
     assert set(COMPONENT_SOURCES) - needed == {
         "engine/codegen/kernel_cache.py",
+        "engine/codegen/machine_code.py",
         "engine/math/call.py",
-        "engine/math/jit.py",
+        "engine/math/records.py",
+        "engine/math/widths.py",
     }
 
 

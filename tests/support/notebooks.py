@@ -20,7 +20,7 @@ import pytest
 
 from tests.support.pages import Page, free_port
 from tests.support.paths import ROOT
-from xfit.engine.codegen.kernel_cache import cache_folder
+from xfit.engine.codegen.code_store import cache_folder
 
 jupyterlab = pytest.mark.skipif(
     importlib.util.find_spec("jupyterlab") is None, reason="no JupyterLab: pip install jupyterlab"

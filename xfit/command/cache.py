@@ -18,7 +18,7 @@ def cache(clear: bool) -> None:
       xfit cache --clear
     """  # noqa: D301  click wants the character
     from xfit.engine.codegen.cache_size import limit, prune, stored_kernels
-    from xfit.engine.codegen.kernel_cache import cache_folder
+    from xfit.engine.codegen.code_store import cache_folder
 
     folder, most = cache_folder(), limit()
     if clear:

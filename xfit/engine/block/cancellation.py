@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from xfit.engine.evaluation.state import STOP
 from xfit.engine.math.layout import LANES
-from xfit.engine.pixel.workspace import STOP
 
 #: Seconds that a piece of a block takes: short enough to stop at once, and long enough that pixels which end early leave others to do.
 _SHORT, _LONG = 0.1, 0.4
@@ -65,7 +65,7 @@ class Token:
                 flags[STOP] = 1
 
     def watch(self, flags: np.ndarray | None) -> None:
-        """Let the engine that has these flags (`xfit.engine.pixel.workspace.Workspace`) be told to stop."""
+        """Let the engine that has these flags (`xfit.engine.evaluation.state.State`) be told to stop."""
         if flags is None:
             return
         with self._lock:

@@ -15,14 +15,15 @@ from xfit.engine.block.optimizers import Optimizer, optimizer_of
 from xfit.engine.block.options import Columns, FitOptions, Settings
 from xfit.engine.block.pixel_loop import fit_pixels
 from xfit.engine.block.pixel_problem import Pixels
-from xfit.engine.block.precompile import part_for, prepare_engine
+from xfit.engine.block.precompile import part_for, prepare_engine, prepare_for
 from xfit.engine.block.prepared_fit import Pattern, Workbench, channels_of, coordinate_rows
+from xfit.engine.codegen.loss_kernels import load_loss
 from xfit.engine.codegen.program import Program
-from xfit.engine.math.layout import OTHER
-from xfit.engine.pixel.evaluate import aligned_rows, evaluate_pixels
+from xfit.engine.evaluation.state import Problem, state_of
+from xfit.engine.losses import Loss
+from xfit.engine.pixel.objective import evaluate_pixels
 from xfit.engine.pixel.profile import profile_pixels
-from xfit.engine.pixel.rows import Block, buffer_of
-from xfit.engine.pixel.workspace import workspace
+from xfit.engine.pixel.rows import Block
 
 #: Elements of data that are converted to float64 at a time: what the engine works on stays in the cache.
 _BATCH = 1 << 18
@@ -105,9 +106,10 @@ def fit_block(
         lower, upper = _bounds(program, settings, bounds, batch)
         data = y[batch] if single else _converted(y[batch], memory)
         spread = _rows_of(variance, batch, further, np.float32 if single else np.float64)
+        spread = spread if options.noise is None else variance_of_counts(data, *options.noise)
+        # Linear fits read data of single precision as they are.
         block = Block(
-            data,
-            spread if options.noise is None else variance_of_counts(data, *options.noise),
+            *((np.empty((0, y.shape[1])), _NONE) if single else (data, spread)),
             wide if wide.shape[0] == 1 else wide[batch],
             width,
             _within(_starts(program, settings, start, batch), lower, upper)
@@ -121,9 +123,9 @@ def fit_block(
         for on, pixels in _patterns(settings, given.active, batch, options.chained):
             if not on.any():
                 continue
-            pattern, structure = bench.pattern(on), bench.structure(on)
+            pattern, problem = bench.pattern(on), bench.problem(on)
             group = Pixels(
-                structure, bench.loaded.ties, bench.x, block, _rows_of(given.response, batch), pattern.free, pattern.limits, options.loss, varies
+                problem, block, _rows_of(given.response, batch), pattern.free, pattern.limits, options.loss, data, spread, varies
             )  # fmt: skip
             if profile:
                 part = ends[batch]
@@ -137,11 +139,12 @@ def fit_block(
                 fit_linear(group, pixels, designs)
                 count(pixels.size)
             else:
-                for piece in pieces(pixels, pace, pattern.scratch.ws.flags):
+                for piece in pieces(pixels, pace, pattern.scratch.state.flags):
                     _fit_piece(optimizer, options, pattern, group, piece, last)
-            if structure.idle.size:
+            idle = problem.structure.idle
+            if idle.size:
                 # Whatever the optimizer, and though a tie of another component may follow them.
-                results[np.ix_(pixels, columns.of_parameters(structure.idle, options.pairs))] = np.nan
+                results[np.ix_(pixels, columns.of_parameters(idle, options.pairs))] = np.nan
             if finder.is_needed:
                 finder.mark(group, on, pixels)
         if order is not None:
@@ -160,10 +163,8 @@ def _fit_piece(
         fit_by_scipy(optimizer, group, pixels, dict(options.optimizer_options), options.grad, last, options.chained)
         return
     fit_pixels(
-        group.structure,
+        group.problem,
         pattern.side_by_side,
-        group.ties,
-        group.x,
         group.block,
         group.response,
         pattern.free,
@@ -177,18 +178,11 @@ def _fit_piece(
 
 def _profile(group: Pixels, positions: np.ndarray, factors: np.ndarray, pixels: np.ndarray, ends: np.ndarray) -> None:
     """Find the intervals of pixels of the same model."""
-    free, n = group.free, group.block.start.shape[1]
-    whole = workspace(n, free.size, group.x.shape[1], group.ties.row.size)
-    rest = workspace(n, max(free.size - 1, 0), group.x.shape[1], group.ties.row.size)
-    whole.rows[: free.size] = free
-    whole.rows[free.size :] = n
-    whole.code[:] = OTHER
-    rest.code[:] = OTHER
+    free, channels = group.free, group.block.y.shape[1]
+    whole = state_of(group.problem, free, channels)
+    rest = state_of(group.problem, free[:-1], channels)
     wanted = np.array([int(np.flatnonzero(free == k)[0]) if (free == k).any() else -1 for k in positions], np.int64)
-    profile_pixels(
-        group.structure, group.ties, group.x, group.block, group.response, free, wanted, pixels, factors, group.limits,
-        buffer_of(group.x.shape[1], n, free.size), whole, rest, ends,
-    )  # fmt: skip
+    profile_pixels(group.problem, whole, rest, group.block, group.response, wanted, pixels, factors, group.limits, ends)
 
 
 def _pixels_at_a_time(y: np.ndarray) -> int:
@@ -336,7 +330,7 @@ def evaluate_block(
     -------
     float64 (n_pixels, n_channels)
     """
-    prepare_engine()
+    prepare_engine("evaluate")
     loaded = program.load()
     n = len(next(iter(coordinates.values())))
     x = coordinate_rows(loaded, coordinates, n)
@@ -350,16 +344,15 @@ def evaluate_block(
     for k, pattern in enumerate(patterns):
         if pattern.any():
             pixels = np.flatnonzero(group.ravel() == k)
+            structure = loaded.structure(pattern, whole, channels)
+            problem = prepare_for(Problem(structure, loaded.ties, x, load_loss(Loss()), values.shape[1]))
             evaluate_pixels(
-                loaded.structure(pattern, whole, channels),
-                loaded.ties,
-                x,
+                problem,
+                state_of(problem, np.empty(0, np.int64), n),
                 _NONE[0] if width is None else _plain(width),
                 _NONE if response is None else _plain(response),
                 _plain(values),
                 pixels,
-                np.empty(1),
-                aligned_rows(values.shape[1] + 2),
                 out,
             )
     note_at_values(program, values, coordinates, out)

@@ -95,7 +95,7 @@ class ErrorFinder:
         for k, kernel in self._kernels.items():
             if not active[k]:
                 continue
-            x = problem.pixels.x[loaded.xrow[k] : loaded.xrow[k] + len(kernel.coordinates), : used.size]
+            x = problem.pixels.problem.x[loaded.xrow[k] : loaded.xrow[k] + len(kernel.coordinates), : used.size]
             first = int(loaded.first[k])
             p = values[first : first + len(kernel.parameters)]
             # What is convolved counts everywhere.

@@ -9,14 +9,14 @@ from typing import NamedTuple
 import numpy as np
 
 from xfit.engine.block.pixel_problem import PixelProblem, Pixels
+from xfit.engine.block.precompile import prepare_engine
+from xfit.engine.evaluation.state import state_of
 from xfit.engine.linear.fit import fit_alike, fit_linear_singly, fit_weighted
 from xfit.engine.linear.groups import Equations, Group, group_of
 from xfit.engine.linear.rows import Affine, Rows, rows_of
 from xfit.engine.linear.solve import Problems, problems_of
 from xfit.engine.pixel.packed_row import STATUS, scalars_at
-from xfit.engine.pixel.rows import buffer_of
 from xfit.engine.pixel.status import SINGULAR
-from xfit.engine.pixel.workspace import workspace
 
 #: Singular values of the design below this part of the largest are zero.
 _RANK = 1e-13
@@ -88,7 +88,7 @@ def fit_linear(pixels: Pixels, which: np.ndarray, known: Known) -> None:
     known : dict
         Designs of this block's models, by their active components; filled.
     """
-    structure = pixels.structure
+    structure = pixels.problem.structure
     key = b"|".join(each.tobytes() for each in (structure.address, structure.first, structure.idle, pixels.free))
     shared = not pixels.varying & {"start", "response"}
     left = which
@@ -157,7 +157,7 @@ def _unbounded(pixels: Pixels) -> bool:
 def _design(pixels: Pixels) -> Design | None:
     """Take the design from the engine: derivatives of a pixel without data at the start values."""
     block = pixels.block
-    m = block.y.shape[1]
+    m = pixels.y.shape[1]
     empty = block._replace(
         start=block.start[:1],
         y=np.zeros((1, m)),
@@ -168,7 +168,7 @@ def _design(pixels: Pixels) -> Design | None:
         upper=np.full((1, block.start.shape[1]), np.inf),
         out=np.full((1, block.out.shape[1]), np.nan),
     )
-    problem = PixelProblem(Pixels(pixels.structure, pixels.ties, pixels.x, empty, pixels.response, pixels.free, pixels.limits, pixels.loss))  # fmt: skip
+    problem = PixelProblem(replace(pixels, block=empty))
     if not problem.begin(0):
         return None
     start = problem.start
@@ -195,7 +195,7 @@ def _alike(design: Design, equations: Equations) -> Alike | None:
         return None
     with np.errstate(divide="ignore", invalid="ignore"):
         directions = np.where(root > 0, u.T / root, 0.0)
-    return Alike(_padded(directions), vt.T / sizes / norm[:, None])
+    return Alike(_padded(directions), np.ascontiguousarray(vt.T / sizes / norm[:, None]))
 
 
 def _padded(rows: np.ndarray) -> np.ndarray:
@@ -210,7 +210,7 @@ def _fit_alike(pixels: Pixels, linear: Linear, alike: Alike, which: np.ndarray) 
     block = pixels.block
     left = np.empty_like(which)
     number = fit_alike(
-        block.y, which, linear.equations, *alike, linear.affine, pixels.free, block.pairs, pixels.limits,
+        pixels.y, which, linear.equations, *alike, linear.affine, pixels.free, block.pairs, pixels.limits,
         linear.group, linear.problems, linear.rows, left, block.out,
     )  # fmt: skip
     return left[:number]
@@ -219,9 +219,9 @@ def _fit_alike(pixels: Pixels, linear: Linear, alike: Alike, which: np.ndarray) 
 def _shared_weights(pixels: Pixels) -> np.ndarray:
     """Inverse variances of the channels of all pixels, zero where one is left out, NaN where one is not valid."""
     block = pixels.block
-    weight = np.ones(block.y.shape[1])
-    if block.variance.size:
-        variance = block.variance[0]
+    weight = np.ones(pixels.y.shape[1])
+    if pixels.variance.size:
+        variance = pixels.variance[0]
         with np.errstate(divide="ignore", invalid="ignore"):
             weight = np.where(np.isfinite(variance), np.where(variance > 0, 1 / variance, np.nan), 0.0)
     if block.where.size:
@@ -250,7 +250,7 @@ def _equations(pixels: Pixels, design: Design) -> Equations:
     if np.isnan(weight).any() or used < max(k, 1):
         return Equations(design.base, _padded(rows), first, second, products, weight, np.zeros(first.size), 0, 0.0)
     gram = ((rows * weight) @ rows.T)[first, second]
-    logs = -np.log(weight[weight > 0]).sum() if pixels.block.variance.size else 0.0
+    logs = -np.log(weight[weight > 0]).sum() if pixels.variance.size else 0.0
     return Equations(design.base, _padded(rows), first, second, products, weight, gram, used, float(logs))
 
 
@@ -259,7 +259,7 @@ def _fit_weighted(pixels: Pixels, linear: Linear, which: np.ndarray) -> np.ndarr
     block, free = pixels.block, pixels.free
     left = np.empty_like(which)
     number = fit_weighted(
-        block.y, block.variance, block.where, np.ascontiguousarray(block.lower[:, free]), np.ascontiguousarray(block.upper[:, free]), which,
+        pixels.y, pixels.variance, block.where, np.ascontiguousarray(block.lower[:, free]), np.ascontiguousarray(block.upper[:, free]), which,
         linear.equations, linear.affine, free, block.pairs, pixels.limits, linear.group, linear.problems, linear.rows,
         left, block.out,
     )  # fmt: skip
@@ -268,19 +268,15 @@ def _fit_weighted(pixels: Pixels, linear: Linear, which: np.ndarray) -> np.ndarr
 
 def _of_doubles(pixels: Pixels) -> Pixels:
     """Make the same pixels with data and variance as float64."""
-    block = pixels.block
-    y, variance = block.y.astype(float, copy=False), block.variance.astype(float, copy=False)
-    return replace(pixels, block=block._replace(y=y, variance=variance))
+    y, variance = pixels.y.astype(float, copy=False), pixels.variance.astype(float, copy=False)
+    return replace(pixels, block=pixels.block._replace(y=y, variance=variance))
 
 
 def _fit_singly(pixels: Pixels, which: np.ndarray) -> None:
     """Fit pixels whose design is their own, or whose normal equations are too ill-conditioned."""
-    count, n, width = pixels.free.size, pixels.block.start.shape[1], pixels.x.shape[1]
-    block = _of_doubles(pixels).block
-    ws = workspace(n, count, width, pixels.ties.row.size)
-    ws.rows[:count] = pixels.free
-    ws.rows[count:] = n
+    prepare_engine("linear alone")
+    state = state_of(pixels.problem, pixels.free, pixels.y.shape[1])
     fit_linear_singly(
-        pixels.structure, pixels.ties, pixels.x, block, pixels.response, pixels.free, which, pixels.limits,
-        np.empty(count, bool), buffer_of(width, n, count), ws,
+        pixels.problem, state, _of_doubles(pixels).block, pixels.response, which, pixels.limits,
+        np.empty(pixels.free.size, bool),
     )  # fmt: skip

@@ -10,15 +10,13 @@ import numpy as np
 from xfit.engine.block.cancellation import check
 from xfit.engine.block.options import Columns
 from xfit.engine.block.tied_values import slopes_of_ties
+from xfit.engine.evaluation.loss_functions import LEAST_SQUARES
+from xfit.engine.evaluation.state import UNKNOWN, Problem, state_of
 from xfit.engine.losses import Loss
-from xfit.engine.math.layout import OTHER
-from xfit.engine.pixel.evaluate import Structure
-from xfit.engine.pixel.loss_functions import LEAST_SQUARES
-from xfit.engine.pixel.objective import begin_pixel, deviations_at, end_pixel, loss_at, spectrum_for
-from xfit.engine.pixel.rows import Block, Limits, buffer_of
+from xfit.engine.math.cholesky import triangle
+from xfit.engine.pixel.objective import begin_pixel, deviations_at, end_pixel, loss_at
+from xfit.engine.pixel.rows import Block, Limits
 from xfit.engine.pixel.status import CONVERGED
-from xfit.engine.pixel.tie_machine import Ties
-from xfit.engine.pixel.workspace import UNKNOWN, workspace
 
 #: What a loss that is not finite counts as: larger than any, but finite, for line searches do not know infinities.
 ENORMOUS = 1e100
@@ -30,22 +28,24 @@ class Pixels:
 
     Attributes
     ----------
-    structure, ties, x, block, response, free, limits
+    problem, block, response, free, limits
         See `xfit.engine.block.pixel_loop.fit_pixels`.
+    y, variance : float64 or float32 (n_pixels, n_channels)
+        Data and variance as linear fits read them.
     loss : Loss
         What is minimised; it may be a Python function of arrays, of which ``limits`` knows nothing.
     varying : frozenset of str
         What differs from pixel to pixel: "start", "variance", "where", "response".
     """
 
-    structure: Structure
-    ties: Ties
-    x: np.ndarray
+    problem: Problem
     block: Block
     response: np.ndarray
     free: np.ndarray
     limits: Limits
     loss: Loss
+    y: np.ndarray
+    variance: np.ndarray
     varying: frozenset[str] = frozenset()
 
 
@@ -64,54 +64,43 @@ class PixelProblem:
 
     def __init__(self, pixels: Pixels) -> None:
         self.pixels = pixels
-        count = pixels.free.size
-        n = pixels.block.start.shape[1]
-        self._ws = workspace(n, count, pixels.x.shape[1], pixels.ties.row.size)
-        self._ws.rows[:count] = pixels.free
-        self._ws.rows[count:] = n
-        self._ws.code[:] = OTHER
-        self._buffer = buffer_of(pixels.x.shape[1], n, count)
         self._channels = pixels.block.y.shape[1]
+        self._state = state_of(pixels.problem, pixels.free, self._channels)
         self.nfev = 0
 
     def begin(self, i: int) -> bool:
         """Turn to a pixel; False where it can't be fitted, which is written already."""
-        p = self.pixels
-        ready, plain, used, smallest = begin_pixel(
-            p.structure, p.ties, p.block, p.response, i, p.free, p.limits, self._buffer, self._ws
-        )
-        self._i, self.nfev, self.used = i, 0, used
-        self._spectrum = spectrum_for(self._buffer, p.limits, plain, used, smallest, self._channels)
-        squared = p.limits._replace(loss=p.limits.loss._replace(kind=LEAST_SQUARES))
-        self._squares = spectrum_for(self._buffer, squared, plain, used, smallest, self._channels)
+        p, s = self.pixels, self._state
+        ready = begin_pixel(p.problem, s, p.block, p.response, i)
+        self._i, self.nfev, self.used = i, 0, s.used
         self._kept: tuple[bytes, float] = (b"", 0.0)
-        self.best: tuple[float, np.ndarray] = (ENORMOUS, self._ws.first.copy())
+        self.best: tuple[float, np.ndarray] = (ENORMOUS, s.first.copy())
         return bool(ready)
 
     @property
     def start(self) -> np.ndarray:
         """Start values of the free parameters."""
-        return self._ws.first.copy()
+        return self._state.first.copy()
 
     @property
     def parameters(self) -> np.ndarray:
         """All parameters where the pixel was evaluated last, or begins."""
-        return self._ws.q.copy()
+        return self._state.q.copy()
 
     @property
     def used_channels(self) -> np.ndarray:
         """Which channels count, bool (n_channels,)."""
-        used: np.ndarray = self._buffer.factor[: self._channels] != 0.0
+        used: np.ndarray = self._state.m[: self._channels] != 0.0
         return used
 
     @property
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper bounds of the free parameters."""
-        return self._ws.lower.copy(), self._ws.upper.copy()
+        return self._state.lower.copy(), self._state.upper.copy()
 
     def inside(self, theta: np.ndarray) -> np.ndarray:
         """Parameters moved to the nearer bound where rounding has taken them beyond."""
-        return np.minimum(np.maximum(np.asarray(theta, np.float64), self._ws.lower), self._ws.upper)
+        return np.minimum(np.maximum(np.asarray(theta, np.float64), self._state.lower), self._state.upper)
 
     def loss(self, theta: np.ndarray) -> float:
         """Loss at the free parameters ``theta`` (n_free,)."""
@@ -127,8 +116,7 @@ class PixelProblem:
         return self._kept[1]
 
     def _of_engine(self, theta: np.ndarray) -> float:
-        p = self.pixels
-        return float(loss_at(p.structure, p.ties, p.x, self._spectrum, theta, self._ws))
+        return float(loss_at(self.pixels.problem, self._state, theta))
 
     def _of_arrays(self, theta: np.ndarray) -> float:
         """Loss by a user's function, of the channels in use."""
@@ -144,7 +132,7 @@ class PixelProblem:
     def curve(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Model, data and weights (inverse variances) of the channels in use."""
         deviations, _ = self.deviations(theta)
-        factor, weighted = self._buffer.factor[: self._channels], self._buffer.weighted[: self._channels]
+        factor, weighted = self._state.m[: self._channels], self._state.y[: self._channels]
         used = factor != 0.0
         # For binned data the factor has the channel's width in it, which cancels out of what is compared.
         width = self.pixels.block.width if self.pixels.block.width.size else np.ones(self._channels)
@@ -154,9 +142,9 @@ class PixelProblem:
     def seen_by_kernel(self, theta: np.ndarray) -> np.ndarray:
         """Data, model and weights of the channels in use as a compiled loss of a user's is given them: (3, n_used)."""
         deviations, _ = self.deviations(theta)
-        used, weighted = self.used_channels, self._buffer.weighted[: self._channels]
+        used, weighted = self.used_channels, self._state.y[: self._channels]
         return np.stack(
-            [weighted[used], deviations[used] + weighted[used], self._buffer.weight[: self._channels][used]]
+            [weighted[used], deviations[used] + weighted[used], self._state.weight_of_channels[: self._channels][used]]
         )
 
     def gradient(self, theta: np.ndarray) -> np.ndarray:
@@ -169,18 +157,19 @@ class PixelProblem:
         """
         self._derived(theta)
         count = self.pixels.free.size
-        return -2.0 * self._ws.gram[count, :count]
+        return -2.0 * self._state.gram[triangle(count) : triangle(count) + count]
 
     def hessian(self, theta: np.ndarray) -> np.ndarray:
         """Matrix of second derivatives by Gauss and Newton (n_free, n_free); raises as `gradient`."""
         self._derived(theta)
         count = self.pixels.free.size
-        lower = np.tril(self._ws.gram[:count, :count])
+        lower = np.zeros((count, count))
+        lower[np.tril_indices(count)] = self._state.gram[: triangle(count)]
         return 2.0 * (lower + np.tril(lower, -1).T)
 
     def _derived(self, theta: np.ndarray) -> None:
         """Leave loss and derivatives of the engine in the workspace."""
-        if self.loss(theta) < ENORMOUS and self._ws.flags[UNKNOWN] != 0:
+        if self.loss(theta) < ENORMOUS and self._state.flags[UNKNOWN] != 0:
             raise UnknownDerivativeError
 
     def jacobian(self, theta: np.ndarray) -> np.ndarray:
@@ -193,10 +182,13 @@ class PixelProblem:
     def deviations(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Deviations of the model from the data in standard deviations (n_channels,) and their Jacobian (n_channels, n_free)."""
         check()
-        p = self.pixels
-        deviations_at(p.structure, p.ties, p.x, self._squares, self.inside(theta), self._ws)
+        s = self._state
+        kind = s.kind
+        s.kind = LEAST_SQUARES
+        deviations_at(self.pixels.problem, s, self.inside(theta))
+        s.kind = kind
         self._kept = (b"", 0.0)
-        rows = self._ws.jacobian[:, : self._channels]
+        rows = self._state.jacobian[:, : self._channels]
         return -rows[-1], rows[:-1].T
 
     def linear_map(self) -> tuple[np.ndarray, np.ndarray]:
@@ -204,16 +196,16 @@ class PixelProblem:
 
         What belongs to components that are switched off is NaN.
         """
-        p, ws = self.pixels, self._ws
+        p, q, ties = self.pixels, self._state.q, self.pixels.problem.ties
         start = self.start
-        slopes = np.zeros((ws.q.size, start.size))
+        slopes = np.zeros((q.size, start.size))
         slopes[p.free, np.arange(start.size)] = 1.0
-        derivative = slopes_of_ties(p.ties, ws.q)
+        derivative = slopes_of_ties(ties, q)
         # From the end: what a tie follows comes after it.
-        for d in reversed(range(p.ties.row.size)):
-            slopes[p.ties.tied[p.ties.row[d]]] += derivative[d] * slopes[p.ties.column[d]]
-        offset = ws.q - slopes @ start
-        offset[p.structure.idle] = np.nan
+        for d in reversed(range(ties.row.size)):
+            slopes[ties.tied[ties.row[d]]] += derivative[d] * slopes[ties.column[d]]
+        offset = q - slopes @ start
+        offset[p.problem.structure.idle] = np.nan
         return offset, slopes
 
     def end(self, theta: np.ndarray, otherwise: int) -> None:
@@ -222,9 +214,8 @@ class PixelProblem:
         theta = self.inside(theta)
         mine = self.loss(theta) if p.loss.function is not None else 0.0
         end_pixel(
-            p.structure, p.ties, p.x, p.block, self._i, self._spectrum, theta, otherwise, p.loss.function is None,
-            self.nfev, p.limits, self._buffer, self._ws,
-        )  # fmt: skip
+            p.problem, self._state, p.block, self._i, theta, otherwise, p.loss.function is None, self.nfev, p.limits
+        )
         if p.loss.function is not None:
             self._overwrite(mine, otherwise)
 

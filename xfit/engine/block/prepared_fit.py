@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import get_type_hints
 
 import numpy as np
 
 from xfit.engine.block.options import FitOptions, Settings
-from xfit.engine.block.pixel_loop import Scratch, Search, scratch_of
+from xfit.engine.block.pixel_loop import Scratch, scratch_of
+from xfit.engine.block.precompile import prepare_for
 from xfit.engine.codegen.loss_kernels import load_loss
 from xfit.engine.codegen.program import Channels, LoadedProgram, Program
+from xfit.engine.evaluation.state import Problem
 from xfit.engine.math.layout import LINEAR, VECTOR
-from xfit.engine.pixel.evaluate import Structure
+from xfit.engine.pixel.attempts import Search
 from xfit.engine.pixel.rows import Limits
 
 
@@ -23,8 +24,8 @@ class Pattern:
 
     free: np.ndarray
     codes: np.ndarray
-    structure: Structure
-    side_by_side: Structure
+    problem: Problem
+    side_by_side: Problem
     limits: Limits
     constants_hold: bool
     search: Search
@@ -66,6 +67,7 @@ class Workbench:
         self.loaded = program.load()
         self._program, self._settings, self._options, self._mapped = program, settings, options, mapped
         self.x = coordinate_rows(self.loaded, coordinates, n_channels, VECTOR)
+        self._n_channels = n_channels
         self._channels = channels_of(self.loaded, self.x[:, :n_channels], response, grid)
         self._whole = self.loaded.needing_whole_axis(_zeros(program, settings, mapped))
         self._patterns: dict[bytes, Pattern] = {}
@@ -77,13 +79,13 @@ class Workbench:
             self._patterns[key] = self._made(on)
         return self._patterns[key]
 
-    def structure(self, on: np.ndarray) -> Structure:
-        """Their components, as `Pattern.structure`, for a batch of pixels."""
+    def problem(self, on: np.ndarray) -> Problem:
+        """Their model, as `Pattern.problem`, for a batch of pixels."""
         pattern = self.pattern(on)
         if not (on & self._whole).any():
-            return pattern.structure
+            return pattern.problem
         # The engine keeps in it what it knows of the rows of the response, which are others in each batch.
-        return self.loaded.structure(on, self._whole, self._channels, pattern.free)
+        return pattern.problem._replace(structure=self.loaded.structure(on, self._whole, self._channels, pattern.free))
 
     def _bent(self, free: np.ndarray) -> np.ndarray:
         """Range of the coordinates for free parameters that the model is not linear in, otherwise zero."""
@@ -94,39 +96,32 @@ class Workbench:
         loaded, options = self.loaded, self._options
         free = np.flatnonzero(self._program.fitted(self._settings.free, on)).astype(np.int64)
         codes = loaded.amplitudes(free)
-        limits = limits_of(options, codes)
+        structure = loaded.structure(on, self._whole, self._channels, free)
+        problem = prepare_for(
+            Problem(structure, loaded.ties, self.x, load_loss(options.loss), self._settings.start.size)
+        )
         return Pattern(
             free,
             codes,
-            loaded.structure(on, self._whole, self._channels, free),
-            loaded.structure_side_by_side(on, self._whole),
-            limits,
+            problem,
+            problem._replace(structure=loaded.structure_side_by_side(on, self._whole)),
+            limits_of(options, codes),
             loaded.constants_hold(free, self._mapped),
             _search(options, self._program, free),
-            scratch_of(
-                self._settings.start.size, free, codes, self._bent(free), self.x.shape[1], loaded.ties, limits.loss
-            ),
+            scratch_of(problem, free, codes, self._bent(free), self._n_channels),
         )
 
 
-#: What is compiled as numbers, by the fields of `Limits`.
-_NUMBERS = {name: kind for name, kind in get_type_hints(Limits).items() if kind in (float, int, bool)}
-
-
 def limits_of(options: FitOptions, codes: np.ndarray) -> Limits:
-    """Put together how pixels are fitted whose free parameters are what the codes say.
-
-    Options of the same name are taken as numbers of one type each: for those of another type numba would compile the engine once more.
-    """
+    """Put together how pixels are fitted whose free parameters are what the codes say."""
     first = options.max_nfev or 100 * (codes.size + 1)
     given = {name: getattr(options, name) for name in Limits._fields if hasattr(options, name)} | {
         "first_limit": first,
         "max_nfev": options.max_nfev or 2 * first,
         # A model that is linear in all free parameters has no shapes.
-        "project": options.optimizer == "varpro" and (codes != LINEAR).any(),
-        "loss": load_loss(options.loss),
+        "project": options.optimizer == "varpro" and bool((codes != LINEAR).any()),
     }
-    return Limits(**given | {name: kind(given[name]) for name, kind in _NUMBERS.items()})
+    return Limits(**given)
 
 
 def _search(options: FitOptions, program: Program, free: np.ndarray) -> Search:

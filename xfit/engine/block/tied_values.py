@@ -1,4 +1,4 @@
-"""Values of tied parameters for many pixels at once, and their slopes: the instructions of `xfit.engine.pixel.tie_machine` on arrays."""
+"""Values of tied parameters for many pixels at once, and their slopes: the instructions of `xfit.engine.evaluation.tie_machine` on arrays."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xfit.engine.pixel.tie_machine import OPERATIONS, Ties
+from xfit.engine.evaluation.tie_machine import OPERATIONS, Ties
 from xfit.formulas.array_functions import SPECIAL, of_scipy
 
 _ONE: dict[str, Callable[[Any], Any]] = {

@@ -23,7 +23,7 @@ class StoredKernel:
     name : str
         Of its files.
     files : tuple of Path
-        Source, bytecode and machine code.
+        Of its machine code.
     size : int
         Of all of them, in bytes.
     used : float
@@ -62,15 +62,9 @@ def note_use(folder: Path, name: str) -> None:
 
 def stored_kernels(folder: Path) -> list[StoredKernel]:
     """Kernels in a cache folder, those that were used longest ago first."""
-    places = [folder, folder / "__pycache__"]
-    if of_numba := os.environ.get("NUMBA_CACHE_DIR"):
-        # One folder for each folder of sources.
-        places += Path(of_numba).glob(f"{folder.name}_*")
     files: dict[str, list[Path]] = {}
-    for place in filter(Path.is_dir, places):
-        for file in place.glob("k*.*"):
-            if file.suffix != ".lock":
-                files.setdefault(file.name.partition(".")[0], []).append(file)
+    for file in folder.glob("*.code") if folder.is_dir() else ():
+        files.setdefault(file.stem, []).append(file)
     found = []
     for name, mine in files.items():
         # What another process removes meanwhile is not there.

@@ -53,7 +53,7 @@ def load_function_kernel(kernel: FunctionKernel) -> CompiledKernel:
             f"use only arithmetic, `math` and `numpy` functions, and its gradient must return a tuple of "
             f"{len(kernel.parameters)} numbers. numba says: {error}"
         ) from error
-    return CompiledKernel(compiled, None, (OTHER,) * len(kernel.parameters))
+    return CompiledKernel(int(compiled.address), 0, (OTHER,) * len(kernel.parameters), function=compiled)
 
 
 def may_raise(kernel: FunctionKernel) -> bool:

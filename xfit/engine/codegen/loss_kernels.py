@@ -8,12 +8,12 @@ from typing import Any
 import numba
 
 from xfit.engine.codegen.function_kernels import guarded, may_fail
+from xfit.engine.evaluation import loss_functions as kinds
 from xfit.engine.losses import NAMES, Loss, LossKernel
 from xfit.engine.math.call import LOSS_SIGNATURE
-from xfit.engine.pixel import loss_functions as kinds
 from xfit.formulas.snapshots import OPTIONS
 
-#: Numbers of the losses in compiled code: `xfit.engine.pixel.loss_functions` has each under its name in capitals.
+#: Numbers of the losses in compiled code: `xfit.engine.evaluation.loss_functions` has each under its name in capitals.
 _KINDS = {
     "ls": kinds.LEAST_SQUARES,
     "kernel": kinds.CUSTOM,

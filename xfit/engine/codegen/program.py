@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xfit.engine.codegen.function_kernels import load_function_kernel
-from xfit.engine.codegen.kernel_cache import CompiledKernel, component_hash, load_kernel
+from xfit.engine.codegen.kernel_cache import CompiledKernel, load_kernel
 from xfit.engine.codegen.kernel_source import kernel_source
+from xfit.engine.codegen.sources import component_hash
 from xfit.engine.codegen.tie_compiler import compile_ties
 from xfit.engine.codegen.versions import check_versions, versions
+from xfit.engine.evaluation.state import Structure
+from xfit.engine.evaluation.tie_machine import Ties
+from xfit.engine.evaluation.whole_axis import WholeComponent, lay_out, order_of
 from xfit.engine.math.layout import LINEAR, OTHER, PITCH, TILE, starting_only
-from xfit.engine.pixel.evaluate import Structure
-from xfit.engine.pixel.tie_machine import Ties
-from xfit.engine.pixel.whole_axis import WholeComponent, lay_out, order_of
 from xfit.formulas import parser
 from xfit.formulas.function_kernel import FunctionKernel
 from xfit.formulas.kernel_spec import FormulaKernel
@@ -150,7 +151,7 @@ class Channels:
     x : float64 (n_rows, n_channels)
         Coordinates of the channels, as the engine reads them.
     grid : float64 (n_rows, any)
-        Coordinates of the convolved components, rounded up to whole vectors; see `xfit.engine.pixel.whole_axis.lay_out`.
+        Coordinates of the convolved components, rounded up to whole vectors; see `xfit.engine.evaluation.whole_axis.lay_out`.
     response : int
         Number of points of the response; 0 for none.
     """
@@ -178,11 +179,11 @@ class LoadedProgram:
     coordinate_rows : tuple of str
         Which coordinate each row of the engine's coordinate array holds.
     first, xrow : int64 (n_components,)
-        See `xfit.engine.pixel.evaluate.Structure`.
+        See `xfit.engine.evaluation.state.Structure`.
     component_of : int64 (n_parameters,)
         Component of each parameter.
     ties : Ties
-        See `xfit.engine.pixel.tie_machine.Ties`.
+        See `xfit.engine.evaluation.tie_machine.Ties`.
     """
 
     program: Program
@@ -301,7 +302,7 @@ class LoadedProgram:
         return (codes[free] != LINEAR) & ~np.isin(free, self.ties.column)
 
     def amplitudes(self, free: np.ndarray) -> np.ndarray:
-        """Codes of the free parameters for `xfit.engine.pixel.amplitudes`, positions being those among the free ones.
+        """Codes of the free parameters for `xfit.engine.lm.amplitudes`, positions being those among the free ones.
 
         What a tie touches has derivatives that are sums over components, in proportion to no single amplitude: where there is such a
         parameter, the others of its component are amplitudes and shapes at the start only.
@@ -379,13 +380,13 @@ def curve_of(kernel: Kernel, x: np.ndarray, values: np.ndarray) -> np.ndarray:
     -------
     float64 (n_points,)
     """
-    function = compiled_kernel(kernel).function
+    call = compiled_kernel(kernel).call
     f, jac, out = np.zeros(PITCH), np.zeros((max(values.size, 1), PITCH)), np.empty(x.size)
     for first in range(0, x.size, TILE):
         part = np.array(x[first : first + TILE], np.float64)
         f[:] = 0.0
         at, p, into, slopes = (a.ctypes.data_as(_NUMBERS) for a in (part, np.array(values, np.float64), f, jac))
-        function.ctypes(at, part.size, p, into, slopes, part.size, into)
+        call(at, part.size, p, into, slopes, part.size, into)
         out[first : first + part.size] = f[: part.size]
     return out
 

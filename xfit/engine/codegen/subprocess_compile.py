@@ -9,19 +9,22 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 _LOG = logging.getLogger("xfit.engine.codegen")
 
 #: The search path comes from who asks, so that the same xfit is compiled, wherever it was imported from.
 _SCRIPT = """
-import json, sys
+import json, os, sys
+code = os.fdopen(os.dup(1), "wb")
+os.dup2(2, 1)
 sys.path[:] = json.loads(sys.argv[1])
 from xfit.engine.codegen.subprocess_compile import end_with_parent
 end_with_parent(int(sys.argv[2]))
-from xfit.engine.block.precompile import compile_part
-compile_part(sys.argv[3])
+from xfit.engine.block.precompile import compile_unit
+code.write(compile_unit(sys.argv[3]))
+code.close()
 """
 
 #: Seconds between two looks whether the parent process is still there.
@@ -34,39 +37,47 @@ def can_start_python() -> bool:
     return not getattr(sys, "frozen", False) and name.startswith(("python", "pypy"))
 
 
-def compile_apart(*parts: str) -> str:
-    """Compile parts of the engine onto the disk at the same time, each in a process of its own.
+class CompilationError(RuntimeError):
+    """A process that should compile could not be started, or failed."""
+
+
+def compile_apart(*units: str) -> list[bytes]:
+    """Compile pieces of the engine at the same time, each in a process of its own.
 
     Parameters
     ----------
-    *parts : str
-        See `xfit.engine.block.precompile.prepare_engine`.
+    *units : str
+        See `xfit.engine.block.precompile.UNITS`.
 
     Returns
     -------
-    str
-        Why it could not be done; empty if it was.
+    list of bytes
+        Their machine code.
+
+    Raises
+    ------
+    CompilationError
+        Saying why, where that fails.
     """
-    _LOG.info("compiling the engine (%s), once on this machine", ", ".join(parts))
+    _LOG.info("compiling the engine (%s), once on this machine", ", ".join(units))
     path = json.dumps([str(entry) for entry in sys.path])
     optimize = [f"-{'O' * sys.flags.optimize}"] if sys.flags.optimize else []
-    begun: list[subprocess.Popen[str]] = []
+    begun: list[subprocess.Popen[bytes]] = []
     try:
-        for part in parts:
+        for unit in units:
             begun.append(
                 subprocess.Popen(
-                    [sys.executable, *optimize, "-c", _SCRIPT, path, str(os.getpid()), part],
+                    [sys.executable, *optimize, "-c", _SCRIPT, path, str(os.getpid()), unit],
                     # Closed when this process ends, however that happens.
                     stdin=subprocess.PIPE,
-                    stdout=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
-                    text=True,
-                    errors="replace",
                 )
             )
-        return "; ".join(filter(None, map(_why, begun)))
+        with ThreadPoolExecutor(len(units)) as pool:
+            return list(pool.map(_code_of, begun))
     except OSError as error:
-        return str(error)
+        raise CompilationError(str(error)) from error
     finally:
         # Also where the wait for them was interrupted.
         for process in begun:
@@ -97,48 +108,18 @@ def end_with_parent(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _why(process: subprocess.Popen[str]) -> str:
-    """Wait for a process; return the last line of its errors if it failed."""
-    if process.stderr is None:
-        raise TypeError("a process without a pipe for its errors")
-    # Not `communicate`, which closes the pipe that the process ends with before it has ended.
+def _code_of(process: subprocess.Popen[bytes]) -> bytes:
+    """Wait for a process; return what it compiled."""
     with process:
-        errors = process.stderr.read()
-    if process.returncode == 0:
-        return ""
-    words = errors.strip().splitlines()
-    return words[-1] if words else f"the process ended with code {process.returncode}"
-
-
-class CompiledMarker:
-    """What is on the disk of the engine: a file for each part, written when its machine code is whole.
-
-    Parameters
-    ----------
-    folders : list of Path
-        Where numba keeps the engine's machine code; the files are in the first.
-    kind : str
-        Of which processor and sources; machines of several kinds may share a folder.
-    """
-
-    def __init__(self, folders: list[Path], kind: str) -> None:
-        self._folders, self._folder, self._kind = folders, folders[0], kind
-
-    def _file(self, part: str) -> Path:
-        return self._folder / f"xfit-engine-{part.replace(' ', '-')}-{self._kind}.made"
-
-    def __contains__(self, part: Any) -> bool:
-        return self._file(part).exists()
-
-    def can_be_written(self) -> bool:
-        """Whether machine code can be kept there at all."""
-        return all(os.access(folder, os.W_OK) for folder in self._folders)
-
-    def add(self, part: str) -> None:
-        """Say that a part is whole."""
-        self._file(part).touch()
-
-    def clear(self) -> None:
-        """Say that nothing is."""
-        for path in self._folder.glob("xfit-engine-*.made"):
-            path.unlink(missing_ok=True)
+        reader = ThreadPoolExecutor(1)
+        # Not `communicate`, which closes the pipe that the process ends with before it has ended.
+        errors = reader.submit(process.stderr.read)  # type: ignore[union-attr]
+        code = process.stdout.read()  # type: ignore[union-attr]
+        words = errors.result().decode(errors="replace").strip().splitlines()
+        reader.shutdown()
+    if process.returncode == 0 and code:
+        return code
+    if process.returncode < 0 and "LLVM ERROR" in "".join(words):
+        # It would end this process too.
+        raise RuntimeError(f"the engine can't be compiled: {words[-1]}")
+    raise CompilationError(words[-1] if words else f"the process ended with code {process.returncode}")

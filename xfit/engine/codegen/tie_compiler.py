@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xfit.engine.pixel.tie_machine import CODE, STACK, Ties
+from xfit.engine.evaluation.tie_machine import CODE, STACK, Ties
 from xfit.formulas import calculus, parser
 from xfit.formulas.ordering import in_order
 
@@ -98,7 +98,7 @@ def compile_ties(formulas: Mapping[str, str], parameters: Sequence[str]) -> Ties
     Returns
     -------
     Ties
-        Arrays for `xfit.engine.pixel.tie_machine`.
+        Arrays for `xfit.engine.evaluation.tie_machine`.
 
     Raises
     ------

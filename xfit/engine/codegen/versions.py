@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numba
 
 from xfit._version import __version__
-from xfit.engine.codegen.kernel_cache import source_hash
+from xfit.engine.codegen.sources import source_hash
 
 
 class VersionError(RuntimeError):

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
+from xfit.engine.math.cholesky import SMALLEST_PIVOT, at, element
 from xfit.engine.math.jit import inner
-from xfit.engine.pixel.steps import SMALLEST_PIVOT
 
 #: A gradient this much smaller than what it is the difference of says that a bound is where it should be.
 SETTLED = 1e-12
@@ -17,7 +17,7 @@ SETTLED = 1e-12
 def invert_norms(matrix: np.ndarray, count: int, inverse: np.ndarray) -> None:
     """Fill ``inverse`` with what scales the matrix to a unit diagonal."""
     for j in range(count):
-        inverse[j] = 1.0 / math.sqrt(matrix[j, j])
+        inverse[j] = 1.0 / math.sqrt(matrix[at(j, j)])
 
 
 @inner
@@ -26,33 +26,33 @@ def solve_free(
     right: np.ndarray,
     count: int,
     held: np.ndarray,
-    at: np.ndarray,
+    edges: np.ndarray,
     inverse: np.ndarray,
     work: np.ndarray,
     p: np.ndarray,
 ) -> float:
-    """Solve for what is not held, the rest being at ``at``; return the smallest squared pivot of the scaled matrix.
+    """Solve for what is not held, the rest being at ``edges``; return the smallest squared pivot of the scaled matrix.
 
     ``inverse`` is that of `invert_norms`. The Cholesky factor of the scaled matrix is left in ``work``, with inverses on its diagonal.
     """
     smallest = 1.0
     for i in range(count):
         if held[i]:
-            p[i] = at[i]
+            p[i] = edges[i]
             continue
         total = right[i]
         for j in range(count):
             if held[j]:
-                total -= matrix[max(i, j), min(i, j)] * at[j]
+                total -= element(matrix, i, j) * edges[j]
         total *= inverse[i]
         for j in range(i):
             if held[j]:
                 work[i, j] = 0.0
                 continue
-            element = matrix[i, j] * (inverse[i] * inverse[j])
+            product = matrix[at(i, j)] * (inverse[i] * inverse[j])
             for k in range(j):
-                element -= work[i, k] * work[j, k]
-            work[i, j] = element * work[j, j]
+                product -= work[i, k] * work[j, k]
+            work[i, j] = product * work[j, j]
         pivot = 1.0
         for k in range(i):
             pivot -= work[i, k] * work[i, k]
@@ -96,8 +96,8 @@ def solve_bounded(
 
     Parameters
     ----------
-    matrix : float64 (at least count, at least count)
-        Lower triangle of ``M``.
+    matrix : float64 (triangle of count,)
+        ``M``.
     right, lower, upper : float64 (at least count,)
         ``b`` and the bounds.
     held : bool (count,)
@@ -116,7 +116,7 @@ def solve_bounded(
     """
     for j in range(count):
         held[j] = False
-        if not matrix[j, j] > 0.0:
+        if not matrix[at(j, j)] > 0.0:
             return False
     invert_norms(matrix, count, inverse)
     if solve_free(matrix, right, count, held, now, inverse, work, p) <= 0.0:
@@ -137,7 +137,7 @@ def solve_bounded(
             share = 1.0
             stopped = -1
             for j in range(count):
-                if held[j] or lower[j] <= p[j] <= upper[j]:
+                if held[j] or (lower[j] <= p[j] and p[j] <= upper[j]):
                     continue
                 edge = lower[j] if p[j] < lower[j] else upper[j]
                 part = (edge - now[j]) / (p[j] - now[j])
@@ -159,14 +159,14 @@ def solve_bounded(
             slope = right[j]
             size = abs(right[j])
             for k in range(count):
-                term = matrix[max(j, k), min(j, k)] * now[k]
+                term = element(matrix, j, k) * now[k]
                 slope -= term
                 size += abs(term)
             wish = slope if now[j] == lower[j] else -slope
             if now[j] == lower[j] and now[j] == upper[j]:
                 wish = 0.0
-            if wish > SETTLED * size and wish / math.sqrt(matrix[j, j]) > best:
-                best, leaves = wish / math.sqrt(matrix[j, j]), j
+            if wish > SETTLED * size and wish / math.sqrt(matrix[at(j, j)]) > best:
+                best, leaves = wish / math.sqrt(matrix[at(j, j)]), j
         if leaves < 0:
             break
         held[leaves] = False

@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 
-from xfit.engine.math.jit import inner, sums
-from xfit.engine.math.layout import LANES, PITCH, TILE
-from xfit.engine.math.vector import reals, store
+from xfit.engine.math.cholesky import at
+from xfit.engine.math.jit import inner
+from xfit.engine.math.layout import GROUP, LANES, PITCH, TILE
+from xfit.engine.math.records import Flags, Integers, Reals, RealTable, Record, Vectors
+from xfit.engine.math.vector import reals
+from xfit.engine.math.widths import (
+    channels_at,
+    difference,
+    fused,
+    no_sum,
+    numbers_in,
+    product,
+    put,
+    put_group,
+    sum_of_group,
+    vectors_in,
+)
 from xfit.engine.pixel.likelihood import log_of_product
 from xfit.engine.pixel.packed_row import DOF, EVALUATIONS, STATUS
 from xfit.engine.pixel.status import BAD_DATA, BAD_VARIANCE, MASKED
-from xfit.engine.simd.evaluate import at
 
 #: Products of derivatives that are computed at a time where there is no table of them all.
 CHUNK = 24
 
 
-class Equations(NamedTuple):
+class Equations(Record):
     """What pixels of one design share.
 
     Attributes
@@ -40,25 +52,25 @@ class Equations(NamedTuple):
         Channels in use, zero if there are no such weights; sum of the logarithms of their variances.
     """
 
-    base: np.ndarray
-    design: np.ndarray
-    first: np.ndarray
-    second: np.ndarray
-    products: np.ndarray
-    weight: np.ndarray
-    gram: np.ndarray
+    base: Reals
+    design: RealTable
+    first: Integers
+    second: Integers
+    products: RealTable
+    weight: Reals
+    gram: Reals
     used: int
     logs: float
 
 
-class Group(NamedTuple):
+class Group(Record, wide=True):
     """Eight pixels.
 
     Attributes
     ----------
     weight, weighted : float64 (LANES, m + 8)
         Inverse variances; with them what the fixed part of the model leaves of the data.
-    chunk, spread : float64 (CHUNK, PITCH), float64 (m,)
+    chunk, spread, sums : float64 (CHUNK, PITCH), float64 (m,), float64 (6,)
         Scratch.
     pixel : int64 (LANES,)
         Which pixel each is, -1 for none.
@@ -69,57 +81,87 @@ class Group(NamedTuple):
         the parameters can be told apart.
     """
 
-    weight: np.ndarray
-    weighted: np.ndarray
-    chunk: np.ndarray
-    spread: np.ndarray
-    pixel: np.ndarray
-    own: np.ndarray
-    used: np.ndarray
-    squares: np.ndarray
-    logs: np.ndarray
-    scale: np.ndarray
-    fine: np.ndarray
+    weight: RealTable
+    weighted: RealTable
+    chunk: RealTable
+    spread: Reals
+    sums: Reals
+    pixel: Integers
+    own: Flags
+    used: Vectors
+    squares: Vectors
+    logs: Vectors
+    scale: Vectors
+    fine: Vectors
 
 
 def group_of(m: int) -> Group:
     """Allocate eight pixels of so many channels."""
     lines = [np.zeros(LANES) for _ in range(5)]
-    rows = np.zeros((LANES, m + 8)), np.zeros((LANES, m + 8))
-    return Group(*rows, np.zeros((CHUNK, PITCH)), np.zeros(m), np.full(LANES, -1), np.zeros(LANES, bool), *lines)
+    # Two at least, for they are multiplied by twos.
+    rows = np.zeros((max(LANES, 2), m + 8)), np.zeros((max(LANES, 2), m + 8))
+    return Group(
+        *rows,
+        np.zeros((CHUNK, PITCH)),
+        np.zeros(m),
+        np.zeros(6),
+        np.full(LANES, -1, np.int64),
+        np.zeros(LANES, bool),
+        *lines,
+    )
 
 
-@sums
+@inner
 def subtract(y: np.ndarray, base: np.ndarray, weight: np.ndarray, weighted: np.ndarray) -> float:
     """Take the fixed part of the model from the data and weigh the rest; return its weighted sum of squares."""
-    total = 0.0
-    for c in range(y.size):
-        left = y[c] - base[c]
-        part = weight[c] * left
-        weighted[c] = part
-        total += part * left
+    sums = no_sum(base)
+    whole = y.size - y.size % GROUP
+    for c in range(0, whole, GROUP):
+        left = difference(channels_at(y, c), channels_at(base, c))
+        part = product(channels_at(weight, c), left)
+        put_group(weighted, c, part)
+        sums = fused(part, left, sums)
+    total = sum_of_group(sums)
+    for c in range(whole, y.size):
+        rest = y[c] - base[c]
+        weighted[c] = weight[c] * rest
+        total = fused(weighted[c], rest, total)
     return total
 
 
-@sums
+@inner
 def _weigh_channels(
     y: np.ndarray, variance: np.ndarray, base: np.ndarray, weight: np.ndarray, weighted: np.ndarray
-) -> tuple[float, float, float]:
+) -> tuple[int, int, float]:
     """Fill ``weight`` and ``weighted``; return channels in use, variances that are not above zero, and the weighted sum of squares."""
     # Arithmetic and selections only, so that it vectorises; x - x is zero for finite x alone.
-    number = invalid = squares = 0.0
+    number = invalid = 0
     for c in range(y.size):
         v = variance[c]
         w = 1.0 / v if (v - v == 0.0) & (y[c] - y[c] == 0.0) else 0.0
         # The inverse of a variance of zero or below is infinite or below zero.
-        invalid += 1.0 if (w - w != 0.0) | (w < 0.0) else 0.0
-        number += 1.0 if w > 0.0 else 0.0
-        left = y[c] - base[c] if w > 0.0 else 0.0
-        part = w * left
+        invalid += 1 if (w - w != 0.0) | (w < 0.0) else 0
+        number += 1 if w > 0.0 else 0
         weight[c] = w
-        weighted[c] = part
-        squares += part * left
-    return number, invalid, squares
+        weighted[c] = y[c] - base[c] if w > 0.0 else 0.0
+    return number, invalid, _weigh_left(y.size, weight, weighted)
+
+
+@inner
+def _weigh_left(n: int, weight: np.ndarray, left: np.ndarray) -> float:
+    """Multiply what is left of the data by its weights; return the weighted sum of squares before."""
+    sums = no_sum(weight)
+    whole = n - n % GROUP
+    for c in range(0, whole, GROUP):
+        part = product(channels_at(weight, c), channels_at(left, c))
+        sums = fused(part, channels_at(left, c), sums)
+        put_group(left, c, part)
+    total = sum_of_group(sums)
+    for c in range(whole, n):
+        rest = weight[c] * left[c]
+        total = fused(rest, left[c], total)
+        left[c] = rest
+    return total
 
 
 @inner
@@ -154,109 +196,86 @@ def _weigh(
             scratch[c] = (variance[c] if variance.size else 1.0) if use else math.nan
         number, invalid, squares = _weigh_channels(y, scratch, base, weight, weighted)
     fault = 0
-    if invalid > 0.0:
+    if invalid > 0:
         fault = BAD_VARIANCE
-    elif number == 0.0:
+    elif number == 0:
         fault = MASKED if asked == 0 else BAD_DATA
-    return int(number), fault, squares
+    return number, fault, squares
 
 
-@sums
+@inner
 def _multiply(a: np.ndarray, b: np.ndarray, n: int, product: np.ndarray) -> None:
     """Product of two rows."""
     for c in range(n):
         product[c] = a[c] * b[c]
 
 
-@sums
-def _block(
-    a: np.ndarray, b: np.ndarray, c: np.ndarray, p: np.ndarray, q: np.ndarray, r: np.ndarray, s: np.ndarray
-) -> tuple[float, float, float, float, float, float, float, float, float, float, float, float]:
-    """Twelve dot products of three rows with those of four pixels, each loaded once."""
-    ap = aq = ar = as_ = bp = bq = br = bs = cp = cq = cr = cs = 0.0
-    for i in range(a.size):
-        ai, bi, ci = a[i], b[i], c[i]
-        pi, qi, ri, si = p[i], q[i], r[i], s[i]
-        ap += ai * pi
-        aq += ai * qi
-        ar += ai * ri
-        as_ += ai * si
-        bp += bi * pi
-        bq += bi * qi
-        br += bi * ri
-        bs += bi * si
-        cp += ci * pi
-        cq += ci * qi
-        cr += ci * ri
-        cs += ci * si
-    return ap, aq, ar, as_, bp, bq, br, bs, cp, cq, cr, cs
+@inner
+def _add_block(
+    rows: np.ndarray, t: int, begin: int, pixels: np.ndarray, g: int, start: int, size: int, sums: np.ndarray
+) -> None:
+    """Dot products of three rows with those of two pixels, into ``sums``; products and sums are in a fixed order."""
+    a, b, c, p, q = rows[t], rows[t + 1], rows[t + 2], pixels[g], pixels[g + 1]
+    ap = aq = bp = bq = cp = cq = no_sum(a)
+    for i in range(0, size, GROUP):
+        pi, qi = channels_at(p, start + i), channels_at(q, start + i)
+        ai, bi, ci = channels_at(a, begin + i), channels_at(b, begin + i), channels_at(c, begin + i)
+        ap, aq = fused(ai, pi, ap), fused(ai, qi, aq)
+        bp, bq = fused(bi, pi, bp), fused(bi, qi, bq)
+        cp, cq = fused(ci, pi, cp), fused(ci, qi, cq)
+    sums[0], sums[1], sums[2] = sum_of_group(ap), sum_of_group(bp), sum_of_group(cp)
+    sums[3], sums[4], sums[5] = sum_of_group(aq), sum_of_group(bq), sum_of_group(cq)
 
 
 @inner
 def add_products(
-    rows: np.ndarray, begin: int, count: int, pixels: np.ndarray, start: int, size: int, place: int, gram: np.ndarray
-) -> None:
-    """Add the dot products of ``count`` rows with those of eight pixels to the vectors of ``gram`` from ``place`` on.
+    rows: np.ndarray, begin: int, count: int, group: Group, pixels: np.ndarray, start: int, size: int, place: int, gram: np.ndarray
+) -> None:  # fmt: skip
+    """Add the dot products of ``count`` rows with those of the pixels of a group to the vectors of ``gram`` from ``place`` on.
 
-    ``begin`` is where a tile of ``size`` channels begins in the rows, ``start`` where in the pixels'.
+    ``begin`` is where a tile of ``size`` channels begins in the rows, ``start`` where in the pixels'. Rows end with zeros up to a whole group.
     """
-    end, stop = begin + size, start + size
-    for g in range(0, LANES, 4):
-        p, q, r, s = (
-            pixels[g, start:stop],
-            pixels[g + 1, start:stop],
-            pixels[g + 2, start:stop],
-            pixels[g + 3, start:stop],
-        )
+    sums = group.sums
+    for g in range(0, LANES, 2):
         for t in range(0, count, 3):
-            ap, aq, ar, as_, bp, bq, br, bs, cp, cq, cr, cs = _block(
-                rows[t, begin:end], rows[t + 1, begin:end], rows[t + 2, begin:end], p, q, r, s
-            )
-            e = (place + t) * LANES + g
-            gram[e] += ap
-            gram[e + 1] += aq
-            gram[e + 2] += ar
-            gram[e + 3] += as_
-            if t + 1 < count:
-                gram[e + LANES] += bp
-                gram[e + LANES + 1] += bq
-                gram[e + LANES + 2] += br
-                gram[e + LANES + 3] += bs
-            if t + 2 < count:
-                gram[e + 2 * LANES] += cp
-                gram[e + 2 * LANES + 1] += cq
-                gram[e + 2 * LANES + 2] += cr
-                gram[e + 2 * LANES + 3] += cs
+            _add_block(rows, t, begin, pixels, g, start, size, sums)
+            for row in range(min(3, count - t)):
+                e = (place + t + row) * LANES + g
+                gram[e] += sums[row]
+                if LANES > 1:
+                    gram[e + 1] += sums[3 + row]
 
 
 @inner
 def form_equations(equations: Equations, any_own: bool, k: int, group: Group, gram: np.ndarray) -> None:
     """Fill ``gram`` with the normal equations of the eight pixels."""
     size, m = equations.first.size, equations.base.size
-    gram[:] = 0.0
+    for t in range(at(k + 1, 0) * LANES):
+        gram[t] = 0.0
     for start in range(0, m, TILE):
         n = min(TILE, m - start)
-        add_products(equations.design, start, k, group.weighted, start, n, at(k, 0), gram)
+        add_products(equations.design, start, k, group, group.weighted, start, n, at(k, 0), gram)
         if not any_own:
             continue
         if equations.products.shape[0]:
-            add_products(equations.products, start, size, group.weight, start, n, 0, gram)
+            add_products(equations.products, start, size, group, group.weight, start, n, 0, gram)
             continue
         for begin in range(0, size, CHUNK):
             count = min(CHUNK, size - begin)
             for t in range(count):
                 a, b = equations.first[begin + t], equations.second[begin + t]
+                # With the zeros up to a whole group.
                 _multiply(
-                    equations.design[a, start : start + n], equations.design[b, start : start + n], n, group.chunk[t]
+                    equations.design[a, start:], equations.design[b, start:], min(n + GROUP, PITCH), group.chunk[t]
                 )
-            add_products(group.chunk, 0, count, group.weight, start, n, begin, gram)
+            add_products(group.chunk, 0, count, group, group.weight, start, n, begin, gram)
     for lane in range(LANES):
         if any_own and not group.own[lane]:
             for t in range(size):
                 gram[t * LANES + lane] = equations.gram[t]
     if not any_own:
         for t in range(size):
-            store(gram, t, reals(equations.gram[t]))
+            put(vectors_in(gram), t, reals(equations.gram[t]))
 
 
 @inner
@@ -291,7 +310,8 @@ def weigh_into(
     group.own[lane] = False
     weighted = group.weighted[lane, :m]
     squares = subtract(y, equations.base, equations.weight, weighted) if equations.used > 0 else math.nan
-    group.used[lane], group.logs[lane] = equations.used, equations.logs
+    of_used, of_logs = numbers_in(group.used), numbers_in(group.logs)
+    of_used[lane], of_logs[lane] = equations.used, equations.logs
     if not math.isfinite(squares):
         weight = group.weight[lane, :m]
         used, fault, squares = _weigh(y, variance, where, equations.base, group.spread, weight, weighted)
@@ -301,7 +321,7 @@ def weigh_into(
             scalars[STATUS] = fault if fault != 0 else BAD_DATA
             return False
         group.own[lane] = True
-        group.used[lane] = used
-        group.logs[lane] = -log_of_product(weight, weight[:0], m) if variance.size else 0.0
-    group.squares[lane] = squares
+        of_used[lane] = used
+        of_logs[lane] = -log_of_product(weight, weight[:0], m) if variance.size else 0.0
+    numbers_in(group.squares)[lane] = squares
     return True

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from xfit.engine.evaluation.loss_functions import LEAST_SQUARES
 from xfit.engine.linear.solve import Problems
-from xfit.engine.math.jit import inner, inner_sums
-from xfit.engine.math.vector import load, negation, reals, select, store
+from xfit.engine.math.jit import inner
+from xfit.engine.math.layout import LANES
+from xfit.engine.math.records import Integers, Reals, Record, Vectors
+from xfit.engine.math.vector import negation, reals, select
+from xfit.engine.math.widths import get, put
 from xfit.engine.pixel.packed_row import (
     AIC,
     DOF,
@@ -23,10 +27,9 @@ from xfit.engine.pixel.packed_row import (
 )
 from xfit.engine.pixel.rows import Limits
 from xfit.engine.pixel.status import CONVERGED
-from xfit.engine.simd.evaluate import vectors
 
 
-class Affine(NamedTuple):
+class Affine(Record):
     """All parameters as linear functions of the free ones, row by row.
 
     Attributes
@@ -39,13 +42,13 @@ class Affine(NamedTuple):
         Which free parameter (counted among these) enters, and its factor.
     """
 
-    offset: np.ndarray
-    first: np.ndarray
-    column: np.ndarray
-    slope: np.ndarray
+    offset: Reals
+    first: Integers
+    column: Integers
+    slope: Reals
 
 
-class Rows(NamedTuple):
+class Rows(Record, wide=True):
     """Eight packed rows; vectors.
 
     Attributes
@@ -56,38 +59,35 @@ class Rows(NamedTuple):
         Rows of the root of the covariance of all parameters; the same times the middle where there is a penalty.
     """
 
-    packed: np.ndarray
-    spread: np.ndarray
-    mapped: np.ndarray
+    packed: Vectors
+    spread: Vectors
+    mapped: Vectors
 
 
 def rows_of(n: int, k: int, n_columns: int) -> Rows:
     """Allocate eight rows of ``n`` parameters of which ``k`` are free."""
-    rows = Rows(vectors(n_columns), vectors(n * k), vectors(n * k))
     # What no free parameter enters has no error.
-    for array in rows:
-        array[:] = np.nan
-    return rows
+    return Rows(*(np.full(number * LANES, np.nan) for number in (n_columns, n * k, n * k)))
 
 
-@inner_sums
+@inner
 def fill_values(affine: Affine, free: np.ndarray, p: Problems, rows: Rows) -> None:
     """Fill in the values of all parameters and which are at a bound."""
     n = affine.offset.size
     for a in range(n):
         total = reals(affine.offset[a])
         for e in range(affine.first[a], affine.first[a + 1]):
-            total += affine.slope[e] * load(p.solution, affine.column[e])
-        store(rows.packed, a, total)
-        store(rows.packed, at_bound_at(n) + a, reals(0.0))
+            total += affine.slope[e] * get(p.solution, affine.column[e])
+        put(rows.packed, a, total)
+        put(rows.packed, at_bound_at(n) + a, reals(0.0))
     for j in range(free.size):
-        value = load(p.solution, j)
-        store(rows.packed, free[j], value)
-        low, high = value <= load(p.lower, j), value >= load(p.upper, j)
-        store(rows.packed, at_bound_at(n) + free[j], select(low, -1.0, select(high, 1.0, 0.0)))
+        value = get(p.solution, j)
+        put(rows.packed, free[j], value)
+        low, high = value <= get(p.lower, j), value >= get(p.upper, j)
+        put(rows.packed, at_bound_at(n) + free[j], select(low, -1.0, select(high, 1.0, 0.0)))
 
 
-@inner_sums
+@inner
 def _fill_spread(affine: Affine, count: int, p: Problems, rows: Rows) -> None:
     """Fill ``rows.spread``; NaN where a parameter depends on nothing that has an error."""
     for a in range(affine.offset.size):
@@ -95,38 +95,38 @@ def _fill_spread(affine: Affine, count: int, p: Problems, rows: Rows) -> None:
             continue
         known = reals(0.0) != 0.0
         for k in range(count):
-            store(rows.spread, a * count + k, reals(0.0))
+            put(rows.spread, a * count + k, reals(0.0))
         for e in range(affine.first[a], affine.first[a + 1]):
             j = affine.column[e]
-            known = known | negation(load(p.scale, j) == 0.0)
+            known = known | negation(get(p.scale, j) == 0.0)
             for k in range(count):
                 place = a * count + k
-                store(rows.spread, place, load(rows.spread, place) + affine.slope[e] * load(p.root, j * count + k))
+                put(rows.spread, place, get(rows.spread, place) + affine.slope[e] * get(p.root, j * count + k))
         for k in range(count):
-            store(rows.spread, a * count + k, select(known, load(rows.spread, a * count + k), math.nan))
+            put(rows.spread, a * count + k, select(known, get(rows.spread, a * count + k), math.nan))
 
 
-@inner_sums
+@inner
 def _fill_mapped(n: int, count: int, p: Problems, rows: Rows) -> None:
     """Fill ``rows.mapped`` where there is a penalty."""
     for a in range(n):
         for k in range(count):
             total = reals(0.0)
             for m in range(count):
-                total += load(p.middle, k * count + m) * load(rows.spread, a * count + m)
-            store(rows.mapped, a * count + k, total)
+                total += get(p.middle, k * count + m) * get(rows.spread, a * count + m)
+            put(rows.mapped, a * count + k, total)
 
 
-@inner_sums
+@inner
 def _covariance(a: int, b: int, count: int, other: np.ndarray, rows: Rows) -> Any:
     """Covariance of two parameters, for data of unit variance."""
     total = reals(0.0)
     for k in range(count):
-        total += load(rows.spread, a * count + k) * load(other, b * count + k)
+        total += get(rows.spread, a * count + k) * get(other, b * count + k)
     return total
 
 
-@inner_sums
+@inner
 def fill_errors(affine: Affine, scale: Any, pairs: np.ndarray, limits: Limits, p: Problems, rows: Rows) -> None:
     """Fill in errors and covariances of all parameters, and the bias of a penalty.
 
@@ -143,22 +143,22 @@ def fill_errors(affine: Affine, scale: Any, pairs: np.ndarray, limits: Limits, p
     other = rows.mapped if penalised else rows.spread
     for a in range(n):
         if affine.first[a] < affine.first[a + 1]:
-            store(rows.packed, stderr_at(n) + a, math.sqrt(_covariance(a, a, count, other, rows) * scale))
+            put(rows.packed, stderr_at(n) + a, math.sqrt(_covariance(a, a, count, other, rows) * scale))
     at = further_at(n)
     for pair in range(pairs.shape[0]):
-        store(rows.packed, at + pair, _covariance(pairs[pair, 0], pairs[pair, 1], count, other, rows) * scale)
+        put(rows.packed, at + pair, _covariance(pairs[pair, 0], pairs[pair, 1], count, other, rows) * scale)
     at += pairs.shape[0]
     if limits.covariance:
         for a in range(n):
             for b in range(n):
-                store(rows.packed, at + a * n + b, _covariance(a, b, count, other, rows) * scale)
+                put(rows.packed, at + a * n + b, _covariance(a, b, count, other, rows) * scale)
         at += n * n
     if penalised:
         for a in range(n):
             total = reals(0.0)
             for e in range(affine.first[a], affine.first[a + 1]):
-                total += affine.slope[e] * load(p.bias, affine.column[e])
-            store(rows.packed, at + a, total)
+                total += affine.slope[e] * get(p.bias, affine.column[e])
+            put(rows.packed, at + a, total)
 
 
 @inner
@@ -168,5 +168,5 @@ def write_scalars(chisq: float, used: int, logs: float, count: int, limits: Limi
     scalars[EVALUATIONS] = 1.0
     scalars[STATUS] = CONVERGED
     scalars[AIC] = logs
-    write_goodness(chisq, chisq, used, count, limits.loss.kind, limits.scale_covariance, scalars)
+    write_goodness(chisq, chisq, used, count, LEAST_SQUARES, limits.scale_covariance, scalars)
     return scalars[RED_CHISQ] if limits.scale_covariance else 1.0

@@ -1,27 +1,29 @@
-"""Small least-squares problems within bounds, from their normal equations, and their errors: eight side by side.
+"""Small least-squares problems within bounds, from their normal equations, and their errors: side by side.
 
 Every decision is a selection for each of the eight, so that the numbers of one do not depend on who is beside it. Matrices are lower
-triangles of vectors, see `xfit.engine.simd.evaluate.at`.
+triangles of vectors, see `xfit.engine.math.cholesky`.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from xfit.engine.linear.bounded import SETTLED
-from xfit.engine.math.jit import inlined_sums, inner_sums
-from xfit.engine.math.vector import any_lane, load, negation, reals, select, store
-from xfit.engine.simd.evaluate import at, triangle, vectors
-from xfit.engine.simd.steps import element, factorise_lanes, substitute_lanes
+from xfit.engine.math.cholesky import at, element, factorise, substitute, triangle
+from xfit.engine.math.jit import inner
+from xfit.engine.math.layout import LANES
+from xfit.engine.math.records import Integers, Record, Vectors
+from xfit.engine.math.vector import any_lane, negation, reals, select
+from xfit.engine.math.widths import get, put
 
 #: Exchanges of blocks that may fail to lead to fewer parameters out of place.
 PATIENCE = 3
 
 
-class Problems(NamedTuple):
+class Problems(Record, wide=True):
     """Eight problems of ``k`` free parameters; vectors.
 
     Attributes
@@ -56,59 +58,59 @@ class Problems(NamedTuple):
         What a penalty adds to the parameters.
     """
 
-    gram: np.ndarray
-    lower: np.ndarray
-    upper: np.ndarray
-    solution: np.ndarray
-    side: np.ndarray
-    inverse: np.ndarray
-    scale: np.ndarray
-    work: np.ndarray
-    fewest: np.ndarray
-    patience: np.ndarray
-    none: np.ndarray
-    factor: np.ndarray
-    all_: np.ndarray
-    root: np.ndarray
-    other: np.ndarray
-    middle: np.ndarray
-    plain: np.ndarray
-    bias: np.ndarray
+    gram: Vectors
+    lower: Vectors
+    upper: Vectors
+    solution: Vectors
+    side: Vectors
+    inverse: Vectors
+    scale: Vectors
+    work: Vectors
+    fewest: Vectors
+    patience: Vectors
+    none: Vectors
+    factor: Vectors
+    all_: Integers
+    root: Vectors
+    other: Vectors
+    middle: Vectors
+    plain: Vectors
+    bias: Vectors
 
 
 def problems_of(k: int) -> Problems:
-    """Allocate eight problems of so many parameters."""
+    """Allocate problems of so many parameters."""
     line, square, whole = k, k * k, triangle(k + 1)
     # All but the numbers from 0 to k, in the order of the fields.
     sizes = (whole, *[line] * 7, 1, 1, line, triangle(k), square, square, square, whole, line)
-    made = [vectors(size) for size in sizes]
-    return Problems._make([*made[:12], np.arange(k), *made[12:]])
+    made = [np.zeros(size * LANES) for size in sizes]
+    return Problems(*made[:12], np.arange(k), *made[12:])
 
 
-@inner_sums
+@inner
 def _solve_free(count: int, p: Problems) -> Any:
     """Solve for what is not held; return where that is well-conditioned."""
-    ok = factorise_lanes(p.gram, p.all_, count, 0.0, p.none, p.scale, p.factor)
+    ok = factorise(p.gram, p.all_, reals(0.0), p.none, p.scale, p.factor)
     for i in range(count):
         total = reals(0.0)
         for j in range(count):
-            total += element(p.gram, i, j) * select(load(p.side, j) == 0.0, 0.0, load(p.solution, j))
-        store(p.work, i, total)
-    substitute_lanes(p.gram, p.all_, count, count, p.scale, p.factor, p.work)
+            total += element(p.gram, i, j) * select(get(p.side, j) == 0.0, 0.0, get(p.solution, j))
+        put(p.work, i, total)
+    substitute(p.gram, count, p.all_, p.scale, p.factor, p.work)
     for j in range(count):
-        free = load(p.side, j) == 0.0
-        store(p.solution, j, select(free, load(p.work, j) * load(p.scale, j), load(p.solution, j)))
+        free = get(p.side, j) == 0.0
+        put(p.solution, j, select(free, get(p.work, j) * get(p.scale, j), get(p.solution, j)))
     return ok
 
 
-@inlined_sums
+@inner
 def _infeasible(j: int, count: int, p: Problems) -> Any:
     """Where parameter ``j`` should change sides: -1 and 1 where it has left its bounds, 2 where it would leave the one it is held at."""
-    value, side, lower, upper = load(p.solution, j), load(p.side, j), load(p.lower, j), load(p.upper, j)
-    slope = load(p.gram, at(count, j))
+    value, side, lower, upper = get(p.solution, j), get(p.side, j), get(p.lower, j), get(p.upper, j)
+    slope = get(p.gram, at(count, j))
     size = abs(slope)
     for k in range(count):
-        term = element(p.gram, j, k) * load(p.solution, k)
+        term = element(p.gram, j, k) * get(p.solution, k)
         slope -= term
         size += abs(term)
     wish = select(side < 0.0, slope, -slope)
@@ -117,7 +119,7 @@ def _infeasible(j: int, count: int, p: Problems) -> Any:
     return select(side == 0.0, inside, select(leaves, 2.0, 0.0))
 
 
-@inner_sums
+@inner
 def _exchange(searching: Any, count: int, p: Problems) -> Any:
     """Let what is out of place change sides: all of it while that helps, else the last alone; return where there was any.
 
@@ -126,27 +128,27 @@ def _exchange(searching: Any, count: int, p: Problems) -> Any:
     number, last = reals(0.0), reals(-1.0)
     for j in range(count):
         wrong = _infeasible(j, count, p)
-        store(p.work, j, wrong)
+        put(p.work, j, wrong)
         number += select(wrong == 0.0, 0.0, 1.0)
         last = select(wrong == 0.0, last, float(j))
-    fewest, patience = load(p.fewest, 0), load(p.patience, 0)
+    fewest, patience = get(p.fewest, 0), get(p.patience, 0)
     better = number < fewest
-    store(p.fewest, 0, select(better, number, fewest))
-    store(p.patience, 0, select(better, float(PATIENCE), patience - 1.0))
+    put(p.fewest, 0, select(better, number, fewest))
+    put(p.patience, 0, select(better, float(PATIENCE), patience - 1.0))
     together = better | (patience > 0.0)
     for j in range(count):
-        wrong, side = load(p.work, j), load(p.side, j)
+        wrong, side = get(p.work, j), get(p.side, j)
         here = searching & negation(wrong == 0.0) & (together | (last == float(j)))
         side = select(here, select(wrong == 2.0, 0.0, wrong), side)
-        store(p.side, j, side)
-        store(p.scale, j, select(side == 0.0, load(p.inverse, j), 0.0))
-        value = load(p.solution, j)
-        bound = select(side < 0.0, load(p.lower, j), load(p.upper, j))
-        store(p.solution, j, select(here & negation(side == 0.0), bound, value))
+        put(p.side, j, side)
+        put(p.scale, j, select(side == 0.0, get(p.inverse, j), 0.0))
+        value = get(p.solution, j)
+        bound = select(side < 0.0, get(p.lower, j), get(p.upper, j))
+        put(p.solution, j, select(here & negation(side == 0.0), bound, value))
     return searching & (number > 0.0)
 
 
-@inner_sums
+@inner
 def solve_lanes(count: int, p: Problems) -> Any:
     """Minimise ``p' M p / 2 - b' p`` within bounds, by exchanges of blocks.
 
@@ -161,14 +163,14 @@ def solve_lanes(count: int, p: Problems) -> Any:
     """
     ok = reals(0.0) == 0.0
     for j in range(count):
-        square = load(p.gram, at(j, j))
+        square = get(p.gram, at(j, j))
         ok = ok & (square > 0.0)
         inverse = 1.0 / math.sqrt(select(square > 0.0, square, 1.0))
-        store(p.inverse, j, inverse)
-        store(p.scale, j, inverse)
-        store(p.side, j, reals(0.0))
-        store(p.solution, j, reals(0.0))
-    store(p.fewest, 0, reals(math.inf))
+        put(p.inverse, j, inverse)
+        put(p.scale, j, inverse)
+        put(p.side, j, reals(0.0))
+        put(p.solution, j, reals(0.0))
+    put(p.fewest, 0, reals(math.inf))
     searching = ok
     # That rounding makes one go in circles is not known to happen, but would be endless.
     for _ in range(40 * count):
@@ -180,25 +182,25 @@ def solve_lanes(count: int, p: Problems) -> Any:
     return ok
 
 
-@inner_sums
+@inner
 def _fill_root(count: int, p: Problems) -> None:
     """Fill ``p.root`` with S such that ``S S'`` is the inverse of the matrix of what is not held; zeros for what is."""
     for j in range(count):
-        own = load(p.scale, j)
+        own = get(p.scale, j)
         for k in range(j):
-            store(p.root, j * count + k, reals(0.0))
+            put(p.root, j * count + k, reals(0.0))
         # Column j of the inverse factor; with that column's scale it is row j of the root.
-        store(p.root, j * count + j, load(p.factor, at(j, j)))
+        put(p.root, j * count + j, get(p.factor, at(j, j)))
         for k in range(j + 1, count):
             total = reals(0.0)
             for m in range(j, k):
-                total -= load(p.factor, at(k, m)) * load(p.root, j * count + m)
-            store(p.root, j * count + k, total * load(p.factor, at(k, k)))
+                total -= get(p.factor, at(k, m)) * get(p.root, j * count + m)
+            put(p.root, j * count + k, total * get(p.factor, at(k, k)))
         for k in range(j, count):
-            store(p.root, j * count + k, load(p.root, j * count + k) * own)
+            put(p.root, j * count + k, get(p.root, j * count + k) * own)
 
 
-@inner_sums
+@inner
 def _fill_middle(alpha: float, count: int, p: Problems) -> None:
     """Fill ``p.middle`` with ``S' G S`` of the root and the matrix without penalty, and ``p.bias`` with ``-alpha inv(G) p``.
 
@@ -206,31 +208,31 @@ def _fill_middle(alpha: float, count: int, p: Problems) -> None:
     """
     for i in range(count):
         for j in range(i + 1):
-            store(p.plain, at(i, j), load(p.gram, at(i, j)) - (alpha if i == j else 0.0))
-        store(p.plain, at(count, i), -alpha * load(p.solution, i))
+            put(p.plain, at(i, j), get(p.gram, at(i, j)) - (alpha if i == j else 0.0))
+        put(p.plain, at(count, i), -alpha * get(p.solution, i))
     for i in range(count):
         for m in range(count):
             total = reals(0.0)
             for j in range(count):
-                total += element(p.plain, i, j) * load(p.root, j * count + m)
-            store(p.other, i * count + m, total)
+                total += element(p.plain, i, j) * get(p.root, j * count + m)
+            put(p.other, i * count + m, total)
     for k in range(count):
         for m in range(count):
             total = reals(0.0)
             for i in range(count):
-                total += load(p.root, i * count + k) * load(p.other, i * count + m)
-            store(p.middle, k * count + m, total)
+                total += get(p.root, i * count + k) * get(p.other, i * count + m)
+            put(p.middle, k * count + m, total)
     for j in range(count):
-        inverse = 1.0 / math.sqrt(load(p.plain, at(j, j)))
-        store(p.inverse, j, select(load(p.side, j) == 0.0, inverse, 0.0))
-        store(p.work, j, reals(0.0))
-    ok = factorise_lanes(p.plain, p.all_, count, 0.0, p.none, p.inverse, p.factor)
-    substitute_lanes(p.plain, p.all_, count, count, p.inverse, p.factor, p.work)
+        inverse = 1.0 / math.sqrt(get(p.plain, at(j, j)))
+        put(p.inverse, j, select(get(p.side, j) == 0.0, inverse, 0.0))
+        put(p.work, j, reals(0.0))
+    ok = factorise(p.plain, p.all_, reals(0.0), p.none, p.inverse, p.factor)
+    substitute(p.plain, count, p.all_, p.inverse, p.factor, p.work)
     for j in range(count):
-        store(p.bias, j, select(ok, load(p.work, j) * load(p.inverse, j), math.nan))
+        put(p.bias, j, select(ok, get(p.work, j) * get(p.inverse, j), math.nan))
 
 
-@inner_sums
+@inner
 def roots_of_lanes(alpha: float, count: int, p: Problems) -> None:
     """Prepare the errors of the solutions, with a penalty or without."""
     _fill_root(count, p)

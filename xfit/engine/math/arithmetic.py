@@ -7,8 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import numba
-
+from xfit.engine.math.jit import compiled_with_callers
 from xfit.engine.math.vector import bits_of as bits
 from xfit.engine.math.vector import from_bits, negation, select
 
@@ -60,7 +59,7 @@ def vectorisable(function: _F) -> _F:
     code = compile(ast.fix_missing_locations(factory), function.__code__.co_filename, "exec")
     exec(code, function.__globals__, namespace)
     rewritten = namespace["factory"](select, negation)
-    compiled: _F = numba.njit(error_model="numpy", fastmath={"contract"}, forceinline=True)(rewritten)
+    compiled: _F = compiled_with_callers(rewritten, error_model="numpy", fastmath={"contract"}, forceinline=True)
     return compiled
 
 

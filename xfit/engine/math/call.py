@@ -8,6 +8,9 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from xfit.engine.math.layout import LANES
+from xfit.engine.math.records import LANE_ARRAY
+
 #: C signature of every component kernel: coordinates, their row length, parameters, value, Jacobian rows, channels, scratch.
 KERNEL_SIGNATURE = types.void(
     types.CPointer(types.float64),
@@ -38,7 +41,7 @@ def call_kernel(
 ) -> Any:
     """Call the kernel at ``address``.
 
-    Arrays are C-contiguous float64; ``*_at`` are offsets in elements from their first element. The kernel
+    Arrays are C-contiguous float64, or vectors; ``*_at`` are offsets from their first element, in elements or vectors. The kernel
     neither allocates nor raises, so no Python state is needed around it.
     """
     sig = types.void(address, x, x_at, row_length, p, p_at, f, f_at, jac, jac_at, n, scratch)
@@ -48,7 +51,10 @@ def call_kernel(
         integer = context.get_value_type(types.intp)
 
         def pointer(position: int, offset: Any = None) -> Any:
-            data = context.make_array(signature.args[position])(context, builder, args[position]).data
+            kind, data = signature.args[position], args[position]
+            if kind == LANE_ARRAY:
+                return data if offset is None else builder.gep(data, [builder.mul(offset, integer(LANES))])
+            data = context.make_array(kind)(context, builder, data).data
             return data if offset is None else builder.gep(data, [offset])
 
         function_type = ir.FunctionType(ir.VoidType(), [double, integer, double, double, double, integer, double])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from xfit.engine.math.processor import has_fused, lanes
+
 #: Channels that a kernel is given at a time: all rows of a Jacobian tile stay in the first or second level cache.
 TILE = 512
 
@@ -20,10 +22,16 @@ LINEAR, OTHER = -1, -2
 #: their derivatives depend on is not known, or the algebra holds only nearly (of losses that are no least squares).
 STARTING, SHAPED = -3, -4
 
-#: Pixels that the engine fits side by side: the elements of its vectors.
-LANES = 8
+#: Whether the processor multiplies and adds with one rounding.
+FUSED = has_fused()
 
-#: Channels that a kernel of `LANES` pixels is given at a time.
+#: Pixels that the engine fits side by side: the elements of its vectors. Results are the same whatever it is.
+LANES = lanes()
+
+#: Channels of one pixel whose sums of products are kept apart, so that they are the same whatever the processor's vectors are.
+GROUP = 4
+
+#: Channels that a kernel of `LANES` pixels is given at a time: the same for all, for sums are begun anew with each tile.
 LANE_TILE = 64
 
 #: Length of a row of such a tile: not a multiple of 4096 bytes, or loads would wait for stores to other rows.

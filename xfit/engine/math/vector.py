@@ -1,4 +1,4 @@
-"""Eight float64 as one value of a vector unit: a number of each of eight pixels.
+"""Several float64 (`LANES`) as one value of a vector unit: a number of each of as many pixels.
 
 Arithmetic, comparisons and `select` are written as for a number, so that one text serves one pixel and eight: what is compiled
 depends on the types alone. A number next to a vector stands for eight equal ones.
@@ -53,11 +53,16 @@ _DOUBLE, _INT, _BIT = ir.DoubleType(), ir.IntType(64), ir.IntType(1)
 _ELEMENT = {REALS: _DOUBLE, INTEGERS: _INT, CONDITIONS: _BIT}
 
 
+def vector_of(element: ir.Type) -> ir.Type:
+    """LLVM's type of `LANES` elements; of one alone the element's, for vectors of one are not translated everywhere."""
+    return ir.VectorType(element, LANES) if LANES > 1 else element
+
+
 def _register(kind: type[_Lanes], element: ir.Type) -> None:
     @register_default(kind)
     class Model(models.PrimitiveModel):
         def __init__(self, dmm: Any, fe_type: Any) -> None:
-            super().__init__(dmm, fe_type, ir.VectorType(element, LANES))
+            super().__init__(dmm, fe_type, vector_of(element))
 
 
 _register(_Reals, _DOUBLE)
@@ -67,6 +72,8 @@ _register(_Conditions, _BIT)
 
 def _splat(builder: Any, value: Any, element: ir.Type) -> Any:
     """Vector of equal elements."""
+    if LANES == 1:
+        return value
     one = builder.insert_element(ir.Constant(ir.VectorType(element, LANES), ir.Undefined), value, ir.IntType(32)(0))
     zeros = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
     return builder.shuffle_vector(one, ir.Constant(ir.VectorType(element, LANES), ir.Undefined), zeros)
@@ -167,7 +174,7 @@ def _pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any
     if isinstance(array_type, types.Array):
         array = context.make_array(array_type)(context, builder, array).data
     offset = builder.mul(index, ir.Constant(index.type, LANES))
-    return builder.bitcast(builder.gep(array, [offset]), ir.VectorType(_DOUBLE, LANES).as_pointer())
+    return builder.bitcast(builder.gep(array, [offset]), vector_of(_DOUBLE).as_pointer())
 
 
 @intrinsic
@@ -282,6 +289,8 @@ def _nonzero(typingctx: Any, value: Any) -> Any:
 @intrinsic
 def any_lane(typingctx: Any, condition: Any) -> Any:
     """Whether a condition holds anywhere."""
+    if condition == types.boolean:
+        return signature(types.boolean, types.boolean), lambda context, builder, sig, args: args[0]
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         bits = builder.bitcast(args[0], ir.IntType(LANES))
@@ -296,7 +305,7 @@ def _reinterpret(typingctx: Any, value: Any) -> Any:
     target = INTEGERS if value == REALS else REALS
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.bitcast(args[0], ir.VectorType(_ELEMENT[target], LANES))
+        return builder.bitcast(args[0], vector_of(_ELEMENT[target]))
 
     return signature(target, value), codegen
 
@@ -306,7 +315,7 @@ def lane_of(typingctx: Any, value: Any, index: Any) -> Any:
     """One element."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.extract_element(args[0], args[1])
+        return builder.extract_element(args[0], args[1]) if LANES > 1 else args[0]
 
     return signature(types.float64, REALS, types.int64), codegen
 
@@ -316,7 +325,7 @@ def with_lane(typingctx: Any, value: Any, index: Any, element: Any) -> Any:
     """Vector with one element replaced."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.insert_element(args[0], args[2], args[1])
+        return builder.insert_element(args[0], args[2], args[1]) if LANES > 1 else args[2]
 
     return signature(REALS, REALS, types.int64, types.float64), codegen
 
@@ -325,8 +334,8 @@ def _vector_intrinsic(name: str) -> Any:
     @intrinsic
     def function(typingctx: Any, value: Any) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            kind = ir.VectorType(_DOUBLE, LANES)
-            callee = get_or_insert_function(builder.module, ir.FunctionType(kind, [kind]), f"{name}.v{LANES}f64")
+            kind, width = vector_of(_DOUBLE), f"v{LANES}" if LANES > 1 else ""
+            callee = get_or_insert_function(builder.module, ir.FunctionType(kind, [kind]), f"{name}.{width}f64")
             return builder.call(callee, args)
 
         return signature(REALS, REALS), codegen

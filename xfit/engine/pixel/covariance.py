@@ -6,26 +6,28 @@ import math
 
 import numpy as np
 
+from xfit.engine.evaluation.state import FREE, Problem, State
+from xfit.engine.lm.qr import RANK, triangularise
+from xfit.engine.math.cholesky import SMALLEST_PIVOT, at, element
 from xfit.engine.math.elementary import square
 from xfit.engine.math.jit import inner
-from xfit.engine.pixel.steps import FREE, RANK, SMALLEST_PIVOT, triangularise
-from xfit.engine.pixel.tie_machine import Ties
+from xfit.engine.math.widths import fused
 
 
 @inner
-def _cholesky_rows(gram: np.ndarray, count: int, norm: np.ndarray, state: np.ndarray, root: np.ndarray) -> bool:
+def _cholesky_rows(s: State, root: np.ndarray) -> bool:
     """Triangular factor of the free part of the Gram matrix, as columns of ``R``; False where it is ill-conditioned."""
     row = 0
-    for i in range(count):
-        if state[i] != FREE:
+    for i in range(s.count):
+        if s.side[i] != FREE:
             continue
         column = 0
         for j in range(i + 1):
-            if state[j] != FREE:
+            if s.side[j] != FREE:
                 continue
-            total = gram[i, j] / (norm[i] * norm[j])
+            total = s.gram[at(i, j)] * (s.inverse[i] * s.inverse[j])
             for k in range(column):
-                total -= root[row, k] * root[column, k]
+                total = fused(-root[row, k], root[column, k], total)
             if i == j:
                 if not total > SMALLEST_PIVOT:
                     return False
@@ -35,22 +37,22 @@ def _cholesky_rows(gram: np.ndarray, count: int, norm: np.ndarray, state: np.nda
             column += 1
         row += 1
     row = 0
-    for i in range(count):
-        if state[i] == FREE:
+    for i in range(s.count):
+        if s.side[i] == FREE:
             for k in range(row + 1):
-                root[row, k] *= norm[i]
+                root[row, k] /= s.inverse[i]
             row += 1
     return True
 
 
 @inner
-def _qr_rows(factor: np.ndarray, count: int, state: np.ndarray, root: np.ndarray) -> bool:
+def _qr_rows(s: State, root: np.ndarray) -> bool:
     """Triangular factor of the free columns from that of all of them; False where they are dependent."""
-    free = 0
+    count, free = s.count, 0
     for j in range(count):
-        if state[j] == FREE:
+        if s.side[j] == FREE:
             for i in range(count):
-                root[free, i] = factor[j, i] if i <= j else 0.0
+                root[free, i] = s.jacobian[j, i] if i <= j else 0.0
             free += 1
     for i in range(count):
         root[free, i] = 0.0
@@ -80,55 +82,36 @@ def _invert_rows(root: np.ndarray, free: int) -> None:
 
 
 @inner
-def covariance_root(
-    ties: Ties,
-    derivative: np.ndarray,
-    gram: np.ndarray,
-    factor: np.ndarray,
-    by_qr: bool,
-    count: int,
-    norm: np.ndarray,
-    state: np.ndarray,
-    rows: np.ndarray,
-    root: np.ndarray,
-    spread: np.ndarray,
-) -> int:
-    """Rows ``b`` such that the covariance of any two parameters is the dot product of theirs.
+def covariance_root(p: Problem, s: State, by_qr: bool) -> int:
+    """Rows ``b`` such that the covariance of any two parameters is the dot product of theirs, into ``s.spread``.
 
     With ``J = QR`` the covariance of the free parameters is ``inv(R) inv(R)'``; a tied parameter's row is the sum of the
-    rows it depends on, times the derivatives of the tie (linear propagation of errors).
-
-    Parameters
-    ----------
-    rows : int64 (at least count,)
-        Positions of the free parameters.
-    root : float64 (count + 1, at least count)
-        Scratch.
-    spread : float64 (n_parameters, count)
-        Filled with the rows; NaN for what has no error: fixed, held at a bound, or tied to such alone.
+    rows it depends on, times the derivatives of the tie, in ``s.derivative`` (linear propagation of errors). Rows are NaN for what has no
+    error: fixed, held at a bound, or tied to such alone.
 
     Returns
     -------
     int
-        How many columns of ``spread`` are in use; -1 where the parameters can't be told apart.
+        How many columns of ``s.spread`` are in use; -1 where the parameters can't be told apart.
     """
+    ties, spread, root = p.ties, s.spread, s.qr
     for k in range(spread.shape[0]):
         for j in range(spread.shape[1]):
             spread[k, j] = math.nan
     free = 0
-    for j in range(count):
-        free += state[j] == FREE
-    ok = not by_qr and _cholesky_rows(gram, count, norm, state, root)
+    for j in range(s.count):
+        free += 1 if s.side[j] == FREE else 0
+    ok = not by_qr and _cholesky_rows(s, root)
     if not ok:
-        if not by_qr or not _qr_rows(factor, count, state, root):
+        if not by_qr or not _qr_rows(s, root):
             return -1
     _invert_rows(root, free)
-    at = 0
-    for j in range(count):
-        if state[j] == FREE:
+    row = 0
+    for j in range(s.count):
+        if s.side[j] == FREE:
             for k in range(free):
-                spread[rows[j], k] = root[at, k] if k >= at else 0.0
-            at += 1
+                spread[s.rows[j], k] = root[row, k] if k >= row else 0.0
+            row += 1
     # What a tied parameter follows comes after it in the list of derivatives, so that this goes from the end to the beginning.
     for d in range(ties.row.size - 1, -1, -1):
         source = spread[ties.column[d]]
@@ -136,40 +119,34 @@ def covariance_root(
         if free == 0 or math.isnan(source[0]):
             continue
         for k in range(free):
-            target[k] = derivative[d] * source[k] + (0.0 if math.isnan(target[k]) else target[k])
+            target[k] = s.derivative[d] * source[k] + (0.0 if math.isnan(target[k]) else target[k])
     return free
 
 
 @inner
-def fill_sandwich(
-    middle: np.ndarray, count: int, rows: np.ndarray, state: np.ndarray, used: int, work: np.ndarray, spread: np.ndarray
-) -> None:
-    """Turn rows for the inverse of a matrix ``A`` into those for ``inv(A) B inv(A)``, in place.
+def fill_sandwich(s: State, middle: np.ndarray, used: int) -> None:
+    """Turn rows for the inverse of a matrix ``A`` into those for ``inv(A) B inv(A)``, in ``s.spread``.
 
     With ``S S' = inv(A)`` the latter is ``S M S'`` with ``M = S' B S``, and its rows are those of ``S`` times the Cholesky
     factor of ``M``.
 
     Parameters
     ----------
-    middle : float64 (count + 1, count + 1)
+    middle : float64 (triangle of count + 1,)
         Lower triangle of ``B``.
     used : int
-        Columns of ``spread`` in use.
-    work : float64 (at least count, at least count)
-        Scratch.
-    spread : float64 (n_parameters, count)
-        As `covariance_root` fills it.
+        Columns of ``s.spread`` in use.
     """
+    spread, work = s.spread, s.qr
     for k in range(used):
         for m in range(k + 1):
             total = 0.0
-            for i in range(count):
-                if state[i] != FREE:
+            for i in range(s.count):
+                if s.side[i] != FREE:
                     continue
-                for j in range(count):
-                    if state[j] == FREE:
-                        element = middle[i, j] if j <= i else middle[j, i]
-                        total += spread[rows[i], k] * element * spread[rows[j], m]
+                for j in range(s.count):
+                    if s.side[j] == FREE:
+                        total += spread[s.rows[i], k] * element(middle, i, j) * spread[s.rows[j], m]
             work[k, m] = total
     for k in range(used):
         for m in range(k + 1):

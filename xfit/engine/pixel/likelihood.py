@@ -8,7 +8,7 @@ import numpy as np
 
 from xfit.engine.math.arithmetic import MANTISSA
 from xfit.engine.math.elementary import log
-from xfit.engine.math.jit import inner, sums
+from xfit.engine.math.jit import inner
 from xfit.engine.math.vector import bits_of, from_bits
 
 _ONE_BITS = 0x3FF0000000000000
@@ -50,7 +50,7 @@ def constant_of_counts(y: np.ndarray, factor: np.ndarray, n: int) -> float:
     return total
 
 
-@sums
+@inner
 def _log_of_each(factor: np.ndarray) -> float:
     """Sum of the logarithms of the factors that are not zero: significands are multiplied, exponents added."""
     total = 0.0
@@ -66,7 +66,7 @@ def _log_of_each(factor: np.ndarray) -> float:
     return total
 
 
-@sums
+@inner
 def _log_of_fours(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> tuple[float, bool]:
     """Likewise of four rows of at most 512 factors, four of which are multiplied first; whether all these products are in range."""
     product = 1.0

@@ -1,4 +1,4 @@
-"""One pixel's loss, derivatives and errors for optimizers that are written in Python."""
+"""One pixel's loss, derivatives and errors for optimizers that are written in Python, and its curve."""
 
 from __future__ import annotations
 
@@ -6,18 +6,21 @@ import math
 
 import numpy as np
 
-from xfit.engine.math.jit import entry, inner
-from xfit.engine.pixel.evaluate import Spectrum, Structure, sum_of_squares
-from xfit.engine.pixel.levenberg_marquardt import damped_or_not, move_to
-from xfit.engine.pixel.loss_functions import Deviations
-from xfit.engine.pixel.packed_row import STATUS, scalars_at
-from xfit.engine.pixel.rows import Block, Buffer, Limits, evaluate_solution, prepare, row_of, write
-from xfit.engine.pixel.standard_errors import finish
-from xfit.engine.pixel.status import BAD_RESPONSE, CONVERGED, NONFINITE_DERIVATIVE, NONFINITE_MODEL, SINGULAR
-from xfit.engine.pixel.steps import FLAT, FREE, STATIONARY, is_stationary, predicted_decrease, scale_of
-from xfit.engine.pixel.tie_machine import Ties
-from xfit.engine.pixel.whole_axis import set_response
-from xfit.engine.pixel.workspace import UNKNOWN, Outcome, Workspace, gram_of, jacobian_of
+from xfit.engine.evaluation.evaluate import fill_tile, gram_of, jacobian_of
+from xfit.engine.evaluation.gram import sum_of_squares
+from xfit.engine.evaluation.rare import set_response
+from xfit.engine.evaluation.state import FREE, UNKNOWN, Problem, State
+from xfit.engine.lm.qr import promise, solve
+from xfit.engine.lm.steps import any_flat, is_stationary, rescale
+from xfit.engine.lm.trust_region import STATIONARY
+from xfit.engine.math.entries import entry
+from xfit.engine.math.jit import inner
+from xfit.engine.math.layout import PITCH, TILE
+from xfit.engine.math.records import Integers, Reals, RealTable
+from xfit.engine.math.widths import address_of
+from xfit.engine.pixel.alone import prepare_with_response, write_all
+from xfit.engine.pixel.rows import Block, Limits, move_to
+from xfit.engine.pixel.status import CONVERGED, NONFINITE_DERIVATIVE, NONFINITE_MODEL, SINGULAR
 
 #: Largest decrease of the loss that a full step may still promise where a fit has converged, in units of the loss over the
 #: degrees of freedom: a hundredth of a standard error.
@@ -30,92 +33,43 @@ STEPS = 3
 NOTHING_LEFT = 1e-12
 
 
-def spectrum_for(buffer: Buffer, limits: Limits, plain: bool, used: int, smallest: float, channels: int) -> Spectrum:
-    """Put together a prepared pixel's data and loss, for the functions below."""
-    deviations = Deviations(limits.loss, smallest, buffer.weight, buffer.work, False)
-    return Spectrum(buffer.weighted, buffer.factor, plain, used, channels, deviations)
+@entry
+def begin_pixel(p: Problem, s: State, block: Block, response: RealTable, i: int) -> bool:
+    """Prepare a pixel; see `xfit.engine.pixel.rows.prepare`. Its start is in ``s.first``."""
+    return prepare_with_response(p, s, block, response, i)
 
 
 @entry
-def begin_pixel(
-    structure: Structure,
-    ties: Ties,
-    block: Block,
-    response: np.ndarray,
-    i: int,
-    free: np.ndarray,
-    limits: Limits,
-    buffer: Buffer,
-    ws: Workspace,
-) -> tuple[bool, bool, int, float]:
-    """Prepare a pixel; see `xfit.engine.pixel.rows.prepare`. Its start is in ``ws.first``, its bounds are in ``ws``."""
-    ready, plain, used, smallest = prepare(block, i, ties, free, limits.loss, buffer, ws)
-    row = row_of(response, i)
-    if ready and structure.plan.size > 0 and not set_response(structure.plan, structure.numbers, response[row], row):
-        block.out[i, scalars_at(ws.q.size) + STATUS] = BAD_RESPONSE
-        ready = False
-    return ready, plain, used, smallest
+def loss_at(p: Problem, s: State, theta: Reals) -> float:
+    """Loss at free parameters ``theta``; the Gram matrix and minus half the gradient are left in ``s.gram``."""
+    move_to(p, s, theta)
+    return gram_of(p, s, s.q, s.gram)
 
 
 @entry
-def loss_at(
-    structure: Structure, ties: Ties, x: np.ndarray, spectrum: Spectrum, theta: np.ndarray, ws: Workspace
-) -> float:
-    """Loss at free parameters ``theta``; the Gram matrix and minus half the gradient are left in ``ws.gram``."""
-    move_to(theta, ties, ws)
-    return gram_of(structure, ties, x, spectrum, theta.size, ws.q, ws, ws.gram)
-
-
-@entry
-def deviations_at(
-    structure: Structure, ties: Ties, x: np.ndarray, spectrum: Spectrum, theta: np.ndarray, ws: Workspace
-) -> None:
-    """Leave the weighted Jacobian and, in the row after it, minus the deviations in ``ws.jacobian``."""
-    move_to(theta, ties, ws)
-    jacobian_of(structure, ties, x, spectrum, theta.size, ws, ws.jacobian)
+def deviations_at(p: Problem, s: State, theta: Reals) -> None:
+    """Leave the weighted Jacobian and, in the row after it, minus the deviations in ``s.jacobian``."""
+    move_to(p, s, theta)
+    jacobian_of(p, s, 0)
 
 
 @inner
-def _arrive(
-    structure: Structure, ties: Ties, x: np.ndarray, spectrum: Spectrum, theta: np.ndarray, ws: Workspace
-) -> float:
-    """Make ``theta`` the current point of the workspace; return its loss."""
-    count = theta.size
-    move_to(theta, ties, ws)
-    loss = gram_of(structure, ties, x, spectrum, count, ws.q, ws, ws.gram)
-    scale_of(ws.gram, count, ws.norm)
-    for j in range(count):
-        ws.theta[j] = theta[j]
-        ws.state[j] = FREE
-        ws.weight[j] = ws.norm[j]
+def _arrive(p: Problem, s: State, theta: np.ndarray) -> float:
+    """Make ``theta`` the current point; return its loss."""
+    move_to(p, s, theta)
+    loss = gram_of(p, s, s.q, s.gram)
+    for j in range(s.count):
+        s.side[j] = FREE
+        s.weight[j] = 0.0
+    rescale(s, True, False)
+    s.factorised = False
     return loss
-
-
-@inner
-def _any_flat(count: int, ws: Workspace) -> bool:
-    """Whether a free parameter has no influence on the model here."""
-    for j in range(count):
-        if ws.state[j] == FLAT:
-            return True
-    return False
 
 
 @entry
 def end_pixel(
-    structure: Structure,
-    ties: Ties,
-    x: np.ndarray,
-    block: Block,
-    i: int,
-    spectrum: Spectrum,
-    theta: np.ndarray,
-    otherwise: int,
-    polish: bool,
-    nfev: int,
-    limits: Limits,
-    buffer: Buffer,
-    ws: Workspace,
-) -> None:
+    p: Problem, s: State, block: Block, i: int, theta: Reals, otherwise: int, polish: bool, nfev: int, limits: Limits
+) -> None:  # fmt: skip
     """Write a pixel whose fit ended at ``theta``, with errors.
 
     It has converged where a full step from there promises next to nothing, whatever the optimizer says of itself. Such steps are taken, as
@@ -128,42 +82,84 @@ def end_pixel(
     polish : bool
         Whether to take these steps.
     """
-    count = theta.size
-    loss = _arrive(structure, ties, x, spectrum, theta, ws)
+    loss = _arrive(p, s, theta)
     status = NONFINITE_MODEL
     by_qr = moved = False
     for _ in range(1 + (STEPS if polish else 0)):
         if not math.isfinite(loss):
             break
-        if ws.flags[UNKNOWN] != 0:
+        if s.flags[UNKNOWN] != 0:
             status = NONFINITE_DERIVATIVE
             break
-        solved, by_qr, _ = damped_or_not(structure, ties, x, spectrum, count, 0.0, False, ws)
+        solved = solve(p, s, 0.0)
+        by_qr = s.by_qr
         status = SINGULAR
         if not solved:
             break
-        _, decrease = predicted_decrease(ws.gram, ws.jacobian, by_qr, count, ws.step)
-        close = CLOSE * loss / max(spectrum.used - count, 1) + NOTHING_LEFT * sum_of_squares(spectrum.y)
-        near = decrease <= close and is_stationary(
-            ws.gram, count, ws.norm, ws.theta, ws.lower, ws.upper, ws.state, close
-        )
-        status = otherwise if not near else SINGULAR if _any_flat(count, ws) else CONVERGED
+        _, decrease = promise(s)
+        close = CLOSE * loss / max(s.used - s.count, 1) + NOTHING_LEFT * sum_of_squares(s)
+        near = decrease <= close and is_stationary(s, close)
+        status = otherwise if not near else SINGULAR if any_flat(s) else CONVERGED
         if status != CONVERGED or not polish or decrease <= STATIONARY * STATIONARY * loss:
             break
-        for j in range(count):
-            ws.best[j] = ws.theta[j]
-            ws.first[j] = min(max(ws.theta[j] + ws.step[j], ws.lower[j]), ws.upper[j])
-        lower = _arrive(structure, ties, x, spectrum, ws.first, ws)
+        for j in range(s.count):
+            value = s.q[s.rows[j]]
+            s.best[j] = value
+            s.first[j] = min(max(value + s.step[j], s.lower[j]), s.upper[j])
+        lower = _arrive(p, s, s.first)
         nfev += 1
         moved = True
         if not lower < loss:
-            loss = _arrive(structure, ties, x, spectrum, ws.best, ws)
+            loss = _arrive(p, s, s.best)
             break
         loss = lower
     if moved:
         # Errors need what belongs to the point of the end.
-        _, by_qr, _ = damped_or_not(structure, ties, x, spectrum, count, 0.0, False, ws)
-    outcome, chisq = evaluate_solution(structure, ties, x, spectrum, Outcome(status, loss, nfev, by_qr), count, ws)
-    write(outcome, chisq, structure, count, limits, ws, block.out[i])
-    if status == CONVERGED:
-        finish(structure, ties, x, spectrum, outcome, count, block.pairs, limits, ws, buffer.spread, block.out[i])
+        solve(p, s, 0.0)
+        by_qr = s.by_qr
+    write_all(p, s, block, limits, i, status, loss, nfev, 1 if by_qr else 0)
+
+
+@entry
+def evaluate_pixels(
+    p: Problem,
+    s: State,
+    width: Reals,
+    response: RealTable,
+    values: RealTable,
+    pixels: Integers,
+    out: RealTable,
+) -> None:
+    """Evaluate the sum of the active components for the listed pixels.
+
+    Parameters
+    ----------
+    p, s : Problem, State
+        The model; scratch.
+    width : float64 (n_channels,), or (0,) for data that are not binned
+        Channel widths.
+    response : float64 (n_pixels or 1, any)
+        What the components that need it are convolved with.
+    values : float64 (n_pixels, n_parameters)
+        Values of all parameters, tied ones included.
+    pixels : int64 (any,)
+        Which pixels to evaluate.
+    out : float64 (n_pixels, n_channels)
+        Written in place; left as it is where the response is not finite.
+    """
+    structure, last, channels = p.structure, s.parameters * PITCH, p.x.shape[1]
+    for d in range(p.ties.row.size):
+        s.derivative[d] = 0.0
+    for i in pixels:
+        row = i if response.shape[0] > 1 else 0
+        if structure.plan.size > 0 and set_response(p, address_of(response[row]), response.shape[1], row) == 0:
+            continue
+        for k in range(s.parameters):
+            s.q[k] = values[i, k]
+        for start in range(0, channels, TILE):
+            n = min(TILE, channels - start)
+            for c in range(n):
+                s.tile[last + c] = 0.0
+            fill_tile(p, s, s.q, start, n, False)
+            for c in range(n):
+                out[i, start + c] = s.tile[last + c] * (width[start + c] if width.size else 1.0)

@@ -10,8 +10,8 @@ import math
 import numpy as np
 from numba.extending import register_jitable
 
+from xfit.engine.evaluation.loss_functions import LEAST_SQUARES
 from xfit.engine.math.jit import inner
-from xfit.engine.pixel.loss_functions import LEAST_SQUARES
 
 #: Numbers of a packed row that follow value, stderr and at_bound of every parameter.
 SCALARS = ("chisq", "red_chisq", "loss", "dof", "nfev", "status", "aic", "aicc", "bic")
@@ -60,7 +60,7 @@ def write_goodness(
     used, count : int
         Channels that take part, and free parameters.
     kind : int
-        The loss; see `xfit.engine.pixel.loss_functions`.
+        The loss; see `xfit.engine.evaluation.loss_functions`.
     scaled : bool
         Whether the scale of the errors is not trusted. Then it is one more parameter, at its most likely value.
     scalars : float64 (any,)

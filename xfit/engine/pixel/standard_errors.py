@@ -6,11 +6,8 @@ import math
 
 import numpy as np
 
-from xfit.engine.math.elementary import square
-from xfit.engine.math.jit import inlined, inner
-from xfit.engine.pixel.covariance import covariance_root, fill_sandwich
-from xfit.engine.pixel.evaluate import Spectrum, Structure
-from xfit.engine.pixel.loss_functions import (
+from xfit.engine.evaluation.evaluate import gram_of
+from xfit.engine.evaluation.loss_functions import (
     CUSTOM,
     GRADIENTS,
     LEAST_SQUARES,
@@ -18,132 +15,123 @@ from xfit.engine.pixel.loss_functions import (
     SLOPES,
     SLOPES_SQUARED,
     SUMS,
-    CompiledLoss,
-    Deviations,
 )
+from xfit.engine.evaluation.rare import tie_derivatives
+from xfit.engine.evaluation.state import AT_LOWER, AT_UPPER, FREE, Outcome, Problem, State
+from xfit.engine.lm.qr import factorise_jacobian
+from xfit.engine.lm.steps import factorise, rescale, substitute
+from xfit.engine.math.cholesky import at
+from xfit.engine.math.elementary import square
+from xfit.engine.math.jit import inner
+from xfit.engine.math.widths import address_of
+from xfit.engine.pixel.covariance import covariance_root, fill_sandwich
 from xfit.engine.pixel.packed_row import DOF, RED_CHISQ, further_at, scalars_at, stderr_at
 from xfit.engine.pixel.rows import Limits
-from xfit.engine.pixel.steps import AT_LOWER, AT_UPPER, FREE, SMALLEST_PIVOT, scale_of, solve_cholesky
-from xfit.engine.pixel.tie_machine import Ties, tie_derivatives
-from xfit.engine.pixel.workspace import Outcome, Workspace, factorise, gram_of
 
 
 @inner
-def _add_penalty(alpha: float, count: int, ws: Workspace) -> None:
-    """Add a penalty to the Gram matrix, keeping what it was in ``ws.gram_trial``."""
-    for i in range(count):
-        for j in range(i + 1):
-            ws.gram_trial[i, j] = ws.gram[i, j]
-        ws.gram[i, i] += alpha
-    scale_of(ws.gram, count, ws.norm)
+def _add_penalty(s: State, alpha: float) -> None:
+    """Add a penalty to the Gram matrix, keeping what it was in ``s.gram_trial``."""
+    for k in range(at(s.count, 0)):
+        s.gram_trial[k] = s.gram[k]
+    for i in range(s.count):
+        s.gram[at(i, i)] += alpha
+    rescale(s, True, False)
 
 
 @inner
-def _write_bias(alpha: float, ties: Ties, count: int, ws: Workspace, out: np.ndarray) -> None:
+def solve_held(s: State, gram: np.ndarray) -> bool:
+    """Solve for what is free with the last row of a Gram matrix on the right, into ``s.step``; whether the parameters can be told apart."""
+    for j in range(s.count):
+        s.scale[j] = 1.0 / math.sqrt(gram[at(j, j)]) if s.side[j] == FREE else 0.0
+        s.solution[j] = 0.0
+    solved = factorise(s, gram, s.all_, 0.0)
+    substitute(s, gram, s.all_)
+    for j in range(s.count):
+        s.step[j] = s.solution[j] * s.scale[j]
+    return solved
+
+
+@inner
+def _write_bias(p: Problem, s: State, alpha: float, out: np.ndarray) -> None:
     """Write how far the solution is from the one without the penalty, which has no bias: ``-alpha inv(J'J) p``."""
-    n = ws.q.size
-    at = out.size - n
+    n, ties = s.parameters, p.ties
+    begin = out.size - n
     for a in range(n):
-        out[at + a] = 0.0
-    for j in range(count):
-        ws.gram_trial[count, j] = -alpha * ws.q[ws.rows[j]]
-        ws.norm_trial[j] = math.sqrt(ws.gram_trial[j, j])
-        ws.step[j] = 0.0
-    quality = solve_cholesky(
-        ws.gram_trial, count, ws.norm_trial, 0.0, ws.norm_trial, ws.state, ws.chosen, ws.work, ws.step
-    )  # fmt: skip
-    for j in range(count):
-        out[at + ws.rows[j]] = ws.step[j] if quality > SMALLEST_PIVOT else math.nan
+        out[begin + a] = 0.0
+    for j in range(s.count):
+        s.gram_trial[at(s.count, j)] = -alpha * s.q[s.rows[j]]
+    solved = solve_held(s, s.gram_trial)
+    for j in range(s.count):
+        out[begin + s.rows[j]] = s.step[j] if solved else math.nan
     # As in `covariance_root`, what is followed first.
     for d in range(ties.row.size - 1, -1, -1):
-        out[at + ties.tied[ties.row[d]]] += ws.derivative[d] * out[at + ties.column[d]]
+        out[begin + ties.tied[ties.row[d]]] += s.derivative[d] * out[begin + ties.column[d]]
 
 
 @inner
 def _write_errors(
-    structure: Structure,
-    ties: Ties,
-    x: np.ndarray,
-    spectrum: Spectrum,
-    outcome: Outcome,
-    count: int,
-    scale: float,
-    pairs: np.ndarray,
-    limits: Limits,
-    ws: Workspace,
-    spread: np.ndarray,
-    out: np.ndarray,
+    p: Problem, s: State, by_qr: bool, scale: float, pairs: np.ndarray, limits: Limits, out: np.ndarray
 ) -> None:
     """Write standard errors and covariances of a converged pixel."""
-    n = ws.q.size
+    n, spread = s.parameters, s.spread
     if limits.alpha > 0.0:
-        _add_penalty(limits.alpha, count, ws)
-    tie_derivatives(ties, ws.q, ws.derivative, ws.stack)
-    used = covariance_root(
-        ties, ws.derivative, ws.gram, ws.jacobian, outcome.by_qr, count, ws.norm, ws.state, ws.rows, ws.work, spread
-    )
-    if used < 0 and not outcome.by_qr:
-        factorise(structure, ties, x, spectrum, count, ws)
-        used = covariance_root(
-            ties, ws.derivative, ws.gram, ws.jacobian, True, count, ws.norm, ws.state, ws.rows, ws.work, spread
-        )
+        _add_penalty(s, limits.alpha)
+    if p.ties.row.size > 0:
+        tie_derivatives(p, s, address_of(s.q), 0, address_of(s.derivative))
+    used = covariance_root(p, s, by_qr)
+    if used < 0 and not by_qr:
+        factorise_jacobian(p, s)
+        used = covariance_root(p, s, True)
     if used <= 0:
         return
-    if limits.loss.kind == CUSTOM:
-        middle = _with(spectrum, limits.loss, True)
-        gram_of(structure, ties, x, middle, count, ws.q, ws, ws.gram_trial)
-        fill_sandwich(ws.gram_trial, count, ws.rows, ws.state, used, ws.work, spread)
+    if p.loss.kind == CUSTOM:
+        s.squares = True
+        gram_of(p, s, s.q, s.gram_trial)
+        s.squares = False
+        fill_sandwich(s, s.gram_trial, used)
     if limits.alpha > 0.0:
-        _write_bias(limits.alpha, ties, count, ws, out)
-        fill_sandwich(ws.gram_trial, count, ws.rows, ws.state, used, ws.work, spread)
+        _write_bias(p, s, limits.alpha, out)
+        fill_sandwich(s, s.gram_trial, used)
     for a in range(n):
         total = 0.0
         for k in range(used):
             total += square(spread[a, k])
         out[stderr_at(n) + a] = math.sqrt(total * scale)
-    at = further_at(n)
+    place = further_at(n)
     for pair in range(pairs.shape[0]):
-        total = 0.0
-        for k in range(used):
-            total += spread[pairs[pair, 0], k] * spread[pairs[pair, 1], k]
-        out[at + pair] = total * scale
-    at += pairs.shape[0]
+        out[place + pair] = _product(spread, pairs[pair, 0], pairs[pair, 1], used) * scale
+    place += pairs.shape[0]
     if limits.covariance:
         for a in range(n):
             for b in range(n):
-                total = 0.0
-                for k in range(used):
-                    total += spread[a, k] * spread[b, k]
-                out[at + a * n + b] = total * scale
+                out[place + a * n + b] = _product(spread, a, b, used) * scale
 
 
 @inner
-def _hold_for_errors(count: int, ws: Workspace) -> None:
+def _product(spread: np.ndarray, a: int, b: int, used: int) -> float:
+    """Dot product of two rows."""
+    total = 0.0
+    for k in range(used):
+        total += spread[a, k] * spread[b, k]
+    return total
+
+
+@inner
+def _hold_for_errors(s: State) -> None:
     """State of each parameter for the covariance: what lies on a bound has no error, everything else has."""
-    for j in range(count):
-        value = ws.q[ws.rows[j]]
-        if value <= ws.lower[j]:
-            ws.state[j] = AT_LOWER
-        elif value >= ws.upper[j]:
-            ws.state[j] = AT_UPPER
+    for j in range(s.count):
+        value = s.q[s.rows[j]]
+        if value <= s.lower[j]:
+            s.side[j] = AT_LOWER
+        elif value >= s.upper[j]:
+            s.side[j] = AT_UPPER
         else:
-            ws.state[j] = FREE
+            s.side[j] = FREE
 
 
-@inlined
-def finish(
-    structure: Structure,
-    ties: Ties,
-    x: np.ndarray,
-    spectrum: Spectrum,
-    outcome: Outcome,
-    count: int,
-    pairs: np.ndarray,
-    limits: Limits,
-    ws: Workspace,
-    spread: np.ndarray,
-    out: np.ndarray,
-) -> None:
+@inner
+def finish(p: Problem, s: State, outcome: Outcome, pairs: np.ndarray, limits: Limits, out: np.ndarray) -> None:
     """Write the errors of a pixel that converged, whose row is written otherwise.
 
     For likelihoods and least squares they are from the inverse of Fisher's information. Those of robust losses are Huber's
@@ -151,28 +139,21 @@ def finish(
     distribution in all channels, so that few channels far out decide as little on the errors as on the values. Those of a
     custom loss are the sandwich as it stands, with a factor for the parameters that were fitted.
     """
-    _hold_for_errors(count, ws)
-    scalars = out[scalars_at(ws.q.size) :]
-    kind = limits.loss.kind
+    _hold_for_errors(s)
+    scalars = out[scalars_at(s.parameters) :]
+    kind, by_qr = p.loss.kind, outcome.by_qr
     scale = scalars[RED_CHISQ] if limits.scale_covariance else 1.0
     dof = scalars[DOF]
     if kind == CUSTOM:
-        scale = spectrum.used / dof if dof > 0 else math.nan
+        scale = s.used / dof if dof > 0 else math.nan
     elif kind != LEAST_SQUARES and kind != POISSON:
-        scale = _huber_scale(spectrum.deviations.work[SUMS], spectrum.used, count)
-        spectrum = _with(spectrum, CompiledLoss(LEAST_SQUARES, 1.0, 1.0, 0.0, 1.0, False, 0), False)
-        gram_of(structure, ties, x, spectrum, count, ws.q, ws, ws.gram)
-        scale_of(ws.gram, count, ws.norm)
-        outcome = Outcome(outcome.status, outcome.loss, outcome.nfev, False)
-    _write_errors(structure, ties, x, spectrum, outcome, count, scale, pairs, limits, ws, spread, out)
-
-
-@inlined
-def _with(spectrum: Spectrum, loss: CompiledLoss, squares: bool) -> Spectrum:
-    """Make the same data with another loss."""
-    d = spectrum.deviations
-    deviations = Deviations(loss, d.smallest, d.weight, d.work, squares)
-    return Spectrum(spectrum.y, spectrum.m, spectrum.plain, spectrum.used, spectrum.channels, deviations)
+        scale = _huber_scale(s.work[SUMS], s.used, s.count)
+        s.kind = LEAST_SQUARES
+        gram_of(p, s, s.q, s.gram)
+        rescale(s, True, False)
+        by_qr = False
+    _write_errors(p, s, by_qr, scale, pairs, limits, out)
+    s.kind = kind
 
 
 @inner

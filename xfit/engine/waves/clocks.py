@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from xfit.engine.math.jit import entry
+from xfit.engine.math.entries import entry
+from xfit.engine.math.records import FlagCube, Flags, Integers, IntegerTable
 
 #: Turns whose gains are kept: a neighbour is never more than one turn ahead.
 RING = 4
@@ -12,17 +11,17 @@ RING = 4
 
 @entry
 def advance(
-    pending: np.ndarray,
-    clock: np.ndarray,
-    running: np.ndarray,
-    first: np.ndarray,
-    unfinished: np.ndarray,
-    gained: np.ndarray,
-    neighbours: np.ndarray,
-    facing: np.ndarray,
+    pending: Integers,
+    clock: Integers,
+    running: Flags,
+    first: Flags,
+    unfinished: Flags,
+    gained: FlagCube,
+    neighbours: IntegerTable,
+    facing: IntegerTable,
     limit: int,
-    queue: np.ndarray,
-    ready: np.ndarray,
+    queue: Integers,
+    ready: Integers,
 ) -> int:
     """Move clocks as far as they go without a visit, and list the visits that may begin.
 

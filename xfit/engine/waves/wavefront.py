@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
-from xfit.engine.math.jit import entry
+from xfit.engine.math.entries import entry
+from xfit.engine.math.records import Flags, Integers, Marks, Reals, RealTable
 
 #: What a pixel is: to be fitted; fitted well, and a start for its neighbours; fitted well, but not a start any more; not to be fitted.
 LEFT, GOOD, SPENT, HOPELESS = range(4)
@@ -17,14 +16,14 @@ LEFT, GOOD, SPENT, HOPELESS = range(4)
 
 @entry
 def rank(
-    inside: np.ndarray,
-    mark: np.ndarray,
-    gained: np.ndarray,
-    tried: np.ndarray,
-    weight: np.ndarray,
-    offsets: np.ndarray,
-    decay: np.ndarray,
-    priority: np.ndarray,
+    inside: Integers,
+    mark: Marks,
+    gained: Integers,
+    tried: Integers,
+    weight: Reals,
+    offsets: Integers,
+    decay: Reals,
+    priority: Reals,
 ) -> float:
     """Rank the pixels that gained a good neighbour since they were tried, by the weights of all their good neighbours.
 
@@ -67,16 +66,16 @@ def rank(
 
 @entry
 def begin_at(
-    places: np.ndarray,
-    mark: np.ndarray,
-    gained: np.ndarray,
-    tried: np.ndarray,
-    weight: np.ndarray,
-    offsets: np.ndarray,
-    decay: np.ndarray,
-    values: np.ndarray,
-    alone: np.ndarray,
-    start: np.ndarray,
+    places: Integers,
+    mark: Marks,
+    gained: Integers,
+    tried: Integers,
+    weight: Reals,
+    offsets: Integers,
+    decay: Reals,
+    values: RealTable,
+    alone: Flags,
+    start: RealTable,
 ) -> None:
     """Start values of pixels: weighted means over their good neighbours, or what the heaviest of the new ones has.
 

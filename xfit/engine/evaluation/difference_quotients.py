@@ -11,10 +11,10 @@ import math
 
 import numpy as np
 
+from xfit.engine.evaluation.tie_machine import Ties, tie_value
 from xfit.engine.math.call import call_kernel
 from xfit.engine.math.jit import inner
 from xfit.engine.math.layout import PITCH
-from xfit.engine.pixel.tie_machine import Ties, tie_value
 
 #: Step of a difference relative to the parameter: the cube root of the rounding error, which is best for central differences.
 _STEP = 6.055454452393343e-06
@@ -42,6 +42,7 @@ def replace_rows(
     x_at: int,
     width: int,
     q: np.ndarray,
+    parameters: int,
     first: int,
     count: int,
     rows: np.ndarray,
@@ -58,20 +59,22 @@ def replace_rows(
     ----------
     address, x, x_at, width
         The component's kernel and its coordinates, as for `xfit.engine.math.call.call_kernel`.
-    q : float64 (n_parameters,)
+    q : float64 (parameters,)
         Values of all parameters; left as they are.
+    parameters : int
+        How many those are.
     first, count : int
         Position of the component's first parameter, and how many it has.
     rows : float64 (any,)
         Holds the derivatives, ``PITCH`` apart, from ``rows_at`` on, and the value from ``value_at`` on.
     n : int
         Number of channels.
-    spare : float64 (at least spare_at + (n_parameters + 3) * PITCH,)
+    spare : float64 (at least spare_at + (parameters + 3) * PITCH,)
         Scratch from ``spare_at`` on.
     scratch : float64 (any,)
         For the kernel.
     """
-    values = spare_at + q.size * PITCH
+    values = spare_at + parameters * PITCH
     for j in range(count):
         row = rows_at + j * PITCH
         wrong = 0

@@ -13,8 +13,9 @@ import math
 
 import numpy as np
 
-from xfit.engine.math.jit import inlined_sums, inner_sums
+from xfit.engine.math.jit import inner
 from xfit.engine.math.vector import load, store
+from xfit.engine.math.widths import fused
 
 #: Points that are transformed to the end before the next ones are touched: 32 kB, which stay in the first level cache.
 _CACHED = 256
@@ -36,13 +37,13 @@ def twiddles(size: int) -> np.ndarray:
     return np.stack([np.cos(angle), np.sin(angle)], axis=1).ravel()
 
 
-@inlined_sums
+@inner
 def _times(re: float, im: float, c: float, s: float) -> tuple[float, float]:
     """Product of complex numbers."""
-    return re * c - im * s, re * s + im * c
+    return fused(re, c, -(im * s)), fused(re, s, im * c)
 
 
-@inlined_sums
+@inner
 def _quarters_forward(work: np.ndarray, first: int, n: int, turns: np.ndarray, stride: int) -> None:
     """Split ``n`` points from ``first`` into four sequences of a quarter."""
     m = n // 4
@@ -66,7 +67,7 @@ def _quarters_forward(work: np.ndarray, first: int, n: int, turns: np.ndarray, s
         store(work, at3 + 1, im)
 
 
-@inlined_sums
+@inner
 def _quarters_backward(work: np.ndarray, first: int, n: int, turns: np.ndarray, stride: int) -> None:
     """Undo `_quarters_forward`, but for a factor of four."""
     m = n // 4
@@ -89,7 +90,7 @@ def _quarters_backward(work: np.ndarray, first: int, n: int, turns: np.ndarray, 
         store(work, at3 + 1, left_im - right_im)
 
 
-@inlined_sums
+@inner
 def _pairs(work: np.ndarray, first: int, n: int) -> None:
     """Transform neighbours in pairs, forward or backward."""
     for at in range(2 * first, 2 * (first + n), 4):
@@ -100,7 +101,7 @@ def _pairs(work: np.ndarray, first: int, n: int) -> None:
         store(work, at + 3, im0 - im1)
 
 
-@inlined_sums
+@inner
 def _thirds(work: np.ndarray, size: int, turns: np.ndarray, sign: float) -> None:
     """Split all points into three sequences of a third (``sign`` = 1), or undo that but for a factor of three (-1)."""
     m = size // 3
@@ -128,7 +129,7 @@ def _thirds(work: np.ndarray, size: int, turns: np.ndarray, sign: float) -> None
         store(work, at2 + 1, im2)
 
 
-@inner_sums
+@inner
 def forward(work: np.ndarray, size: int, turns: np.ndarray) -> None:
     """Transform eight sequences.
 
@@ -159,7 +160,7 @@ def forward(work: np.ndarray, size: int, turns: np.ndarray) -> None:
             _pairs(work, block, n)
 
 
-@inner_sums
+@inner
 def backward(work: np.ndarray, size: int, turns: np.ndarray) -> None:
     """Undo `forward`, but for a factor of ``size``; arguments as there."""
     whole = size // 3 if size % 3 == 0 else size
@@ -185,7 +186,7 @@ def backward(work: np.ndarray, size: int, turns: np.ndarray) -> None:
         _thirds(work, size, turns, -1.0)
 
 
-@inlined_sums
+@inner
 def _is_odd_power(n: int) -> bool:
     """Whether a power of two has an odd exponent."""
     odd = False

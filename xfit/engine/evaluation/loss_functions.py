@@ -9,18 +9,24 @@ the second or something positive in its place. For counts that is their expectat
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from xfit.engine.math.arithmetic import vectorisable
 from xfit.engine.math.call import call_loss
 from xfit.engine.math.elementary import LN2, atan, atanh_rest, log, log_parts
-from xfit.engine.math.jit import inner, sums
+from xfit.engine.math.jit import inner
+from xfit.engine.math.layout import GROUP
+from xfit.engine.math.records import Record
+from xfit.engine.math.widths import fused, group_at, no_sum, one_group, sum_of_group
+
+if TYPE_CHECKING:
+    from xfit.engine.evaluation.state import State
 
 LEAST_SQUARES, POISSON, HUBER, SOFT_L1, CAUCHY, ARCTAN, CUSTOM = range(7)
 
-#: Rows of `Spectrum.work`: scratch of custom losses, then the sums below.
+#: Rows of `State.work`: scratch of custom losses, then the sums below.
 MODEL, VALUE, FIRST, SECOND, SUMS = range(5)
 
 #: What is summed over the channels: the loss, the weighted squares of the deviations, squares of the first derivatives, and the second
@@ -35,7 +41,7 @@ SMALLEST_MEAN = 1e-9
 SMALLEST_CURVATURE = 0.1
 
 
-class CompiledLoss(NamedTuple):
+class CompiledLoss(Record):
     """What is minimised.
 
     Attributes
@@ -59,31 +65,6 @@ class CompiledLoss(NamedTuple):
     dispersion: float
     counts: bool
     address: int
-
-
-class Deviations(NamedTuple):
-    """What the loss of one pixel needs besides data and factors.
-
-    Attributes
-    ----------
-    loss : CompiledLoss
-        What is minimised.
-    smallest : float
-        Of POISSON: the mean below which the variance is this.
-    weight : float64 (n,)
-        Of CUSTOM: weights of the channels, zero where one is left out.
-    work : float64 (5, PITCH)
-        Scratch, and sums in the last row.
-    squares : bool
-        Whether derivatives are multiplied by ``g`` instead of ``sqrt(h)``: their Gram matrix is then the middle of the
-        sandwich that errors of a custom loss are made of.
-    """
-
-    loss: CompiledLoss
-    smallest: float
-    weight: np.ndarray
-    work: np.ndarray
-    squares: bool
 
 
 @vectorisable
@@ -156,31 +137,47 @@ def arctan(r: Any, scale: Any) -> tuple[Any, Any, Any]:
     return scale * scale * atan(z), 1.0 / one, (1.0 - 3.0 * z * z) / (one * one)
 
 
-@sums
+@inner
+def _sum(values: np.ndarray, n: int) -> float:
+    """Sum of numbers in a fixed order; ``n`` is a multiple of `GROUP`."""
+    total = no_sum(values)
+    for k in range(n // GROUP):
+        total = fused(group_at(values, k), one_group(values), total)
+    return sum_of_group(total)
+
+
+@inner
+def _dot(a: np.ndarray, b: np.ndarray, n: int) -> float:
+    """Dot product in a fixed order; likewise."""
+    total = no_sum(a)
+    for k in range(n // GROUP):
+        total = fused(group_at(a, k), group_at(b, k), total)
+    return sum_of_group(total)
+
+
+@inner
 def _poisson_tile(
-    y: np.ndarray, m: np.ndarray, smallest: float, shift: float, dispersion: float, n: int, f: np.ndarray, factor: np.ndarray
+    loss: CompiledLoss, smallest: float, y: np.ndarray, m: np.ndarray, n: int, f: np.ndarray, factor: np.ndarray, work: np.ndarray
 ) -> tuple[float, float]:  # fmt: skip
     """Loss and Pearson's chi-squared of a tile; ``f`` becomes deviations, ``factor`` those of the derivatives."""
-    total = squares = 0.0
-    part = 1.0 / dispersion
+    values, shift = work[VALUE], loss.shift
+    part = 1.0 / loss.dispersion
     scale = math.sqrt(part)
     for i in range(n):
         used = m[i] != 0.0
         value, deviation, root = poisson(y[i], m[i] * f[i] + shift if used else 1.0, smallest)
-        deviation = deviation * scale if used else 0.0
-        total += value * part if used else 0.0
-        squares += deviation * deviation
-        f[i] = deviation
+        values[i] = value * part if used else 0.0
+        f[i] = deviation * scale if used else 0.0
         factor[i] = m[i] * root * scale
-    return total, squares
+    return _sum(values, n), _dot(f, f, n)
 
 
-@sums
+@inner
 def _robust_tile(
     kind: int, scale: float, y: np.ndarray, m: np.ndarray, n: int, f: np.ndarray, factor: np.ndarray, work: np.ndarray
 ) -> tuple[float, float, float, float, float]:
     """Sums of a tile, and deviations and factors in place of ``f`` and ``factor``."""
-    weight, slope, value = work[MODEL], work[FIRST], work[VALUE]
+    weight, slope, value, gradient = work[MODEL], work[FIRST], work[VALUE], work[SECOND]
     for i in range(n):
         f[i] = m[i] * f[i] - y[i] if m[i] != 0.0 else 0.0
     if kind == HUBER:
@@ -195,33 +192,27 @@ def _robust_tile(
     else:
         for i in range(n):
             value[i], weight[i], slope[i] = arctan(f[i], scale)
-    total = squares = gradients = slopes = slopes_squared = 0.0
+    total, squares = _sum(value, n), _dot(f, f, n)
     for i in range(n):
-        used = m[i] != 0.0
-        g = weight[i] * f[i]
         h = max(slope[i], SMALLEST_CURVATURE * weight[i])
-        bend = slope[i] if used else 0.0
-        total += value[i]
-        squares += f[i] * f[i]
-        gradients += g * g
-        slopes += bend
-        slopes_squared += bend * bend
         root = math.sqrt(h)
-        f[i] = g / root
+        gradient[i] = weight[i] * f[i]
+        slope[i] = slope[i] if m[i] != 0.0 else 0.0
+        f[i] = gradient[i] / root
         factor[i] = m[i] * root
-    return total, squares, gradients, slopes, slopes_squared
+    return total, squares, _dot(gradient, gradient, n), _sum(slope, n), _dot(slope, slope, n)
 
 
 @inner
 def _custom_tile(
-    d: Deviations, start: int, y: np.ndarray, m: np.ndarray, n: int, f: np.ndarray, factor: np.ndarray
+    address: int, s: State, start: int, y: np.ndarray, m: np.ndarray, n: int, f: np.ndarray, factor: np.ndarray
 ) -> tuple[float, float]:
     """Loss and weighted squares of a tile by the user's function."""
-    model, value, first, second = d.work[MODEL], d.work[VALUE], d.work[FIRST], d.work[SECOND]
-    weight = d.weight[start : start + n]
+    model, value, first, second = s.work[MODEL], s.work[VALUE], s.work[FIRST], s.work[SECOND]
+    weight = s.weight_of_channels[start : start + n]
     for i in range(n):
         model[i] = m[i] * f[i] if m[i] != 0.0 else y[i]
-    call_loss(d.loss.address, y, model, weight, n, value, first, second)
+    call_loss(address, y, model, weight, n, value, first, second)
     total = squares = 0.0
     for i in range(n):
         if m[i] == 0.0:
@@ -235,39 +226,36 @@ def _custom_tile(
         squares += weight[i] * r * r
         root = math.sqrt(h) if h > 0.0 else 1e-8
         f[i] = g / root
-        factor[i] = m[i] * (g if d.squares else root)
+        factor[i] = m[i] * (g if s.squares else root)
     return total, squares
 
 
 @inner
-def apply_loss(
-    d: Deviations, start: int, y: np.ndarray, m: np.ndarray, n: int, f: np.ndarray, factor: np.ndarray
-) -> None:
-    """Turn the model of a tile into deviations and factors, and add to the sums.
+def apply_loss(loss: CompiledLoss, s: State, start: int, n: int) -> None:
+    """Turn the model of a tile of one pixel into deviations and factors, and add to the sums.
 
     Parameters
     ----------
-    start : int
-        First channel of the tile.
-    y, m : float64 (n,)
-        Data and factors of the tile; see `xfit.engine.pixel.evaluate.Spectrum`.
-    f : float64 (at least n,)
-        In: the model. Out: ``g / sqrt(h)``.
-    factor : float64 (at least n,)
-        Filled with what multiplies the derivatives of the model.
+    start, n : int
+        First channel of the tile, and how many it has.
+    s : State
+        The tile's row after that of the last parameter holds the model, and becomes ``g / sqrt(h)``; the row after that is filled with what
+        multiplies the derivatives of the model.
     """
-    total = d.work[SUMS]
-    kind = d.loss.kind
+    total, kind = s.work[SUMS], s.kind
+    y, m = s.y[start : start + n], s.m[start : start + n]
+    row = s.parameters * s.pitch
+    f, factor = s.tile[row : row + n], s.tile[row + s.pitch : row + s.pitch + n]
     if kind == POISSON:
-        value, squares = _poisson_tile(y, m, d.smallest, d.loss.shift, d.loss.dispersion, n, f, factor)
+        value, squares = _poisson_tile(loss, s.smallest[0], y, m, n, f, factor, s.work)
         total[LOSS] += value
         total[SQUARES] += squares
     elif kind == CUSTOM:
-        value, squares = _custom_tile(d, start, y, m, n, f, factor)
+        value, squares = _custom_tile(loss.address, s, start, y, m, n, f, factor)
         total[LOSS] += value
         total[SQUARES] += squares
     else:
-        value, squares, gradients, slopes, slopes_squared = _robust_tile(kind, d.loss.scale, y, m, n, f, factor, d.work)
+        value, squares, gradients, slopes, slopes_squared = _robust_tile(kind, loss.scale, y, m, n, f, factor, s.work)
         total[LOSS] += value
         total[SQUARES] += squares
         total[GRADIENTS] += gradients

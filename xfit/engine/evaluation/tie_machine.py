@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 
@@ -12,7 +11,8 @@ from xfit.engine.math.elementary import power
 from xfit.engine.math.error_functions import erfcx, erfcx_prime
 from xfit.engine.math.faddeeva import wofz
 from xfit.engine.math.gamma_functions import digamma, trigamma
-from xfit.engine.math.jit import inlined, inner
+from xfit.engine.math.jit import inner
+from xfit.engine.math.records import Integers, Reals, Record
 
 #: Operations of the stack machine: without operand, of one, of two, of three.
 OPERATIONS = tuple(
@@ -84,7 +84,7 @@ _LT, _LE, _GT, _GE, _EQ = (CODE[n] for n in ("lt", "le", "gt", "ge", "eq"))
 STACK = 64
 
 
-class Ties(NamedTuple):
+class Ties(Record):
     """The ties of a model as arrays.
 
     A tie may name parameters that are tied themselves, so that a chain of ties is as long as its formulas together. Derivatives are those
@@ -107,14 +107,14 @@ class Ties(NamedTuple):
         The numbers of "const".
     """
 
-    tied: np.ndarray
-    span: np.ndarray
-    row: np.ndarray
-    column: np.ndarray
-    derivative_span: np.ndarray
-    operation: np.ndarray
-    position: np.ndarray
-    constant: np.ndarray
+    tied: Integers
+    span: Integers
+    row: Integers
+    column: Integers
+    derivative_span: Integers
+    operation: Integers
+    position: Integers
+    constant: Reals
 
 
 @inner
@@ -234,14 +234,14 @@ def tie_value(ties: Ties, t: int, q: np.ndarray, stack: np.ndarray) -> float:
     return _run(ties, ties.span[t], ties.span[t + 1], q, stack)
 
 
-@inlined
+@inner
 def apply_ties(ties: Ties, q: np.ndarray, stack: np.ndarray) -> None:
     """Set the tied entries of ``q`` from the others, in place, in their order."""
     for t in range(ties.tied.size):
         q[ties.tied[t]] = _run(ties, ties.span[t], ties.span[t + 1], q, stack)
 
 
-@inlined
+@inner
 def tie_derivatives(ties: Ties, q: np.ndarray, derivative: np.ndarray, stack: np.ndarray) -> None:
     """Evaluate the derivative of every tie with respect to each parameter in its formula at ``q``."""
     for d in range(ties.row.size):

@@ -15,12 +15,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from xfit.engine.evaluation.difference_quotients import replace_rows
+from xfit.engine.evaluation.fourier import backward, forward, transform_size, twiddles
 from xfit.engine.math.call import call_kernel
-from xfit.engine.math.jit import inlined, inlined_sums, inner, inner_sums
+from xfit.engine.math.jit import inner
 from xfit.engine.math.layout import LANES, PITCH, TILE, VECTOR
 from xfit.engine.math.vector import load, store
-from xfit.engine.pixel.difference_quotients import replace_rows
-from xfit.engine.pixel.fourier import backward, forward, transform_size, twiddles
+from xfit.engine.math.widths import fused
 
 #: Rows that are convolved at a time: as real and imaginary parts of `LANES` sequences.
 _AT_ONCE = 2 * LANES
@@ -63,9 +64,9 @@ class WholeAxis(NamedTuple):
     known : int
         Parameters that the kept curves of steady components were computed with.
     transform, turns, work : int
-        Transform of the response over ``size``; see `xfit.engine.pixel.fourier`.
+        Transform of the response over ``size``; see `xfit.engine.evaluation.fourier`.
     spare : int
-        Scratch of `xfit.engine.pixel.difference_quotients`.
+        Scratch of `xfit.engine.evaluation.difference_quotients`.
     """
 
     components: int
@@ -105,7 +106,7 @@ _HEAD = len(WholeAxis._fields)
 
 @dataclass(frozen=True)
 class WholeComponent:
-    """A component that needs the whole axis; see `xfit.engine.pixel.evaluate.Structure` for address, first and xrow.
+    """A component that needs the whole axis; see `xfit.engine.evaluation.state.Structure` for address, first and xrow.
 
     Attributes
     ----------
@@ -216,7 +217,7 @@ def lay_out(
     return np.concatenate([integers, *(c.order for c in components)]), numbers
 
 
-@inlined
+@inner
 def _head(plan: np.ndarray) -> WholeAxis:
     """Read the first integers."""
     return WholeAxis(
@@ -225,7 +226,7 @@ def _head(plan: np.ndarray) -> WholeAxis:
     )  # fmt: skip
 
 
-@inner_sums
+@inner
 def set_response(plan: np.ndarray, numbers: np.ndarray, response: np.ndarray, row: int) -> bool:
     """Transform a pixel's response, unless it is that of the pixel before.
 
@@ -264,7 +265,7 @@ def set_response(plan: np.ndarray, numbers: np.ndarray, response: np.ndarray, ro
     return True
 
 
-@inlined_sums
+@inner
 def _cumulate(plan: np.ndarray, order: int, n: int, numbers: np.ndarray, at: int, factor: float, total_at: int) -> None:
     """Add to each point ``factor`` times the sum over all points of larger x; keep that sum at ``total_at`` if that is not -1."""
     above = 0.0
@@ -313,14 +314,14 @@ def _convolve(plan: np.ndarray, numbers: np.ndarray, lines: int) -> None:
                     numbers[target + i] = work[begin + 2 * LANES * i]
 
 
-@inlined_sums
+@inner
 def _multiply(work: np.ndarray, transform: np.ndarray, size: int) -> None:
     """Multiply all sequences, point by point, by the transform of the response."""
     for j in range(size):
         re, im = load(work, 2 * j), load(work, 2 * j + 1)
         c, s = transform[2 * j], transform[2 * j + 1]
-        store(work, 2 * j, re * c - im * s)
-        store(work, 2 * j + 1, re * s + im * c)
+        store(work, 2 * j, fused(re, c, -(im * s)))
+        store(work, 2 * j + 1, fused(re, s, im * c))
 
 
 @inner
@@ -374,7 +375,7 @@ def fill_whole(plan: np.ndarray, numbers: np.ndarray, x: np.ndarray, q: np.ndarr
                 numbers[sum_at + i] += q[amplitude] * numbers[source + i]
 
 
-@inlined
+@inner
 def _is_known(plan: np.ndarray, numbers: np.ndarray, q: np.ndarray, one: int) -> bool:
     """Whether the kept curve of a steady component is that at these parameters, with this response."""
     head = _head(plan)
@@ -386,7 +387,7 @@ def _is_known(plan: np.ndarray, numbers: np.ndarray, q: np.ndarray, one: int) ->
     return True
 
 
-@inlined
+@inner
 def _remember(plan: np.ndarray, numbers: np.ndarray, q: np.ndarray, one: int) -> None:
     """Note what the curve of a steady component is computed with."""
     head = _head(plan)
@@ -395,7 +396,7 @@ def _remember(plan: np.ndarray, numbers: np.ndarray, q: np.ndarray, one: int) ->
         numbers[head.known + k] = q[k]
 
 
-@inlined
+@inner
 def _place(plan: np.ndarray, head: WholeAxis, one: int, line: int, r: int) -> int:
     """Where the derivative of the r-th row that is listed of a component goes."""
     if plan[one + _CONVOLVED] != 0:
@@ -403,7 +404,7 @@ def _place(plan: np.ndarray, head: WholeAxis, one: int, line: int, r: int) -> in
     return head.out + plan[head.listed + r] * head.pitch
 
 
-@inlined
+@inner
 def _evaluate(plan: np.ndarray, numbers: np.ndarray, x: np.ndarray, q: np.ndarray, one: int, line: int) -> None:
     """Run a component's kernel over its whole axis."""
     head = _head(plan)
@@ -423,11 +424,13 @@ def _evaluate(plan: np.ndarray, numbers: np.ndarray, x: np.ndarray, q: np.ndarra
             at += head.grid
             call_kernel(address, numbers, at, width, q, first, numbers, last, numbers, target, n, numbers)
             replace_rows(
-                address, numbers, at, width, q, first, count, numbers, target, last, n, numbers, head.spare, numbers
+                address, numbers, at, width, q, head.parameters, first, count, numbers, target, last, n, numbers, head.spare, numbers
             )  # fmt: skip
         else:
             call_kernel(address, x, at, width, q, first, numbers, last, numbers, target, n, numbers)
-            replace_rows(address, x, at, width, q, first, count, numbers, target, last, n, numbers, head.spare, numbers)
+            replace_rows(
+                address, x, at, width, q, head.parameters, first, count, numbers, target, last, n, numbers, head.spare, numbers
+            )  # fmt: skip
         for i in range(n):
             numbers[head.values + start + i] = numbers[last + i]
         for r in range(plan[one + _BEGIN], plan[one + _END]):
@@ -437,7 +440,7 @@ def _evaluate(plan: np.ndarray, numbers: np.ndarray, x: np.ndarray, q: np.ndarra
                 numbers[place + i] = numbers[source + i]
 
 
-@inlined
+@inner
 def _add_sums(plan: np.ndarray, numbers: np.ndarray, q: np.ndarray, one: int, line: int, n: int) -> None:
     """Add to a component's value and derivatives their sums over all points of larger x."""
     head = _head(plan)
@@ -453,15 +456,15 @@ def _add_sums(plan: np.ndarray, numbers: np.ndarray, q: np.ndarray, one: int, li
     _cumulate(plan, order, n, numbers, head.values, q[position], kept)
 
 
-@inlined
+@inner
 def add_whole(plan: np.ndarray, numbers: np.ndarray, start: int, n: int, last: int, tile: np.ndarray) -> None:
     """Add to the rows of a tile what `fill_whole` has left of these channels."""
     head = _head(plan)
     value = head.out + last * head.pitch + start
     for i in range(n):
-        tile[last, i] += numbers[value + i]
+        tile[last * PITCH + i] += numbers[value + i]
     for r in range(head.listed, head.targets):
         source = head.out + plan[r] * head.pitch + start
-        target = tile[plan[r]]
+        target = plan[r] * PITCH
         for i in range(n):
-            target[i] = numbers[source + i]
+            tile[target + i] = numbers[source + i]

@@ -1,0 +1,168 @@
+"""Machine code kept on the disk, in a folder in which nobody else can have put it, each piece compiled by one process only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import numba
+from filelock import FileLock, Timeout
+from numba.core.registry import cpu_target
+from platformdirs import user_cache_dir
+
+from xfit.display import local_path
+from xfit.engine.codegen.trust import is_own, make_private, why_not_private
+from xfit.engine.math.layout import LANES
+from xfit.progress import told
+
+#: First bytes of a file of machine code.
+_MAGIC = b"xfit machine code 1\n"
+
+#: Suffix of these files.
+SUFFIX = ".code"
+
+#: Seconds to wait for another process that compiles the same, before it is compiled for this process alone.
+_PATIENCE = 900.0
+
+#: Seconds that this takes where it is slow.
+_SECONDS = 60.0
+
+
+@lru_cache(maxsize=1)
+def machine_kind() -> str:
+    """What machine code is told apart by besides its sources: the processor, compilers, and the flags of Python."""
+    processor = cpu_target.target_context.codegen().magic_tuple()
+    return repr((processor, LANES, numba.__version__, llvmlite.__version__, sys.version_info[:2], sys.flags.optimize))
+
+
+def cache_folder() -> Path:
+    """Folder of machine code, in ``XFIT_CACHE_DIR`` or the user's cache folder; in the latter where others may write the former."""
+    root = os.environ.get("XFIT_CACHE_DIR") or user_cache_dir("xfit", appauthor=False)
+    return _private_folder(str(local_path(root)))
+
+
+@lru_cache
+def _private_folder(root: str) -> Path:
+    """The first folder of those that can be used in which nobody else can have put code; why it is not the first is told once in a process."""
+    user = f"xfit-{os.getuid()}" if hasattr(os, "getuid") else "xfit"
+    reasons = []
+    for place in (root, user_cache_dir("xfit", appauthor=False), os.path.join(tempfile.gettempdir(), user)):
+        folder = Path(place) / "code"
+        why = why_not_private(Path(place)) or why_not_private(folder) or _why_not_written(folder)
+        if not why:
+            break
+        reasons.append(why)
+    else:
+        raise PermissionError("; ".join(reasons))
+    if reasons:
+        warnings.warn(f"machine code is not kept in the usual place: {'; '.join(reasons)}. It is kept in {folder}", RuntimeWarning, stacklevel=4)  # fmt: skip
+    return folder
+
+
+def _why_not_written(folder: Path) -> str:
+    """Say why a folder can't be made or written."""
+    try:
+        make_private(folder)
+    except OSError as error:
+        return f"{folder} can't be made: {error.strerror or error}"
+    return "" if os.access(folder, os.W_OK) or any(folder.glob(f"*{SUFFIX}")) else f"{folder} can't be written"
+
+
+@contextmanager
+def compile_lock(name: str) -> Iterator[bool]:
+    """Hold a lock between processes while something is compiled or loaded.
+
+    Yields False where no lock is to be had (a read-only folder, a file system without locks, a process that died
+    holding it on a network drive): what follows must then do without the disk.
+
+    Raises
+    ------
+    RuntimeError
+        If numba's compiler is switched off.
+    """
+    if numba.config.DISABLE_JIT:
+        raise RuntimeError(
+            "NUMBA_DISABLE_JIT is set: without numba's compiler nothing can be fitted. Unset it and start Python again"
+        )
+    try:
+        folder = cache_folder()
+        make_private(folder)
+        lock = FileLock(folder / f"{name}.lock")
+        with told("waiting for another process that compiles the same", _SECONDS):
+            lock.acquire(timeout=_PATIENCE)
+    except (OSError, Timeout, NotImplementedError) as error:
+        warnings.warn(f"machine code is kept for this process only: {error}", RuntimeWarning, stacklevel=2)
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def kept(name: str) -> tuple[dict[str, Any], bytes] | None:
+    """Return what is said of a piece of machine code, and the code; None where there is none.
+
+    What is of another user, or damaged, is warned of and counts as none.
+    """
+    path = cache_folder() / f"{name}{SUFFIX}"
+    try:
+        if not is_own(path):
+            raise ValueError("it is of another user, or may be written by others")
+        content = path.read_bytes()
+        return unpacked(content)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        warnings.warn(f"machine code {path} is not taken: {error}; compiling anew", RuntimeWarning, stacklevel=2)
+        with suppress(OSError):
+            path.unlink()
+        return None
+
+
+def keep(name: str, said: dict[str, Any], code: bytes) -> None:
+    """Keep a piece of machine code, so that no reader ever sees half of it; where the disk is full or only read, do nothing but warn."""
+    folder = cache_folder()
+    temporary = ""
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=folder, suffix=".tmp")
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(packed(said, code))
+        os.replace(temporary, folder / f"{name}{SUFFIX}")
+    except OSError as error:
+        warnings.warn(f"machine code can't be kept in {folder}: {error}", RuntimeWarning, stacklevel=2)
+        if temporary:
+            with suppress(OSError):
+                os.unlink(temporary)
+
+
+def packed(said: dict[str, Any], code: bytes) -> bytes:
+    """A piece of machine code with what is said of it, and the hash of both."""
+    rest = json.dumps(said, sort_keys=True).encode() + b"\n" + code
+    return _MAGIC + hashlib.sha256(rest).hexdigest().encode() + b"\n" + rest
+
+
+def unpacked(content: bytes) -> tuple[dict[str, Any], bytes]:
+    """Undo `packed`.
+
+    Raises
+    ------
+    ValueError
+        If something is missing or changed.
+    """
+    end = len(_MAGIC) + 64
+    rest = content[end + 1 :]
+    if not content.startswith(_MAGIC) or content[len(_MAGIC) : end] != hashlib.sha256(rest).hexdigest().encode():
+        raise ValueError("it is damaged")
+    said, _, code = rest.partition(b"\n")
+    return json.loads(said), code

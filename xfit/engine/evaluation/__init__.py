@@ -1,0 +1,1 @@
+"""Model, derivatives and Gram matrix at a point: of one pixel and of several side by side."""

@@ -1,1 +1,0 @@
-"""The least-squares fit of several pixels side by side."""
