@@ -62,7 +62,7 @@ def check_chunk(raw: bytes | memoryview, about: Mapping[str, Any], values: int, 
             first = 0 if about.get("zarr_format") == 3 or config.get("location") == "end" or name == "fletcher32" else _SUMS[name]  # fmt: skip
             raw = raw[first:] if first else raw[: -_SUMS[name]]
         elif name in _PACKS:
-            size = _unpacked(raw, name, config, most)
+            size = unpacked(raw, name, config, most)
             if size > most:
                 raise ValueError(f"{len(raw)} bytes of {name} claim {amount(size)} bytes or more, where there are {values} values, at most {amount(most)} bytes")  # fmt: skip
             if width is None or len(packs) > 1:
@@ -135,7 +135,7 @@ def _codecs(about: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     return [(name.removeprefix("numcodecs."), config) for name, config in found]
 
 
-def _unpacked(raw: bytes | memoryview, name: str, config: Mapping[str, Any], most: int) -> int:
+def unpacked(raw: bytes | memoryview, name: str, config: Mapping[str, Any], most: int) -> int:
     """Bytes that are packed in others; more than the most where they are too many, or where that is not told."""
     if name == "blosc":
         return int.from_bytes(raw[4:8], "little")

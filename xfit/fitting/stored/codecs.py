@@ -42,7 +42,7 @@ LARGEST_CHUNK = 1 << 36
 LARGEST_DESCRIPTION = 1 << 25
 
 #: Dimensions along which everything is read when a store is opened, beside each dimension's own coordinate.
-_READ_AT_ONCE = {"param", "param_", "pair"}
+READ_AT_ONCE = {"param", "param_", "pair"}
 
 #: What is read then and is larger than this, in bytes, must have chunks in the store, of which no codec makes more than so many times their size.
 _LARGE, _BEST_COMPRESSION = 1 << 25, 1100
@@ -114,7 +114,7 @@ class _Checking(Store):
             path = "/".join(filter(None, (folder, inner)))
             size = check_array(about, f"{self}", path)
             self._known.setdefault(path, {})[key] = {part: about[part] for part in _STORED if part in about}
-            if size > _LARGE and set(await self._dims(path, about)) <= {path.rpartition("/")[2], *_READ_AT_ONCE}:
+            if size > _LARGE and set(await self._dims(path, about)) <= {path.rpartition("/")[2], *READ_AT_ONCE}:
                 await self._check_stored(path, about, size)
         _check_made(described, name, f"{self}: {key}")
         return found
@@ -159,7 +159,7 @@ class _Checking(Store):
             path = path.rpartition("/")[0]
             if path in self._known:
                 break
-        raw = None if found is None else memoryview(found.as_buffer_like())
+        raw: Any = None if found is None else memoryview(found.as_buffer_like())
         for about in self._known.get(path, {}).values():
             where = f"{self}: the chunk {key!r}"
             _, chunk, pieces = _sizes(about, where)
@@ -169,9 +169,9 @@ class _Checking(Store):
             try:
                 if shard is None:
                     if not ranged:
-                        check_chunk(memoryview(raw), about, values, width)
+                        check_chunk(raw, about, values, width)
                 elif not ranged:
-                    check_shard(memoryview(raw), shard, _number(chunk, pieces), values, width)
+                    check_shard(raw, shard, _number(chunk, pieces), values, width)
                 elif part.start or shard.get("index_location") != "start":
                     check_part(raw, part.start, part.end, shard, values, width)
             except Exception as error:
