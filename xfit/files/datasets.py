@@ -46,7 +46,7 @@ def netcdf(path: str | Path, **options: Any) -> xr.Dataset:
         if not Path(path).is_file():
             raise FileNotFoundError(f"there is no file {str(path)!r}")
         check_netcdf(Path(path))
-        ds = xr.open_dataset(path, **options)
+        ds = xr.open_dataset(path, decode_times=unread.Dates(), **options)
         return unread.named(ds, str(path), partial(check_variable, str(path)))
 
 
