@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,11 @@ import xarray as xr
 
 from xfit.display import without_secrets
 from xfit.files.chunking import has_many_chunks, in_pieces
-from xfit.files.hdf5_header import check_netcdf
+from xfit.files.hdf5_header import check_netcdf, check_variable
 from xfit.files.signals import signal_to_array
+from xfit.fitting.stored import unread
 from xfit.fitting.stored.codecs import MOST_ARRAYS, RefusedFileError, checked
 from xfit.fitting.stored.reader_errors import telling
-from xfit.fitting.stored.unread import named
 
 #: Extensions that are read here.
 NETCDF = (".nc", ".nc4", ".cdf")
@@ -45,7 +46,8 @@ def netcdf(path: str | Path, **options: Any) -> xr.Dataset:
         if not Path(path).is_file():
             raise FileNotFoundError(f"there is no file {str(path)!r}")
         check_netcdf(Path(path))
-        return xr.open_dataset(path, **options)
+        ds = xr.open_dataset(path, decode_times=unread.Dates(), **options)
+        return unread.named(ds, str(path), partial(check_variable, str(path)))
 
 
 def _in_pieces(ds: xr.Dataset, coords: bool = False) -> xr.Dataset:
@@ -112,7 +114,7 @@ def open_zarr(path: str, options: Mapping[str, Any] | None = None) -> xr.Dataset
         try:
             bundled = node.metadata.consolidated_metadata is not None
             many = "xfit_model" not in node.attrs and any(map(has_many_chunks, node.array_values()))
-            ds = named(xr.open_zarr(store, chunks=None if many else {}, consolidated=bundled))
+            ds = unread.open_zarr(store, chunks=None if many else {}, consolidated=bundled)
         except KeyError as error:
             raise ValueError(f"it is a group that xarray can't read ({without_secrets(error)}); its arrays need dimension names") from error  # fmt: skip
         return _sorted(_in_pieces(ds, coords=True) if many else ds, path)

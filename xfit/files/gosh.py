@@ -10,6 +10,7 @@ import xarray as xr
 
 from xfit.components.core_loss.gos import checked_gos
 from xfit.display import local_path
+from xfit.files.hdf5_chunks import check_packed
 from xfit.files.hdf5_header import check_hdf5
 from xfit.fitting.stored.reader_errors import telling
 
@@ -69,6 +70,8 @@ def _gos_in(file: Any, edge: str, path: str) -> xr.DataArray:
     missing = [name for name in ("data", "q", "free_energies") if name not in group]
     if missing:
         raise ValueError(f"{path}: the table {stem!r} lacks {missing}")
+    for name in ("data", "q", "free_energies"):
+        check_packed(group[name])
     values = np.squeeze(np.asarray(group["data"], np.float64).T) * float(attributes["occupancy_ratio"])
     q, energy = np.asarray(group["q"], np.float64), np.asarray(group["free_energies"], np.float64)
     if values.shape != (energy.size, q.size):

@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
+from xfit.files.hdf5_chunks import check_packed
+from xfit.fitting.stored.unread import telling_part
+
 
 class Hdf5Array:
     """An array in an HDF5 file.
@@ -26,7 +29,9 @@ class Hdf5Array:
     def __getitem__(self, key: Any) -> np.ndarray:
         import h5py
 
-        with h5py.File(self.path, "r") as file:
+        key = key if isinstance(key, tuple) else (key,)
+        with telling_part(self.path, self.name, key), h5py.File(self.path, "r") as file:
+            check_packed(file[self.name], key)
             return np.asarray(file[self.name][key])
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from xfit.display import cleaned
+from xfit.files.hdf5_chunks import check_packed
 from xfit.files.netcdf3_header import FORMATS, check_classic
 from xfit.fitting.stored.codecs import LARGEST_CHUNK, MOST_ARRAYS, MOST_CHUNKS, RefusedFileError
 from xfit.modeling.text_limits import amount
@@ -37,10 +38,29 @@ def check_netcdf(path: Path) -> None:
     if is_classic:
         check_classic(path)
     else:
-        check_hdf5(path, MOST_ARRAYS)
+        check_hdf5(path, MOST_ARRAYS, _is_read_at_once)
 
 
-def check_hdf5(path: Path, most: int = _MOST_OBJECTS) -> None:
+def check_variable(path: str, name: str, key: tuple[Any, ...]) -> None:
+    """Refuse a part of a variable of a netCDF file that holds more than it can, see `check_packed`; only HDF5 packs."""
+    if not _is_hdf5(Path(path)):
+        return
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        # Of variables that share a dimension's name without being along it the netCDF library changes the name.
+        variable = file.get(f"_nc4_non_coord_{name}", file.get(name))
+        if isinstance(variable, h5py.Dataset):
+            check_packed(variable, key)
+
+
+def _is_read_at_once(variable: Any) -> bool:
+    """Whether a variable of netCDF is read when the file is opened: coordinates, and dates, whose first and last tell their type."""
+    units = variable.attrs.get("units", "")
+    return variable.is_scale or "since" in str(units)
+
+
+def check_hdf5(path: Path, most: int = _MOST_OBJECTS, at_once: Callable[[Any], bool] | None = None) -> None:
     """Refuse an HDF5 file that leads to other files, has loops, or claims more than it can have; other files are left alone.
 
     Parameters
@@ -48,6 +68,8 @@ def check_hdf5(path: Path, most: int = _MOST_OBJECTS) -> None:
     path : Path
     most : int
         Groups and arrays that it may have at its root.
+    at_once : callable, optional
+        Whether an array (h5py.Dataset) is read before it can be looked into again: what is packed in it is looked at now.
 
     Raises
     ------
@@ -68,11 +90,10 @@ def check_hdf5(path: Path, most: int = _MOST_OBJECTS) -> None:
     with h5py.File(path, "r") as file:
         if len(file) > most:
             raise RefusedFileError(f"{path} has {len(file)} variables; the most that are opened together are {most}")
-        # All links that lead out before any is followed that may lead to one.
-        for soft in (False, True):
-            for place, node in _walk(file, f"{path}", soft):
-                if not soft and isinstance(node, h5py.Dataset):
-                    _check_dataset(node, f"{path}: the array {place!r}", size)
+        for place, dataset in _arrays(file, f"{path}"):
+            _check_dataset(dataset, f"{path}: the array {place!r}", size)
+            if at_once is not None and at_once(h5py.Dataset(dataset)):
+                check_packed(h5py.Dataset(dataset))
 
 
 def _is_hdf5(path: Path) -> bool:
@@ -89,67 +110,100 @@ def _is_hdf5(path: Path) -> bool:
     return False
 
 
-def _walk(file: Any, source: str, soft: bool) -> Iterator[tuple[str, Any]]:
-    """Everything in a file on all paths that lead to it: a reader that follows them meets it as often.
-
-    Parameters
-    ----------
-    soft : bool
-        Whether soft links are followed, as well as hard ones.
-    """
+def _arrays(file: Any, source: str) -> Iterator[tuple[str, Any]]:
+    """Each array of a file, after a look at all paths that lead to it: a reader that follows them meets it as often."""
     import h5py
 
-    left: list[tuple[str, Any, frozenset[int]]] = [("", file, frozenset([_address(file)]))]
-    count = 0
-    while left:
-        place, group, above = left.pop()
-        for name in group:
-            link, path = group.get(name, getlink=True), f"{place}/{name}"
-            if isinstance(link, h5py.ExternalLink):
-                raise RefusedFileError(f"{source}: {path!r} is a link to another file, {link.filename!r}; it is not followed. Copy what it leads to into the file")  # fmt: skip
-            if isinstance(link, h5py.SoftLink) and not soft:
-                continue
-            node = group.get(name)
-            if node is None:
-                # A soft link to nothing.
-                continue
-            count += 1
-            if count > _MOST_OBJECTS:
-                raise RefusedFileError(f"{source} has more than {_MOST_OBJECTS} groups and arrays on the paths through it")  # fmt: skip
-            yield path, node
-            if isinstance(node, h5py.Group):
-                address = _address(node)
-                if address in above or len(above) > _DEEPEST:
-                    why = "is a group within itself" if address in above else f"is nested more than {_DEEPEST} levels deep"  # fmt: skip
-                    raise RefusedFileError(f"{source}: {path!r} {why}")
-                left.append((path, node, above | {address}))
+    links: list[tuple[str, int]] = []
+
+    def see(name: bytes, info: Any) -> bool | None:
+        # The same object comes with each.
+        links.append((f"/{name.decode(errors='surrogateescape')}", info.type))
+        return len(links) > _MOST_OBJECTS or None
+
+    if file.id.links.visit(see, info=True):
+        raise RefusedFileError(f"{source} has more than {_MOST_OBJECTS} groups and arrays")
+    # All links that lead out before any is followed that may lead to one.
+    for path, kind in links:
+        if kind not in (h5py.h5l.TYPE_HARD, h5py.h5l.TYPE_SOFT):
+            raise RefusedFileError(f"{source}: {path!r} is a link to another file, {file.get(path, getlink=True).filename!r}; it is not followed. Copy what it leads to into the file")  # fmt: skip
+    root = _info(file, "/").addr
+    groups: dict[int, list[tuple[str, int]]] = {root: []}
+    places, arrays = {"": root}, {}
+    for path, kind in links:
+        found = _info(file, path)
+        if found is None:
+            # A soft link to nothing.
+            continue
+        if found.type == h5py.h5o.TYPE_GROUP:
+            groups.setdefault(found.addr, [])
+            places[path] = found.addr
+        elif found.type == h5py.h5o.TYPE_DATASET and kind == h5py.h5l.TYPE_HARD:
+            arrays[found.addr] = path
+        groups[places[path.rpartition("/")[0]]].append((path, found.addr))
+    _check_paths(groups, root, source)
+    return ((path, h5py.h5d.open(file.id, path.encode(errors="surrogateescape"))) for path in arrays.values())
 
 
-def _address(group: Any) -> int:
+def _info(file: Any, path: str) -> Any:
     import h5py
 
-    return int(h5py.h5o.get_info(group.id).addr)
+    try:
+        return h5py.h5o.get_info(file.id, path.encode(errors="surrogateescape"))
+    except KeyError:
+        return None
+
+
+def _check_paths(groups: Mapping[int, list[tuple[str, int]]], root: int, source: str) -> None:
+    """Refuse groups within themselves, in too many others, or on too many paths; given are what each holds, by addresses."""
+    found: dict[int, tuple[int, int]] = {}
+
+    def look(group: int, above: tuple[int, ...]) -> tuple[int, int]:
+        """Paths within a group, and levels."""
+        if group not in found:
+            count = levels = 0
+            for path, inner in groups[group]:
+                count += 1
+                if inner not in groups:
+                    continue
+                if inner in above or inner == group:
+                    raise RefusedFileError(f"{source}: {path!r} is a group within itself")
+                if len(above) < _DEEPEST:
+                    more, deep = look(inner, (*above, group))
+                    count, levels = count + more, max(levels, deep + 1)
+                if len(above) + levels >= _DEEPEST:
+                    raise RefusedFileError(f"{source}: {path!r} is nested more than {_DEEPEST} levels deep")
+            found[group] = count, levels
+        return found[group]
+
+    count, _ = look(root, ())
+    if count > _MOST_OBJECTS:
+        raise RefusedFileError(f"{source} has more than {_MOST_OBJECTS} groups and arrays on the paths through it: {amount(count)}")  # fmt: skip
 
 
 def _check_dataset(dataset: Any, where: str, there: int) -> None:
     """Refuse an array whose numbers lie elsewhere, or can't be."""
-    elsewhere = [entry[0] for entry in dataset.external or ()]
-    if dataset.is_virtual:
-        elsewhere += [each.file_name for each in dataset.virtual_sources() if each.file_name != "."]
+    import h5py
+
+    about = dataset.get_create_plist()
+    layout = about.get_layout()
+    elsewhere = [about.get_external(k)[0].decode(errors="replace") for k in range(about.get_external_count())]
+    if layout == h5py.h5d.VIRTUAL:
+        elsewhere += [each.file_name for each in h5py.Dataset(dataset).virtual_sources() if each.file_name != "."]
     if elsewhere:
         raise RefusedFileError(f"{where} lies in another file, {elsewhere[0]!r}, which is not read. Copy it into the file")  # fmt: skip
-    shape = dataset.shape or ()
-    width, stored = dataset.dtype.itemsize, dataset.id.get_storage_size()
+    shape, chunk = dataset.shape or (), about.get_chunk() if layout == h5py.h5d.CHUNKED else None
+    width, stored = dataset.get_type().get_size(), dataset.get_storage_size()
     size = math.prod(shape) * width
     if stored > there:
         raise RefusedFileError(f"{where} claims {amount(stored)} bytes in the file, which has {there}")
-    if dataset.chunks is not None:
-        number = math.prod(-(-n // each) for n, each in zip(shape, dataset.chunks, strict=True))
-        largest = math.prod(dataset.chunks) * width
+    if chunk is not None:
+        number = math.prod(-(-n // each) for n, each in zip(shape, chunk, strict=True))
+        largest = math.prod(chunk) * width
         # A filter makes little more of what it can't make less; what is more would be unpacked all the same.
         if stored > 2 * number * (largest + _BESIDE):
             raise RefusedFileError(f"{where} stores {amount(stored)} bytes in {amount(number)} chunks of {amount(largest)} bytes; it is damaged, or made to take memory")  # fmt: skip
         if number > MOST_CHUNKS or largest > LARGEST_CHUNK:
             raise RefusedFileError(f"{where} claims {amount(number)} chunks of {amount(largest)} bytes; the most that are read are {MOST_CHUNKS} of {amount(LARGEST_CHUNK)}")  # fmt: skip
-    if size > _LARGE and (len(shape) == 1 or dataset.chunks is None) and stored * _BEST_COMPRESSION < size and not dataset.is_virtual:  # fmt: skip
+    if size > _LARGE and (len(shape) == 1 or chunk is None) and stored * _BEST_COMPRESSION < size and layout != h5py.h5d.VIRTUAL:  # fmt: skip
         raise RefusedFileError(f"{where} claims a shape of {shape}, {amount(size)} bytes, of which {stored} bytes are stored; it is not read")  # fmt: skip

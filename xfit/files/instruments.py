@@ -18,13 +18,13 @@ import xarray as xr
 from xfit.display import cleaned
 from xfit.files.hdf5 import close, reopening
 from xfit.files.hdf5_header import check_hdf5
+from xfit.files.hyperspy_reader import read_hspy, read_zspy
 from xfit.files.metadata import branch
 from xfit.files.npy_header import check_npy
 from xfit.files.postprocess import settled
 from xfit.files.reopening_arrays import reopened
 from xfit.files.signal_axes import spectral_axis
 from xfit.files.signals import signal_to_array
-from xfit.files.zspy import read_zspy
 from xfit.fitting.stored.codecs import RefusedFileError
 from xfit.fitting.stored.reader_errors import telling
 
@@ -32,6 +32,9 @@ _logger = logging.getLogger(__name__)
 
 #: Options of readers. Of NeXus the data that a file calls so are wanted, not each array that lies in it.
 _OPTIONS: dict[str, dict[str, Any]] = {"NeXus": {"nxdata_only": True}}
+
+#: Readers that are xfit's own, or nearly so.
+_OWN = {"HSPY": read_hspy, "ZSPY": read_zspy}
 
 #: Readers whose lazy data hold the file open.
 _HOLDING = ("Semper", "TIFF")
@@ -117,7 +120,7 @@ def read_signals(path: Path, readers: Sequence[Mapping[str, Any]], original_meta
         try:
             if plugin["name"] == "numpy":
                 check_npy(path)
-            found = _read(path, plugin)
+            found = _read(path, plugin, original_metadata)
         except RefusedFileError:
             raise
         except Exception as error:
@@ -143,10 +146,10 @@ def _package(error: ImportError) -> str:
     return _PACKAGES.get(named, named or "xfit[io]")
 
 
-def _read(path: Path, plugin: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _read(path: Path, plugin: Mapping[str, Any], original_metadata: bool) -> list[dict[str, Any]]:
     """Dictionaries of a file's signals, lazy where the reader can."""
-    reader = read_zspy if plugin["name"] == "ZSPY" else import_module(plugin["api"]).file_reader
-    options = _OPTIONS.get(plugin["name"], {})
+    reader = _OWN.get(plugin["name"]) or import_module(plugin["api"]).file_reader
+    options = {"original_metadata": original_metadata} if plugin["name"] in _OWN else _OPTIONS.get(plugin["name"], {})
     if _is_packed(path, plugin["name"]):
         return list(reader(str(path), **options))
     found = _lazily(reader, path, options)
@@ -185,7 +188,7 @@ def _lazily(reader: Callable[..., list[dict[str, Any]]], path: Path, options: Ma
     if "lazy" in inspect.signature(reader).parameters:
         try:
             found = reader(str(path), lazy=True, **options)
-        except ImportError:
+        except (ImportError, RefusedFileError):
             raise
         except Exception as error:
             # Some are broken for some files. What fails both ways says so below.

@@ -11,10 +11,11 @@ from typing import Any
 import xarray as xr
 
 from xfit.display import cleaned, local_path, text_table
+from xfit.files.hdf5 import reopening
 from xfit.files.hdf5_header import check_hdf5
+from xfit.files.hyperspy_reader import read_hspy, read_zspy
 from xfit.files.instruments import title_of
 from xfit.files.signals import signal_to_array
-from xfit.files.zspy import read_zspy
 from xfit.fitting.stored.reader_errors import telling
 from xfit.hyperspy.conversion import Conversion
 from xfit.hyperspy.models import conversion_of
@@ -117,7 +118,8 @@ def open_models(path: str | os.PathLike[str], *, signal: int | None = None, lazy
     if not 0 <= number < len(signals):
         raise ValueError(f"signal={signal} is not in {path.name}, which has {len(signals)} signal(s)")
     chosen = signals[number]
-    return StoredHyperSpyModels(signal_to_array(chosen), chosen.get("models") or {})
+    data = signal_to_array(chosen)
+    return StoredHyperSpyModels(data.copy(data=reopening(data.data, {})), chosen.get("models") or {})
 
 
 def _read(path: Path, lazy: bool) -> list[dict[str, Any]]:
@@ -128,7 +130,7 @@ def _read(path: Path, lazy: bool) -> list[dict[str, Any]]:
     if not path.exists():
         raise FileNotFoundError(f"there is no file {str(path)!r}")
     try:
-        import rsciio.hspy
+        import rsciio.hspy  # noqa: F401
     except ImportError as error:
         raise ImportError(
             f"open_models needs RosettaSciIO ({error}); install it with: pip install 'xfit[io]'"
@@ -136,5 +138,5 @@ def _read(path: Path, lazy: bool) -> list[dict[str, Any]]:
     with telling(path, suffix[1:]):
         if suffix != ".zspy":
             check_hdf5(path)
-            return rsciio.hspy.file_reader(str(path), lazy=lazy)
-        return sorted(read_zspy(path, lazy=lazy), key=title_of)
+            return read_hspy(path, lazy, models=True)
+        return sorted(read_zspy(path, lazy, models=True), key=title_of)

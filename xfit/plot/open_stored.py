@@ -13,6 +13,7 @@ from xfit.files.cli_choices import arrays_in
 from xfit.files.datasets import netcdf
 from xfit.fitting.stored.archive import Archive
 from xfit.fitting.stored.fingerprint import signal_of
+from xfit.fitting.stored.unread import open_zarr
 from xfit.results.fit_result import FitResult
 from xfit.samfire.open_run import StoredRun
 
@@ -48,7 +49,7 @@ def open_fit(path: str, options: Mapping[str, Any] | None = None) -> tuple[xr.Da
         archive = Archive(path, options)
         if archive.exists and archive.manifest():
             return archive.open(), _watch(archive)
-        ds = xr.open_zarr(archive.store, chunks={})
+        ds = open_zarr(archive.store, chunks={})
     FitResult(ds).dataset  # noqa: B018  refuses what is none
     return ds, None
 

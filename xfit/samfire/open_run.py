@@ -27,6 +27,7 @@ from xfit.engine.pixel.status import NOT_FITTED, NOT_REACHED
 from xfit.fitting.running.chunk_grid import ChunkGrid
 from xfit.fitting.running.clients import scheduler_here
 from xfit.fitting.stored.codecs import checked
+from xfit.fitting.stored.unread import open_zarr
 from xfit.results.assembly import variables_in
 from xfit.samfire.checkpoint import FORMAT, CheckpointError, Checkpoints
 from xfit.samfire.chunk_state import say_why
@@ -206,7 +207,7 @@ class StoredRun:
                 raise self._store.damaged(
                     f"layout/{name}", f"it claims {claimed:,} bytes, and its files have {there:,}"
                 )
-        return xr.open_zarr(zarr.open_group(files, mode="r").store, consolidated=False, chunks=None).load()
+        return open_zarr(zarr.open_group(files, mode="r").store, consolidated=False, chunks=None).load()
 
     def _packed(self, grid: ChunkGrid, columns: Columns, parts: int) -> Any:
         """Packed rows, then strategies, tries and components, of the last visit of every chunk."""

@@ -17,11 +17,14 @@ import numcodecs
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
+from zarr.codecs import BloscCodec, GzipCodec, ZstdCodec
 
 import xfit
 from xfit.fitting.stored.chunk_claims import check_chunk
-from xfit.fitting.stored.codecs import RefusedFileError
+from xfit.fitting.stored.codecs import RefusedFileError, checked
 from xfit.fitting.stored.info import info
+from xfit.fitting.stored.unread import UnreadError
 from xfit.modeling.text_limits import json_of
 
 #: What is packed: far more than any array of the tests has.
@@ -59,6 +62,95 @@ def test_more_is_packed_than_there_can_be(tmp_path: Path, name: str) -> None:
     (path / "e/0").write_bytes(PACKED[name](MUCH))
     with pytest.raises(RefusedFileError, match=rf"the chunk 'e/0' is damaged.*{name} claim .* 3 values"):
         xfit.open(path)
+
+
+def sharded(path: Path, compressors: Any, index: str) -> Path:
+    """An array whose shard has six chunks of four numbers each, all 1."""
+    group = zarr.open_group(path, mode="w")
+    shards: Any = {"shape": (6, 4), "index_location": index}
+    group.create_array("d", data=np.ones((6, 4)), chunks=(1, 4), shards=shards, compressors=compressors, dimension_names=["y", "e"])  # fmt: skip
+    return path / "d/c/0/0"
+
+
+def write_shard(shard: Path, chunks: list[bytes], index: str, **third: int) -> None:
+    """Write a shard by hand, of the third chunk with another beginning or length in the index."""
+    first = 100 if index == "start" else 0
+    begins = [first + sum(map(len, chunks[:k])) for k in range(6)]
+    entries = np.array([*zip(begins, map(len, chunks), strict=True)], "<u8")
+    entries[2] = third.get("begin", entries[2, 0]), third.get("length", entries[2, 1])
+    told = bytes(numcodecs.CRC32C(location="end").encode(entries.tobytes()))
+    shard.write_bytes(b"".join([told, *chunks] if index == "start" else [*chunks, told]))
+
+
+def here(folder: Path) -> Any:
+    """The array itself, of which zarr reads a whole shard at once."""
+    return zarr.open_array(checked(zarr.storage.LocalStore(folder / "a.zarr")), path="d", mode="r")
+
+
+@pytest.mark.parametrize("index", ["start", "end"])
+@pytest.mark.parametrize(("name", "codec"), [("gzip", GzipCodec()), ("zstd", ZstdCodec()), ("blosc", BloscCodec())])
+@pytest.mark.parametrize("part", [slice(None), slice(1, 3)], ids=["whole", "part"])
+def test_more_is_packed_in_a_shard_than_there_can_be(tmp_path: Path, name: str, codec: Any, index: str, part: slice) -> None:  # fmt: skip
+    shard = sharded(tmp_path / "a.zarr", codec, index)
+    assert (xfit.open(tmp_path / "a.zarr", chunks="file")[part] == 1).all()
+    packed = PACKED[name]
+    good, much = packed(np.ones(4).tobytes()), packed(bytes(20_000))
+    write_shard(shard, [good] * 6, index)
+    assert (xfit.open(tmp_path / "a.zarr", chunks="file")[part] == 1).all()
+    write_shard(shard, [good, good, much, good, good, good], index)
+    begin = 2 * len(good) + (100 if index == "start" else 0)
+    # Four numbers have 32 bytes, and 1,024 may be beside them.
+    words = rf"a\.zarr: the chunk 'd/c/0/0' is damaged.*: bytes {begin} to {begin + len(much)} of the shard: {len(much)} bytes of {name} claim 2e\+04 bytes or more, .* at most 1.06e\+03 bytes"  # fmt: skip
+    with pytest.raises(
+        UnreadError, match=rf"a\.zarr: numbers of 'd' can't be read, in the part \[2:3, 0:4\] .*{words}"
+    ):
+        xfit.open(tmp_path / "a.zarr", chunks="file")[part].load()
+    with pytest.raises(RefusedFileError, match=words):
+        here(tmp_path)[part]
+
+
+@pytest.mark.parametrize("index", ["start", "end"])
+@pytest.mark.parametrize("part", [slice(None), slice(1, 3)], ids=["whole", "part"])
+@pytest.mark.parametrize(
+    ("third", "words"),
+    [
+        ({"begin": 260, "length": 64}, "bytes 260 to 324 of the shard: 32 are there"),
+        ({"begin": 5000}, "bytes 5000 to 5032 of the shard: 0 are there"),
+        ({"begin": 64, "length": 2**40}, f"bytes 64 to {2**40 + 64} of the shard: 4 values have at most 2112"),
+        ({"begin": 2**63}, f"bytes {2**63} to {2**63 + 32} of the shard: "),
+        ({"length": 2**64 - 40}, "of the shard: 4 values have at most 2112"),
+    ],
+)
+def test_an_index_that_leads_out_of_its_shard(tmp_path: Path, third: dict[str, int], words: str, index: str, part: slice) -> None:  # fmt: skip
+    shard = sharded(tmp_path / "a.zarr", None, index)
+    write_shard(shard, [np.ones(4).tobytes()] * 6, index, **third)
+    with pytest.raises(RefusedFileError, match=f"'d/c/0/0' is damaged.*{words}"):
+        here(tmp_path)[part]
+
+
+def test_shards_that_are_cut_short(tmp_path: Path) -> None:
+    shard = sharded(tmp_path / "a.zarr", None, "end")
+    for size in (50, 0):
+        shard.write_bytes(shard.read_bytes()[:size])
+        with pytest.raises(RefusedFileError, match=f"the shard has {size} bytes, and the index of its 6 chunks 100"):
+            here(tmp_path)[:]
+
+
+@pytest.mark.parametrize("kind", ["packed", "turned", "nested", "index"])
+def test_shards_in_ways_that_are_not_read(tmp_path: Path, kind: str) -> None:
+    sharded(tmp_path / "a.zarr", None, "end")
+    described = tmp_path / "a.zarr/d/zarr.json"
+    (shards,) = json.loads(described.read_text())["codecs"]
+    inner, gzip_codec = shards["configuration"], {"name": "gzip", "configuration": {"level": 1}}
+    codecs = {
+        "packed": [shards, gzip_codec],
+        "turned": [{"name": "transpose", "configuration": {"order": [1, 0]}}, shards],
+        "nested": [{"name": "sharding_indexed", "configuration": inner | {"codecs": [shards]}}],
+        "index": [{"name": "sharding_indexed", "configuration": inner | {"index_codecs": ["bytes", gzip_codec]}}],
+    }
+    edit(described, codecs=codecs[kind])
+    with pytest.raises(RefusedFileError, match=r"a\.zarr: the array 'd' is stored in shards that are packed, turned"):
+        xfit.open(tmp_path / "a.zarr")
 
 
 def test_more_members_than_one(tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ from xfit.fitting.stored.storage import (
     path_or_url,
     unwrapped,
 )
+from xfit.fitting.stored.unread import open_zarr
 from xfit.modeling.text_limits import json_of
 
 __all__ = ["FORMAT", "MANIFEST", "Archive", "Mark", "StoreState"]
@@ -214,7 +215,7 @@ class Archive:
         found = {name for each in (state.current, state.next, state.left) if each is not None for name in each.names}
         if state.old is not None:
             try:
-                coordinates = xr.open_zarr(self.store, consolidated=False, chunks=None).coords
+                coordinates = open_zarr(self.store, consolidated=False, chunks=None).coords
             except Exception as error:
                 raise StoreError(f"{self}: metadata of its arrays are missing or damaged ({type(error).__name__}: {error}); give another place, or empty it") from error  # fmt: skip
             found |= {*state.old["variables"], *map(str, coordinates), f"{MARKS}/done", f"{MARKS}/unread"}
@@ -608,7 +609,7 @@ class Archive:
         # Named where it is damaged.
         self.manifest()
         consolidated = b'"consolidated_metadata"' in (self.objects.get("zarr.json") or b"")
-        ds = xr.open_zarr(self.store, consolidated=consolidated, chunks={} if in_chunks else None)
+        ds = open_zarr(self.store, consolidated=consolidated, chunks={} if in_chunks else None)
         variables = json_of(ds.attrs[MANIFEST])["variables"]
         # The list of coordinates in a file is divided by blanks, so that xarray writes those with a blank in their name as variables.
         ds = ds.set_coords([name for name in ds.data_vars if name not in variables])

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import xarray as xr
-
 from xfit.display import cleaned
 from xfit.fitting.stored.archive import Archive, StoreState
 from xfit.fitting.stored.description import Description
+from xfit.fitting.stored.unread import open_zarr
 
 
 def check(store: Any, storage_options: Mapping[str, Any] | None = None) -> list[str]:
@@ -72,7 +71,7 @@ def _first_format(archive: Archive, known: Mapping[str, Any]) -> Iterator[str]:
     """What can be told of a run that has no checksums."""
     missing = archive.missing_of_first_format(known, archive.marks())
     yield from (f"{key} is missing or empty" for key in missing)
-    ds = xr.open_zarr(archive.store, consolidated=False, chunks=None)
+    ds = open_zarr(archive.store, consolidated=False, chunks=None)
     for name in (*ds.coords, *known["variables"]):
         if name not in ds:
             continue

@@ -1,4 +1,4 @@
-"""What the chunks of zarr arrays claim, checked before a codec makes room for it: how much is packed in them, and how many texts."""
+"""What the chunks of zarr arrays and of their shards claim, checked before a codec makes room for it: how much is packed in them, and how many texts."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numcodecs  # type: ignore[import-untyped]
+import numpy as np
 
 from xfit.modeling.text_limits import amount, json_of
 
@@ -25,6 +26,9 @@ _TEXT, _TEXT_COMPRESSION = 1 << 26, 50
 
 #: Bytes that a chunk of numbers may hold beside them, and filters that may have made numbers wider, by how many times.
 _BESIDE, _WIDENING, _WIDER = 1024, {"astype", "fixedscaleoffset", "quantize"}, 16
+
+#: Codecs of the index of a shard that are read.
+INDEX_CODECS = {"bytes", "crc32c"}
 
 #: Bytes that are unpacked at a time.
 _STEP = 1 << 20
@@ -51,15 +55,14 @@ def check_chunk(raw: bytes | memoryview, about: Mapping[str, Any], values: int, 
     """
     codecs = _codecs(about)
     packs = [each for each in codecs if each[0] in _PACKS or each[0] in _SUMS]
-    wider = _WIDER if any(name in _WIDENING for name, _ in codecs) else 1
-    most = max(_TEXT, _TEXT_COMPRESSION * len(raw)) if width is None else values * width * wider + _BESIDE
+    most = _most(len(raw), codecs, values, width)
     for name, config in packs:
         if name in _SUMS:
             # At the end in format 3; in format 2 some are at the beginning.
             first = 0 if about.get("zarr_format") == 3 or config.get("location") == "end" or name == "fletcher32" else _SUMS[name]  # fmt: skip
             raw = raw[first:] if first else raw[: -_SUMS[name]]
         elif name in _PACKS:
-            size = _unpacked(raw, name, config, most)
+            size = unpacked(raw, name, config, most)
             if size > most:
                 raise ValueError(f"{len(raw)} bytes of {name} claim {amount(size)} bytes or more, where there are {values} values, at most {amount(most)} bytes")  # fmt: skip
             if width is None or len(packs) > 1:
@@ -67,6 +70,58 @@ def check_chunk(raw: bytes | memoryview, about: Mapping[str, Any], values: int, 
     for name, _ in codecs:
         if name in _TEXTS:
             _check_texts(bytes(raw), name, values)
+
+
+def check_part(raw: memoryview | None, begin: int, end: int, config: Mapping[str, Any], values: int, width: int | None) -> None:  # fmt: skip
+    """Refuse a chunk in a shard that would take more memory than its array says.
+
+    Parameters
+    ----------
+    raw : memoryview or None
+        What is stored; None before it is read.
+    begin, end : int
+        Bytes of the shard that hold it, as the shard's index says.
+    config : mapping
+        Of the codec of shards.
+    values, width : int, int or None
+        As of `check_chunk`.
+
+    Raises
+    ------
+    ValueError
+        With these bytes and the figure.
+    """
+    inner = {"zarr_format": 3, "codecs": config.get("codecs")}
+    most = 2 * _most(0, _codecs(inner), values, width)
+    try:
+        if not 0 <= end - begin <= most or end >= 1 << 63:
+            raise ValueError(f"{values} values have at most {most}")
+        if raw is not None and len(raw) != end - begin:
+            raise ValueError(f"{len(raw)} are there")
+        if raw is not None:
+            check_chunk(raw, inner, values, width)
+    except Exception as error:
+        raise ValueError(f"bytes {begin} to {end} of the shard: {error}") from None
+
+
+def check_shard(raw: memoryview, config: Mapping[str, Any], number: int, values: int, width: int | None) -> None:
+    """Refuse a shard whose index leads out of it, or with a chunk that is refused; of so many chunks, see `check_part`."""
+    told = _codecs({"zarr_format": 3, "codecs": config.get("index_codecs") or ["bytes", "crc32c"]})
+    size = 16 * number + sum(_SUMS.get(name, 0) for name, _ in told)
+    if len(raw) < size:
+        raise ValueError(f"the shard has {len(raw)} bytes, and the index of its {number} chunks {size}")
+    order = ">" if any(each.get("endian") == "big" for _, each in told) else "<"
+    first = 0 if config.get("index_location") == "start" else len(raw) - size
+    entries = np.frombuffer(raw[first : first + 16 * number], f"{order}u8").reshape(-1, 2)
+    for begin, length in entries[(entries != 2**64 - 1).any(1)].tolist():
+        check_part(raw[begin : begin + length], begin, begin + length, config, values, width)
+
+
+def _most(stored: int, codecs: list[tuple[str, dict[str, Any]]], values: int, width: int | None) -> int:
+    """Bytes that may be packed in a chunk."""
+    if width is None:
+        return max(_TEXT, _TEXT_COMPRESSION * stored)
+    return values * width * (_WIDER if any(name in _WIDENING for name, _ in codecs) else 1) + _BESIDE
 
 
 def _codecs(about: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
@@ -80,7 +135,7 @@ def _codecs(about: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     return [(name.removeprefix("numcodecs."), config) for name, config in found]
 
 
-def _unpacked(raw: bytes | memoryview, name: str, config: Mapping[str, Any], most: int) -> int:
+def unpacked(raw: bytes | memoryview, name: str, config: Mapping[str, Any], most: int) -> int:
     """Bytes that are packed in others; more than the most where they are too many, or where that is not told."""
     if name == "blosc":
         return int.from_bytes(raw[4:8], "little")

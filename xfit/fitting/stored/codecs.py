@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any, TypeVar, cast
 
 import numpy as np
-from zarr.abc.store import Store
+from zarr.abc.store import RangeByteRequest, Store
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.group import GroupMetadata
 from zarr.core.metadata import ArrayV2Metadata, ArrayV3Metadata
@@ -17,7 +17,7 @@ from zarr.storage import LocalStore, ZipStore
 
 from xfit.arrays.atomic_write import PARTIAL, refuse_device
 from xfit.display import cleaned
-from xfit.fitting.stored.chunk_claims import check_chunk
+from xfit.fitting.stored.chunk_claims import INDEX_CODECS, check_chunk, check_part, check_shard
 from xfit.modeling.text_limits import amount, json_of
 from xfit.modeling.text_limits import shown as _shown
 
@@ -42,7 +42,7 @@ LARGEST_CHUNK = 1 << 36
 LARGEST_DESCRIPTION = 1 << 25
 
 #: Dimensions along which everything is read when a store is opened, beside each dimension's own coordinate.
-_READ_AT_ONCE = {"param", "param_", "pair"}
+READ_AT_ONCE = {"param", "param_", "pair"}
 
 #: What is read then and is larger than this, in bytes, must have chunks in the store, of which no codec makes more than so many times their size.
 _LARGE, _BEST_COMPRESSION = 1 << 25, 1100
@@ -101,19 +101,20 @@ class _Checking(Store):
         """Read a key; a description is checked, and a chunk by what has been said of its array."""
         folder, _, name = key.rpartition("/")
         await self._check_file(key, name in _DESCRIPTIONS)
+        if name not in _DESCRIPTIONS:
+            self._check_chunk(key, byte_range)
         found = await super().get(key, prototype, byte_range)  # type: ignore[safe-super]
         if found is None:
             return found
         if name not in _DESCRIPTIONS:
-            if byte_range is None:
-                self._check_chunk(key, found)
+            self._check_chunk(key, byte_range, found)
             return found
         described = _parsed(found.to_bytes(), f"{self}", key)
         for inner, about in arrays_in(described):
             path = "/".join(filter(None, (folder, inner)))
             size = check_array(about, f"{self}", path)
             self._known.setdefault(path, {})[key] = {part: about[part] for part in _STORED if part in about}
-            if size > _LARGE and set(await self._dims(path, about)) <= {path.rpartition("/")[2], *_READ_AT_ONCE}:
+            if size > _LARGE and set(await self._dims(path, about)) <= {path.rpartition("/")[2], *READ_AT_ONCE}:
                 await self._check_stored(path, about, size)
         _check_made(described, name, f"{self}: {key}")
         return found
@@ -148,23 +149,31 @@ class _Checking(Store):
         if size > max(_LARGE, 50 * stored):
             raise RefusedFileError(f"{self}: {_shown(key)} makes {amount(size)} bytes of {stored} in the zip file; it is not read. Write what is in it without zip's own compression")  # fmt: skip
 
-    def _check_chunk(self, key: str, found: Any) -> None:
-        """Refuse a chunk that claims more than its array has."""
+    def _check_chunk(self, key: str, part: Any, found: Any = None) -> None:
+        """Refuse a chunk, a shard, or a part of a shard, that claims more than its array has; parts also before they are read."""
+        ranged = isinstance(part, RangeByteRequest)
+        if not ranged and (part is not None or found is None):
+            return
         path = key
         while path:
             path = path.rpartition("/")[0]
             if path in self._known:
                 break
+        raw: Any = None if found is None else memoryview(found.as_buffer_like())
         for about in self._known.get(path, {}).values():
             where = f"{self}: the chunk {key!r}"
             _, chunk, pieces = _sizes(about, where)
             has_codec = any(name in _OBJECTS for name in _codecs(about, where))
-            if chunk != pieces:
-                # Of a shard the chunks are packed, each by itself.
-                continue
             width = None if has_codec or not _has_width(about) else _width(about, where, has_codec)
+            shard, values = next(_shards(about), None), math.prod(pieces)
             try:
-                check_chunk(memoryview(found.as_buffer_like()), about, math.prod(chunk), width)
+                if shard is None:
+                    if not ranged:
+                        check_chunk(raw, about, values, width)
+                elif not ranged:
+                    check_shard(raw, shard, _number(chunk, pieces), values, width)
+                elif part.start or shard.get("index_location") != "start":
+                    check_part(raw, part.start, part.end, shard, values, width)
             except Exception as error:
                 raise RefusedFileError(f"{where} is damaged, or made to take memory: {error}") from None
 
@@ -201,9 +210,10 @@ def _checking(kind: type[Store]) -> type[Store]:
         """Read a chunk without a loop of events; descriptions are read by `get`."""
         if key.rpartition("/")[2] in _DESCRIPTIONS:
             raise NotImplementedError("descriptions of arrays are read by get")
+        self._check_chunk(key, byte_range)
         found = cast(Any, kind).get_sync(self, key, prototype=prototype, byte_range=byte_range)
-        if found is not None and byte_range is None:
-            self._check_chunk(key, found)
+        if found is not None:
+            self._check_chunk(key, byte_range, found)
         return found
 
     return type(kind.__name__, (_Checking, kind), words | ({"get_sync": get_sync} if hasattr(kind, "get_sync") else {}))
@@ -289,15 +299,18 @@ def check_array(about: Mapping[str, Any], source: str, path: str) -> int:
         if name.removeprefix("numcodecs.") not in _SAFE:
             raise RefusedFileError(f"{where} is stored with the codec {name!r}, which is not among those that only hold data; it is not read")  # fmt: skip
     has_codec = any(name in _OBJECTS for name in names)
+    shard = next(_shards(about), None)
     if has_codec and "sharding_indexed" in names:
         raise RefusedFileError(f"{where} holds text in shards, which is not read; write it without shards")
+    if shard is not None and (len(about["codecs"]) > 1 or names.count("sharding_indexed") > 1 or not {*_codecs({"zarr_format": 3, "codecs": shard.get("index_codecs")}, where)} <= INDEX_CODECS):  # fmt: skip
+        raise RefusedFileError(f"{where} is stored in shards that are packed, turned or in shards, or whose index is; it is not read. Write it with the codecs within the shards")  # fmt: skip
     width = _width(about, where, has_codec)
     shape, chunk, pieces = _sizes(about, where)
     largest = math.prod(pieces) * width
     if largest > LARGEST_CHUNK:
         raise RefusedFileError(f"{where} claims chunks of {_shown(pieces)} values, {amount(largest)} bytes; the largest that are read have {amount(LARGEST_CHUNK)}")  # fmt: skip
     # Both of the array, and of a shard, whose index has them all.
-    number = max(math.prod(-(-n // max(size, 1)) for n, size in zip(whole, pieces, strict=True)) for whole in (shape, chunk))  # fmt: skip
+    number = max(_number(whole, pieces) for whole in (shape, chunk))
     if number > MOST_CHUNKS:
         raise RefusedFileError(f"{where} claims {amount(number)} chunks (shape {_shown(shape)}, chunks {_shown(pieces)}); the most that are read are {MOST_CHUNKS}. Write it in larger chunks")  # fmt: skip
     return math.prod(shape) * width
@@ -363,18 +376,24 @@ def _sizes(about: Mapping[str, Any], where: str) -> tuple[list[int], list[int], 
         grid = about.get("chunk_grid")
         inner = grid.get("configuration") if isinstance(grid, Mapping) else None
         chunk = inner.get("chunk_shape") if isinstance(inner, Mapping) else None
-    pieces: Any = next(_shards(about), chunk)
+    shard = next(_shards(about), None)
+    pieces: Any = chunk if shard is None else shard.get("chunk_shape")
     for name, sizes in (("shape", shape), ("chunks", chunk), ("chunks", pieces)):
         if not isinstance(sizes, list) or not all(map(_is_size, sizes)) or len(sizes) != len(shape or ()):
             raise RefusedFileError(f"{where} has a damaged description: its {name} must be whole numbers, one for each dimension, not {_shown(sizes)}")  # fmt: skip
     return shape or [], chunk, pieces
 
 
-def _shards(about: Mapping[str, Any]) -> Iterator[Any]:
-    """Shapes of the chunks within shards."""
+def _number(whole: list[int], pieces: list[int]) -> int:
+    """Pieces of a whole."""
+    return math.prod(-(-n // max(size, 1)) for n, size in zip(whole, pieces, strict=True))
+
+
+def _shards(about: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """What is said of the chunks within shards."""
     for codec in about.get("codecs") or () if about.get("zarr_format") == 3 else ():
         if isinstance(codec, Mapping) and codec.get("name") == "sharding_indexed" and isinstance(codec.get("configuration"), Mapping):  # fmt: skip
-            yield codec["configuration"].get("chunk_shape")
+            yield codec["configuration"]
 
 
 def _is_size(value: Any) -> bool:

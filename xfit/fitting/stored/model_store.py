@@ -43,6 +43,7 @@ from xfit.display import (
 from xfit.fitting.stored.archive import MANIFEST, Archive
 from xfit.fitting.stored.fingerprint import changes, check_belongs, fingerprint_of, signal_of
 from xfit.fitting.stored.reader_errors import telling
+from xfit.fitting.stored.unread import open_zarr
 from xfit.modeling.model import Model
 from xfit.modeling.tables import counted, model_sections
 from xfit.modeling.text_limits import json_of
@@ -375,14 +376,14 @@ class StoredModels(Mapping[str, StoredModel]):
     # --- the store
 
     def _data(self) -> xr.Dataset:
-        return xr.open_zarr(self._store, consolidated=False, chunks={})
+        return open_zarr(self._store, consolidated=False, chunks={})
 
     def _signal(self, fit: xr.Dataset, variable: str | None) -> xr.DataArray:
         return signal_of(self._data().data_vars, fit, variable, self._place)
 
     def _opened(self, path: str) -> xr.Dataset:
         with telling(self._place, "a stored model"):
-            return xr.open_zarr(self._store, group=f"{GROUP}/{path}", consolidated=False, chunks={})
+            return open_zarr(self._store, group=f"{GROUP}/{path}", consolidated=False, chunks={})
 
     def _group(self, path: str, mode: Literal["r", "r+"] = "r+") -> zarr.Group:
         return zarr.open_group(self._store, path=f"{GROUP}/{path}", mode=mode, use_consolidated=False)
