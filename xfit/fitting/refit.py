@@ -127,7 +127,9 @@ def _of_neighbours(padded: np.ndarray) -> np.ndarray:
     # NaN is sorted to the end. NumPy's own median of what is not NaN takes ten times as long for so few.
     window.sort(axis=-1)
     number = np.count_nonzero(window == window, axis=-1)[..., None]
-    low, high = (np.take_along_axis(window, np.maximum(k, 0), axis=-1)[..., 0] for k in ((number - 1) // 2, number // 2))
+    low, high = (
+        np.take_along_axis(window, np.maximum(k, 0), axis=-1)[..., 0] for k in ((number - 1) // 2, number // 2)
+    )
     with np.errstate(invalid="ignore", over="ignore"):
         return np.asarray((low + high) / 2.0)
 
