@@ -18,12 +18,12 @@ import xarray as xr
 from scipy import special
 from scipy.interpolate import CubicSpline, RectBivariateSpline
 
+from tests.support.vectors import vectors
 from xfit import components
 from xfit.components.core_loss.cross_sections import edge_of, hydrogenic_tables
 from xfit.engine.codegen.program import compiled_kernel
 from xfit.engine.math.call import call_kernel
 from xfit.engine.math.layout import LANE_PITCH, LANE_TILE, LANES, PITCH, TILE
-from tests.support.vectors import vectors
 from xfit.modeling.component import Component
 
 N = 1024

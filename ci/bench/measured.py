@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import small_calls
 import xarray as xr
 
 import xfit
@@ -118,6 +119,7 @@ ACTIONS: dict[str, Callable[..., Any]] = {
     "new_kernels": new_kernels,
     "schedulers": schedulers,
     "memory": memory,
+    "small_calls": lambda: small_calls.small_calls(w1()),
 }
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What xfit costs besides fitting: imports, compilation, threads, memory. Prints one line a figure.
+"""What xfit costs besides fitting: imports, compilation, threads, small calls, memory. Prints one line a figure.
 
 Run by ``ci/bench/run overheads``, or by hand with BENCH_WORK set; ``overheads.py imports memory`` takes some of them.
 Every figure comes from processes of its own (see measured.py), with caches in BENCH_WORK, whatever the user's caches hold.
@@ -125,6 +125,13 @@ def schedulers(work: Path) -> None:
     say("the same through dask, two threads", f"{pixels / statistics.median(two):.0f} fits/s, {pair:.2f} times as fast")
 
 
+def small_calls(work: Path) -> None:
+    """Time of calls for so few pixels that what is beside the fit shows, and of peers' calls for the same spectrum."""
+    for name, taken in run(work, MEASURED, "small_calls").items():
+        beside = "" if taken["beside"] == taken["total"] else f", {taken['beside']:.2f} beside the fits"
+        say(name, f"{taken['total']:.2f} ms{beside}")
+
+
 def memory(work: Path) -> None:
     """Peak memory of a fit from one zarr store into another, all cores at work.
 
@@ -198,6 +205,7 @@ FIGURES: dict[str, Callable[[Path], None]] = {
     "imports": imports,
     "compilation": compilation,
     "schedulers": schedulers,
+    "small": small_calls,
     "memory": memory,
 }
 

@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from tests.support.builders import assert_same_bits, peak_map, two_peaks
-from xfit.fitting.refit import sticking_out
+from xfit.fitting.refit import _windowed, sticking_out
 
 
 def spoilt(da: xr.DataArray) -> tuple[xr.Dataset, np.ndarray]:
@@ -111,3 +111,20 @@ def test_refusals(da) -> None:
     single = da[0, 0].fit(two_peaks())
     with pytest.raises(ValueError, match="no neighbours"):
         single.fit.refit(da[0, 0], where=xr.DataArray(True))
+
+
+@pytest.mark.parametrize("shape", [(9,), (5, 6), (4, 3, 5)], ids=str)
+def test_medians_of_neighbours(shape) -> None:
+    """The median of those that are there, bit for bit NumPy's."""
+    random = np.random.default_rng(2)
+    values = random.normal(size=shape)
+    values[random.random(shape) < 0.4] = np.nan
+    values.ravel()[:2] = np.inf, -np.inf
+    found = _windowed(xr.Variable([f"d{k}" for k in range(len(shape))], values)).values
+    padded = np.pad(values, 2, constant_values=np.nan)
+    for place in np.ndindex(shape):
+        window = padded[tuple(slice(k, k + 5) for k in place)].ravel()
+        others = np.delete(window, window.size // 2)
+        others = others[~np.isnan(others)]
+        expected = np.median(others) if others.size else np.nan
+        np.testing.assert_array_equal(found[place], expected)

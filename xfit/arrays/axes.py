@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -183,9 +183,12 @@ def axes_of(da: xr.DataArray, dims: tuple[Hashable, ...], names: Sequence[str], 
     if not isinstance(binned, bool | np.bool_ | None):
         raise TypeError(f"binned={binned!r} must be True, False or None")
     shape = tuple(da.sizes[d] for d in dims)
-    rows = [_flat(coordinate(da, dims, name), dims, da) for name in names]
-    measured = _measured(da, dims, names)
-    flags = [is_binned(da[d]) or any(is_binned(c) for c in measured if c.dims == (d,)) for d in dims]
+    known = {name: coordinate(da, dims, name) for name in names}
+    rows = [_flat(each, dims, da) for each in known.values()]
+    along = [da[d] for d in dims]
+    measured = _measured(along, dims, known)
+    others = [c for c in measured if c.name not in dims]
+    flags = [is_binned(c) or any(is_binned(other) for other in others if other.dims == c.dims) for c in along]
     if binned is None and len(set(flags)) > 1:
         raise ValueError(
             f"is_binned differs between the signal dimensions {list(dims)}; say binned=True or binned=False"
@@ -203,11 +206,13 @@ def axes_of(da: xr.DataArray, dims: tuple[Hashable, ...], names: Sequence[str], 
     return Axes(dims, navigation, shape, tuple(names), table, width)
 
 
-def _measured(da: xr.DataArray, dims: tuple[Hashable, ...], names: Sequence[str]) -> list[xr.DataArray]:
+def _measured(
+    along: list[xr.DataArray], dims: tuple[Hashable, ...], known: Mapping[str, xr.DataArray]
+) -> list[xr.DataArray]:
     """Coordinates in whose units a model counts the width of channels: those of the dimensions, or the only one that it names."""
-    if {"x", "y", *dims} & set(names) or not names:
-        return [da[d] for d in dims]
-    alone = [coordinate(da, dims, name) for name in names]
+    if {"x", "y", *dims} & set(known) or not known:
+        return along
+    alone = list(known.values())
     return alone if len(alone) == len(dims) == 1 and alone[0].ndim == 1 else []
 
 

@@ -126,17 +126,18 @@ def settings_like(result: xr.Dataset, model: Model, options: Mapping[str, Any]) 
 
 def _active(result: xr.Dataset, model: Model) -> dict[str, xr.DataArray] | None:
     """Where components took part, by the values that are missing elsewhere."""
-    fitted = result["value"].notnull()
-    some = fitted.any("param")
+    values, names = result.variables["value"], list(map(str, result["param"].values))
+    fitted = values.notnull()
+    nowhere = ~fitted.any("param")
+    labels = {d: result[d] for d in nowhere.dims if d in result.coords}
     found = {}
     for component in model:
-        names = [f"{component.name}.{p.name}" for p in component.parameters]
-        if names and component.active:
-            on = fitted.sel(param=names).all("param") | ~some
-            found[component.name] = on.drop_vars([c for c in on.coords if c not in on.dims])
-    if all(each.chunks is None and bool(each.all()) for each in found.values()):
+        places = [names.index(p.full_name) for p in component.parameters]
+        if places and component.active:
+            found[component.name] = fitted.isel(param=places).all("param") | nowhere
+    if all(each.chunks is None and each.values.all() for each in found.values()):
         return None
-    return found
+    return {name: xr.DataArray(on, coords=labels) for name, on in found.items()}
 
 
 def _dataset(

@@ -440,7 +440,10 @@ class Component:
             memo[id(self)] = new = self.copy()
             return new
         memo[id(self)] = new = type(self).__new__(type(self))
-        new.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        # The others are numbers, text and what nobody changes.
+        new.__dict__.update(self.__dict__, model=copy.deepcopy(self.model, memo))
+        by_name = {key: copy.deepcopy(parameter, memo) for key, parameter in self._by_name.items()}
+        new.__dict__.update(_by_name=by_name, parameters=tuple(by_name.values()))
         return new
 
     def __eq__(self, other: object) -> bool:

@@ -132,7 +132,7 @@ def _variable(packed: Any, name: str, part: slice, navigation: Sequence[Hashable
         attrs |= {"flag_values": np.array([-1, 0, 1], np.int8), "flag_meanings": "lower free upper"}
     if name in ("chisq", "loss"):
         attrs["units"] = ""
-    data = _take(packed, (part.start, part.stop), tuple(tail.values()), _dtype(name))
+    data = _take(packed, name, (part.start, part.stop), tuple(tail.values()), _dtype(name))
     return xr.Variable((*navigation, *tail), data, attrs)
 
 
@@ -159,7 +159,7 @@ def _dtype(name: str) -> np.dtype:
     return np.dtype(_INTEGERS.get(name, np.float64))
 
 
-def _take(packed: Any, part: tuple[int, int], tail: tuple[int, ...], dtype: np.dtype) -> Any:
+def _take(packed: Any, name: str, part: tuple[int, int], tail: tuple[int, ...], dtype: np.dtype) -> Any:
     """Cut columns out of packed rows, chunk by chunk for dask."""
     if isinstance(packed, np.ndarray):
         return _cut(packed, part=part, tail=tail, as_dtype=dtype)
@@ -178,6 +178,8 @@ def _take(packed: Any, part: tuple[int, int], tail: tuple[int, ...], dtype: np.d
         dtype=dtype,
         new_axes=dict(zip(new, tail, strict=True)),
         concatenate=False,
+        # A name follows from that of the rows; dask would work one out from all arguments, for every variable.
+        name=f"xfit-{name}-{packed.name}",
         meta=np.empty((0,) * (len(navigation) + len(tail)), dtype),
     )
 

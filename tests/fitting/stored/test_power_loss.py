@@ -177,7 +177,7 @@ def test_models_beside_a_signal(folder, tmp_path, act, zarr_format) -> None:
     def call() -> None:
         kept.remove("a") if act == "remove" else kept.store(new, "a", overwrite=act == "replace")
 
-    for place, ended in without_power(folder, tmp_path / "lost", call, 29 if act == "remove" else 331):
+    for place, ended in without_power(folder, tmp_path / "lost", call, 29 if act == "remove" else 211):
         there = xfit.models(place / "map.zarr")
         assert there.damaged == {}
         if "a" in there:

@@ -16,7 +16,7 @@ from xfit.engine.block.options import Columns, FitOptions, Settings
 from xfit.engine.block.pixel_loop import fit_pixels
 from xfit.engine.block.pixel_problem import Pixels
 from xfit.engine.block.precompile import part_for, prepare_engine, prepare_for
-from xfit.engine.block.prepared_fit import Pattern, Workbench, channels_of, coordinate_rows
+from xfit.engine.block.prepared_fit import Pattern, Workbench, channels_of, coordinate_rows, shared_bench
 from xfit.engine.codegen.loss_kernels import load_loss
 from xfit.engine.codegen.program import Program
 from xfit.engine.evaluation.state import Problem, state_of
@@ -90,6 +90,12 @@ def fit_block(
     ends = np.full((y.shape[0], len(profile[1]), len(profile[0]), 2) if profile else (0,), np.nan)
     if bench is None:
         mapped = program.parameters if isinstance(start, np.ndarray) else start
+        if optimizer.engine == "kernel" and given.response is None:
+            weighted = any(each is not None for each in (variance, where, given.width, options.noise))
+            with shared_bench(program, settings, options, coordinates, y.shape[1], mapped, weighted) as bench:
+                return fit_block(
+                    program, settings, y, coordinates, given, order=order, profile=profile, into=into, bench=bench
+                )
         bench = Workbench(program, settings, options, coordinates, y.shape[1], given.response, given.grid, mapped)
     out = np.empty((y.shape[0], columns.total)) if into is None else into
     wide = _ALL if where is None else _plain(np.broadcast_to(where, (where.shape[0], y.shape[1])), bool)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import os
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +16,7 @@ from xfit.engine.block.precompile import prepare_for
 from xfit.engine.codegen.loss_kernels import load_loss
 from xfit.engine.codegen.program import Channels, LoadedProgram, Program
 from xfit.engine.evaluation.state import Problem
-from xfit.engine.math.layout import LINEAR, VECTOR
+from xfit.engine.math.layout import LANES, LINEAR, VECTOR
 from xfit.engine.pixel.attempts import Search
 from xfit.engine.pixel.rows import Limits
 
@@ -71,6 +74,13 @@ class Workbench:
         self._channels = channels_of(self.loaded, self.x[:, :n_channels], response, grid)
         self._whole = self.loaded.needing_whole_axis(_zeros(program, settings, mapped))
         self._patterns: dict[bytes, Pattern] = {}
+        self.kind: tuple[Any, ...] = ()
+
+    @property
+    def nbytes(self) -> int:
+        """About how much memory it takes."""
+        rows = sum(2 * (pattern.free.size + 1) + 2 * LANES for pattern in self._patterns.values())
+        return 8 * int(self.x.shape[1]) * (rows + len(self.x))
 
     def pattern(self, on: np.ndarray) -> Pattern:
         """What the pixels whose active components are ``on``, bool (n_components,), have in common."""
@@ -110,6 +120,52 @@ class Workbench:
             _search(options, self._program, free),
             scratch_of(problem, free, codes, self._bent(free), self._n_channels),
         )
+
+
+#: Workbenches that nobody uses, the one that was used last at the end.
+_idle: list[Workbench] = []
+
+#: How many of them are kept, and how large (bytes) they may be: enough that the chunks of a map find one in every thread.
+_KEPT, _SMALL = 2 * (os.cpu_count() or 1), 4 << 20
+
+
+@contextmanager
+def shared_bench(
+    program: Program,
+    settings: Settings,
+    options: FitOptions,
+    coordinates: Mapping[str, np.ndarray],
+    n_channels: int,
+    mapped: Collection[str],
+    weighted: bool,
+) -> Iterator[Workbench]:
+    """Lend the workbench of an earlier call for the same, or a new one; for fits without a response.
+
+    Parameters
+    ----------
+    program, settings, options, coordinates, n_channels, mapped
+        See `Workbench`.
+    weighted : bool
+        Whether channels have variances, masks or widths, which the scratch of pixels is laid out for.
+    """
+    given = (settings.start, settings.lower, settings.upper, settings.free, settings.active, *coordinates.values())
+    kind = (program, options, n_channels, {*mapped}, weighted, tuple(coordinates), [each.tobytes() for each in given])
+    bench = next((each for each in reversed(_idle.copy()) if each.kind == kind and _taken(each)), None)
+    bench = bench or Workbench(program, settings, options, coordinates, n_channels, mapped=mapped)
+    yield bench
+    # Not after an exception: a fit that is given up leaves scratch as it is.
+    if bench.nbytes <= _SMALL:
+        bench.kind = kind
+        _idle.append(bench)
+        del _idle[:-_KEPT]
+
+
+def _taken(bench: Workbench) -> bool:
+    """Take a workbench, unless another thread was faster."""
+    with suppress(ValueError):
+        _idle.remove(bench)
+        return True
+    return False
 
 
 def limits_of(options: FitOptions, codes: np.ndarray) -> Limits:

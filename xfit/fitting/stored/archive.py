@@ -32,6 +32,7 @@ from xfit.display import without_secrets
 from xfit.fitting.running.chunk_grid import ChunkGrid
 from xfit.fitting.running.clients import scheduler_here
 from xfit.fitting.stored import description as layout
+from xfit.fitting.stored.chunk_encoding import Encoder, encoder_of
 from xfit.fitting.stored.codecs import checked
 from xfit.fitting.stored.description import FORMAT, MANIFEST, MARKS, MESSAGE, WRITER, Description, Mark, Written
 from xfit.fitting.stored.storage import (
@@ -42,6 +43,7 @@ from xfit.fitting.stored.storage import (
     keeps_versions,
     open_store,
     path_or_url,
+    put_together,
     unwrapped,
 )
 from xfit.fitting.stored.unread import open_zarr
@@ -91,9 +93,14 @@ class _Recording(WrapperStore[Store]):
         self.written: dict[str, Written] = {}
 
     async def set(self, key: str, value: Buffer) -> None:
-        content = value.as_buffer_like()
         await self._store.set(key, value)
-        self.written[key] = (memoryview(content).nbytes, checksum(content))
+        self.written[key] = _size_of(value)
+
+
+def _size_of(value: Buffer) -> Written:
+    """Size and checksum of an object."""
+    content = value.as_buffer_like()
+    return memoryview(content).nbytes, checksum(content)
 
 
 class Archive:
@@ -121,7 +128,8 @@ class Archive:
             DurableStore(self.store.root, deferred=True) if isinstance(self.store, DurableStore) else self.store
         )
         self._recording = _Recording(self._chunks)
-        self._arrays: dict[str, zarr.AsyncArray[Any]] = {}
+        self._encoders: dict[str, Encoder | None] = {}
+        self._seen: tuple[bytes, Any] = b"", {}
         self._read: dict[tuple[str, int], Mark] = {}
 
     def __reduce__(self) -> Any:
@@ -234,7 +242,7 @@ class Archive:
             Words for others.
         """
         self.description, self.writer = description, uuid.uuid4().hex
-        self._arrays.clear()
+        self._encoders.clear()
         words = {"writer": self.writer, "run": description.run, "generation": description.generation, "how": how}
         self.objects.put(WRITER, layout.wrapped(words | layout.who()))
 
@@ -434,20 +442,30 @@ class Archive:
         if isinstance(place, LocalStore) and not place.root.is_dir():
             return None
         raw = self.objects.get(WRITER)
+        if raw == self._seen[0]:
+            return dict(self._seen[1])
         try:
             found = None if raw is None else layout.unwrapped(raw)
         except (ValueError, KeyError, TypeError):
             found = {}
+        if raw is not None and isinstance(found, dict):
+            self._seen = raw, found
         return found if found is None or isinstance(found, dict) else {}
 
     def write(self, chunk: int, arrays: Mapping[str, np.ndarray], message: str = "") -> list[Written]:
         """Write a chunk of every variable, all at the same time, and why its data could not be read; return size and checksum of each."""
         made = self._made()
         region = tuple(slice(*side) for side in made.grid.box(chunk))
-        sync(_written([(self._array(name), region, arrays[name]) for name in made.written]))
+        keys = dict(zip(made.written, made.keys(chunk), strict=True))
+        encoders = {name: self._encoder(name) for name in made.written}
+        parts = {keys[name]: encode(arrays[name]) for name, encode in encoders.items() if encode is not None}
+        put_together(self._chunks, parts)
+        others = [name for name, encode in encoders.items() if encode is None]
+        if others:
+            sync(_written([(self._array(name), region, arrays[name]) for name in others]))
         if message:
             Objects(self._chunks).put(made.message_key(chunk), message.encode()[:MESSAGE].ljust(MESSAGE, b"\0"))
-        return [self._recording.written.pop(key) for key in made.keys(chunk)]
+        return [_size_of(parts[key]) if key in parts else self._recording.written.pop(key) for key in keys.values()]
 
     def mark(self, chunk: int, mark: Mark, written: Sequence[Written]) -> None:
         """Say that a chunk is whole; the last thing that is written of it.
@@ -495,14 +513,15 @@ class Archive:
 
     def _array(self, name: str) -> zarr.AsyncArray[Any]:
         """An array to write to, by the metadata of the run: those in the group may be of the one that it replaces."""
-        if name not in self._arrays:
-            metadata = ArrayV3Metadata.from_dict(dict(self._made().arrays[name]))
-            # Chunks of nothing but the fill value are written too: what is missing is what was not fitted.
-            array = zarr.AsyncArray(
-                metadata, StorePath(self._recording, name), {"write_empty_chunks": True, "order": "C"}
-            )
-            self._arrays[name] = array
-        return self._arrays[name]
+        metadata = ArrayV3Metadata.from_dict(dict(self._made().arrays[name]))
+        # Chunks of nothing but the fill value are written too: what is missing is what was not fitted.
+        return zarr.AsyncArray(metadata, StorePath(self._recording, name), {"write_empty_chunks": True, "order": "C"})
+
+    def _encoder(self, name: str) -> Encoder | None:
+        """What makes the chunks of an array of the run; None where zarr has to write them itself."""
+        if name not in self._encoders:
+            self._encoders[name] = encoder_of(ArrayV3Metadata.from_dict(dict(self._made().arrays[name])))
+        return self._encoders[name]
 
     # --- after it
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+import time
 import uuid
 import zlib
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ from xfit.display import cleaned, is_url, local_path, without_secrets
 
 #: Objects that are read or deleted at the same time.
 _TOGETHER = 32
+
+#: Seconds for which files of a folder are written one by one: far more than those of a chunk take on a local disk.
+_SLOW = 0.02
 
 #: Folders of which it is remembered that their names are on the disk.
 _NAMED = 10_000
@@ -93,28 +97,27 @@ class DurableStore(LocalStore):
         self._put(key, value)
 
     def _put(self, key: str, value: Buffer, exclusive: bool = False) -> None:
-        path = self.root / key
+        path, at_once = self.root / key, exclusive or not self.deferred
         self.check_inside(path)
-        folders = self._made(path.parent)
+        new = made(path.parent)
         part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
         try:
             with part.open("wb") as file:
                 file.write(value.as_buffer_like())
-                if exclusive or not self.deferred:
+                if at_once:
                     file.flush()
                     os.fsync(file.fileno())
             if not exclusive:
                 part.replace(path)
             elif not give_name(part, path):
                 raise FileExistsError(key)
-        finally:
+        except BaseException:
             part.unlink(missing_ok=True)
-        if exclusive or not self.deferred:
-            self._sync(path, folders)
-
-    def _made(self, folder: Path) -> set[Path]:
-        """Make a folder for a file; return those that have to be brought to the disk with its name."""
-        return {*made(folder), *self._unnamed(folder)}
+            raise
+        if exclusive:
+            part.unlink(missing_ok=True)
+        if at_once:
+            self._sync(path, {*new, *self._unnamed(path.parent)})
 
     def _unnamed(self, folder: Path) -> set[Path]:
         """A folder, and those above that have names in them which another thread or process may not have brought to the disk yet."""
@@ -144,6 +147,8 @@ class DurableStore(LocalStore):
         StoreError
             Naming the link.
         """
+        if not any(map(os.path.islink, (path, *self._leading(path.parent)))):
+            return
         folder = path.parent
         root = os.path.realpath(self.root)
         if path.is_symlink() or not _within(os.path.realpath(folder), root):
@@ -289,12 +294,15 @@ class Objects:
 
     def get(self, key: str) -> bytes | None:
         """What an object holds, None where there is none."""
-        found = sync(self.store.get(key, default_buffer_prototype()))
+        if isinstance(self.store, DurableStore):
+            found = self.store.get_sync(key)
+        else:
+            found = sync(self.store.get(key, default_buffer_prototype()))
         return None if found is None else found.to_bytes()
 
     def put(self, key: str, content: bytes) -> None:
         """Write an object."""
-        sync(self.store.set(key, default_buffer_prototype().buffer.from_bytes(content)))
+        put_together(self.store, {key: default_buffer_prototype().buffer.from_bytes(content)})
 
     def put_all(self, files: Mapping[str, bytes]) -> None:
         """Write objects, several at a time."""
@@ -358,6 +366,28 @@ class Objects:
             look(key, None if found is None else memoryview(found.to_bytes()))
 
         sync(_each(read, keys))
+
+
+def put_together(store: Store, parts: Mapping[str, Buffer]) -> None:
+    """Write objects, all at the same time where each alone would wait: for an answer of far storage, for a disk that is slow."""
+    if not isinstance(store, DurableStore):
+        sync(_set_each(store, parts))
+        return
+    waiting, began = [*parts.items()], time.monotonic()
+    while waiting and time.monotonic() - began < _SLOW:
+        store.set_sync(*waiting.pop())
+    futures = [_pool().submit(store.set_sync, *part) for part in waiting]
+    # As below, all are waited for.
+    wait(futures)
+    for future in futures:
+        future.result()
+
+
+async def _set_each(store: Store, parts: Mapping[str, Buffer]) -> None:
+    # All are waited for, so that none goes on when the caller has been told of a failure.
+    for outcome in await asyncio.gather(*(store.set(*part) for part in parts.items()), return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome
 
 
 def checksum(content: Any) -> int:
