@@ -16,6 +16,7 @@ import xarray as xr
 import xfit
 from xfit.components import Expression, Gaussian, Lorentzian, Polynomial
 from xfit.engine.block.fit_block import fit_block
+from xfit.engine.block.precompile import UNITS, compile_unit
 from xfit.engine.codegen.program import Program
 from xfit.fitting.planning.checks import settings_of
 
@@ -43,6 +44,32 @@ def fit_one(model: xfit.Model) -> float:
 def first_fit() -> dict[str, float]:
     """Fit for the first time in this process, then again."""
     return {"first": fit_one(w1()), "again": fit_one(w1())}
+
+
+def pieces() -> dict[str, tuple[float, int]]:
+    """Compile each piece of the engine; seconds of CPU and bytes of machine code. The first one takes what all have in common with it."""
+    found = {}
+    for name in UNITS:
+        began = time.process_time()
+        size = len(compile_unit(name))
+        found[name] = (time.process_time() - began, size)
+    return found
+
+
+def descriptions() -> dict[str, float]:
+    """Make every component of the library twice; milliseconds of the slowest the first time and again."""
+    made: list[list[float]] = [[], []]
+    for times in made:
+        for name in xfit.components.__all__:
+            kind = getattr(xfit.components, name)
+            began = time.process_time()
+            try:
+                kind()
+            except TypeError:
+                # It needs arguments.
+                continue
+            times.append(1e3 * (time.process_time() - began))
+    return {"first": max(made[0]), "again": max(made[1])}
 
 
 def new_kernels(number: str) -> dict[str, float]:
@@ -116,6 +143,8 @@ def memory(source: str = "", target: str = "") -> dict[str, float]:
 
 ACTIONS: dict[str, Callable[..., Any]] = {
     "first_fit": first_fit,
+    "pieces": pieces,
+    "descriptions": descriptions,
     "new_kernels": new_kernels,
     "schedulers": schedulers,
     "memory": memory,

@@ -82,6 +82,22 @@ def compilation(work: Path) -> None:
         say("with a formula never used before (Expression)", milliseconds([each["formula"] for each in new]))
 
 
+def pieces(work: Path) -> None:
+    """Size of the engine's machine code and time to compile its pieces, one after another in one process."""
+    with tempfile.TemporaryDirectory(dir=work) as folder:
+        found = run(Path(folder), MEASURED, "pieces")
+    for name, (seconds, size) in found.items():
+        say(f"piece {name!r} of the engine, compiled", f"{seconds:.1f} s of CPU, {size / 1024:.0f} KiB")
+    say("all of the engine's machine code", f"{sum(size for _, size in found.values()) / 2**20:.2f} MiB")
+
+
+def descriptions(work: Path) -> None:
+    """Time to make components."""
+    found = [run(work, MEASURED, "descriptions") for _ in range(3)]
+    say("slowest component of the library, made for the first time", f"{min(each['first'] for each in found):.1f} ms")
+    say("and again", f"{min(each['again'] for each in found):.2f} ms")
+
+
 def spectra(side: int) -> tuple[np.ndarray, np.ndarray]:
     """Noisy spectra of W1's shape.
 
@@ -204,6 +220,8 @@ def _resident(process: psutil.Process) -> int:
 FIGURES: dict[str, Callable[[Path], None]] = {
     "imports": imports,
     "compilation": compilation,
+    "pieces": pieces,
+    "descriptions": descriptions,
     "schedulers": schedulers,
     "small": small_calls,
     "memory": memory,

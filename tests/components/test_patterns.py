@@ -235,7 +235,7 @@ def test_derivatives_are_those_of_the_curve_beyond_the_ends_too(extrapolate: str
 
     pointers = [np.ascontiguousarray(a).ctypes.data_as(ctypes.POINTER(ctypes.c_double)) for a in (at, values, f)]
     slopes = jac.ctypes.data_as(ctypes.POINTER(ctypes.c_double))
-    compiled_kernel(made.kernel).function.ctypes(pointers[0], 113, pointers[1], pointers[2], slopes, 113, pointers[2])
+    compiled_kernel(made.kernel).call(pointers[0], 113, pointers[1], pointers[2], slopes, 113, pointers[2])
     for k in range(3):
         step = np.where(np.arange(3) == k, h, 0.0)
         central = (curve_of(made.kernel, at, values + step) - curve_of(made.kernel, at, values - step)) / (2 * h)

@@ -20,7 +20,11 @@ DTYPES = ["<f8", ">f8", "<f4", "i1", "<i4"]
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("pieces", [None, (4, 3, 1), (2, 1, 2)], ids=str)
-@pytest.mark.parametrize("compressors", [None, ZstdCodec(), [GzipCodec(), Crc32cCodec()], BloscCodec()], ids=str)
+@pytest.mark.parametrize(
+    "compressors",
+    [None, ZstdCodec(), [GzipCodec(), Crc32cCodec()], BloscCodec()],
+    ids=["none", "zstd", "gzip", "blosc"],
+)
 def test_the_bytes_of_zarr(dtype: str, pieces: tuple[int, ...] | None, compressors: object) -> None:
     """Of whole chunks and those at the edges, in shards or not, with any codec that zarr has."""
     made: dict[str, zarr.core.buffer.Buffer] = {}

@@ -8,8 +8,9 @@ import warnings
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from xfit.engine.codegen.code_store import compile_lock, keep, kept, machine_kind
+from xfit.engine.codegen.code_store import compile_lock, content_of, keep, kept, machine_kind
 from xfit.engine.codegen.machine_code import load_object, object_code
+from xfit.engine.codegen.program import Program, code_names
 from xfit.engine.codegen.sources import engine_hash
 from xfit.engine.codegen.subprocess_compile import CompilationError, can_start_python, compile_apart
 from xfit.engine.evaluation.loss_functions import LEAST_SQUARES
@@ -125,6 +126,13 @@ def prepare_engine(part: str = "fit") -> None:
             if code is None and on_disk:
                 keep(names[unit], {"unit": unit}, made[unit])
             _load(unit, made[unit] if code is None else code[1])
+
+
+def code_for(part: str, program: Program) -> dict[str, bytes]:
+    """Machine code of a part of the engine and of a program's kernels, for `xfit.engine.codegen.code_store.offer`: what is on the disk of it."""
+    names = [*(_name_of(unit) for unit in _PARTS[part]), *code_names(program)]
+    found = {name: content_of(name) for name in names}
+    return {name: content for name, content in found.items() if content is not None}
 
 
 def _name_of(unit: str) -> str:

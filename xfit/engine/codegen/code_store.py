@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -56,7 +56,9 @@ def _private_folder(root: str) -> Path:
     """The first folder of those that can be used in which nobody else can have put code; why it is not the first is told once in a process."""
     user = f"xfit-{os.getuid()}" if hasattr(os, "getuid") else "xfit"
     reasons = []
-    for place in (root, user_cache_dir("xfit", appauthor=False), os.path.join(tempfile.gettempdir(), user)):
+    # Which folder of temporary files there is is asked only where it is needed: on a full disk there is none.
+    places = (lambda: root, lambda: user_cache_dir("xfit", appauthor=False), lambda: f"{tempfile.gettempdir()}/{user}")
+    for place in (each() for each in places):
         folder = Path(place) / "code"
         why = why_not_private(Path(place)) or why_not_private(folder) or _why_not_written(folder)
         if not why:
@@ -110,10 +112,28 @@ def compile_lock(name: str) -> Iterator[bool]:
         lock.release()
 
 
+#: Machine code that another process has offered to this one, which trusts it: of each name what `packed` makes.
+_offered: dict[str, bytes] = {}
+
+
+def offer(pieces: Mapping[str, bytes]) -> None:
+    """Let machine code be taken where there is none on the disk: from a process that could run anything in this one anyway.
+
+    Names hold the processor, the compilers and the sources that it was made for; what has another name is never asked for.
+    """
+    _offered.update(pieces)
+
+
+def content_of(name: str) -> bytes | None:
+    """Return a piece of machine code for `offer`; None where it is not on the disk."""
+    found = kept(name)
+    return None if found is None else packed(*found)
+
+
 def kept(name: str) -> tuple[dict[str, Any], bytes] | None:
     """Return what is said of a piece of machine code, and the code; None where there is none.
 
-    What is of another user, or damaged, is warned of and counts as none.
+    What is of another user, or damaged, is warned of and counts as none; where there is none on the disk, what was offered is taken.
     """
     path = cache_folder() / f"{name}{SUFFIX}"
     try:
@@ -122,7 +142,11 @@ def kept(name: str) -> tuple[dict[str, Any], bytes] | None:
         content = path.read_bytes()
         return unpacked(content)
     except FileNotFoundError:
-        return None
+        if name not in _offered:
+            return None
+        found = unpacked(_offered[name])
+        keep(name, *found)
+        return found
     except (OSError, ValueError) as error:
         warnings.warn(f"machine code {path} is not taken: {error}; compiling anew", RuntimeWarning, stacklevel=2)
         with suppress(OSError):

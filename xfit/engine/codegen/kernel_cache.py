@@ -95,11 +95,16 @@ def load_kernel(key: str, write_source: Callable[[], str]) -> CompiledKernel:
     -------
     CompiledKernel
     """
-    name = "k" + hashlib.sha256(f"{key}{machine_kind()}".encode()).hexdigest()[:24]
+    name = name_of(key)
     with _loading:
         if name not in _loaded:
             _loaded[name] = _load(name, write_source)
         return _loaded[name]
+
+
+def name_of(key: str) -> str:
+    """Name that a kernel's machine code is kept by."""
+    return "k" + hashlib.sha256(f"{key}{machine_kind()}".encode()).hexdigest()[:24]
 
 
 def _load(name: str, write_source: Callable[[], str]) -> CompiledKernel:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xfit.engine.codegen.function_kernels import load_function_kernel
-from xfit.engine.codegen.kernel_cache import CompiledKernel, load_kernel
+from xfit.engine.codegen.kernel_cache import CompiledKernel, load_kernel, name_of
 from xfit.engine.codegen.kernel_source import kernel_source
 from xfit.engine.codegen.sources import component_hash
 from xfit.engine.codegen.tie_compiler import compile_ties
@@ -360,8 +360,18 @@ def compiled_kernel(kernel: Kernel) -> CompiledKernel:
     """Return a component's compiled kernel, which is compiled if it never was."""
     if isinstance(kernel, FunctionKernel):
         return load_function_kernel(kernel)
+    return load_kernel(_key_of(kernel), lambda: kernel_source(kernel))
+
+
+def _key_of(kernel: FormulaKernel) -> str:
+    """What determines a kernel's machine code, besides the processor and the compilers."""
     content = (kernel.expression, kernel.coordinates, kernel.parameters, kernel.constants, *_companions(kernel))
-    return load_kernel(repr((component_hash(), *content)), lambda: kernel_source(kernel))
+    return repr((component_hash(), *content))
+
+
+def code_names(program: Program) -> list[str]:
+    """Names that the machine code of a program's kernels is kept by."""
+    return [name_of(_key_of(kernel)) for kernel in program.kernels if isinstance(kernel, FormulaKernel)]
 
 
 def curve_of(kernel: Kernel, x: np.ndarray, values: np.ndarray) -> np.ndarray:

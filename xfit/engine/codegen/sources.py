@@ -57,7 +57,7 @@ ENGINE_SOURCES = (
         "steps",
         "trust_region",
     ),
-    *_files("engine/math", "cholesky", "entries", "prefetch"),
+    *_files("engine/math", "cholesky", "entries", "prefetch", "sums"),
     *_files(
         "engine/pixel",
         "alone",

@@ -37,6 +37,15 @@ def can_start_python() -> bool:
     return not getattr(sys, "frozen", False) and name.startswith(("python", "pypy"))
 
 
+#: Pieces that processes were started to compile by this one.
+_started: list[str] = []
+
+
+def started() -> int:
+    """Return how many pieces this process has had compiled by others."""
+    return len(_started)
+
+
 class CompilationError(RuntimeError):
     """A process that should compile could not be started, or failed."""
 
@@ -65,6 +74,7 @@ def compile_apart(*units: str) -> list[bytes]:
     begun: list[subprocess.Popen[bytes]] = []
     try:
         for unit in units:
+            _started.append(unit)
             begun.append(
                 subprocess.Popen(
                     [sys.executable, *optimize, "-c", _SCRIPT, path, str(os.getpid()), unit],

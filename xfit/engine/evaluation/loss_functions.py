@@ -17,9 +17,8 @@ from xfit.engine.math.arithmetic import vectorisable
 from xfit.engine.math.call import call_loss
 from xfit.engine.math.elementary import LN2, atan, atanh_rest, log, log_parts
 from xfit.engine.math.jit import inner
-from xfit.engine.math.layout import GROUP
 from xfit.engine.math.records import Record
-from xfit.engine.math.widths import fused, group_at, no_sum, one_group, sum_of_group
+from xfit.engine.math.sums import dot, sum_of
 
 if TYPE_CHECKING:
     from xfit.engine.evaluation.state import State
@@ -138,24 +137,6 @@ def arctan(r: Any, scale: Any) -> tuple[Any, Any, Any]:
 
 
 @inner
-def _sum(values: np.ndarray, n: int) -> float:
-    """Sum of numbers in a fixed order; ``n`` is a multiple of `GROUP`."""
-    total = no_sum(values)
-    for k in range(n // GROUP):
-        total = fused(group_at(values, k), one_group(values), total)
-    return sum_of_group(total)
-
-
-@inner
-def _dot(a: np.ndarray, b: np.ndarray, n: int) -> float:
-    """Dot product in a fixed order; likewise."""
-    total = no_sum(a)
-    for k in range(n // GROUP):
-        total = fused(group_at(a, k), group_at(b, k), total)
-    return sum_of_group(total)
-
-
-@inner
 def _poisson_tile(
     loss: CompiledLoss, smallest: float, y: np.ndarray, m: np.ndarray, n: int, f: np.ndarray, factor: np.ndarray, work: np.ndarray
 ) -> tuple[float, float]:  # fmt: skip
@@ -169,7 +150,7 @@ def _poisson_tile(
         values[i] = value * part if used else 0.0
         f[i] = deviation * scale if used else 0.0
         factor[i] = m[i] * root * scale
-    return _sum(values, n), _dot(f, f, n)
+    return sum_of(values, n), dot(f, f, n)
 
 
 @inner
@@ -192,7 +173,7 @@ def _robust_tile(
     else:
         for i in range(n):
             value[i], weight[i], slope[i] = arctan(f[i], scale)
-    total, squares = _sum(value, n), _dot(f, f, n)
+    total, squares = sum_of(value, n), dot(f, f, n)
     for i in range(n):
         h = max(slope[i], SMALLEST_CURVATURE * weight[i])
         root = math.sqrt(h)
@@ -200,7 +181,7 @@ def _robust_tile(
         slope[i] = slope[i] if m[i] != 0.0 else 0.0
         f[i] = gradient[i] / root
         factor[i] = m[i] * root
-    return total, squares, _dot(gradient, gradient, n), _sum(slope, n), _dot(slope, slope, n)
+    return total, squares, dot(gradient, gradient, n), sum_of(slope, n), dot(slope, slope, n)
 
 
 @inner

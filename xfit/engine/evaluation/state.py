@@ -16,6 +16,7 @@ from xfit.engine.math.layout import (
     LANES,
     LINEAR,
     OTHER,
+    PASSES,
     PITCH,
     STARTING,
     TILE,
@@ -117,8 +118,8 @@ class State(Record):
         How many parameters there are; how many of them are free.
     channels, length : int
         How many channels the data have; how many are evaluated, the rest being left out.
-    pitch, tile_channels, group : int
-        Length of a row of the tile; channels of a tile; channels of a vector of it.
+    pitch, tile_channels, group, passes : int
+        Length of a row of the tile; channels of a tile; channels of a vector of it; how often a tile is read for the sums of its products.
     kind : int
         The loss; see `xfit.engine.evaluation.loss_functions`.
     squares : bool
@@ -155,6 +156,8 @@ class State(Record):
         By how much the best amplitudes would lower the loss at the start, without bounds; zero where that is not known.
     derivative, tile, scratch
         Derivatives of the ties; Jacobian rows, deviations and factors of a tile; scratch of the kernels.
+    sums : float64 (any,)
+        Scratch of the Gram matrix.
     rows : int64 (count + 4,)
         Positions of the free parameters among all, then that of the row of deviations, repeated.
     all_, amplitudes, starting : int64
@@ -184,6 +187,7 @@ class State(Record):
     pitch: int
     tile_channels: int
     group: int
+    passes: int
     kind: int
     squares: bool
     plain: bool
@@ -216,6 +220,7 @@ class State(Record):
     derivative: Vectors
     tile: Vectors
     scratch: Vectors
+    sums: Reals
     rows: Integers
     all_: Integers
     amplitudes: Integers
@@ -298,7 +303,7 @@ def state_of(
         return np.zeros(0 if wide else number)
 
     state = State(
-        *(n, count, channels, length, pitch, LANE_TILE if wide else TILE, 1 if wide else GROUP),
+        *(n, count, channels, length, pitch, LANE_TILE if wide else TILE, 1 if wide else GROUP, 1 if wide else PASSES),
         *(problem.loss.kind, False, False, False, 0),
         *(vectors(length), vectors(length), vectors(1), vectors(1), numbers(length), np.zeros((5, PITCH))),
         *(vectors(n), vectors(n), vectors(count), vectors(count)),
@@ -306,7 +311,13 @@ def state_of(
         *(vectors(count) for _ in range(5)),
         *(vectors(triangle(count)), vectors(count)),
         *(vectors(count) for _ in range(3)),
-        *(vectors(1), vectors(derivatives), vectors((n + 2) * pitch), vectors(structure.scratch // lanes + 1)),
+        *(
+            vectors(1),
+            vectors(derivatives),
+            vectors((n + 2) * pitch),
+            vectors(structure.scratch // lanes + 1),
+            _aligned(9 * GROUP),
+        ),
         *(np.append(free, [n] * 4).astype(np.int64), np.arange(count)),
         *(np.flatnonzero(code == LINEAR), np.flatnonzero((code == LINEAR) | (code == STARTING)), code.copy()),
         *(bent.astype(np.float64), np.empty(n), np.empty(derivatives), np.empty(STACK), flags, False, False),

@@ -118,7 +118,7 @@ def fit_alike(
         for j in range(k * LANES):
             gram[j] = 0.0
         for start in range(0, m, TILE):
-            add_products(directions, start, k, group, group.weighted, start, min(TILE, m - start), 0, gram)
+            add_products(directions, start, k, group.weighted, start, min(TILE, m - start), 0, gram)
         _explain(to_solution, group, p)
         fill_values(affine, free, p, rows)
         for lane in range(LANES):

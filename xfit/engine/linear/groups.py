@@ -8,24 +8,27 @@ import numpy as np
 
 from xfit.engine.math.cholesky import at
 from xfit.engine.math.jit import inner
-from xfit.engine.math.layout import GROUP, LANES, PITCH, TILE
+from xfit.engine.math.layout import LANES, PITCH, SPAN, TILE, WIDE_SUMS
 from xfit.engine.math.records import Flags, Integers, Reals, RealTable, Record, Vectors
 from xfit.engine.math.vector import reals
 from xfit.engine.math.widths import (
-    channels_at,
     difference,
     fused,
-    no_sum,
+    no_span,
     numbers_in,
     product,
     put,
-    put_group,
+    put_span,
+    span_at,
     sum_of_group,
     vectors_in,
 )
 from xfit.engine.pixel.likelihood import log_of_product
 from xfit.engine.pixel.packed_row import DOF, EVALUATIONS, STATUS
 from xfit.engine.pixel.status import BAD_DATA, BAD_VARIANCE, MASKED
+
+#: Whether the dot products of four pixels are added at a time: where vectors of the processor hold a span. Sums are the same ones.
+_FOUR = WIDE_SUMS and LANES >= 4
 
 #: Products of derivatives that are computed at a time where there is no table of them all.
 CHUNK = 24
@@ -70,7 +73,7 @@ class Group(Record, wide=True):
     ----------
     weight, weighted : float64 (LANES, m + 8)
         Inverse variances; with them what the fixed part of the model leaves of the data.
-    chunk, spread, sums : float64 (CHUNK, PITCH), float64 (m,), float64 (6,)
+    chunk, spread : float64 (CHUNK, PITCH), float64 (m,)
         Scratch.
     pixel : int64 (LANES,)
         Which pixel each is, -1 for none.
@@ -85,7 +88,6 @@ class Group(Record, wide=True):
     weighted: RealTable
     chunk: RealTable
     spread: Reals
-    sums: Reals
     pixel: Integers
     own: Flags
     used: Vectors
@@ -104,7 +106,6 @@ def group_of(m: int) -> Group:
         *rows,
         np.zeros((CHUNK, PITCH)),
         np.zeros(m),
-        np.zeros(6),
         np.full(LANES, -1, np.int64),
         np.zeros(LANES, bool),
         *lines,
@@ -114,12 +115,12 @@ def group_of(m: int) -> Group:
 @inner
 def subtract(y: np.ndarray, base: np.ndarray, weight: np.ndarray, weighted: np.ndarray) -> float:
     """Take the fixed part of the model from the data and weigh the rest; return its weighted sum of squares."""
-    sums = no_sum(base)
-    whole = y.size - y.size % GROUP
-    for c in range(0, whole, GROUP):
-        left = difference(channels_at(y, c), channels_at(base, c))
-        part = product(channels_at(weight, c), left)
-        put_group(weighted, c, part)
+    sums = no_span(base)
+    whole = y.size - y.size % SPAN
+    for c in range(0, whole, SPAN):
+        left = difference(span_at(y, c), span_at(base, c))
+        part = product(span_at(weight, c), left)
+        put_span(weighted, c, part)
         sums = fused(part, left, sums)
     total = sum_of_group(sums)
     for c in range(whole, y.size):
@@ -150,12 +151,12 @@ def _weigh_channels(
 @inner
 def _weigh_left(n: int, weight: np.ndarray, left: np.ndarray) -> float:
     """Multiply what is left of the data by its weights; return the weighted sum of squares before."""
-    sums = no_sum(weight)
-    whole = n - n % GROUP
-    for c in range(0, whole, GROUP):
-        part = product(channels_at(weight, c), channels_at(left, c))
-        sums = fused(part, channels_at(left, c), sums)
-        put_group(left, c, part)
+    sums = no_span(weight)
+    whole = n - n % SPAN
+    for c in range(0, whole, SPAN):
+        part = product(span_at(weight, c), span_at(left, c))
+        sums = fused(part, span_at(left, c), sums)
+        put_span(left, c, part)
     total = sum_of_group(sums)
     for c in range(whole, n):
         rest = weight[c] * left[c]
@@ -211,39 +212,72 @@ def _multiply(a: np.ndarray, b: np.ndarray, n: int, product: np.ndarray) -> None
 
 
 @inner
+def _dots(a: np.ndarray, begin: int, p: np.ndarray, q: np.ndarray, start: int, size: int) -> tuple[float, float]:
+    """Dot products of a row with those of two pixels."""
+    ap = aq = no_span(a)
+    for i in range(0, size, SPAN):
+        ai = span_at(a, begin + i)
+        ap, aq = fused(ai, span_at(p, start + i), ap), fused(ai, span_at(q, start + i), aq)
+    return sum_of_group(ap), sum_of_group(aq)
+
+
+@inner
 def _add_block(
-    rows: np.ndarray, t: int, begin: int, pixels: np.ndarray, g: int, start: int, size: int, sums: np.ndarray
-) -> None:
-    """Dot products of three rows with those of two pixels, into ``sums``; products and sums are in a fixed order."""
+    rows: np.ndarray, t: int, begin: int, pixels: np.ndarray, g: int, start: int, size: int, place: int, gram: np.ndarray
+) -> None:  # fmt: skip
+    """Add the dot products of three rows with those of two pixels, or of four; products and sums are in a fixed order."""
     a, b, c, p, q = rows[t], rows[t + 1], rows[t + 2], pixels[g], pixels[g + 1]
-    ap = aq = bp = bq = cp = cq = no_sum(a)
-    for i in range(0, size, GROUP):
-        pi, qi = channels_at(p, start + i), channels_at(q, start + i)
-        ai, bi, ci = channels_at(a, begin + i), channels_at(b, begin + i), channels_at(c, begin + i)
-        ap, aq = fused(ai, pi, ap), fused(ai, qi, aq)
-        bp, bq = fused(bi, pi, bp), fused(bi, qi, bq)
-        cp, cq = fused(ci, pi, cp), fused(ci, qi, cq)
-    sums[0], sums[1], sums[2] = sum_of_group(ap), sum_of_group(bp), sum_of_group(cp)
-    sums[3], sums[4], sums[5] = sum_of_group(aq), sum_of_group(bq), sum_of_group(cq)
+    ap = aq = bp = bq = cp = cq = no_span(a)
+    e = place * LANES + g
+    if _FOUR:
+        r, s = pixels[g + 2], pixels[g + 3]
+        ar = as_ = br = bs = cr = cs = no_span(a)
+        for i in range(0, size, SPAN):
+            ai, bi, ci = span_at(a, begin + i), span_at(b, begin + i), span_at(c, begin + i)
+            pi, qi, ri, si = span_at(p, start + i), span_at(q, start + i), span_at(r, start + i), span_at(s, start + i)
+            ap, aq, ar, as_ = fused(ai, pi, ap), fused(ai, qi, aq), fused(ai, ri, ar), fused(ai, si, as_)
+            bp, bq, br, bs = fused(bi, pi, bp), fused(bi, qi, bq), fused(bi, ri, br), fused(bi, si, bs)
+            cp, cq, cr, cs = fused(ci, pi, cp), fused(ci, qi, cq), fused(ci, ri, cr), fused(ci, si, cs)
+        _add_two(gram, e + 2, 1, sum_of_group(ar), sum_of_group(as_))
+        _add_two(gram, e + LANES + 2, 1, sum_of_group(br), sum_of_group(bs))
+        _add_two(gram, e + 2 * LANES + 2, 1, sum_of_group(cr), sum_of_group(cs))
+    else:
+        for i in range(0, size, SPAN):
+            pi, qi = span_at(p, start + i), span_at(q, start + i)
+            ai, bi, ci = span_at(a, begin + i), span_at(b, begin + i), span_at(c, begin + i)
+            ap, aq = fused(ai, pi, ap), fused(ai, qi, aq)
+            bp, bq = fused(bi, pi, bp), fused(bi, qi, bq)
+            cp, cq = fused(ci, pi, cp), fused(ci, qi, cq)
+    _add_two(gram, e, LANES - 1, sum_of_group(ap), sum_of_group(aq))
+    _add_two(gram, e + LANES, LANES - 1, sum_of_group(bp), sum_of_group(bq))
+    _add_two(gram, e + 2 * LANES, LANES - 1, sum_of_group(cp), sum_of_group(cq))
+
+
+@inner
+def _add_two(gram: np.ndarray, place: int, second: int, p: float, q: float) -> None:
+    """Add sums of two pixels; of the second one if there is one."""
+    gram[place] += p
+    if second > 0:
+        gram[place + 1] += q
 
 
 @inner
 def add_products(
-    rows: np.ndarray, begin: int, count: int, group: Group, pixels: np.ndarray, start: int, size: int, place: int, gram: np.ndarray
-) -> None:  # fmt: skip
+    rows: np.ndarray, begin: int, count: int, pixels: np.ndarray, start: int, size: int, place: int, gram: np.ndarray
+) -> None:
     """Add the dot products of ``count`` rows with those of the pixels of a group to the vectors of ``gram`` from ``place`` on.
 
-    ``begin`` is where a tile of ``size`` channels begins in the rows, ``start`` where in the pixels'. Rows end with zeros up to a whole group.
+    ``begin`` is where a tile of ``size`` channels begins in the rows, ``start`` where in the pixels'. Rows end with zeros up to a whole span.
     """
-    sums = group.sums
+    at_once = 4 if _FOUR else 2
+    threes = count - count % 3
+    for g in range(0, LANES, at_once):
+        for t in range(0, threes, 3):
+            _add_block(rows, t, begin, pixels, g, start, size, place + t, gram)
     for g in range(0, LANES, 2):
-        for t in range(0, count, 3):
-            _add_block(rows, t, begin, pixels, g, start, size, sums)
-            for row in range(min(3, count - t)):
-                e = (place + t + row) * LANES + g
-                gram[e] += sums[row]
-                if LANES > 1:
-                    gram[e + 1] += sums[3 + row]
+        for t in range(threes, count):
+            p, q = _dots(rows[t], begin, pixels[g], pixels[g + 1], start, size)
+            _add_two(gram, (place + t) * LANES + g, LANES - 1, p, q)
 
 
 @inner
@@ -254,11 +288,11 @@ def form_equations(equations: Equations, any_own: bool, k: int, group: Group, gr
         gram[t] = 0.0
     for start in range(0, m, TILE):
         n = min(TILE, m - start)
-        add_products(equations.design, start, k, group, group.weighted, start, n, at(k, 0), gram)
+        add_products(equations.design, start, k, group.weighted, start, n, at(k, 0), gram)
         if not any_own:
             continue
         if equations.products.shape[0]:
-            add_products(equations.products, start, size, group, group.weight, start, n, 0, gram)
+            add_products(equations.products, start, size, group.weight, start, n, 0, gram)
             continue
         for begin in range(0, size, CHUNK):
             count = min(CHUNK, size - begin)
@@ -266,9 +300,9 @@ def form_equations(equations: Equations, any_own: bool, k: int, group: Group, gr
                 a, b = equations.first[begin + t], equations.second[begin + t]
                 # With the zeros up to a whole group.
                 _multiply(
-                    equations.design[a, start:], equations.design[b, start:], min(n + GROUP, PITCH), group.chunk[t]
+                    equations.design[a, start:], equations.design[b, start:], min(n + SPAN, PITCH), group.chunk[t]
                 )
-            add_products(group.chunk, 0, count, group, group.weight, start, n, begin, gram)
+            add_products(group.chunk, 0, count, group.weight, start, n, begin, gram)
     for lane in range(LANES):
         if any_own and not group.own[lane]:
             for t in range(size):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from xfit.engine.math.processor import has_fused, lanes
+from xfit.engine.math.processor import has_fused, has_wide_vectors, lanes
 
 #: Channels that a kernel is given at a time: all rows of a Jacobian tile stay in the first or second level cache.
 TILE = 512
@@ -29,7 +29,13 @@ FUSED = has_fused()
 LANES = lanes()
 
 #: Channels of one pixel whose sums of products are kept apart, so that they are the same whatever the processor's vectors are.
-GROUP = 4
+SPAN = 8
+
+#: Whether the processor's vectors hold so many numbers; and how many are added at a time where there are more sums than registers, in as
+#: many passes.
+WIDE_SUMS = has_wide_vectors()
+GROUP = SPAN if WIDE_SUMS else SPAN // 2
+PASSES = SPAN // GROUP
 
 #: Channels that a kernel of `LANES` pixels is given at a time: the same for all, for sums are begun anew with each tile.
 LANE_TILE = 64

@@ -26,6 +26,11 @@ def has_fused() -> bool:
     return "fma" in features() or platform.machine().lower() in ("aarch64", "arm64")
 
 
+def has_wide_vectors() -> bool:
+    """Whether the processor's vectors hold eight numbers."""
+    return "avx512f" in features()
+
+
 def lanes() -> int:
     """Pixels side by side: ``XFIT_LANES``, or 8 on processors with AVX-512, otherwise 4.
 
@@ -39,4 +44,4 @@ def lanes() -> int:
         if given not in map(str, _WIDTHS):
             raise ValueError(f"XFIT_LANES is {given!r}; it must be 1, 2, 4 or 8")
         return int(given)
-    return 8 if "avx512f" in features() else 4
+    return 8 if has_wide_vectors() else 4

@@ -12,7 +12,7 @@ from numba.core.datamodel import models, register_default
 from numba.core.typing.templates import signature
 from numba.extending import intrinsic, overload
 
-from xfit.engine.math.layout import FUSED, GROUP, LANES
+from xfit.engine.math.layout import FUSED, GROUP, LANES, SPAN
 from xfit.engine.math.records import LANE_ARRAY, RecordType
 from xfit.engine.math.vector import REALS, vector_of
 
@@ -24,16 +24,21 @@ _GROUP_OF_DOUBLES = ir.VectorType(_DOUBLE, GROUP)
 
 
 class _Group(types.Type):
-    """Type of `GROUP` channels of one pixel, whose sums are the same whatever the processor's vectors are."""
+    """Type of several channels of one pixel, whose sums are the same whatever the processor's vectors are."""
+
+    def __init__(self, width: int) -> None:
+        self.llvm = ir.VectorType(_DOUBLE, width)
+        super().__init__(name=f"xfit.channels{width}")
 
 
-CHANNELS = _Group(name="xfit.channels")
+#: `GROUP` channels; and `SPAN`, for sums of few rows, whose registers hold more.
+CHANNELS, SPANS = _Group(GROUP), _Group(SPAN)
 
 
 @register_default(_Group)
 class _GroupModel(models.PrimitiveModel):
     def __init__(self, dmm: Any, fe_type: Any) -> None:
-        super().__init__(dmm, fe_type, _GROUP_OF_DOUBLES)
+        super().__init__(dmm, fe_type, fe_type.llvm)
 
 
 def _address(context: Any, builder: Any, kind: Any, array: Any, index: Any, unit: int, element: ir.Type) -> Any:
@@ -94,44 +99,48 @@ def group_at(typingctx: Any, array: Any, index: Any) -> Any:
 
 
 @intrinsic
-def channels_at(typingctx: Any, array: Any, index: Any) -> Any:
-    """`GROUP` numbers of an array of any real dtype, from a place on, as float64."""
+def span_at(typingctx: Any, array: Any, index: Any) -> Any:
+    """`SPAN` numbers of an array of any real dtype, from a place on, as float64."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         data = context.make_array(sig.args[0])(context, builder, args[0]).data
         single = sig.args[0].dtype == types.float32
-        element = ir.VectorType(ir.FloatType() if single else _DOUBLE, GROUP)
+        element = ir.VectorType(ir.FloatType() if single else _DOUBLE, SPAN)
         place = builder.bitcast(builder.gep(data, [args[1]]), element.as_pointer())
         value = builder.load(place, align=4 if single else 8)
-        return builder.fpext(value, _GROUP_OF_DOUBLES) if single else value
+        return builder.fpext(value, SPANS.llvm) if single else value
 
-    return signature(CHANNELS, array, types.intp), codegen
+    return signature(SPANS, array, types.intp), codegen
 
 
 @intrinsic
-def put_group(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
-    """Set `GROUP` numbers of an array of float64, from a place on."""
+def put_span(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
+    """Set `SPAN` numbers of an array of float64, from a place on."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         data = context.make_array(sig.args[0])(context, builder, args[0]).data
-        builder.store(args[2], builder.bitcast(builder.gep(data, [args[1]]), _GROUP_OF_DOUBLES.as_pointer()), align=8)
+        builder.store(args[2], builder.bitcast(builder.gep(data, [args[1]]), SPANS.llvm.as_pointer()), align=8)
         return context.get_dummy_value()
 
-    return signature(types.void, array, types.intp, CHANNELS), codegen
+    return signature(types.void, array, types.intp, SPANS), codegen
+
+
+@intrinsic
+def no_span(typingctx: Any, array: Any) -> Any:
+    """Sum of no spans."""
+    return signature(SPANS, array), lambda context, builder, sig, args: ir.Constant(SPANS.llvm, None)
 
 
 def _of_groups(name: str) -> Any:
     @intrinsic
     def function(typingctx: Any, a: Any, b: Any) -> Any:
-        return signature(CHANNELS, CHANNELS, CHANNELS), lambda context, builder, sig, args: getattr(builder, name)(
-            *args
-        )
+        return signature(a, a, a), lambda context, builder, sig, args: getattr(builder, name)(*args)
 
     return function
 
 
-#: Difference and product of two groups of channels.
-difference, product = _of_groups("fsub"), _of_groups("fmul")
+#: Sum, difference and product of two groups of channels.
+total, difference, product = _of_groups("fadd"), _of_groups("fsub"), _of_groups("fmul")
 
 
 @intrinsic
@@ -143,21 +152,14 @@ def no_sum(typingctx: Any, array: Any) -> Any:
 
 
 @intrinsic
-def one_group(typingctx: Any, array: Any) -> Any:
-    """`GROUP` channels of one."""
-    ones = ir.Constant(_GROUP_OF_DOUBLES, [1.0] * GROUP)
-    return signature(CHANNELS, array), lambda context, builder, sig, args: ones
-
-
-@intrinsic
 def fused(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
     """``a * b + c``, rounded once where the processor can; then the same everywhere."""
-    kind = next((each for each in (REALS, CHANNELS) if each in (a, b, c)), types.float64)
+    kind = next((each for each in (REALS, CHANNELS, SPANS) if each in (a, b, c)), types.float64)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         if not FUSED:
             return builder.fadd(builder.fmul(args[0], args[1]), args[2])
-        element = {REALS: vector_of(_DOUBLE), CHANNELS: _GROUP_OF_DOUBLES}.get(kind, _DOUBLE)
+        element = context.get_value_type(kind)
         name = "f64" if element == _DOUBLE else f"v{element.count}f64"
         callee = get_or_insert_function(builder.module, ir.FunctionType(element, [element] * 3), f"llvm.fma.{name}")
         return builder.call(callee, args)
@@ -170,13 +172,13 @@ def sum_of_group(typingctx: Any, value: Any) -> Any:
     """Sum of the numbers of a group, halves first."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        parts = [builder.extract_element(args[0], ir.IntType(32)(k)) for k in range(GROUP)]
+        parts = [builder.extract_element(args[0], ir.IntType(32)(k)) for k in range(value.llvm.count)]
         while len(parts) > 1:
             half = len(parts) // 2
             parts = [builder.fadd(parts[k], parts[k + half]) for k in range(half)]
         return parts[0]
 
-    return signature(types.float64, CHANNELS), codegen
+    return signature(types.float64, value), codegen
 
 
 @intrinsic
@@ -248,13 +250,14 @@ def by_width(of_one: Callable[..., Any], of_lanes: Callable[..., Any]) -> Callab
     return chosen
 
 
-def _add_one(array: Any, place: int, value: Any) -> None:
-    put(array, place, get(array, place) + sum_of_group(value))
+@intrinsic
+def put_group(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
+    """Set `GROUP` numbers of an array, counted in such groups."""
 
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        builder.store(
+            args[2], _address(context, builder, sig.args[0], args[0], args[1], GROUP, _GROUP_OF_DOUBLES), align=8
+        )
+        return context.get_dummy_value()
 
-def _add_lanes(array: Any, place: int, value: Any) -> None:
-    put(array, place, get(array, place) + value)
-
-
-#: Add a sum of a tile's vectors to a place.
-add_to = by_width(_add_one, _add_lanes)
+    return signature(types.void, array, types.intp, CHANNELS), codegen

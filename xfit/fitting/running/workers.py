@@ -11,7 +11,8 @@ from dask.utils import format_bytes
 from distributed import WorkerPlugin
 from distributed.comm import CommClosedError
 
-from xfit.engine.block.precompile import prepare_engine
+from xfit.engine.block.precompile import code_for, prepare_engine
+from xfit.engine.codegen.code_store import offer
 from xfit.engine.codegen.program import Program
 from xfit.engine.codegen.versions import check_versions, versions
 
@@ -32,13 +33,15 @@ class Ready(WorkerPlugin):
         The model that will be fitted.
     part : str
         The part of the engine that will be used.
+    code : dict of str to bytes
+        Machine code of both that the client has, for workers with the same kind of processor.
     """
 
     idempotent = True
 
-    def __init__(self, program: Program, part: str) -> None:
+    def __init__(self, program: Program, part: str, code: dict[str, bytes]) -> None:
         self.name = f"xfit-ready-{tokenize(program, part)}"
-        self._program, self._part = program, part
+        self._program, self._part, self._code = program, part, code
         self._versions = versions()
 
     async def setup(self, worker: Any) -> None:
@@ -54,6 +57,7 @@ class Ready(WorkerPlugin):
         await asyncio.to_thread(self._compile)
 
     def _compile(self) -> None:
+        offer(self._code)
         prepare_engine(self._part)
         self._program.load()
 
@@ -68,10 +72,14 @@ def make_ready(client: Any, program: Program, part: str) -> None:
     ClusterError
         If workers have no xfit, or end while they load it.
     """
+    # What the client compiles here, no worker with its kind of processor has to.
+    prepare_engine(part)
+    program.load()
+    ready = Ready(program, part, code_for(part, program))
     lost = False
     for left in reversed(range(_TIMES)):
         try:
-            client.register_plugin(Ready(program, part))
+            client.register_plugin(ready)
             if lost and not client.scheduler_info(n_workers=-1)["workers"]:
                 # Nobody was asked, for those that were are gone and not replaced yet.
                 raise TimeoutError
