@@ -10,7 +10,8 @@ from scipy.optimize import lsq_linear
 
 import xfit
 from tests.support.states import state_at, state_for, triangle_of
-from xfit.components import Gaussian, Polynomial
+from xfit.components import Gaussian, Offset, Polynomial
+from xfit.engine.block.precompile import prepare_engine
 from xfit.engine.codegen.program import Program
 from xfit.engine.codegen.tie_compiler import compile_ties
 from xfit.engine.evaluation.evaluate import gram_at
@@ -28,6 +29,13 @@ from xfit.engine.pixel.status import BAD_VARIANCE
 from xfit.formulas import calculus, parser
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _pieces() -> None:
+    """What functions of the engine call by symbols."""
+    for part in ("pixel", "ties", "axis", "loss"):
+        prepare_engine(part)
+
+
 @pytest.fixture
 def problem() -> tuple[np.ndarray, np.ndarray]:
     """A Jacobian (5 rows of 40 channels, norms over four decades) and a residual."""
@@ -39,7 +47,7 @@ def problem() -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("n", [8, 24, 512])
 def test_gram_matrix(count: int, n: int) -> None:
     """The lower triangle is that of ``A @ A.T``; sums of 512 products differ by rounding."""
-    model = xfit.Model([Polynomial(count - 1, name="p")])
+    model = xfit.Model([Polynomial(count - 1, name="p") if count > 1 else Offset(name="p")])
     _, _, state = state_for(model, np.zeros((1, n)), np.zeros(n))
     tile = state.tile[: (count + 1) * PITCH].reshape(count + 1, PITCH)
     tile[:] = np.random.default_rng(count).normal(size=tile.shape)
@@ -85,7 +93,7 @@ def test_weighing_of_data() -> None:
     """NaN, infinite and masked channels are left out; a variance of zero is a status."""
     y = np.array([[1.0, np.nan, 3.0, np.inf, 5.0]])
     variance = np.array([[4.0, 1.0, np.nan, 1.0, 0.25]])
-    _, problem, state = state_for(xfit.Model([Polynomial(0, name="p")]), np.zeros((1, 8)), np.zeros(5))
+    _, problem, state = state_for(xfit.Model([Offset(name="p")]), np.zeros((1, 8)), np.zeros(5))
     table, out = np.zeros((1, 1)), np.full((1, further_at(1)), np.nan)
     wide = np.full((1, 1), np.inf)
     pairs = np.empty((0, 2), np.int64)

@@ -8,6 +8,8 @@ import warnings
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from llvmlite import binding
+
 from xfit.engine.codegen.code_store import compile_lock, content_of, keep, kept, machine_kind
 from xfit.engine.codegen.machine_code import load_object, object_code
 from xfit.engine.codegen.program import Program, code_names
@@ -130,7 +132,9 @@ def prepare_engine(part: str = "fit") -> None:
 
 def code_for(part: str, program: Program) -> dict[str, bytes]:
     """Machine code of a part of the engine and of a program's kernels, for `xfit.engine.codegen.code_store.offer`: what is on the disk of it."""
-    names = [*(_name_of(unit) for unit in _PARTS[part]), *code_names(program)]
+    # What few fits need is compiled in their course, if at all.
+    units = dict.fromkeys((*_PARTS[part], "alone", "pixel", "ties", "axis", "loss"))
+    names = [*map(_name_of, units), *code_names(program)]
     found = {name: content_of(name) for name in names}
     return {name: content for name, content in found.items() if content is not None}
 
@@ -169,6 +173,8 @@ def _load(name: str, code: bytes) -> None:
         entry.load(unit.variant, address(entry.symbol(unit.variant)))
     for symbol in unit.called:
         APART[symbol].cell.value = address(symbol)
+        # For functions of the engine that are called from Python, which numba compiles by itself.
+        binding.add_symbol(symbol, address(symbol))
     _loaded.add(name)
 
 
