@@ -124,14 +124,16 @@ def cosines(setting: Setting, da: xr.DataArray, fit: xr.Dataset) -> np.ndarray:
     numbers = settings_of(model, program, np.ones(1, bool), bounded=True, n_channels=n)
     bench = Workbench(program, numbers, FitOptions(), coordinates, n)
     pattern = bench.pattern(numbers.active)
-    values = fit.value.sel(param=list(program.parameters)).transpose("pixel", "param").values
+    values = fit.value.sel(param=list(program.parameters)).transpose("pixel", "param").values.copy(order="C")
     largest = np.zeros(len(values))
     for i in np.flatnonzero(np.isfinite(values).all(axis=1)):
         block = Block(
-            da.values[i].reshape(1, -1), np.empty((1, 0)), np.empty((1, 0), bool), np.empty(0), values[i][None],
+            np.ascontiguousarray(da.values[i].reshape(1, -1)), np.empty((1, 0)), np.empty((1, 0), bool), np.empty(0), values[i][None],
             numbers.lower[None], numbers.upper[None], np.empty((0, 2), np.int64), np.full((1, 4 * values.shape[1] + 9), np.nan),
         )  # fmt: skip
-        pixels = Pixels(pattern.structure, bench.loaded.ties, bench.x, block, np.empty((1, 0)), pattern.free, pattern.limits, FitOptions().loss)  # fmt: skip
+        pixels = Pixels(
+            pattern.problem, block, np.empty((1, 0)), pattern.free, pattern.limits, FitOptions().loss, block.y, block.variance
+        )  # fmt: skip
         problem = PixelProblem(pixels)
         assert problem.begin(0)
         theta = values[i][pattern.free]
@@ -145,14 +147,17 @@ def cosines(setting: Setting, da: xr.DataArray, fit: xr.Dataset) -> np.ndarray:
 
 
 def falls(setting: Setting, da: xr.DataArray, fit: xr.Dataset) -> np.ndarray:
-    """Largest relative decrease of least squares by a change of one free parameter within its bounds, of many sizes and both signs."""
+    """Largest relative decrease of least squares by a change of one free parameter within its bounds, of many sizes and both signs.
+
+    Up to a hundredth of the parameter: from a kink, larger ones may lead over a hill to another minimum.
+    """
     free = {p.full_name: p for component in model_of(setting) for p in component.parameters if p.free}
     dims = da.dims[1:]
     largest = np.zeros(da.sizes["pixel"])
     for name, parameter in free.items():
         own = fit.value.sel(param=name)
         size = abs(own).clip(min=1e-3)
-        for change in np.outer([1.0, -1.0], 10.0 ** np.arange(-9, 0)).ravel():
+        for change in np.outer([1.0, -1.0], 10.0 ** np.arange(-9, -1)).ravel():
             moved = (own + change * size).clip(
                 -np.inf if parameter.min is None else parameter.min, np.inf if parameter.max is None else parameter.max
             )

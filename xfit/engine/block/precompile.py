@@ -18,7 +18,7 @@ from xfit.engine.codegen.subprocess_compile import CompilationError, can_start_p
 from xfit.engine.evaluation.loss_functions import LEAST_SQUARES
 from xfit.engine.evaluation.state import Problem
 from xfit.engine.linear import fit as linear_fit
-from xfit.engine.math.entries import APART, CompiledEntry
+from xfit.engine.math.entries import APART, PREPARE, CompiledEntry
 from xfit.engine.math.jit import inner
 from xfit.engine.math.processor import features
 from xfit.engine.pixel import attempts, lanes, objective, profile
@@ -128,6 +128,15 @@ def prepare_engine(part: str = "fit") -> None:
             if code is None and on_disk:
                 keep(names[unit], {"unit": unit}, made[unit])
             _load(unit, made[unit] if code is None else code[1])
+
+
+def _prepare_entry(entry: CompiledEntry, variant: str) -> None:
+    """Load what an entry needs that is called before its part of the engine was asked for."""
+    unit = next(name for name, unit in UNITS.items() if entry in unit.entries and unit.variant == variant)
+    prepare_engine(next(part for part, units in _PARTS.items() if unit in units))
+
+
+PREPARE.append(_prepare_entry)
 
 
 def code_for(part: str, program: Program) -> dict[str, bytes]:

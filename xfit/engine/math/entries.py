@@ -19,6 +19,9 @@ from xfit.engine.math.records import DataTable, Record, RecordType
 #: Every entry, by its name.
 ENTRIES: dict[str, CompiledEntry] = {}
 
+#: Called with an entry and the name of a version that is called before it was loaded.
+PREPARE: list[Callable[[CompiledEntry, str], None]] = []
+
 _PROTOTYPE = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 _OPTIONS = {"error_model": "numpy", "nogil": True, "_nrt": False}
@@ -91,11 +94,10 @@ class CompiledEntry:
         self._prepare()
         variant = "" if "" in self._arguments else str(args[0].dtype)
         record = self._arguments[variant](*args, *(() if self._result is None else (self._result(),)))
-        try:
-            call = self._called[variant]
-        except KeyError:
-            raise RuntimeError(f"the engine's part with {self.name} is not loaded; see prepare_engine") from None
-        call(record.pointer)
+        if variant not in self._called:
+            for prepare in PREPARE:
+                prepare(self, variant)
+        self._called[variant](record.pointer)
         return None if self._result is None else getattr(record, "result")  # noqa: B009
 
 
