@@ -165,13 +165,13 @@ def test_workers_are_made_ready(stored, tmp_path, monkeypatch) -> None:
     with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as local, Client(local) as client:
         assert not any(
             client.run(
-                lambda: "fit" in __import__("xfit.engine.block.precompile").engine.block.precompile._is_ready
+                lambda: "lanes" in __import__("xfit.engine.block.precompile").engine.block.precompile._loaded
             ).values()
         )
         stored.fit.multifit(two_peaks(), store=tmp_path / "fit.zarr", progress=False)
         assert all(
             client.run(
-                lambda: "fit" in __import__("xfit.engine.block.precompile").engine.block.precompile._is_ready
+                lambda: "lanes" in __import__("xfit.engine.block.precompile").engine.block.precompile._loaded
             ).values()
         )
         local.scale(2)
@@ -179,7 +179,7 @@ def test_workers_are_made_ready(stored, tmp_path, monkeypatch) -> None:
         assert (
             len(
                 client.run(
-                    lambda: "fit" in __import__("xfit.engine.block.precompile").engine.block.precompile._is_ready
+                    lambda: "lanes" in __import__("xfit.engine.block.precompile").engine.block.precompile._loaded
                 )
             )
             == 2
