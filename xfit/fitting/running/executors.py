@@ -185,6 +185,9 @@ _AT_LEAST = 4
 _TOGETHER = 0.004
 
 
+#: Seconds that all workers may be paused, while no call ends, before a fit is given up.
+_PAUSED = 30.0
+
 #: Seconds after which it is asked which workers there are while no call ends, and workers that may end until then.
 _LOOK, _LOST = 2.0, 5
 
@@ -303,17 +306,25 @@ class Cluster:
         Raises
         ------
         ClusterError
-            If one worker after the other comes and goes meanwhile: a nanny replaces them for ever.
+            If one worker after the other comes and goes meanwhile: a nanny replaces them for ever; or if all have stopped to take calls, as
+            they do with little memory left.
         """
         known: set[str] = set()
-        looked = time.monotonic()
+        looked = at_work = time.monotonic()
         while self._completed.count() and not self._completed.has_ready():
             with self._completed.thread_condition:
                 self._completed.thread_condition.wait(timeout=0.1)
             if time.monotonic() - looked > _LOOK:
                 looked = time.monotonic()
-                there = set(self.client.scheduler_info(n_workers=-1)["workers"])
+                workers = self.client.scheduler_info(n_workers=-1)["workers"]
+                there = set(workers)
                 known |= there
+                if not there or any(each.get("status") != "paused" for each in workers.values()):
+                    at_work = looked
+                if looked - at_work > _PAUSED:
+                    raise ClusterError(
+                        f"all workers have been paused for {_PAUSED:.0f} s, {words_of_memory(self.client)}"
+                    )
                 if len(known - there) >= _LOST:
                     raise ClusterError(
                         f"{len(known - there)} workers have ended while no call did, {words_of_memory(self.client)}"

@@ -72,6 +72,8 @@ def make_ready(client: Any, program: Program, part: str) -> None:
     ClusterError
         If workers have no xfit, or end while they load it.
     """
+    # Clusters that grow with the work have none before there is any.
+    expected = bool(client.scheduler_info(n_workers=-1)["workers"])
     # What the client compiles here, no worker with its kind of processor has to.
     prepare_engine(part)
     program.load()
@@ -80,7 +82,7 @@ def make_ready(client: Any, program: Program, part: str) -> None:
     for left in reversed(range(_TIMES)):
         try:
             client.register_plugin(ready)
-            if lost and not client.scheduler_info(n_workers=-1)["workers"]:
+            if (lost or expected) and not client.scheduler_info(n_workers=-1)["workers"]:
                 # Nobody was asked, for those that were are gone and not replaced yet.
                 raise TimeoutError
         except ModuleNotFoundError as error:
