@@ -148,6 +148,8 @@ def shared_bench(
     weighted : bool
         Whether channels have variances, masks or widths, which the scratch of pixels is laid out for.
     """
+    # Refuses a program that a process with other versions has sent, whose workbench may be there already.
+    program.load()
     given = (settings.start, settings.lower, settings.upper, settings.free, settings.active, *coordinates.values())
     kind = (program, options, n_channels, {*mapped}, weighted, tuple(coordinates), [each.tobytes() for each in given])
     bench = next((each for each in reversed(_idle.copy()) if each.kind == kind and _taken(each)), None)
