@@ -326,7 +326,7 @@ def test_code_that_others_can_have_written_is_not_loaded(tmp_path):
         for path in folder.rglob("*.code"):
             os.chown(path, 65534, 65534)
         _, errors = finished(start(WAVE, **places))
-        assert "it is of another user, or may be written by others; compiling anew" in errors
+        assert "it belongs to another user, or others may write it; compiling anew" in errors
         assert finished(start(WAVE, **places)) == ("", "")
 
 

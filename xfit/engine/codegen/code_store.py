@@ -133,12 +133,12 @@ def content_of(name: str) -> bytes | None:
 def kept(name: str) -> tuple[dict[str, Any], bytes] | None:
     """Return what is said of a piece of machine code, and the code; None where there is none.
 
-    What is of another user, or damaged, is warned of and counts as none; where there is none on the disk, what was offered is taken.
+    A file that belongs to another user or is damaged causes a warning and is not used. Where there is no file, offered code is used.
     """
     path = cache_folder() / f"{name}{SUFFIX}"
     try:
         if not is_own(path):
-            raise ValueError("it is of another user, or may be written by others")
+            raise ValueError("it belongs to another user, or others may write it")
         content = path.read_bytes()
         return unpacked(content)
     except FileNotFoundError:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+import numba
 from llvmlite import binding, ir
 from numba import _dynfunc, types
 from numba.core.cgutils import normalize_ir_text
@@ -68,6 +69,11 @@ def linked_first() -> Iterator[None]:
         (CPUCodeLibrary, "finalize", finalize),
         (CPUCodeLibrary, "add_ir_module", add_ir_module),
     )
+    unknown = [f"{owner.__name__}.{name}" for owner, name, _ in replacements if not hasattr(owner, name)]
+    if unknown:
+        raise RuntimeError(
+            f"numba {numba.__version__} has no {', '.join(unknown)}, by which xfit compiles; install numba 0.63 to 0.68"
+        )
     before = [getattr(owner, name) for owner, name, _ in replacements]
     try:
         for owner, name, replacement in replacements:

@@ -115,23 +115,25 @@ def step_by_cholesky(s: State, damping: Any) -> Any:
 
 
 @inner
-def length_of(s: State, vector: np.ndarray) -> Any:
-    """Lengths of vectors of free parameters in units of the damping's weights."""
+def _length(s: State, vector: np.ndarray, places: np.ndarray) -> Any:
+    """Lengths of vectors, which have the free parameters at some places, in units of the damping's weights."""
     total = full(s, 0.0)
     for j in range(s.count):
-        part = get(s.weight, j) * get(vector, j)
+        part = get(s.weight, j) * get(vector, places[j])
         total = fused(part, part, total)
     return math.sqrt(total)
 
 
 @inner
+def length_of(s: State, vector: np.ndarray) -> Any:
+    """Lengths of vectors of free parameters in units of the damping's weights."""
+    return _length(s, vector, s.all_)
+
+
+@inner
 def length_of_point(s: State) -> Any:
     """Lengths of the current points in the same units."""
-    total = full(s, 0.0)
-    for j in range(s.count):
-        part = get(s.weight, j) * get(s.q, s.rows[j])
-        total = fused(part, part, total)
-    return math.sqrt(total)
+    return _length(s, s.q, s.rows)
 
 
 @inner

@@ -59,11 +59,14 @@ class CompiledEntry:
         self._result = None if result is type(None) else result
         given = {name: hints[name] for name in inspect.signature(self.function).parameters}
         data = [name for name, kind in given.items() if kind is DataTable]
+        arguments = {}
         for dtype in (np.float64, np.float32) if data else (np.float64,):
             kinds = {name: kind.of(dtype) if kind is DataTable else kind for name, kind in given.items()}
             kinds |= {} if self._result is None else {"result": self._result}
             made = type(f"{self.name}_{dtype.__name__}", (Record,), {"__annotations__": kinds, "__module__": __name__})
-            self._arguments[dtype.__name__ if data else ""] = made
+            arguments[dtype.__name__ if data else ""] = made
+        # All at once, for another thread may look meanwhile.
+        self._arguments = arguments
 
     @property
     def variants(self) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Several float64 (`LANES`) as one value of a vector unit: a number of each of as many pixels.
 
 Arithmetic, comparisons and `select` are written as for a number, so that one text serves one pixel and eight: what is compiled
-depends on the types alone. A number next to a vector stands for eight equal ones.
+depends on the types alone. A number next to a vector stands for as many equal ones.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from xfit.engine.math.layout import LANES
 
 
 class _Lanes(types.Type):
-    """Type of eight elements."""
+    """Type of `LANES` elements."""
 
     def __init__(self, name: str, element: types.Type) -> None:
         self.element = element
@@ -31,15 +31,15 @@ class _Lanes(types.Type):
 
 
 class _Reals(_Lanes):
-    """Type of eight float64."""
+    """Type of `LANES` float64."""
 
 
 class _Integers(_Lanes):
-    """Type of eight int64."""
+    """Type of `LANES` int64."""
 
 
 class _Conditions(_Lanes):
-    """Type of eight truth values."""
+    """Type of `LANES` truth values."""
 
 
 REALS = _Reals("reals", types.float64)
@@ -223,7 +223,7 @@ def _select(condition: Any, yes: Any, no: Any) -> Any:
         wide = integers if whole else reals
         return lambda condition, yes, no: _choose(condition, wide(yes), wide(no))
     if REALS in (yes, no):
-        # One condition for all eight, such as one on a coordinate.
+        # One condition for all, such as one on a coordinate.
         return lambda condition, yes, no: reals(yes) if condition else reals(no)
     return lambda condition, yes, no: yes if condition else no
 
