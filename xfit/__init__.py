@@ -11,9 +11,6 @@ from xfit.arrays.masks import signal_range
 from xfit.components.function import component
 from xfit.engine.block.optimizers import optimizers
 from xfit.engine.losses import LossKernel
-from xfit.fitting.multifit import multifit
-from xfit.fitting.running.estimate_component import estimate
-from xfit.fitting.selection import compare_nested
 from xfit.modeling.component import Component, Derived, Spec, provide
 from xfit.modeling.estimators import Estimator
 from xfit.modeling.model import Model
@@ -24,6 +21,8 @@ if TYPE_CHECKING:
     from xfit.files.gosh import read_gos as read_gos
     from xfit.files.open import open as open
     from xfit.files.save import save as save
+    from xfit.fitting.multifit import multifit as multifit
+    from xfit.fitting.selection import compare_nested as compare_nested
     from xfit.hyperspy.signals import from_hyperspy as from_hyperspy
     from xfit.hyperspy.signals import to_hyperspy as to_hyperspy
 
@@ -54,13 +53,22 @@ __all__ = [
     "to_hyperspy",
 ]
 
-provide(estimate=estimate)
+
+def _estimate(*args: Any, **options: Any) -> Any:
+    from xfit.fitting.running.estimate_component import estimate
+
+    return estimate(*args, **options)
+
+
+provide(estimate=_estimate)
 
 #: Imported when they are first asked for.
 _LATER = {
     "open": "xfit.files.open",
     "save": "xfit.files.save",
     "models": "xfit.fitting.stored.model_store",
+    "multifit": "xfit.fitting.multifit",
+    "compare_nested": "xfit.fitting.selection",
     "from_hyperspy": "xfit.hyperspy.signals",
     "from_lmfit": "xfit.components.from_lmfit",
     "read_gos": "xfit.files.gosh",
@@ -70,7 +78,7 @@ _PACKAGES = ("hyperspy", "samfire")
 
 
 def __getattr__(name: str) -> Any:
-    """Import what schedules work, reads files or converts when it is first asked for: `import xfit` does not wait for it."""
+    """Import what fits, schedules work, reads files or converts when it is first asked for: `import xfit` does not wait for it."""
     if name in _PACKAGES:
         return import_module(f"xfit.{name}")
     if name in _LATER:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from xfit.fitting.curvefit import curvefit
-from xfit.fitting.multifit import multifit
-from xfit.fitting.one_component import fit_component
-from xfit.fitting.preview import Preview, preview
-from xfit.fitting.selection import select
 from xfit.modeling.model import Model
 from xfit.result_accessor import Result
+
+if TYPE_CHECKING:
+    from xfit.fitting.preview import Preview
+
+# What fits is imported when the first fit is made: `import xfit` does not wait for the engine.
 
 
 @xr.register_dataarray_accessor("fit")
@@ -55,6 +55,8 @@ class Fit:
         >>> round(float(fit.fit["g.height"]), 6)
         2.0
         """
+        from xfit.fitting.multifit import multifit
+
         if dim is None and self._da.ndim != getattr(model, "signal_dimension", self._da.ndim):
             raise ValueError(
                 f"da.fit(model) fits one spectrum or image; the data have dimensions {list(self._da.dims)} and the model is "
@@ -75,6 +77,8 @@ class Fit:
         >>> fit.compute().fit["g.height"].values.round(6)
         array([1., 2.])
         """
+        from xfit.fitting.multifit import multifit
+
         return multifit(self._da, model, dim, **options)
 
     def component(self, model: Model, name: str, range: Any = None, **options: Any) -> xr.Dataset:
@@ -91,10 +95,14 @@ class Fit:
         >>> round(model["line"].centre.value, 6)
         1.0
         """
+        from xfit.fitting.one_component import fit_component
+
         return fit_component(self._da, model, name, range, **options)
 
     def preview(self, model: Model, dim: Any = None, **options: Any) -> Preview:
         """Fit the mean and a random sample, to know what a fit of the whole map will be like; see `xfit.fitting.preview.preview`."""
+        from xfit.fitting.preview import preview
+
         return preview(self._da, model, dim, **options)
 
     def view(
@@ -180,15 +188,18 @@ class Fit:
         kwargs: Mapping[str, Any] | None = None,
     ) -> xr.Dataset:
         """Fit a Python function as ``da.curvefit`` does, in compiled code; see `xfit.fitting.curvefit.curvefit`."""
+        from xfit.fitting.curvefit import curvefit
+
         return curvefit(self._da, coords, func, reduce_dims, skipna, p0, bounds, param_names, errors, kwargs)
 
     def samfire(self, model: Model, dim: Any = None, **options: Any) -> xr.Dataset:
         """Fit a map from seeds, every pixel from its good neighbours; see `xfit.samfire.Samfire` for the options."""
-        # Not at the top: it would make `import xfit` wait for what schedules work.
         from xfit.samfire import samfire
 
         return samfire(self._da, model, dim, **options)
 
     def select(self, models: Any, dim: Any = None, *, criterion: str = "aicc", **options: Any) -> xr.Dataset:
         """Fit several models and keep the best of them in each pixel; see `xfit.fitting.selection.select`."""
+        from xfit.fitting.selection import select
+
         return select(self._da, models, dim, criterion=criterion, **options)

@@ -7,9 +7,9 @@ from typing import Any
 
 import xarray as xr
 
-from xfit.fitting.intervals import ONE_SIGMA, conf_interval
-from xfit.fitting.refit import refit, sticking_out
-from xfit.results.fit_result import FitResult
+from xfit.results.fit_result import ONE_SIGMA, FitResult
+
+# What fits is imported when it is first asked for: `import xfit` does not wait for the engine.
 
 
 @xr.register_dataset_accessor("fit")
@@ -91,6 +91,8 @@ class Result(FitResult):
         >>> round(float(ends.lower[0]), 3), round(float(fit.fit["level.offset"]), 3), round(float(ends.upper[0]), 3)
         (1.374, 2.0, 2.793)
         """
+        from xfit.fitting.intervals import conf_interval
+
         ds = self._require()
         return conf_interval(
             ds, self.model, self.signal_dims, da, [params] if isinstance(params, str) else params, method=method,
@@ -99,6 +101,8 @@ class Result(FitResult):
 
     def sticking_out(self) -> xr.DataArray:
         """Pixels that have failed, or whose reduced chi-squared is far above that of their neighbours, as a mask."""
+        from xfit.fitting.refit import sticking_out
+
         return sticking_out(self._require())
 
     def refit(
@@ -149,6 +153,8 @@ class Result(FitResult):
         >>> mended.refitted.values.tolist(), mended.status.values.tolist()
         ([True, True], [1, 1])
         """
+        from xfit.fitting.refit import refit
+
         return refit(
             self._require(), self.model, self.signal_dims, da, where=where, start=start, channels=channels, options=options
         )  # fmt: skip

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from xfit.fitting.intervals import ONE_SIGMA
+from xfit.results.fit_result import ONE_SIGMA
 
 #: How far the mean of pulls, their width and the coverage may be from 0, 1 and the level, besides chance, if errors are to hold.
 MEAN, WIDTH, COVERAGE = 0.1, 0.1, 0.02

@@ -13,7 +13,7 @@ import xfit
 from tests.support.builders import assert_same_bits
 from tests.support.loss_data import START, X, cash_of, counts, curve, log_cosh, model, with_outliers
 from xfit.components import Offset
-from xfit.fitting.intervals import ONE_SIGMA
+from xfit.results.fit_result import ONE_SIGMA
 
 NAMES = {"amplitude": "g.A", "center": "g.centre", "sigma": "g.sigma", "c": "o.offset"}
 

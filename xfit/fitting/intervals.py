@@ -19,9 +19,6 @@ from xfit.fitting.running.map_blocks import run
 from xfit.modeling.model import Model
 from xfit.noise import Poisson
 
-#: The probability of one standard deviation of a normal distribution.
-ONE_SIGMA = 0.6826894921370859
-
 
 def conf_interval(
     result: xr.Dataset,

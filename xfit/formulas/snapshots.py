@@ -13,13 +13,8 @@ from collections.abc import Callable, Iterator
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
-import numba
 import numpy as np
 from dask.base import TokenizationError, tokenize
-from numba.core.ccallback import CFunc
-from numba.core.dispatcher import Dispatcher
-from numba.core.registry import cpu_target
-from numba.np.ufunc.dufunc import DUFunc
 
 #: How functions of users are compiled: a division by zero gives infinity, as in NumPy, instead of an exception.
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}}
@@ -106,8 +101,23 @@ def _package(value: Any) -> str:
     return str(module or "builtins").partition(".")[0]
 
 
+def _made_by_numba(value: Any) -> str:
+    """What numba has made of a function: "dispatcher", "ufunc" or "cfunc"; empty for anything else."""
+    # `import xfit` does not wait for numba, and without it there is nothing that it has made.
+    if "numba" not in sys.modules:
+        return ""
+    from numba.core.ccallback import CFunc
+    from numba.core.dispatcher import Dispatcher
+    from numba.np.ufunc.dufunc import DUFunc
+
+    kinds = {"dispatcher": Dispatcher, "ufunc": DUFunc, "cfunc": CFunc}
+    return next((name for name, kind in kinds.items() if isinstance(value, kind)), "")
+
+
 def _is_known_to_numba(function: Any) -> bool:
     """Whether numba has its own code for a Python function."""
+    from numba.core.registry import cpu_target
+
     context = cpu_target.typing_context
     try:
         context.resolve_value_type(function)
@@ -173,9 +183,8 @@ class _Digest:
             self._say("class", value.__qualname__, [base.__qualname__ for base in value.__mro__])
             members = getattr(value, "__members__", {})
             for name, each in sorted({**vars(value), **members}.items()):
-                if isinstance(each, (*_PLAIN, FunctionType, Dispatcher, enum.Enum)) and name not in (
-                    "__module__",
-                    "__doc__",
+                if (isinstance(each, (*_PLAIN, FunctionType, enum.Enum)) or _made_by_numba(each) == "dispatcher") and (
+                    name not in ("__module__", "__doc__")
                 ):
                     self._say(name)
                     self.add(each)
@@ -183,12 +192,12 @@ class _Digest:
     def _callable(self, value: Any) -> None:
         if isinstance(value, np.ufunc) or (isinstance(value, BuiltinFunctionType) and _package(value) in _BY_NAME):
             self._say("named", getattr(value, "__module__", "numpy"), getattr(value, "__qualname__", value.__name__))
-        elif isinstance(value, Dispatcher):
+        elif (made := _made_by_numba(value)) == "dispatcher":
             self._function(value.py_func, value.targetoptions)
-        elif isinstance(value, DUFunc):
+        elif made == "ufunc":
             self._say("ufunc", _mattering(value.targetoptions))
             self._function(value._dispatcher.py_func, {})
-        elif isinstance(value, CFunc):
+        elif made == "cfunc":
             compiled: Any = value
             self._say("cfunc", str(compiled._sig))
             self._function(compiled._pyfunc, {})
@@ -339,9 +348,14 @@ class _Copies:
             return self._module(value, attributes)
         if isinstance(value, FunctionType) and _package(value) not in _BY_NAME:
             return self._called(value)
-        if isinstance(value, Dispatcher):
+        made = _made_by_numba(value)
+        if not made:
+            return value
+        import numba
+
+        if made == "dispatcher":
             return self._again(value, value.py_func, lambda copy: numba.jit(**value.targetoptions)(copy))
-        if isinstance(value, DUFunc) and self._compiled:
+        if made == "ufunc" and self._compiled:
             return self._again(value, value._dispatcher.py_func, numba.vectorize)
         return value
 
@@ -351,6 +365,8 @@ class _Copies:
             return self.function(function)
         if _is_known_to_numba(function):
             return function
+        import numba
+
         return self._again(function, function, lambda copy: numba.njit(**OPTIONS)(copy))
 
     def _again(self, old: Any, function: FunctionType, compiled: Callable[[Any], Any]) -> Any:

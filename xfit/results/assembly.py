@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Hashable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -14,13 +14,15 @@ from xarray.indexes import Index, PandasIndex
 from xfit._version import __version__
 from xfit.arrays.axes import Axes
 from xfit.arrays.blocks import only
-from xfit.engine.block.options import Columns, FitOptions, Settings
-from xfit.engine.codegen.program import Program
 from xfit.engine.pixel.status import MEANINGS
 from xfit.modeling.derived import label_of
 from xfit.modeling.model import Model
 from xfit.modeling.units import derived_units, parameter_units
 from xfit.results.curves import ending
+
+if TYPE_CHECKING:
+    from xfit.engine.block.options import Columns, FitOptions, Settings
+    from xfit.engine.codegen.program import Program
 
 #: What compares models by their likelihoods, for losses that are one.
 CRITERIA = ("aic", "aicc", "bic")
@@ -95,6 +97,9 @@ def assemble(
     Dataset
         In the schema of the documentation's page "The result".
     """
+    # Not at the top: `import xfit` does not wait for the engine.
+    from xfit.engine.block.options import Columns
+
     columns = Columns.of(len(settings.start), options)
     known = [name for name in columns.slices if options.loss.has_likelihood or name not in CRITERIA]
     variables = variables_in(packed, known, axes.navigation, columns)

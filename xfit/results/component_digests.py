@@ -8,11 +8,11 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from xfit.engine.codegen.program import Kernel, content_of
 from xfit.formulas.function_kernel import FunctionKernel, remembered
 from xfit.modeling.text_limits import json_of
 
 if TYPE_CHECKING:
+    from xfit.engine.codegen.program import Kernel
     from xfit.modeling.component import Component
     from xfit.modeling.model import Model
 
@@ -29,6 +29,9 @@ def digests_of(model: Model, kernels: Iterable[Kernel]) -> dict[str, str]:
 def _digest(kernel: Kernel) -> str:
     if isinstance(kernel, FunctionKernel):
         return kernel.digest
+    # Not at the top: `import xfit` does not wait for the engine.
+    from xfit.engine.codegen.program import content_of
+
     return hashlib.sha256(repr(content_of(kernel)).encode()).hexdigest()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -11,11 +11,12 @@ from dask.base import tokenize
 
 from xfit.arrays.axes import axes_of
 from xfit.arrays.blocks import only
-from xfit.engine.block.fit_block import evaluate_block
-from xfit.engine.codegen.program import Program
 from xfit.engine.pixel.status import DESCRIPTIONS, NONFINITE_DERIVATIVE
 from xfit.modeling.model import Model
 from xfit.modeling.response import ResponseGrid, response_of
+
+if TYPE_CHECKING:
+    from xfit.engine.codegen.program import Program
 
 
 def model_curves(
@@ -44,6 +45,9 @@ def model_curves(
     ValueError
         For an unknown component, or where the result has lost its signal coordinates.
     """
+    # Not at the top: `import xfit` does not wait for the engine.
+    from xfit.engine.codegen.program import Program
+
     names = [component.name for component in model]
     unknown = [name for name in components or () if name not in names]
     if unknown:
@@ -166,6 +170,8 @@ def _evaluate(
     grid: ResponseGrid | None,
 ) -> np.ndarray:
     """Curves of one block; contracted dimensions come as nested lists of one block."""
+    from xfit.engine.block.fit_block import evaluate_block
+
     values, table, response = only(values), only(table), only(response)
     navigation = values.shape[:-1]
     width = table[-1] if len(table) > len(names) else None

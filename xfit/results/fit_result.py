@@ -11,7 +11,6 @@ import xarray as xr
 from xfit._version import __version__
 from xfit.arrays.alignment import at_labels_of
 from xfit.arrays.matching import check_fitted_coordinates, check_fitted_dims, check_variance, check_where
-from xfit.engine.codegen.program import Program
 from xfit.modeling.derived import derived_error, derived_map, derived_names
 from xfit.modeling.model import Model
 from xfit.modeling.response import is_unknown
@@ -20,6 +19,9 @@ from xfit.results import overview, report
 from xfit.results.assembly import SCHEMA_VERSION
 from xfit.results.component_digests import restore
 from xfit.results.curves import model_curves
+
+#: The probability of one standard deviation of a normal distribution.
+ONE_SIGMA = 0.6826894921370859
 
 #: Attributes that are JSON: of what kind, and of what kind their entries.
 _WORDS: dict[str, tuple[type, type | tuple[type, ...]]] = {
@@ -265,7 +267,8 @@ class FitResult:
         ds = self._require()
         check_fitted_dims(ds, self.signal_dims, da)
         curve = at_labels_of(self.evaluate(response=response), da, "da", "the result has")
-        check_fitted_coordinates(curve, self.signal_dims, da, Program.from_model(self.model).coordinates)
+        coordinates = dict.fromkeys(name for component in self.model for name in component.kernel.coordinates)
+        check_fitted_coordinates(curve, self.signal_dims, da, tuple(coordinates))
         return (da - curve).transpose(*da.dims).rename("residual").assign_attrs(long_name="data - model")
 
     def statistics(

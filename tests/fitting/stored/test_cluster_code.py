@@ -16,13 +16,17 @@ from distributed import Client
 
 from tests.support.builders import assert_same_bits, peak_map, two_peaks
 from tests.support.paths import ROOT
+from tests.support.widths import OTHER_WIDTH
 
 pytestmark = pytest.mark.slow
 
 
 @contextmanager
 def cluster(folder: Path, *workers: dict[str, str]) -> Iterator[Client]:
-    """A scheduler and workers, each a process of its own with an empty cache and the variables given; on loopback."""
+    """A scheduler and workers, each a process of its own with the variables given; on loopback.
+
+    Those with the client's width of vectors have empty caches; code of another width is that of the usual cache, or is compiled.
+    """
     where = folder / "scheduler.json"
     processes: list[subprocess.Popen[bytes]] = []
 
@@ -41,7 +45,8 @@ def cluster(folder: Path, *workers: dict[str, str]) -> Iterator[Client]:
         for number, variables in enumerate(workers):
             cache = folder / f"cache-{number}"
             options = ("--nthreads", "1", "--no-nanny", "--no-dashboard", "--local-directory", str(folder))
-            start({"XFIT_CACHE_DIR": str(cache), **variables}, "worker", "--scheduler-file", str(where), *options)
+            empty = {} if "XFIT_LANES" in variables else {"XFIT_CACHE_DIR": str(cache)}
+            start({**empty, **variables}, "worker", "--scheduler-file", str(where), *options)
         with Client(scheduler_file=str(where)) as client:
             client.wait_for_workers(len(workers), timeout=60)
             yield client
@@ -75,12 +80,9 @@ def stored(tmp_path: Path) -> xr.DataArray:
 
 
 def test_workers_take_the_clients_code_and_others_make_their_own(stored, tmp_path) -> None:
-    """Of three workers with empty caches one has vectors of another width: it alone compiles, and its bits are the same."""
-    from xfit.engine.math.layout import LANES
-
+    """Of three workers one has vectors of another width; the others, with empty caches, compile nothing, and all have the same bits."""
     expected = stored.fit.multifit(two_peaks()).compute()
-    other = {"XFIT_LANES": "2" if LANES != 2 else "4"}
-    with cluster(tmp_path, {}, {}, other) as client:
+    with cluster(tmp_path, {}, {}, OTHER_WIDTH) as client:
         stored.fit.multifit(two_peaks(), store=tmp_path / "fit.zarr")
         found = client.run(compiled)
         chunks = client.run(lambda dask_worker: dask_worker.state.executed_count)
@@ -89,4 +91,4 @@ def test_workers_take_the_clients_code_and_others_make_their_own(stored, tmp_pat
     assert all(number > 0 for number in chunks.values())
     numbers = {lanes: number for lanes, number in found.values()}
     assert [number for lanes, number in found.values() if not lanes] == [0, 0]
-    assert numbers[other["XFIT_LANES"]] > 0
+    assert OTHER_WIDTH["XFIT_LANES"] in numbers

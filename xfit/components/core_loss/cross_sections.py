@@ -18,9 +18,11 @@ import xarray as xr
 from xfit.components.core_loss.edge_energies import EDGES
 from xfit.formulas.spline_table import Table
 
-RYDBERG = scipy.constants.value("Rydberg constant times hc in eV")
-BOHR_RADIUS = scipy.constants.value("Bohr radius")
-_REST_ENERGY = scipy.constants.value("electron mass energy equivalent in MeV") * 1e6
+# Rydberg's constant times hc in eV, Bohr's radius in m, and the rest energy of an electron in eV: CODATA 2022, Mohr et al. (2025), Rev. Mod. Phys. 97,
+# 025002, doi:10.1103/RevModPhys.97.025002. Written out, or they would be those of each SciPy's year.
+RYDBERG = 13.605693122990
+BOHR_RADIUS = 5.29177210544e-11
+_REST_ENERGY = 0.51099895069e6
 
 #: Exponents of Egerton's empirical factor for L shells, from sodium on.
 _L_EXPONENTS = (

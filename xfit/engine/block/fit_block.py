@@ -10,6 +10,7 @@ from xfit.engine.block.arguments import BlockArguments
 from xfit.engine.block.cancellation import check, count, pace_of, pieces
 from xfit.engine.block.counts import variance_of_counts
 from xfit.engine.block.function_errors import ErrorFinder, note_at_values
+from xfit.engine.block.known_fits import try_shipped_code
 from xfit.engine.block.linear_fits import Known, fit_linear
 from xfit.engine.block.optimizers import Optimizer, optimizer_of
 from xfit.engine.block.options import Columns, FitOptions, Settings
@@ -87,6 +88,7 @@ def fit_block(
     columns = Columns.of(len(settings.start), options)
     step = max(_RESULTS // columns.total, 1) if as_it_is else _pixels_at_a_time(y)
     prepare_engine("profile" if profile else part_for(optimizer.engine, single))
+    try_shipped_code()
     ends = np.full((y.shape[0], len(profile[1]), len(profile[0]), 2) if profile else (0,), np.nan)
     if bench is None:
         mapped = program.parameters if isinstance(start, np.ndarray) else start

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import warnings
 from contextlib import ExitStack
@@ -10,9 +9,11 @@ from dataclasses import dataclass
 
 from llvmlite import binding
 
-from xfit.engine.codegen.code_store import compile_lock, content_of, keep, kept, machine_kind
+from xfit.engine.codegen.code_store import compile_lock, content_of, keep, kept, name_of
+from xfit.engine.codegen.kernel_cache import KIND
 from xfit.engine.codegen.machine_code import load_object, object_code
-from xfit.engine.codegen.program import Program, code_names
+from xfit.engine.codegen.program import Program, kernel_keys
+from xfit.engine.codegen.shipped import shipped
 from xfit.engine.codegen.sources import engine_hash
 from xfit.engine.codegen.subprocess_compile import CompilationError, can_start_python, compile_apart
 from xfit.engine.evaluation.loss_functions import LEAST_SQUARES
@@ -116,8 +117,8 @@ def prepare_engine(part: str = "fit") -> None:
     if _loaded.issuperset(_PARTS[part]):
         return
     with _loading, ExitStack() as locks:
-        missing = [unit for unit in _PARTS[part] if unit not in _loaded]
-        names = {unit: _name_of(unit) for unit in missing}
+        missing = [unit for unit in _PARTS[part] if unit not in _loaded and not _load_shipped(unit)]
+        names = {unit: name_of(kind_of(unit), engine_hash()) for unit in missing}
         # In one order everywhere, or two processes would wait for each other.
         on_disk = all([locks.enter_context(compile_lock(names[unit])) for unit in sorted(missing)])
         found = {unit: kept(names[unit]) if on_disk else None for unit in missing}
@@ -128,6 +129,12 @@ def prepare_engine(part: str = "fit") -> None:
             if code is None and on_disk:
                 keep(names[unit], {"unit": unit}, made[unit])
             _load(unit, made[unit] if code is None else code[1])
+
+
+def forget() -> None:
+    """Load all pieces anew when they are needed next."""
+    with _loading:
+        _loaded.clear()
 
 
 def _prepare_entry(entry: CompiledEntry, variant: str) -> None:
@@ -143,13 +150,23 @@ def code_for(part: str, program: Program) -> dict[str, bytes]:
     """Machine code of a part of the engine and of a program's kernels, for `xfit.engine.codegen.code_store.offer`: what is on the disk of it."""
     # What few fits need is compiled in their course, if at all.
     units = dict.fromkeys((*_PARTS[part], "alone", "pixel", "ties", "axis", "loss"))
-    names = [*map(_name_of, units), *code_names(program)]
-    found = {name: content_of(name) for name in names}
+    pieces = [(kind_of(unit), engine_hash()) for unit in units] + [(KIND, key) for key in kernel_keys(program)]
+    found = {name_of(*piece): content_of(*piece) for piece in pieces}
     return {name: content for name, content in found.items() if content is not None}
 
 
-def _name_of(unit: str) -> str:
-    return f"engine-{unit}-{hashlib.sha256((engine_hash() + machine_kind()).encode()).hexdigest()[:24]}"
+def kind_of(unit: str) -> str:
+    """What the name of a piece's file begins with."""
+    return f"engine-{unit}"
+
+
+def _load_shipped(unit: str) -> bool:
+    """Load a piece that came with the package; return whether there was one."""
+    found = shipped(kind_of(unit), engine_hash())
+    if found is None:
+        return False
+    _load(unit, found[1])
+    return True
 
 
 def _compiled(units: tuple[str, ...]) -> list[bytes]:

@@ -68,7 +68,7 @@ class Workbench:
         mapped: Collection[str] = (),
     ) -> None:
         self.loaded = program.load()
-        self._program, self._settings, self._options, self._mapped = program, settings, options, mapped
+        self._program, self.settings, self._options, self._mapped = program, settings, options, mapped
         self.x = coordinate_rows(self.loaded, coordinates, n_channels, VECTOR)
         self._n_channels = n_channels
         self._channels = channels_of(self.loaded, self.x[:, :n_channels], response, grid)
@@ -104,11 +104,11 @@ class Workbench:
 
     def _made(self, on: np.ndarray) -> Pattern:
         loaded, options = self.loaded, self._options
-        free = np.flatnonzero(self._program.fitted(self._settings.free, on)).astype(np.int64)
+        free = np.flatnonzero(self._program.fitted(self.settings.free, on)).astype(np.int64)
         codes = loaded.amplitudes(free)
         structure = loaded.structure(on, self._whole, self._channels, free)
         problem = prepare_for(
-            Problem(structure, loaded.ties, self.x, load_loss(options.loss), self._settings.start.size)
+            Problem(structure, loaded.ties, self.x, load_loss(options.loss), self.settings.start.size)
         )
         return Pattern(
             free,

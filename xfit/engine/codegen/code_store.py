@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import sys
 import tempfile
@@ -21,15 +19,11 @@ from numba.core.registry import cpu_target
 from platformdirs import user_cache_dir
 
 from xfit.display import local_path
+from xfit.engine.codegen.code_file import SUFFIX, digest_of, packed, unpacked
+from xfit.engine.codegen.shipped import shipped
 from xfit.engine.codegen.trust import is_own, make_private, why_not_private
 from xfit.engine.math.layout import LANES
 from xfit.progress import told
-
-#: First bytes of a file of machine code.
-_MAGIC = b"xfit machine code 1\n"
-
-#: Suffix of these files.
-SUFFIX = ".code"
 
 #: Seconds to wait for another process that compiles the same, before it is compiled for this process alone.
 _PATIENCE = 900.0
@@ -43,6 +37,19 @@ def machine_kind() -> str:
     """What machine code is told apart by besides its sources: the processor, compilers, and the flags of Python."""
     processor = cpu_target.target_context.codegen().magic_tuple()
     return repr((processor, LANES, numba.__version__, llvmlite.__version__, sys.version_info[:2], sys.flags.optimize))
+
+
+def name_of(kind: str, key: str) -> str:
+    """Name that a piece of machine code is kept by on this machine.
+
+    Parameters
+    ----------
+    kind : str
+        What it is: "kernel", or a piece of the engine.
+    key : str
+        Whatever it is made from, besides the processor and the compilers.
+    """
+    return f"{kind}-{digest_of(digest_of(key) + machine_kind())}"
 
 
 def cache_folder() -> Path:
@@ -124,9 +131,9 @@ def offer(pieces: Mapping[str, bytes]) -> None:
     _offered.update(pieces)
 
 
-def content_of(name: str) -> bytes | None:
-    """Return a piece of machine code for `offer`; None where it is not on the disk."""
-    found = kept(name)
+def content_of(kind: str, key: str) -> bytes | None:
+    """Return a piece of machine code for `offer`, named as for `name_of`; None where it is not on the disk."""
+    found = shipped(kind, key) or kept(name_of(kind, key))
     return None if found is None else packed(*found)
 
 
@@ -168,25 +175,3 @@ def keep(name: str, said: dict[str, Any], code: bytes) -> None:
         if temporary:
             with suppress(OSError):
                 os.unlink(temporary)
-
-
-def packed(said: dict[str, Any], code: bytes) -> bytes:
-    """A piece of machine code with what is said of it, and the hash of both."""
-    rest = json.dumps(said, sort_keys=True).encode() + b"\n" + code
-    return _MAGIC + hashlib.sha256(rest).hexdigest().encode() + b"\n" + rest
-
-
-def unpacked(content: bytes) -> tuple[dict[str, Any], bytes]:
-    """Undo `packed`.
-
-    Raises
-    ------
-    ValueError
-        If something is missing or changed.
-    """
-    end = len(_MAGIC) + 64
-    rest = content[end + 1 :]
-    if not content.startswith(_MAGIC) or content[len(_MAGIC) : end] != hashlib.sha256(rest).hexdigest().encode():
-        raise ValueError("it is damaged")
-    said, _, code = rest.partition(b"\n")
-    return json.loads(said), code

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import os
 import threading
 from collections.abc import Callable
@@ -15,8 +14,9 @@ import numba
 from numba.core.compiler_lock import global_compiler_lock
 
 from xfit.engine.codegen.cache_size import limit, note_use, prune
-from xfit.engine.codegen.code_store import cache_folder, compile_lock, keep, kept, machine_kind
+from xfit.engine.codegen.code_store import cache_folder, compile_lock, keep, kept, name_of
 from xfit.engine.codegen.machine_code import load_object, object_code
+from xfit.engine.codegen.shipped import shipped
 from xfit.engine.math.call import KERNEL_SIGNATURE
 from xfit.progress import told
 
@@ -24,6 +24,12 @@ _OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}}
 
 #: Seconds that a kernel takes to compile where that is slow.
 _SECONDS = 10.0
+
+#: What names of files begin with.
+KIND = "kernel"
+
+#: Symbols of a kernel for one pixel, and for pixels side by side.
+_ONE, _LANES = "xfit_kernel_of_one", "xfit_kernel_of_lanes"
 
 _NUMBERS = ctypes.POINTER(ctypes.c_double)
 _PROTOTYPE = ctypes.CFUNCTYPE(
@@ -95,19 +101,28 @@ def load_kernel(key: str, write_source: Callable[[], str]) -> CompiledKernel:
     -------
     CompiledKernel
     """
-    name = name_of(key)
     with _loading:
-        if name not in _loaded:
-            _loaded[name] = _load(name, write_source)
-        return _loaded[name]
+        if key not in _loaded:
+            _loaded[key] = _load(key, write_source)
+        return _loaded[key]
 
 
-def name_of(key: str) -> str:
-    """Name that a kernel's machine code is kept by."""
-    return "k" + hashlib.sha256(f"{key}{machine_kind()}".encode()).hexdigest()[:24]
+def forget_kernels() -> None:
+    """Load all kernels anew when they are needed next."""
+    with _loading:
+        _loaded.clear()
 
 
-def _load(name: str, write_source: Callable[[], str]) -> CompiledKernel:
+def _load(key: str, write_source: Callable[[], str]) -> CompiledKernel:
+    said, code = shipped(KIND, key) or _kept(name_of(KIND, key), write_source)
+    address = load_object(code)
+    return CompiledKernel(
+        address(_ONE), address(_LANES), tuple(said["amplitudes"]), said["scratch"], said["proportional"]
+    )  # fmt: skip
+
+
+def _kept(name: str, write_source: Callable[[], str]) -> tuple[dict[str, Any], bytes]:
+    """Find a kernel in the cache, or compile it."""
     most = limit()
     with compile_lock(name) as on_disk:
         found = kept(name) if on_disk else None
@@ -118,11 +133,7 @@ def _load(name: str, write_source: Callable[[], str]) -> CompiledKernel:
                 prune(cache_folder(), most, keep=name)
         elif on_disk:
             note_use(cache_folder(), name)
-    said, code = found
-    address = load_object(code)
-    return CompiledKernel(
-        address(f"{name}_one"), address(f"{name}_lanes"), tuple(said["amplitudes"]), said["scratch"], said["proportional"]
-    )  # fmt: skip
+    return found
 
 
 def compile_source(source: str, name: str) -> tuple[dict[str, Any], bytes]:
@@ -130,8 +141,8 @@ def compile_source(source: str, name: str) -> tuple[dict[str, Any], bytes]:
     module: Any = ModuleType(f"xfit.kernels.{name}")
     exec(compile(source, f"<{name}>", "exec"), module.__dict__)
     functions = [
-        (f"{name}_{kind}", numba.njit(nogil=True, **_OPTIONS)(function), KERNEL_SIGNATURE)
-        for kind, function in (("one", module.kernel), ("lanes", module.lane_kernel))
+        (symbol, numba.njit(nogil=True, **_OPTIONS)(function), KERNEL_SIGNATURE)
+        for symbol, function in ((_ONE, module.kernel), (_LANES, module.lane_kernel))
     ]
     with told("compiling a component, once on this machine", _SECONDS):
         code = object_code(functions)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xfit.engine.codegen.function_kernels import load_function_kernel
-from xfit.engine.codegen.kernel_cache import CompiledKernel, load_kernel, name_of
+from xfit.engine.codegen.kernel_cache import CompiledKernel, load_kernel
 from xfit.engine.codegen.kernel_source import kernel_source
 from xfit.engine.codegen.sources import component_hash
 from xfit.engine.codegen.tie_compiler import compile_ties
@@ -355,23 +355,29 @@ def _load(program: Program) -> LoadedProgram:
     )
 
 
+def forget_programs() -> None:
+    """Load all programs and kernels anew when they are needed next."""
+    _load.cache_clear()
+    compiled_kernel.cache_clear()
+
+
 @lru_cache(maxsize=4096)
 def compiled_kernel(kernel: Kernel) -> CompiledKernel:
     """Return a component's compiled kernel, which is compiled if it never was."""
     if isinstance(kernel, FunctionKernel):
         return load_function_kernel(kernel)
-    return load_kernel(_key_of(kernel), lambda: kernel_source(kernel))
+    return load_kernel(key_of(kernel), lambda: kernel_source(kernel))
 
 
-def _key_of(kernel: FormulaKernel) -> str:
+def key_of(kernel: FormulaKernel) -> str:
     """What determines a kernel's machine code, besides the processor and the compilers."""
     content = (kernel.expression, kernel.coordinates, kernel.parameters, kernel.constants, *_companions(kernel))
     return repr((component_hash(), *content))
 
 
-def code_names(program: Program) -> list[str]:
-    """Names that the machine code of a program's kernels is kept by."""
-    return [name_of(_key_of(kernel)) for kernel in program.kernels if isinstance(kernel, FormulaKernel)]
+def kernel_keys(program: Program) -> list[str]:
+    """What determines the machine code of each of a program's kernels that are formulas."""
+    return [key_of(kernel) for kernel in program.kernels if isinstance(kernel, FormulaKernel)]
 
 
 def curve_of(kernel: Kernel, x: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
-import inspect
+import linecache
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from xfit.engine.math.jit import compiled_with_callers
@@ -42,6 +43,15 @@ class _Selects(ast.NodeTransformer):
         return ast.Call(ast.Name("negation", ast.Load()), [node.operand], []) if isinstance(node.op, ast.Not) else node
 
 
+@lru_cache(maxsize=1)
+def _definitions(file: str) -> dict[str, ast.FunctionDef]:
+    """Functions of a module, without their decorators; read once, for `inspect.getsource` would take a tenth of `import xfit`."""
+    found = [each for each in ast.parse("".join(linecache.getlines(file))).body if isinstance(each, ast.FunctionDef)]
+    for definition in found:
+        definition.decorator_list = []
+    return {definition.name: definition for definition in found}
+
+
 def vectorisable(function: _F) -> _F:
     """Compile a function, for numbers and for vectors of them, to be inlined in its caller's loop.
 
@@ -49,12 +59,9 @@ def vectorisable(function: _F) -> _F:
     The fastmath flags are given, for numba would otherwise take over those of whichever caller is compiled first, and
     reordered sums destroy the reductions of the argument.
     """
-    definition = ast.parse(inspect.getsource(function)).body[0]
-    assert isinstance(definition, ast.FunctionDef)
-    definition.decorator_list = []
+    definition = _definitions(function.__code__.co_filename)[function.__name__]
     factory = ast.parse(f"def factory(select, negation):\n    return {function.__name__}")
     factory.body[0].body.insert(0, _Selects().visit(definition))  # type: ignore[attr-defined]
-    ast.increment_lineno(definition, function.__code__.co_firstlineno - 1)
     namespace: dict[str, Any] = {}
     code = compile(ast.fix_missing_locations(factory), function.__code__.co_filename, "exec")
     exec(code, function.__globals__, namespace)
