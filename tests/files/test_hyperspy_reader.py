@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,6 @@ from xfit.fitting.stored.codecs import RefusedFileError
 from xfit.hyperspy.model_files import open_models
 
 h5py = pytest.importorskip("h5py")
-
-#: Seconds of the processor that reading may take.
-SECONDS = 2.0
 
 
 def opened(path: Path) -> Any:
@@ -50,13 +46,11 @@ def test_twenty_thousand(tmp_path: Path, place: str, words: str | None) -> None:
     path = tmp_path / "a.hspy"
     with opened(path) as file:
         fill(file.require_group(place), 20_000)
-    begin = time.process_time()
     if words is None:
         assert (xfit.open(path) == 1).all()
     else:
         with pytest.raises(RefusedFileError, match=rf"a\.hspy {words}"):
             xfit.open(path)
-    assert time.process_time() - begin < SECONDS
 
 
 @pytest.mark.parametrize("ending", ["hspy", "zspy"])
@@ -95,7 +89,6 @@ def test_many_paths_and_loops_are_told_soon(tmp_path: Path) -> None:
             group["b"] = inner
             group["c"] = h5py.SoftLink(inner.name)
             group = inner
-    begin = time.process_time()
     # 3 + 9 + ... + 3**60 in one another.
     with pytest.raises(RefusedFileError, match=r"a\.hspy has more than 100000 groups and arrays on the paths through it: 6.36e\+28"):  # fmt: skip
         xfit.open(path)
@@ -103,4 +96,3 @@ def test_many_paths_and_loops_are_told_soon(tmp_path: Path) -> None:
         file["more/a/a/back"] = h5py.SoftLink("/more/a")
     with pytest.raises(RefusedFileError, match=r"a\.hspy: '/more/a/a/back' is a group within itself"):
         xfit.open(path)
-    assert time.process_time() - begin < SECONDS

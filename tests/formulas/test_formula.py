@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 
 import mpmath
 import pytest
@@ -147,11 +146,9 @@ HOSTILE = [
 
 @pytest.mark.parametrize("text", HOSTILE, ids=[ascii(text[:24]) for text in HOSTILE])
 def test_hostile_text(text: str) -> None:
-    """What is no formula is refused by name, in no time, without running anything."""
-    start = time.perf_counter()
+    """What is no formula is refused by name, without running anything."""
     with pytest.raises(FormulaError):
         parse(text)
-    assert time.perf_counter() - start < 5
 
 
 def test_not_text() -> None:

@@ -155,7 +155,15 @@ def _poisson_tile(
 
 @inner
 def _robust_tile(
-    kind: int, scale: float, y: np.ndarray, m: np.ndarray, n: int, f: np.ndarray, factor: np.ndarray, work: np.ndarray
+    kind: int,
+    scale: float,
+    floor: float,
+    y: np.ndarray,
+    m: np.ndarray,
+    n: int,
+    f: np.ndarray,
+    factor: np.ndarray,
+    work: np.ndarray,
 ) -> tuple[float, float, float, float, float]:
     """Sums of a tile, and deviations and factors in place of ``f`` and ``factor``."""
     weight, slope, value, gradient = work[MODEL], work[FIRST], work[VALUE], work[SECOND]
@@ -175,7 +183,7 @@ def _robust_tile(
             value[i], weight[i], slope[i] = arctan(f[i], scale)
     total, squares = sum_of(value, n), dot(f, f, n)
     for i in range(n):
-        h = max(slope[i], SMALLEST_CURVATURE * weight[i])
+        h = max(slope[i], floor * weight[i])
         root = math.sqrt(h)
         gradient[i] = weight[i] * f[i]
         slope[i] = slope[i] if m[i] != 0.0 else 0.0
@@ -202,7 +210,7 @@ def _custom_tile(
         r = model[i] - y[i]
         g, h = 0.5 * first[i], 0.5 * second[i]
         along = abs(g / r) if r != 0.0 else h
-        h = max(h, SMALLEST_CURVATURE * along)
+        h = max(h, s.floor * along)
         total += value[i]
         squares += weight[i] * r * r
         root = math.sqrt(h) if h > 0.0 else 1e-8
@@ -236,7 +244,9 @@ def apply_loss(loss: CompiledLoss, s: State, start: int, n: int) -> None:
         total[LOSS] += value
         total[SQUARES] += squares
     else:
-        value, squares, gradients, slopes, slopes_squared = _robust_tile(kind, loss.scale, y, m, n, f, factor, s.work)
+        value, squares, gradients, slopes, slopes_squared = _robust_tile(
+            kind, loss.scale, s.floor, y, m, n, f, factor, s.work
+        )
         total[LOSS] += value
         total[SQUARES] += squares
         total[GRADIENTS] += gradients

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xfit.engine.evaluation.loss_functions import CompiledLoss
+from xfit.engine.evaluation.loss_functions import SMALLEST_CURVATURE, CompiledLoss
 from xfit.engine.evaluation.tie_machine import STACK, Ties
 from xfit.engine.math.cholesky import triangle
 from xfit.engine.math.layout import (
@@ -125,6 +125,8 @@ class State(Record):
     squares : bool
         Whether derivatives are multiplied by ``g`` instead of ``sqrt(h)`` (see there): their Gram matrix is then the middle of the
         sandwich that errors of a custom loss are made of.
+    floor : float
+        Part of a channel's weight that its curvature is at least taken to be, of robust losses; see `SMALLEST_CURVATURE`.
     plain, whole : bool
         Whether data have no weights, so that ``m`` is one in every channel in use; whether no channel is left out.
     used : int
@@ -190,6 +192,7 @@ class State(Record):
     passes: int
     kind: int
     squares: bool
+    floor: float
     plain: bool
     whole: bool
     used: int
@@ -304,7 +307,7 @@ def state_of(
 
     state = State(
         *(n, count, channels, length, pitch, LANE_TILE if wide else TILE, 1 if wide else GROUP, 1 if wide else PASSES),
-        *(problem.loss.kind, False, False, False, 0),
+        *(problem.loss.kind, False, SMALLEST_CURVATURE, False, False, 0),
         *(vectors(length), vectors(length), vectors(1), vectors(1), numbers(length), np.zeros((5, PITCH))),
         *(vectors(n), vectors(n), vectors(count), vectors(count)),
         *(vectors(triangle(count + 1)), vectors(triangle(count + 1)), vectors(KNOWN)),

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 
 from xfit.engine.evaluation.evaluate import tie_point
+from xfit.engine.evaluation.loss_functions import LEAST_SQUARES
 from xfit.engine.evaluation.state import AT_LOWER, AT_UPPER, CHISQ, FLAT, FREE, Problem, State
 from xfit.engine.math import cholesky
 from xfit.engine.math.cholesky import at, element
 from xfit.engine.math.elementary import square
 from xfit.engine.math.jit import inner
-from xfit.engine.math.layout import LINEAR
+from xfit.engine.math.layout import LINEAR, STARTING
 from xfit.engine.math.vector import any_lane, select
 from xfit.engine.math.widths import full, fused, get, put
 
@@ -72,19 +73,29 @@ def hold(s: State) -> Any:
 
 
 @inner
-def clip(s: State) -> bool:
-    """Hold what the step would carry beyond a bound, with the step that ends there; return whether there is any."""
+def _clip(s: State, undamped: bool) -> bool:
+    """Hold those parameters, damped or not, that the step would carry beyond a bound, with the step that ends there."""
     clipped = full(s, 0.0) != 0.0
     for j in range(s.count):
         value, step, side = get(s.q, s.rows[j]), get(s.step, j), get(s.side, j)
         lower, upper = get(s.lower, j), get(s.upper, j)
-        low = (side == FREE) & (value + step < lower)
-        high = (side == FREE) & (value + step > upper)
+        among = (side == FREE) & (get(s.weight, j) == 0.0 if undamped else get(s.weight, j) != 0.0)
+        low = among & (value + step < lower)
+        high = among & (value + step > upper)
         put(s.side, j, select(low, AT_LOWER, select(high, AT_UPPER, side)))
         put(s.step, j, select(low, lower - value, select(high, upper - value, step)))
         put(s.scale, j, select(low | high, 0.0, get(s.scale, j)))
         clipped = clipped | low | high
     return any_lane(clipped)
+
+
+@inner
+def clip(s: State) -> bool:
+    """Hold what the step would carry beyond a bound; return whether there is any.
+
+    Amplitudes that follow the shapes, which are not damped, wait for these: held at the same time, they would end far from their best values.
+    """
+    return _clip(s, False) or _clip(s, True)
 
 
 @inner
@@ -237,7 +248,8 @@ def rescale(s: State, accepted: Any, project: bool) -> None:
         norm, weight = math.sqrt(get(s.gram, at(j, j))), get(s.weight, j)
         put(s.inverse, j, select(accepted, 1.0 / norm, get(s.inverse, j)))
         larger = select(accepted & (norm > weight), norm, weight)
-        put(s.weight, j, full(s, 0.0) if project and s.code[j] == LINEAR else larger)
+        follows = s.code[j] == LINEAR or (s.code[j] == STARTING and s.kind != LEAST_SQUARES)
+        put(s.weight, j, full(s, 0.0) if project and follows else larger)
 
 
 @inner

@@ -10,7 +10,7 @@ import math
 
 from xfit.engine.evaluation.evaluate import gram_of, tie_point
 from xfit.engine.evaluation.gram import sum_of_squares
-from xfit.engine.evaluation.loss_functions import LEAST_SQUARES, POISSON
+from xfit.engine.evaluation.loss_functions import LEAST_SQUARES, POISSON, SMALLEST_CURVATURE
 from xfit.engine.evaluation.state import (
     AT_LOWER,
     CHISQ,
@@ -61,6 +61,13 @@ from xfit.engine.math.entries import apart
 from xfit.engine.math.jit import inner
 from xfit.engine.pixel.status import CONVERGED, MAX_NFEV, NONFINITE_DERIVATIVE, NONFINITE_MODEL, SINGULAR, STALLED
 
+#: How many bent steps more may gain less than this part of what they promise than gain more, before steps are bent no more: it is not the curvature of the
+#: valley then that makes them short, and each costs two evaluations.
+BENDS, GOOD = 12, 0.75
+
+#: How often amplitudes are set to their best values at a trial point by a robust loss, where that lowers it by more than this part of what the step promises.
+CORRECTIONS, LEAST_CORRECTED = 4, 0.1
+
 #: How often in a fit parameters are tried alone where steps of all together led nowhere.
 ALONE = 20
 
@@ -85,9 +92,11 @@ LEAST_AT_KINK = 1e-4
 def _relaxed(p: Problem, s: State, start: bool, project: bool) -> bool:
     """Set the amplitudes of the trial point to their best values; return whether it must be evaluated again."""
     moved = again = False
+    # Of losses other than least squares all that follow the shapes count as amplitudes of a start.
+    nearly = project and s.kind != LEAST_SQUARES
     for first in (True, False):
         # At a start that is no mere guess, as at any other point.
-        if not moved and (start or not first):
+        if not moved and (start or nearly or not first):
             if project:
                 moved, again = follow(s, s.gram_trial, first)
             else:
@@ -119,17 +128,23 @@ def _evaluate_trial(p: Problem, s: State, start: bool, project: bool) -> float:
         return before
     if s.flags[UNKNOWN] != 0:
         return before if start else math.inf
+    robust = s.kind != LEAST_SQUARES and s.kind != POISSON
     if start:
         promised = promise_of_best(s, s.gram_trial)
         share = 1.0 if s.kind == LEAST_SQUARES else PROMISED
         # What robust losses promise is no measure of what they hold: only a fit of the amplitudes tells.
-        robust = s.kind != LEAST_SQUARES and s.kind != POISSON
         s.known[CLAIM] = -math.inf if robust and promised > 0.0 else before - share * promised
-    if not _relaxed(p, s, start, project):
-        return s.gram_trial[last]
-    chisq = gram_of(p, s, s.trial, s.gram_trial)
-    s.known[NFEV] += 1.0
-    known = s.flags[UNKNOWN] == 0
+    # Of a robust loss the weights are others at the better amplitudes.
+    known, lowest = True, before
+    for _ in range(CORRECTIONS if robust and project and not start else 1):
+        if not _relaxed(p, s, start, project):
+            return s.gram_trial[last]
+        chisq = gram_of(p, s, s.trial, s.gram_trial)
+        s.known[NFEV] += 1.0
+        known = s.flags[UNKNOWN] == 0
+        if not known or not lowest - chisq > LEAST_CORRECTED * abs(s.known[DECREASE]):
+            break
+        lowest = chisq
     if known and (not start or chisq <= before):
         return chisq
     if not start:
@@ -172,6 +187,26 @@ def _forget_weights(s: State, project: bool) -> None:
 
 
 @inner
+def _take_other_curvatures(p: Problem, s: State) -> None:
+    """Let a robust loss, from now on, be that of the parabolas which touch it and lie above it, or again that of its curvature.
+
+    The best amplitudes of the parabolas always lower the loss (Holland and Welsch, Commun. Stat. Theory Methods 6, 813 (1977),
+    doi:10.1080/03610927708827533), and lead over what is between; near the minimum the curvature leads there in fewer steps.
+    """
+    if s.kind != POISSON:
+        s.floor = 1.0 if s.floor != 1.0 else SMALLEST_CURVATURE
+        _evaluate_again(p, s)
+
+
+@inner
+def _evaluate_again(p: Problem, s: State) -> None:
+    """Gram matrix at the current point, where the curvature has become another."""
+    s.known[CHISQ] = gram_of(p, s, s.q, s.gram)
+    s.known[NFEV] += 1.0
+    s.factorised = False
+
+
+@inner
 def _stops_short(p: Problem, s: State, inside: bool) -> bool:
     """Move a trial point back from bounds that the step has taken parameters to, if others have lost their influence there.
 
@@ -205,7 +240,10 @@ def _start(p: Problem, s: State, reach: float, project: bool) -> int:
     s.known[NFEV] = 0.0
     s.known[DEGREES] = s.used - s.count
     s.known[FLOOR] = EPS * EPS * sum_of_squares(s)
+    # Where all channels are outliers, the best amplitudes follow from their weights, not from what little curvature there is.
+    s.floor = 1.0
     chisq = _evaluate_trial(p, s, True, project)
+    s.floor = SMALLEST_CURVATURE
     s.known[CHISQ] = chisq
     if not math.isfinite(chisq):
         return NONFINITE_MODEL
@@ -262,10 +300,19 @@ def _minimise(
         return status, False
     at_start = known[CHISQ]
     approximate = s.kind != LEAST_SQUARES
-    first, begun_again = True, False
+    first, begun_again, follows = True, False, project
+    patience, bends = float(PATIENCE), BENDS
     stops, releases = STOPS_INSIDE if inside else STOPS, s.count
     alone, at_kinks = ALONE, 0
     while True:
+        if approximate and known[NFEV] >= patience and 0 < s.starting.size < s.count:
+            # In a narrow valley that amplitudes and shapes form together, as far as the weights of the channels let the algebra hold.
+            if not follows or s.kind != POISSON:
+                follows = True
+                _take_other_curvatures(p, s)
+                _forget_weights(s, follows)
+                _begin_anew(s)
+            patience = known[NFEV] + 2.0 * PATIENCE
         solved = solve(p, s, 0.0)
         length = length_of(s, s.step) if solved else math.inf
         enough, loose = enough_of(s, tolerance)
@@ -279,7 +326,7 @@ def _minimise(
             if left < -enough:
                 # Cut off at bounds, a step may lead upwards: only a shorter one is to be trusted.
                 backwards = True
-                known[RADIUS] = 0.5 * min(known[RADIUS], length)
+                known[RADIUS] = min(known[RADIUS], 0.5 * length)
                 length = math.inf
             else:
                 if approximate and not s.by_qr and extrapolate(s, True):
@@ -288,7 +335,7 @@ def _minimise(
                 short = is_short(s, variance_of(s))
                 if ends and (short or left <= least):
                     flat = any_flat(s)
-                    released = _released(p, s, 0 if flat else releases, at_kinks, least, max_nfev, project)
+                    released = _released(p, s, 0 if flat else releases, at_kinks, least, max_nfev, follows)
                     releases -= 0 if flat else 1
                     if released > 0:
                         at_kinks -= released - 1
@@ -311,24 +358,28 @@ def _minimise(
         if first:
             known[RADIUS] = min(known[RADIUS], length)
             first = False
-        if known[NFEV] >= PATIENCE and known[NFEV] < max_nfev - 2 and not approximate:
+        bent = False
+        if known[NFEV] >= PATIENCE and known[NFEV] < max_nfev - 2 and not approximate and bends > 0:
             bend_step(p, s)
             known[NFEV] += 2.0
+            bent = True
         for k in range(s.parameters):
             s.trial[k] = s.q[k]
         move(p, s, True, s.trial)
-        trial = _evaluate_trial(p, s, False, project)
+        trial = _evaluate_trial(p, s, False, follows)
         if stops > 0 and known[NFEV] < max_nfev and math.isfinite(trial) and _stops_short(p, s, inside):
             stops -= 1
-            trial = _evaluate_trial(p, s, False, project)
+            trial = _evaluate_trial(p, s, False, follows)
         actual, gain = gain_of(s, trial)
+        if bent:
+            bends = min(bends + 1, BENDS) if gain >= GOOD else bends - 1
         if (abs(known[DECREASE]) <= UNRESOLVED * known[CHISQ] or not known[RADIUS] > 0.0) and gain <= GAIN:
             # Below rounding, or next to what is not finite: the sum of squares can't tell any more which way leads down.
             if near or known[CHISQ] <= NOTHING * at_start or is_stationary(s, least):
                 return CONVERGED if solved and not backwards and not any_flat(s) else SINGULAR, s.by_qr
             if not begun_again:
                 begun_again = True
-                _forget_weights(s, project)
+                _forget_weights(s, follows)
                 continue
             if not solved or backwards or alone == 0 or known[NFEV] + STEPS_ALONE * s.count > max_nfev:
                 return STALLED, s.by_qr
@@ -339,23 +390,27 @@ def _minimise(
                 return STALLED, s.by_qr
             at_kinks += held
             if lower < known[CHISQ]:
-                _take_alone(s, lower, project)
+                _take_alone(s, lower, follows)
                 known[RADIUS] = length_of(s, s.moved)
             else:
                 begun_again = False
-                _forget_weights(s, project)
+                _forget_weights(s, follows)
                 _begin_anew(s)
             continue
         known[RADIUS] = new_radius(s, actual, gain)
         count_full(s, gain > GAIN)
         if gain > GAIN:
-            _take(s, trial, project)
+            _take(s, trial, follows)
 
 
 @apart
 def minimise_one(p: Problem, s: State, tolerance: float, max_nfev: int, reach: float, inside: int, project: int) -> int:
     """Minimise; return the status. See `minimise`."""
     status, by_qr = _minimise(p, s, tolerance, max_nfev, reach, inside != 0, project != 0)
+    if s.floor != SMALLEST_CURVATURE:
+        # Errors are those of the curvature.
+        s.floor = SMALLEST_CURVATURE
+        _evaluate_again(p, s)
     s.by_qr = by_qr
     let_go(s)
     return status
