@@ -11,6 +11,7 @@ from xfit.components import Gaussian, Polynomial
 from xfit.engine.block import fit_block as module
 from xfit.engine.block import prepared_fit
 from xfit.engine.block.cancellation import Interrupted, Token, heeding
+from xfit.engine.evaluation.state import STOP
 
 X = np.linspace(0, 10, 60)
 
@@ -110,6 +111,16 @@ def test_what_is_given_up_is_not_kept(made: list[prepared_fit.Workbench]) -> Non
         _map().fit.multifit(_model())
     assert made
     assert not prepared_fit._idle
+
+
+def test_a_stop_that_comes_when_all_is_done_stops_no_later_fit() -> None:
+    """Between the last pixel and the end of a call; the next call with the same scratch may have no token at all."""
+    token, flags = Token(), np.zeros(3, np.int64)
+    token.watch(flags)
+    token.stop()
+    assert flags[STOP] == 1
+    token.leave(flags)
+    assert flags[STOP] == 0
 
 
 def test_large_ones_are_not_kept(made: list[prepared_fit.Workbench], monkeypatch: pytest.MonkeyPatch) -> None:

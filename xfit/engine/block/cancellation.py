@@ -76,6 +76,9 @@ class Token:
         """Watch these flags no longer."""
         with self._lock:
             self._watched = [each for each in self._watched if each is not flags]
+            if flags is not None:
+                # The workspace may serve others, also where this came too late to stop anything.
+                flags[STOP] = 0
 
     @property
     def stopped(self) -> bool:
