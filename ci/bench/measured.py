@@ -15,7 +15,7 @@ import xarray as xr
 
 import xfit
 from xfit.components import Expression, Gaussian, Lorentzian, Polynomial
-from xfit.engine.block.fit_block import fit_block
+from xfit.engine.block.fit_block import evaluate_block, fit_block
 from xfit.engine.block.precompile import UNITS, compile_unit
 from xfit.engine.codegen.program import Program
 from xfit.fitting.planning.checks import settings_of
@@ -127,6 +127,59 @@ def schedulers(path: str) -> dict[str, list[float]]:
             if turn:
                 found.setdefault(name, []).append(time.perf_counter() - began)
     return found
+
+
+def roofline() -> dict[str, dict[str, float]]:
+    """Bytes that fits of several shapes read and write, and how many of these fits one core makes a second; bytes that it copies a second."""
+    random = np.random.default_rng(1)
+    x = np.arange(1024) * 0.01
+    small = np.arange(5.0)
+    image = Expression("o + a*exp(-((x - x0)**2 + (y - y0)**2)/(2*s**2))", name="s", a=90, x0=2, y0=2, s=1.2, o=5)
+    shapes = {
+        "W1, 1,024 channels, 8 parameters, float64": (w1(), {"x": x}, "lm", 2000, np.float64),
+        "W3, 1,024 channels, linear, float32": (
+            xfit.Model([Polynomial(order=2, name="p")]),
+            {"x": x},
+            "lstsq",
+            60000,
+            np.float32,
+        ),
+        "W5, 5 x 5 channels, 5 parameters, float64": (
+            xfit.Model([image]),
+            {"y": small, "x": small},
+            "lm",
+            40000,
+            np.float64,
+        ),
+    }
+    found = {}
+    for name, (model, coordinates, optimizer, pixels, dtype) in shapes.items():
+        clean = _curve(model, coordinates)
+        data = random.poisson(np.broadcast_to(clean, (pixels, *clean.shape))).astype(dtype)
+        da = xr.DataArray(data, dims=("p", *coordinates), coords=coordinates)
+        options = {"optimizer": optimizer, "dim": tuple(coordinates)}
+        fit = da.fit.multifit(model, **options)
+        began = time.process_time()
+        fit = da.fit.multifit(model, **options)
+        seconds = time.process_time() - began
+        written = sum(v.nbytes for v in fit.data_vars.values())
+        found[name] = {"bytes": (data.nbytes + written) / pixels, "fits": pixels / seconds}
+    source = np.ones(1 << 26)
+    target = np.empty_like(source)
+    target[:] = source
+    began = time.process_time()
+    target[:] = source
+    found["copy"] = {"bytes": 2 * source.nbytes, "fits": 1 / (time.process_time() - began)}
+    return found
+
+
+def _curve(model: xfit.Model, coordinates: dict[str, np.ndarray]) -> np.ndarray:
+    """Values of a model at its start."""
+    grids = np.meshgrid(*coordinates.values(), indexing="ij")
+    program = Program.from_model(model)
+    values = np.array([[component[name].value for component in model for name in component.kernel.parameters]])
+    rows = {name: grid.ravel() for name, grid in zip(coordinates, grids, strict=True)}
+    return evaluate_block(program, values, rows)[0].reshape(grids[0].shape)
 
 
 def memory(source: str = "", target: str = "") -> dict[str, float]:

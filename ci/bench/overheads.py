@@ -217,6 +217,20 @@ def _resident(process: psutil.Process) -> int:
     return total
 
 
+def roofline(work: Path) -> None:
+    """How many cores can fit before the memory can't bring data any faster."""
+    found = run(work, MEASURED, "roofline")
+    copy = found.pop("copy")
+    most = copy["bytes"] * copy["fits"]
+    say("one core copies", f"{most / 1e9:.1f} GB/s, read and written")
+    for name, each in found.items():
+        moved = each["bytes"] * each["fits"]
+        say(
+            name,
+            f"{each['bytes']:.0f} bytes and {1e6 / each['fits']:.1f} us a fit: {moved / 1e6:.0f} MB/s a core, {100 * moved / most:.1f} % of that",
+        )
+
+
 FIGURES: dict[str, Callable[[Path], None]] = {
     "imports": imports,
     "compilation": compilation,
@@ -225,6 +239,7 @@ FIGURES: dict[str, Callable[[Path], None]] = {
     "schedulers": schedulers,
     "small": small_calls,
     "memory": memory,
+    "roofline": roofline,
 }
 
 
