@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,10 @@ class MachineCodeHook(BuildHookInterface):
             return
         if not list(Path(folder).glob("*/*.code")):
             raise FileNotFoundError(f"{VARIABLE}={folder} has no machine code; ci/machine_code.py makes it")
+        if sys.platform != "linux":
+            raise NotImplementedError(
+                f"wheels with machine code are made on Linux, not on {sys.platform}; unset {VARIABLE}"
+            )
         build_data["force_include"][folder] = "xfit/engine/machine_code"
         build_data["pure_python"] = False
         # Object files that call nothing but functions of C that every libc has.

@@ -42,9 +42,9 @@ def try_shipped_code() -> None:
             return
         found = results()
         if found != known_fits():
-            why = "known fits have other results by it"
+            why = "known fits have other results with it on this computer"
             warnings.warn(
-                f"the machine code that was installed with xfit does not do on this computer: {why}. It is compiled here",
+                f"machine code that was installed with xfit is not taken: {why}; compiling it",
                 RuntimeWarning,
                 stacklevel=3,
             )

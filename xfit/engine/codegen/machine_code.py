@@ -131,19 +131,7 @@ def object_code(functions: Sequence[tuple[str, Any, Any]]) -> bytes:
         for function in module.functions:
             if not function.is_declaration and function.name not in exported:
                 function.linkage = "internal"
-        import os
-
-        o = os.environ.get("XFIT_OPT", "")
-        o = o if not functions[0][0].startswith("xfit_kernel") else os.environ.get("XFIT_OPTK", "")
-        if o:
-            pto = binding.create_pipeline_tuning_options(speed_level=int(o[0]))
-            pto.loop_vectorization = "v" in o
-            pto.slp_vectorization = "s" in o
-            pto.loop_unrolling = "u" in o
-            builder = binding.create_pass_builder(codegen._tm, pto)
-            passes = builder.getModulePassManager()
-        else:
-            passes, builder = codegen._module_pass_manager()
+        passes, builder = codegen._module_pass_manager()
         passes.run(module, builder)
         return bytes(codegen._tm.emit_object(module))
 
