@@ -127,7 +127,7 @@ def test_a_single_spectrum(folder, expected, tmp_path) -> None:
 @pytest.mark.slow
 def test_killed_and_resumed_on_worker_processes(folder, tmp_path) -> None:
     """SIGKILL in the middle; what is done is kept, and the bits are those of a fit in memory."""
-    da = xr.concat([xr.open_dataset(folder / "map.nc").counts] * 40, "y").drop_vars("y", errors="ignore")
+    da = xr.concat([xr.open_dataset(folder / "map.nc").counts] * 10, "y").drop_vars("y", errors="ignore")
     da.chunk(y=1, x=6).to_dataset().to_zarr(tmp_path / "long.zarr", consolidated=False)
     words = [
         "fit",
@@ -148,14 +148,14 @@ def test_killed_and_resumed_on_worker_processes(folder, tmp_path) -> None:
     process.wait()  # not for its pipes, which its workers have until they see that it is gone
     code, out, errors = finished(start(tmp_path, *words))
     assert code == 0, errors
-    assert "1920 pixels" in out
+    assert "480 pixels" in out
     assert_same_bits(xfit.open(tmp_path / "fit.zarr").compute(), da.compute().fit.multifit(two_peaks()))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("more", [[], ["--workers", 2]], ids=["threads", "processes"])
 def test_ctrl_c_says_how_to_go_on(folder, tmp_path, more) -> None:
-    da = xr.concat([xr.open_dataset(folder / "map.nc").counts] * 30, "y").drop_vars("y", errors="ignore")
+    da = xr.concat([xr.open_dataset(folder / "map.nc").counts] * 12, "y").drop_vars("y", errors="ignore")
     da.chunk(y=1, x=6).to_dataset().to_zarr(tmp_path / "long.zarr", consolidated=False)
     words = ["fit", "long.zarr", "--model", folder / "model.toml", "--out", "fit.nc", "--chunks", "y=1", *more]
     process = start(tmp_path, *words)
@@ -163,7 +163,7 @@ def test_ctrl_c_says_how_to_go_on(folder, tmp_path, more) -> None:
     process.send_signal(signal.SIGINT)
     code, _, errors = finished(process)
     assert code == 130
-    assert "of 240 chunks are fitted and stay in" in errors
+    assert "of 96 chunks are fitted and stay in" in errors
     assert "Traceback" not in errors
     assert "Warning" not in errors
     assert "fit.nc.part, and --resume goes on with it" in errors
@@ -176,7 +176,7 @@ def test_ctrl_c_says_how_to_go_on(folder, tmp_path, more) -> None:
 
 @pytest.mark.slow
 def test_ctrl_c_of_a_run_from_seeds(folder, tmp_path) -> None:
-    da = xr.concat([xr.open_dataset(folder / "map.nc").counts] * 150, "y").drop_vars("y", errors="ignore")
+    da = xr.concat([xr.open_dataset(folder / "map.nc").counts] * 60, "y").drop_vars("y", errors="ignore")
     da.chunk(y=20, x=6).to_dataset().to_zarr(tmp_path / "long.zarr", consolidated=False)
     words = ["fit", "long.zarr", "--model", folder / "model.toml", "--out", "fit.zarr", "--samfire", "--seed", "3,5"]
     process = start(tmp_path, *words)
@@ -188,7 +188,7 @@ def test_ctrl_c_of_a_run_from_seeds(folder, tmp_path) -> None:
     assert "what is done lies in fit.zarr.part, and --resume goes on with it" in errors
     code, out, errors = finished(start(tmp_path, *words, "--resume"))
     assert code == 0, errors
-    assert "7200 pixels" in out
+    assert "2880 pixels" in out
     assert (xfit.open(tmp_path / "fit.zarr").compute().status == 1).all()
 
 
