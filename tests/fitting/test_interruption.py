@@ -21,6 +21,7 @@ import xfit.engine.block.cancellation as cancellation
 from tests.support.paths import ROOT
 from xfit.components import Offset, Voigt
 from xfit.engine.block.cancellation import Interrupted, Pace, Token, check, heeding, pieces
+from xfit.engine.math.layout import LANES
 from xfit.fitting.running.interruption import in_threads
 from xfit.fitting.stored.info import info
 
@@ -215,7 +216,7 @@ def test_pieces_are_all_pixels_in_their_order(monkeypatch: pytest.MonkeyPatch) -
     """As many as are fitted side by side at first; then by the time that they take."""
     now = [0.0]
     monkeypatch.setattr(cancellation.time, "perf_counter", lambda: now[0])
-    for pace, sizes in ((1.0, [8, 8, 8]), (2.0**-9, [8, 204, 204]), (2.0**-16, [8, 6553, 6553])):
+    for pace, sizes in ((1.0, [LANES] * 3), (2.0**-9, [LANES, 204, 204]), (2.0**-16, [LANES, 6553, 6553])):
         found = []
         for piece in pieces(np.arange(sum(sizes)), Pace()):
             found.append(piece)
