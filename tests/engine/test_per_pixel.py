@@ -1,4 +1,4 @@
-"""What a pixel costs beside its fit: no call of Python's, and no memory that stays."""
+"""Cost of a pixel beside its fit: no Python call, and no memory beyond data and results."""
 
 from __future__ import annotations
 

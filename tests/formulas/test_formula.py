@@ -146,7 +146,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("text", HOSTILE, ids=[ascii(text[:24]) for text in HOSTILE])
 def test_hostile_text(text: str) -> None:
-    """What is no formula is refused by name, without running anything."""
+    """Text that is not a formula raises an error, and nothing of it is run."""
     with pytest.raises(FormulaError):
         parse(text)
 

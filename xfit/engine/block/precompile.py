@@ -156,7 +156,7 @@ def code_for(part: str, program: Program) -> dict[str, bytes]:
 
 
 def kind_of(unit: str) -> str:
-    """What the name of a piece's file begins with."""
+    """Prefix of the name of a piece's file."""
     return f"engine-{unit}"
 
 

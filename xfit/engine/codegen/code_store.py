@@ -45,7 +45,7 @@ def name_of(kind: str, key: str) -> str:
     Parameters
     ----------
     kind : str
-        What it is: "kernel", or a piece of the engine.
+        Prefix of the name: "kernel", or that of a piece of the engine.
     key : str
         Whatever it is made from, besides the processor and the compilers.
     """

@@ -91,9 +91,10 @@ def shipped(kind: str, key: str) -> tuple[dict[str, Any], bytes] | None:
     kind, key : str
         As for `xfit.engine.codegen.code_store.name_of`.
     """
-    if _refused or folder() is None:
+    place = folder()
+    if _refused or place is None:
         return None
-    path = folder() / f"{kind}-{digest_of(key)}{SUFFIX}"  # type: ignore[operator]
+    path = place / f"{kind}-{digest_of(key)}{SUFFIX}"
     try:
         return unpacked(path.read_bytes())
     except FileNotFoundError:

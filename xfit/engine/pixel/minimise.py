@@ -10,7 +10,7 @@ import math
 
 from xfit.engine.evaluation.evaluate import gram_of, tie_point
 from xfit.engine.evaluation.gram import sum_of_squares
-from xfit.engine.evaluation.loss_functions import LEAST_SQUARES, POISSON, SMALLEST_CURVATURE
+from xfit.engine.evaluation.loss_functions import CUSTOM, LEAST_SQUARES, POISSON, SMALLEST_CURVATURE
 from xfit.engine.evaluation.state import (
     AT_LOWER,
     CHISQ,
@@ -240,8 +240,9 @@ def _start(p: Problem, s: State, reach: float, project: bool) -> int:
     s.known[NFEV] = 0.0
     s.known[DEGREES] = s.used - s.count
     s.known[FLOOR] = EPS * EPS * sum_of_squares(s)
-    # Where all channels are outliers, the best amplitudes follow from their weights, not from what little curvature there is.
-    s.floor = 1.0
+    # Where all channels are outliers, the best amplitudes follow from their weights, not from what little curvature there is. Errors of a user's loss
+    # are made of the curvatures here, should the fit end here; those of the others are not.
+    s.floor = 1.0 if s.kind != CUSTOM else SMALLEST_CURVATURE
     chisq = _evaluate_trial(p, s, True, project)
     s.floor = SMALLEST_CURVATURE
     s.known[CHISQ] = chisq
