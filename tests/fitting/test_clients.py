@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import importlib
-import os
 import pickle
 import pkgutil
 import threading
@@ -29,7 +28,6 @@ from xfit.components import Gaussian, Offset
 from xfit.engine.codegen import versions
 from xfit.engine.codegen.versions import VersionError
 from xfit.fitting.running import remote_errors as carried
-from xfit.fitting.running.executors import Cluster
 from xfit.fitting.running.workers import ClusterError, Ready, make_ready
 from xfit.fitting.stored.chunk_task import StoreError
 
@@ -278,38 +276,7 @@ def test_what_is_pickled_says_its_versions(monkeypatch) -> None:
         pickle.loads(pickle.dumps(arrived)).load()
 
 
-# --- memory
-
-
-@pytest.mark.slow
-def test_workers_without_memory_for_xfit(tmp_path) -> None:
-    """The nanny ends them while they load it: a sentence that says so."""
-    limits = {"distributed.worker.memory.terminate": 0.95, "distributed.comm.timeouts.connect": "10s"}
-    with (
-        dask.config.set(limits),
-        LocalCluster(n_workers=1, threads_per_worker=1, memory_limit="250MiB", dashboard_address=None) as cluster,
-        Client(cluster),
-        pytest.raises(ClusterError, match=r"for want of memory \((their limit is 250.00 MiB|none is there now).*1 GiB"),
-    ):
-        fitted("stored", str(tmp_path / "fit.zarr"))
-
-
-@pytest.mark.slow
-def test_workers_that_end_one_after_the_other_while_a_run_goes_on(monkeypatch) -> None:
-    """A nanny replaces each: without a count, the run would wait for ever."""
-    monkeypatch.setattr("xfit.fitting.running.executors._LOOK", 0.1)
-    with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 1000}),
-        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
-        Client(cluster) as client,
-    ):
-        executor = Cluster(client)
-        executor.watch("call", executor.submit("ends", os._exit, 1))
-        with pytest.raises(
-            ClusterError, match="5 workers have ended while no call did, most likely for want of memory"
-        ):
-            executor.next()
-        executor.cancel()
+# --- workers that end while they are made ready
 
 
 def test_workers_that_end_while_they_are_made_ready(monkeypatch) -> None:

@@ -11,6 +11,7 @@ from xfit.arrays.axes import signal_dims
 from xfit.arrays.masks import signal_range
 from xfit.fitting.multifit import multifit
 from xfit.fitting.planning.checks import check_data
+from xfit.fitting.running.worker_watch import computed
 from xfit.modeling.component import Component
 from xfit.modeling.model import Model
 
@@ -96,7 +97,7 @@ def _mask(da: xr.DataArray, range: Any, dims: tuple[Any, ...]) -> xr.DataArray:
 
 def _keep(component: Component, name: str, fit: xr.Dataset) -> None:
     """Make the values those of the component, which was called by the name when the fit began."""
-    values = fit.compute()["value"]
+    values = computed(fit)[0]["value"]
     for parameter in component.parameters:
         value = float(values.sel(param=f"{name}.{parameter.name}"))
         if parameter.free and np.isfinite(value):

@@ -19,6 +19,7 @@ from xfit.fitting.multifit import multifit
 from xfit.fitting.planning.arguments import FitArguments
 from xfit.fitting.planning.plan import make_plan
 from xfit.fitting.running.map_blocks import one_thread
+from xfit.fitting.running.worker_watch import computed
 from xfit.modeling.model import Model
 from xfit.results.report import Statuses, part_html
 
@@ -196,7 +197,7 @@ def preview(
     dims = signal_dims(da, dim, model.signal_dimension)
     places = _places(da, navigation, int(n), seed)
     began = time.perf_counter()
-    sample = da.isel(places).load()
+    sample = computed(da.isel(places))[0].load()
     reading = time.perf_counter() - began
     given = {name: _at(value, places) for name, value in options.items()}
     with one_thread():
@@ -271,7 +272,7 @@ def _places(da: xr.DataArray, navigation: tuple[Hashable, ...], n: int, seed: in
 def _at(value: Any, places: Mapping[Any, Any]) -> Any:
     """An option, its maps taken at some pixels."""
     if isinstance(value, xr.DataArray | xr.Dataset):
-        return value.isel(places, missing_dims="ignore").load()
+        return computed(value.isel(places, missing_dims="ignore"))[0].load()
     if isinstance(value, Mapping):
         return {key: _at(each, places) for key, each in value.items()}
     if isinstance(value, tuple):
@@ -288,7 +289,7 @@ def _mean_fit(sample: xr.DataArray, model: Model, dims: Any, given: Mapping[str,
         plain["variance"] = (variance.mean("sample") if "sample" in variance.dims else variance) / sample.sizes[
             "sample"
         ]
-    fit = multifit(one, model, dims, **plain).compute()
+    (fit,) = computed(multifit(one, model, dims, **plain))
     if given.get("loss") == "poisson" or not (variance is None or isinstance(variance, xr.DataArray)):
         # The variance that the fit took is that of one pixel.
         fit = fit.assign({name: fit[name] * sample.sizes["sample"] for name in ("chisq", "red_chisq")})

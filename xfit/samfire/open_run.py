@@ -25,7 +25,7 @@ from xfit.display import without_secrets
 from xfit.engine.block.options import Columns
 from xfit.engine.pixel.status import NOT_FITTED, NOT_REACHED
 from xfit.fitting.running.chunk_grid import ChunkGrid
-from xfit.fitting.running.clients import scheduler_here
+from xfit.fitting.running.worker_watch import computed
 from xfit.fitting.stored.codecs import checked
 from xfit.fitting.stored.unread import open_zarr
 from xfit.results.assembly import variables_in
@@ -64,7 +64,7 @@ def lay_out(store: Checkpoints, template: xr.Dataset, grid: ChunkGrid, columns: 
     components : list of str
         Names of the components, if a pixel may do without some; else empty.
     """
-    bare = template.drop_vars(list(template.data_vars)).load(scheduler=scheduler_here())
+    bare = computed(template.drop_vars(list(template.data_vars)))[0].load()
     # Indices of several levels have no place in zarr; their pixels are numbered.
     bare = bare.drop_vars([name for name, index in bare.xindexes.items() if isinstance(index, PandasMultiIndex)])
     files: dict[str, Any] = {}

@@ -23,7 +23,8 @@ from xfit.fitting.running.clients import Seceded, client_of, current
 from xfit.fitting.running.interruption import leave
 from xfit.fitting.running.remote_errors import carried
 from xfit.fitting.running.sources import Shuffled
-from xfit.fitting.running.workers import ClusterError, limits_of, words_of_memory
+from xfit.fitting.running.worker_watch import WorkerWatch, wait_watched
+from xfit.fitting.running.workers import ClusterError, limits_of
 
 
 class Executor(Protocol):
@@ -185,13 +186,6 @@ _AT_LEAST = 4
 _TOGETHER = 0.004
 
 
-#: Seconds that all workers may be paused, while no call ends, before a fit is given up.
-_PAUSED = 30.0
-
-#: Seconds after which it is asked which workers there are while no call ends, and workers that may end until then.
-_LOOK, _LOST = 2.0, 5
-
-
 class _Handle:
     """A call on a cluster: its key, and the future that keeps its result there once the scheduler knows of it."""
 
@@ -216,6 +210,7 @@ class Cluster:
         from distributed import as_completed
 
         self.client = client
+        self._watch = WorkerWatch(client)
         self._seceded = Seceded()
         self._completed = as_completed(loop=client.loop)
         self._tokens: dict[str, Any] = {}
@@ -301,40 +296,20 @@ class Cluster:
         return [(self._tokens.pop(future.key), result) for future, result in zip(batch, results, strict=True)]
 
     def _wait(self) -> None:
-        """Wait until a call has ended.
-
-        Raises
-        ------
-        ClusterError
-            If one worker after the other comes and goes meanwhile: a nanny replaces them for ever; or if all have stopped to take calls, as
-            they do with little memory left.
-        """
-        known: set[str] = set()
-        looked = at_work = time.monotonic()
+        """Wait until a call has ended; see `WorkerWatch.look` for the errors."""
+        self._watch.reset()
         while self._completed.count() and not self._completed.has_ready():
             with self._completed.thread_condition:
                 self._completed.thread_condition.wait(timeout=0.1)
-            if time.monotonic() - looked > _LOOK:
-                looked = time.monotonic()
-                workers = self.client.scheduler_info(n_workers=-1)["workers"]
-                there = set(workers)
-                known |= there
-                if not there or any(each.get("status") != "paused" for each in workers.values()):
-                    at_work = looked
-                if looked - at_work > _PAUSED:
-                    raise ClusterError(
-                        f"all workers have been paused for {_PAUSED:.0f} s, {words_of_memory(self.client)}"
-                    )
-                if len(known - there) >= _LOST:
-                    raise ClusterError(
-                        f"{len(known - there)} workers have ended while no call did, {words_of_memory(self.client)}"
-                    )
+            self._watch.look()
 
     def results(self, handles: Sequence[_Handle]) -> list[Any]:
         """See `Executor.results`."""
         with self._connected():
             self._send()
-            found: list[Any] = self.client.gather([handle.future for handle in handles])
+            futures = [handle.future for handle in handles]
+            wait_watched(self._watch, futures)
+            found: list[Any] = self.client.gather(futures)
         return found
 
     def held(self, handle: _Handle) -> Any:

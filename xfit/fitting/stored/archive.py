@@ -30,7 +30,7 @@ from zarr.storage import LocalStore, StorePath, WrapperStore
 
 from xfit.display import without_secrets
 from xfit.fitting.running.chunk_grid import ChunkGrid
-from xfit.fitting.running.clients import scheduler_here
+from xfit.fitting.running.worker_watch import computed
 from xfit.fitting.stored import description as layout
 from xfit.fitting.stored.chunk_encoding import Encoder, encoder_of
 from xfit.fitting.stored.codecs import checked
@@ -635,9 +635,7 @@ class Archive:
         # What makes it a run is the store's alone: a copy is none.
         attrs = {name: value for name, value in ds.attrs.items() if name != MANIFEST}
         small = {
-            name: c.load(scheduler=scheduler_here())
-            for name, c in ds.coords.items()
-            if set(c.dims) <= {"param", "param_", "pair"}
+            name: computed(c)[0].load() for name, c in ds.coords.items() if set(c.dims) <= {"param", "param_", "pair"}
         }
         return xr.Dataset({name: ds[name] for name in variables}, {**ds.coords, **small}, attrs)
 

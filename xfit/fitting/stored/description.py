@@ -24,7 +24,7 @@ from zarr.storage import MemoryStore
 
 from xfit.arrays.atomic_write import PARTIAL
 from xfit.fitting.running.chunk_grid import ChunkGrid
-from xfit.fitting.running.clients import scheduler_here
+from xfit.fitting.running.worker_watch import computed
 from xfit.fitting.stored.storage import StoreError, checksum
 from xfit.modeling.text_limits import json_of
 
@@ -355,7 +355,7 @@ def describe(
     Description, dict of str to bytes
         And the chunks of what is not lazy, by key.
     """
-    whole = template.assign_coords({name: c.load(scheduler=scheduler_here()) for name, c in template.coords.items()})
+    whole = template.assign_coords({name: computed(c)[0].load() for name, c in template.coords.items()})
     made: dict[str, Any] = {}
     whole.to_zarr(MemoryStore(made), mode="w", compute=False, consolidated=False, zarr_format=3, encoding=_encoding(template, grid, inner))  # fmt: skip
     content = {key: each.to_bytes() for key, each in made.items()}

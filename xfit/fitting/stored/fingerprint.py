@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from xfit.display import cleaned, without_secrets
+from xfit.fitting.running.worker_watch import computed
 from xfit.fitting.stored.manifest import differences, digest_of
 from xfit.results.fit_result import FitResult
 
@@ -114,5 +115,5 @@ def _content(da: xr.DataArray) -> str:
         blocks = blocks[np.unique(np.linspace(0, blocks.size - 1, _SAMPLES).astype(int))]
     digest = dask.delayed(digest_of)
     # By the tasks that read them: what comes back is a word for each chunk.
-    digests = dask.compute(*[digest(block) for block in blocks])
+    digests = computed(*[digest(block) for block in blocks])
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()

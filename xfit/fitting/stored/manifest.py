@@ -15,7 +15,7 @@ from xfit.engine.losses import Loss
 from xfit.fitting.planning.fit_spec import table_of
 from xfit.fitting.planning.plan import Plan
 from xfit.fitting.running.chunk_grid import ChunkGrid
-from xfit.fitting.running.clients import scheduler_here
+from xfit.fitting.running.worker_watch import computed
 from xfit.fitting.stored.description import FORMAT
 from xfit.results.assembly import SCHEMA_VERSION
 from xfit.results.component_digests import digests_of
@@ -125,7 +125,7 @@ def add_content(found: Any, block: np.ndarray) -> None:
 def _sample(lazy: Any) -> Iterator[np.ndarray]:
     """A few blocks of a dask array, read one after the other."""
     for place in np.unique(np.linspace(0, lazy.npartitions - 1, _SAMPLES).astype(int)):
-        yield np.asarray(lazy.blocks[np.unravel_index(place, lazy.numblocks)].compute(scheduler=scheduler_here()))
+        yield np.asarray(computed(lazy.blocks[np.unravel_index(place, lazy.numblocks)])[0])
 
 
 #: Of what is by name: how the names are said.
