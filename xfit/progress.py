@@ -171,6 +171,10 @@ def say(line: str) -> None:
         print(cleaned(line), file=sys.stderr, flush=True)
 
 
+#: Held by the wait that a user is told of, of several at once.
+_telling = threading.Lock()
+
+
 @contextmanager
 def told(words: str, seconds: float) -> Iterator[None]:
     """Tell who waits what for, if that takes long: by a bar in a terminal or a notebook, by a line elsewhere.
@@ -186,8 +190,14 @@ def told(words: str, seconds: float) -> Iterator[None]:
     title = f"{words} (about {_rounded(seconds)})"
 
     def show() -> None:
-        if done.wait(SILENT):
+        if done.wait(SILENT) or not _telling.acquire(blocking=False):
             return
+        try:
+            tell()
+        finally:
+            _telling.release()
+
+    def tell() -> None:
         reporter = reporter_of(None)
         if isinstance(reporter, Silent):
             say(f"xfit: {title}")

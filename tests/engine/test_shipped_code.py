@@ -52,7 +52,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = Program.from_model(Model([Gaussian(), Offset()])).load().program
     prepare_engine("pixel")
     kernels = [*PROGRAM.kernels, *model.kernels]
-    pieces = [(kind_of(unit), engine_hash()) for unit in ("alone", "lanes", "pixel")]
+    pieces = [(kind_of(unit), engine_hash()) for unit in ("rows", "alone", "lanes", "lanes-gram", "pixel")]
     for kind, key in [*pieces, *((KIND, key_of(kernel)) for kernel in kernels)]:
         content = content_of(kind, key)
         assert content is not None

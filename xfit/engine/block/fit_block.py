@@ -87,7 +87,7 @@ def fit_block(
     as_it_is = single or (reads_all and _are_read_as(np.float64, y, variance))
     columns = Columns.of(len(settings.start), options)
     step = max(_RESULTS // columns.total, 1) if as_it_is else _pixels_at_a_time(y)
-    prepare_engine("profile" if profile else part_for(optimizer.engine, single))
+    prepare_engine("profile" if profile else part_for(program, options, single))
     try_shipped_code()
     ends = np.full((y.shape[0], len(profile[1]), len(profile[0]), 2) if profile else (0,), np.nan)
     if bench is None:

@@ -11,7 +11,7 @@ from xfit.engine.evaluation.loss_functions import LEAST_SQUARES, POISSON
 from xfit.engine.evaluation.state import Problem, State, state_of
 from xfit.engine.math.layout import starting_only
 from xfit.engine.pixel.attempts import Search, fit_singly
-from xfit.engine.pixel.lanes import LaneFit, fit_side_by_side, lanes_of
+from xfit.engine.pixel.lanes import LaneFit, fit_side_by_side, is_simple, lanes_of
 from xfit.engine.pixel.rows import Block, Limits
 
 
@@ -86,7 +86,10 @@ def fit_pixels(
         if scratch.lanes is None:
             scratch.lanes = lanes_of(side_by_side, block, free, state, constants_hold)
         left = np.empty_like(pixels)
-        number = fit_side_by_side(problem, side_by_side, block, pixels, limits, state, scratch.lanes, left)
+        simple = is_simple(problem, limits)
+        if not simple:
+            prepare_engine("alone")
+        number = fit_side_by_side(problem, side_by_side, block, pixels, limits, state, scratch.lanes, simple, left)
         left = left[:number]
     if left.size:
         prepare_engine("pixel")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 import warnings
+from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass
+from threading import Lock, Thread
 
 from llvmlite import binding
 
+from xfit.engine.block.optimizers import optimizer_of
+from xfit.engine.block.options import FitOptions
 from xfit.engine.codegen.code_store import compile_lock, content_of, keep, kept, name_of
 from xfit.engine.codegen.kernel_cache import KIND
 from xfit.engine.codegen.machine_code import load_object, object_code
@@ -50,15 +53,13 @@ class Unit:
 
 
 UNITS = {
+    "rows": Unit(called=("xfit_prepare", "xfit_write")),
     "alone": Unit(
-        called=tuple(
-            f"xfit_{name}"
-            for name in ("prepare", "write", "write_all", "gram_of_one", "jacobian_of", "deviations_of_trial")
-        ),
-        seconds=8.0,
+        called=("xfit_write_all", "xfit_gram_of_one", "xfit_jacobian_of", "xfit_deviations_of_trial"), seconds=8.0
     ),
     "pixel": Unit((attempts.fit_singly,), called=("xfit_minimise_one",), seconds=10.0),
     "lanes": Unit((lanes.fit_side_by_side,), seconds=8.0),
+    "lanes-gram": Unit(called=("xfit_gram_of_lanes",)),
     "evaluate": Unit((objective.evaluate_pixels,)),
     "objective": Unit(
         (objective.begin_pixel, objective.loss_at, objective.deviations_at, objective.end_pixel), seconds=10.0
@@ -75,34 +76,44 @@ UNITS = {
 
 #: Pieces that a part of the engine consists of.
 _PARTS = {
-    "fit": ("alone", "lanes"),
-    "pixel": ("alone", "pixel"),
+    "fit": ("lanes", "lanes-gram", "rows"),
+    "fit, rows alone": ("lanes", "lanes-gram", "rows", "alone"),
+    "alone": ("rows", "alone"),
+    "pixel": ("rows", "alone", "pixel"),
     "evaluate": ("evaluate",),
-    "objective": ("alone", "objective"),
-    "linear": ("alone", "linear", "objective"),
-    "linear of single precision": ("alone", "linear-single", "objective"),
-    "linear alone": ("alone", "linear-alone"),
-    "profile": ("alone", "pixel", "profile"),
+    "objective": ("rows", "alone", "objective"),
+    "linear": ("rows", "alone", "linear", "objective"),
+    "linear of single precision": ("rows", "alone", "linear-single", "objective"),
+    "linear alone": ("rows", "alone", "linear-alone"),
+    "profile": ("rows", "alone", "pixel", "profile"),
     "wave": ("wave",),
     "ties": ("ties",),
     "axis": ("axis",),
     "loss": ("loss",),
 }
 
-_loading = threading.Lock()
+_loading = Lock()
 _loaded: set[str] = set()
 
+#: Parts that threads have begun to prepare.
+_ahead: dict[str, Future[None]] = {}
 
-def part_for(engine: str, single: bool = False) -> str:
-    """Part of the engine that an optimizer's needs; see `xfit.engine.block.optimizers.Optimizer.engine`.
+
+def part_for(program: Program, options: FitOptions, single: bool = False) -> str:
+    """Part of the engine that a fit begins with; what few of its pixels need is loaded in its course.
 
     Parameters
     ----------
     single : bool
         Whether linear fits read data of single precision.
     """
-    linear = "linear of single precision" if single else "linear"
-    return {"kernel": "fit", "linear": linear}.get(engine, "objective")
+    engine, loss = optimizer_of(options.optimizer).engine, options.loss
+    if engine != "kernel":
+        linear = "linear of single precision" if single else "linear"
+        return linear if engine == "linear" else "objective"
+    if options.chained or loss.name not in ("ls", "poisson"):
+        return "pixel"
+    return "fit" if loss.name == "ls" and not (program.ties or options.covariance) else "fit, rows alone"
 
 
 def prepare_engine(part: str = "fit") -> None:
@@ -111,9 +122,16 @@ def prepare_engine(part: str = "fit") -> None:
     Parameters
     ----------
     part : str
-        What is needed: "fit", "pixel", "evaluate", "objective", "linear", "linear of single precision", "linear alone", "profile" or "wave"; and what few
+        What is needed: "fit", "alone" (rows written by the functions of one pixel), "fit, rows alone", "pixel", "evaluate", "objective", "linear", "linear of single precision", "linear alone", "profile" or "wave"; and what few
         problems need, "ties", "axis" and "loss".
     """
+    if (ahead := _ahead.pop(part, None)) is not None:
+        ahead.result()
+    _prepare(part)
+
+
+def _prepare(part: str) -> None:
+    """Load the pieces of a part that are not loaded yet."""
     if _loaded.issuperset(_PARTS[part]):
         return
     with _loading, ExitStack() as locks:
@@ -129,6 +147,23 @@ def prepare_engine(part: str = "fit") -> None:
             if code is None and on_disk:
                 keep(names[unit], {"unit": unit}, made[unit])
             _load(unit, made[unit] if code is None else code[1])
+
+
+def prepare_ahead(part: str) -> None:
+    """Begin to prepare a part of the engine that was never compiled here, while this thread compiles a model; `prepare_engine` waits for it and raises what it raised."""
+    if part in _ahead or _loaded.issuperset(_PARTS[part]):
+        return
+    _ahead[part] = ahead = Future[None]()
+
+    def prepare() -> None:
+        try:
+            _prepare(part)
+            ahead.set_result(None)
+        except BaseException as error:
+            ahead.set_exception(error)
+
+    # A daemon, so that a process that is to end does not wait for it.
+    Thread(target=prepare, name="xfit-prepare", daemon=True).start()
 
 
 def forget() -> None:
@@ -149,7 +184,7 @@ PREPARE.append(_prepare_entry)
 def code_for(part: str, program: Program) -> dict[str, bytes]:
     """Machine code of a part of the engine and of a program's kernels, for `xfit.engine.codegen.code_store.offer`: what is on the disk of it."""
     # What few fits need is compiled in their course, if at all.
-    units = dict.fromkeys((*_PARTS[part], "alone", "pixel", "ties", "axis", "loss"))
+    units = dict.fromkeys((*_PARTS[part], *_PARTS["pixel"], "ties", "axis", "loss"))
     pieces = [(kind_of(unit), engine_hash()) for unit in units] + [(KIND, key) for key in kernel_keys(program)]
     found = {name_of(*piece): content_of(*piece) for piece in pieces}
     return {name: content for name, content in found.items() if content is not None}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from xfit.engine.evaluation.rare import add_whole, apply_loss, apply_ties, tie_d
 from xfit.engine.evaluation.state import CAREFUL, UNKNOWN, Problem, State
 from xfit.engine.math.call import call_kernel
 from xfit.engine.math.cholesky import at
-from xfit.engine.math.entries import Pointer, apart
+from xfit.engine.math.entries import WIDE, Pointer, apart
 from xfit.engine.math.jit import inner
 from xfit.engine.math.layout import LANES, PITCH
 from xfit.engine.math.vector import select
@@ -228,6 +228,13 @@ def gram_at(p: Problem, s: State, q: np.ndarray, careful: bool, gram: np.ndarray
         put(gram, at(s.count, j), -get(gram, at(s.count, j)))
     if s.kind != LEAST_SQUARES:
         put(gram, last, _sum_of_loss(s))
+
+
+@apart
+def gram_of_lanes(p: Problem, s: Annotated[State, WIDE]) -> int:
+    """Gram matrices of pixels side by side at their trial points."""
+    gram_at(p, s, s.trial, False, s.gram_trial)
+    return 0
 
 
 @apart

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from xfit.engine.evaluation.evaluate import gram_at, tie_point
+from xfit.engine.evaluation.evaluate import gram_of_lanes, tie_point
 from xfit.engine.evaluation.loss_functions import LEAST_SQUARES
 from xfit.engine.evaluation.state import (
     AGAIN,
@@ -222,7 +222,7 @@ def round_of_lanes(p: Problem, s: State, tolerance: float, limit: int) -> bool:
         Model evaluations after which a pixel is given up.
     """
     known = s.known
-    gram_at(p, s, s.trial, False, s.gram_trial)
+    gram_of_lanes(p, s)
     nfev = get(known, NFEV) + 1.0
     put(known, NFEV, nfev)
     chisq = get(s.gram_trial, at(s.count, s.count))

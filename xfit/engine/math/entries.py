@@ -7,7 +7,7 @@ import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_origin, get_type_hints
 
 import numba
 import numpy as np
@@ -104,6 +104,10 @@ class CompiledEntry:
         return None if self._result is None else getattr(record, "result")  # noqa: B009
 
 
+#: Marks the annotation of a record that holds several pixels, as `Annotated[State, WIDE]`.
+WIDE = "wide"
+
+
 class Pointer:
     """Annotation of the address of numbers; `xfit.engine.math.widths.numbers_at` makes an array of it."""
 
@@ -138,11 +142,18 @@ APART: dict[str, Apart] = {}
 _NUMBERS = {int: types.int64, float: types.float64, Pointer: types.CPointer(types.float64)}
 
 
+def _type_of(kind: Any) -> Any:
+    """Numba's type of an argument with that annotation."""
+    if get_origin(kind) is Annotated:
+        return RecordType(kind.__origin__, WIDE in kind.__metadata__)
+    return _NUMBERS.get(kind) or RecordType(kind, False)
+
+
 def apart(function: Callable[..., Any]) -> Any:
     """Make a function one that is compiled in one piece and called by others."""
     hints = get_type_hints(function, vars(sys.modules[function.__module__]), include_extras=True)
     given = [hints[name] for name in inspect.signature(function).parameters]
-    signature = types.int64(*(_NUMBERS.get(kind) or RecordType(kind, False) for kind in given))
+    signature = types.int64(*map(_type_of, given))
     made = Apart(function, signature, ctypes.c_int64(0))
     APART[made.symbol] = made
     binding.add_symbol(cell_of(made.symbol), ctypes.addressof(made.cell))

@@ -92,6 +92,11 @@ def lanes_of(problem: Problem, block: Block, free: np.ndarray, one: State, const
     )
 
 
+def is_simple(problem: Problem, limits: Limits) -> bool:
+    """Whether standard errors and covariances can be computed side by side; otherwise the functions of one pixel write the rows."""
+    return problem.ties.tied.size == 0 and not limits.covariance and problem.loss.kind == LEAST_SQUARES
+
+
 @inner
 def _board(lane: int, one: State, lf: LaneFit) -> None:
     """Put a prepared pixel into a lane."""
@@ -131,7 +136,7 @@ def _leave(lane: int, one: State, w: State) -> None:
 def _finish_with_care(
     p: Problem, one: State, block: Block, i: int, lane: int, chisq: float, nfev: int, limits: Limits, lf: LaneFit
 ) -> None:
-    """Write a pixel that is done by the functions of one pixel: with ties, covariances, or by QR."""
+    """Write a pixel that is done by the functions of one pixel: with ties, covariances, or another loss than least squares."""
     prepare(p, one, block, i)
     _leave(lane, one, lf.state)
     gram = numbers_in(lf.state.gram)
@@ -216,6 +221,7 @@ def fit_side_by_side(
     limits: Limits,
     one: State,
     lf: LaneFit,
+    simple: bool,
     left: Integers,
 ) -> int:
     """Fit the listed pixels, but for those that need more care.
@@ -224,6 +230,8 @@ def fit_side_by_side(
     ----------
     problem, p : Problem
         For one pixel, and for pixels side by side.
+    simple : bool
+        What `is_simple` says.
     left : int64 (as many as pixels,)
         Filled with the pixels that must be fitted one by one.
 
@@ -233,7 +241,6 @@ def fit_side_by_side(
         How many those are.
     """
     w = lf.state
-    simple = p.ties.tied.size == 0 and not limits.covariance and p.loss.kind == LEAST_SQUARES
     limit = min(PATIENCE, min(limits.first_limit, limits.max_nfev))
     known, well = numbers_in(w.known), numbers_in(lf.well)
     aboard = lost = following = 0
@@ -251,10 +258,13 @@ def fit_side_by_side(
             if i >= 0:
                 if known[DONE * LANES + lane] != 0.0:
                     chisq, nfev = known[CHISQ * LANES + lane], int(known[NFEV * LANES + lane])
-                    if simple and well[lane] != 0.0:
+                    if not simple:
+                        _finish_with_care(problem, one, block, i, lane, chisq, nfev, limits, lf)
+                    elif well[lane] != 0.0:
                         _write(problem, one, block, i, lane, chisq, nfev, limits, lf)
                     else:
-                        _finish_with_care(problem, one, block, i, lane, chisq, nfev, limits, lf)
+                        left[lost] = i
+                        lost += 1
                 elif known[LOST * LANES + lane] != 0.0:
                     left[lost] = i
                     lost += 1

@@ -15,6 +15,7 @@ from xfit.arrays.matching import check_where
 from xfit.arrays.storable import check_signal_names
 from xfit.engine.block.optimizers import check_pair, optimizer_of
 from xfit.engine.block.options import Settings
+from xfit.engine.block.precompile import part_for, prepare_ahead
 from xfit.engine.codegen.program import Program
 from xfit.engine.losses import Loss, loss_of
 from xfit.fitting.planning import array_inputs, checks
@@ -114,19 +115,6 @@ def make_plan(
     reach = checks.check_search(engine.starts, asked.spread, asked.path, program, settings)
     estimations = estimated_start(ranges, start, model, program, settings, axes)
     _check_reach(model, settings, axes, where, grid)
-    program.load()
-    if response is not None and grid is not None:
-        warn_of_growth(program, settings, response, grid, axes.table[axes.names.index("x")])
-    extra: list[tuple[str, str, xr.DataArray]] = [("start", name, array) for name, array in maps.items()]
-    extra += [("active", name, array) for name, array in masks.items() if isinstance(array, xr.DataArray)]
-    if isinstance(variance, xr.DataArray):
-        extra.append(("variance", "", variance))
-    if where is not None:
-        extra.append(("where", "", where))
-    if response is not None:
-        extra.append(("response", "", response))
-    extra += [(side, name, array) for (name, side), array in limits.items()]
-    extra = [(role, name, _kept(role, array)) for role, name, array in extra]
     positions = {name: k for k, name in enumerate(program.parameters)}
     pairs = () if engine.covariance else tuple((positions[a], positions[b]) for a, b in pairs_of(model))
     options = replace(
@@ -142,6 +130,22 @@ def make_plan(
         noise=noise,
         alpha=alpha,
     )
+    if da.chunks is None:
+        # What is lazy may be fitted elsewhere.
+        prepare_ahead(part_for(program, options))
+    program.load()
+    if response is not None and grid is not None:
+        warn_of_growth(program, settings, response, grid, axes.table[axes.names.index("x")])
+    extra: list[tuple[str, str, xr.DataArray]] = [("start", name, array) for name, array in maps.items()]
+    extra += [("active", name, array) for name, array in masks.items() if isinstance(array, xr.DataArray)]
+    if isinstance(variance, xr.DataArray):
+        extra.append(("variance", "", variance))
+    if where is not None:
+        extra.append(("where", "", where))
+    if response is not None:
+        extra.append(("response", "", response))
+    extra += [(side, name, array) for (name, side), array in limits.items()]
+    extra = [(role, name, _kept(role, array)) for role, name, array in extra]
     fit_spec = FitSpec(
         program=program,
         settings=settings,

@@ -16,7 +16,6 @@ from distributed.scheduler import KilledWorker
 from xfit.arrays.whole_spectra import whole_signals
 from xfit.display import cleaned
 from xfit.engine.block.function_errors import ATTRIBUTE, as_text
-from xfit.engine.block.optimizers import optimizer_of
 from xfit.engine.block.precompile import part_for, prepare_engine
 from xfit.fitting.planning.arguments import StoreArguments
 from xfit.fitting.planning.fit_spec import table_of
@@ -142,11 +141,8 @@ def run_stored(plan: Plan, asked: StoreArguments) -> xr.Dataset:
         with executor.active():
             if isinstance(executor, Cluster):
                 # Before anything in the store is touched.
-                make_ready(
-                    executor.client,
-                    plan.fit_spec.program,
-                    part_for(optimizer_of(plan.fit_spec.options.optimizer).engine),
-                )
+                program, options = plan.fit_spec.program, plan.fit_spec.options
+                make_ready(executor.client, program, part_for(program, options))
             sources = [Source(array, plan.axes.navigation, grid) for array in (data, *plan.extra)]
             if any(source.shuffled for source in sources):
                 cluster_of(executor)
@@ -247,7 +243,7 @@ def _finish(
 def _go(work: Work, sources: list[Source], missing: list[int], executor: Executor, reporter: Reporter) -> None:
     """Do what is missing, a window of chunks at a time."""
     if not isinstance(executor, Cluster):
-        prepare_engine(part_for(optimizer_of(work.fit_spec.options.optimizer).engine))
+        prepare_engine(part_for(work.fit_spec.program, work.fit_spec.options))
     began = time.monotonic()
     sizes, number = _sizes(work.grid), len(work.grid)
     total = int(sizes.sum())
