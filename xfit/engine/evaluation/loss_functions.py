@@ -19,6 +19,7 @@ from xfit.engine.math.elementary import LN2, atan, atanh_rest, log, log_parts
 from xfit.engine.math.jit import inner
 from xfit.engine.math.records import Record
 from xfit.engine.math.sums import dot, sum_of
+from xfit.engine.math.vector import select
 
 if TYPE_CHECKING:
     from xfit.engine.evaluation.state import State
@@ -144,11 +145,15 @@ def _poisson_tile(
     values, shift = work[VALUE], loss.shift
     part = 1.0 / loss.dispersion
     scale = math.sqrt(part)
+    # Selections, not branches, and two loops: LLVM takes several channels at a time only where it has few pairs of arrays to compare.
     for i in range(n):
         used = m[i] != 0.0
-        value, deviation, root = poisson(y[i], m[i] * f[i] + shift if used else 1.0, smallest)
-        values[i] = value * part if used else 0.0
-        f[i] = deviation * scale if used else 0.0
+        value, _, factor[i] = poisson(y[i], select(used, m[i] * f[i] + shift, 1.0), smallest)
+        values[i] = select(used, value * part, 0.0)
+    for i in range(n):
+        used, root = m[i] != 0.0, factor[i]
+        mu = select(used, m[i] * f[i] + shift, 1.0)
+        f[i] = select(used, (mu - y[i]) * root * scale, 0.0)
         factor[i] = m[i] * root * scale
     return sum_of(values, n), dot(f, f, n)
 
