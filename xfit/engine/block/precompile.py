@@ -78,6 +78,7 @@ UNITS = {
 _PARTS = {
     "fit": ("lanes", "lanes-gram", "rows"),
     "fit, rows alone": ("lanes", "lanes-gram", "rows", "alone"),
+    "fit, ties": ("lanes", "lanes-gram", "rows", "alone", "ties"),
     "alone": ("rows", "alone"),
     "pixel": ("rows", "alone", "pixel"),
     "evaluate": ("evaluate",),
@@ -113,7 +114,9 @@ def part_for(program: Program, options: FitOptions, single: bool = False) -> str
         return linear if engine == "linear" else "objective"
     if options.chained or loss.name not in ("ls", "poisson"):
         return "pixel"
-    return "fit" if loss.name == "ls" and not (program.ties or options.covariance) else "fit, rows alone"
+    if program.ties:
+        return "fit, ties"
+    return "fit" if loss.name == "ls" and not options.covariance else "fit, rows alone"
 
 
 def prepare_engine(part: str = "fit") -> None:
@@ -122,7 +125,8 @@ def prepare_engine(part: str = "fit") -> None:
     Parameters
     ----------
     part : str
-        What is needed: "fit", "alone" (rows written by the functions of one pixel), "fit, rows alone", "pixel", "evaluate", "objective", "linear", "linear of single precision", "linear alone", "profile" or "wave"; and what few
+        What is needed: "fit" (pixels side by side), by itself, with rows written by the functions of one pixel, or with ties; "alone" (those
+        functions), "pixel", "evaluate", "objective", "linear", "linear of single precision", "linear alone", "profile" or "wave"; and what few
         problems need, "ties", "axis" and "loss".
     """
     if (ahead := _ahead.pop(part, None)) is not None:
@@ -150,7 +154,10 @@ def _prepare(part: str) -> None:
 
 
 def prepare_ahead(part: str) -> None:
-    """Begin to prepare a part of the engine that was never compiled here, while this thread compiles a model; `prepare_engine` waits for it and raises what it raised."""
+    """Begin to prepare a part of the engine in a thread, while this one compiles a model; `prepare_engine` waits for it.
+
+    That also raises what the thread has raised.
+    """
     if part in _ahead or _loaded.issuperset(_PARTS[part]):
         return
     _ahead[part] = ahead = Future[None]()

@@ -130,8 +130,8 @@ def make_plan(
         noise=noise,
         alpha=alpha,
     )
-    if da.chunks is None:
-        # What is lazy may be fitted elsewhere.
+    if method.engine == "kernel" and da.chunks is None:
+        # What is lazy may be fitted elsewhere; what linear fits need depends on the data.
         prepare_ahead(part_for(program, options))
     program.load()
     if response is not None and grid is not None:

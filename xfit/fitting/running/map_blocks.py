@@ -20,6 +20,7 @@ from xfit.arrays.whole_spectra import whole_signals
 from xfit.engine.block.arguments import BlockArguments
 from xfit.engine.block.fit_block import fit_block
 from xfit.engine.block.interval_block import interval_block
+from xfit.engine.block.optimizers import optimizer_of
 from xfit.engine.block.precompile import part_for, prepare_engine
 from xfit.fitting.planning.fit_spec import FitSpec, table_of
 from xfit.fitting.running.clients import active_client
@@ -48,7 +49,8 @@ def run(da: xr.DataArray, axes: Axes, fit_spec: FitSpec, extra: list[xr.DataArra
 
 def _fit_in_memory(data: xr.DataArray, axes: Axes, fit_spec: FitSpec, extra: list[xr.DataArray]) -> np.ndarray:
     """Fit NumPy data block by block on all cores."""
-    prepare_engine(part_for(fit_spec.program, fit_spec.options))
+    if optimizer_of(fit_spec.options.optimizer).engine == "kernel":
+        prepare_engine(part_for(fit_spec.program, fit_spec.options))
     packed = np.empty((*(data.sizes[d] for d in axes.navigation), fit_spec.width))
     # A path is one, or numbers would depend on how many cores there are.
     chained = fit_spec.path != "independent"
