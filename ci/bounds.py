@@ -1,4 +1,6 @@
-"""Prints the lowest versions of dependencies that pyproject.toml allows, as requirements for pip, and what tests need beside them."""
+"""Prints the lowest versions of dependencies that pyproject.toml allows, as requirements for pip,
+and what tests need beside them.
+"""
 
 import re
 import tomllib

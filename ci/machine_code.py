@@ -1,7 +1,8 @@
-"""Machine code of the engine and of the library's components for usual kinds of processors, as `ci/wheel` puts it into wheels.
+"""Machine code of the engine and of the library's components for usual kinds of processors, as
+`ci/wheel` puts it into wheels.
 
-Usage: ``python machine_code.py FOLDER [PIECE ...]``. ``FOLDER`` gets a folder for each kind of processor; pieces are names of the engine's units and
-of components, all by default.
+Usage: ``python machine_code.py FOLDER [PIECE ...]``. ``FOLDER`` gets a folder for each kind of processor; pieces are
+names of the engine's units and of components, all by default.
 """
 
 from __future__ import annotations
@@ -40,7 +41,10 @@ def variants() -> Iterator[tuple[str, Kernel]]:
         if any(each.default is each.empty and each.kind is each.POSITIONAL_OR_KEYWORD for each in options):
             continue
         switches = [each.name for each in options if isinstance(each.default, bool)]
-        choices = {**dict.fromkeys(switches, (False, True)), **({"order": _ORDERS} if "order" in [each.name for each in options] else {})}  # fmt: skip
+        choices = {
+            **dict.fromkeys(switches, (False, True)),
+            **({"order": _ORDERS} if "order" in [each.name for each in options] else {}),
+        }
         for chosen in itertools.product(*choices.values()):
             yield name, kind(**dict(zip(choices, chosen, strict=True))).kernel
 
@@ -68,7 +72,9 @@ def write_all(folder: Path, wanted: list[str], known: bool) -> None:
 
 
 def main(folder: Path, wanted: list[str]) -> None:
-    """Write machine code for all kinds of processors that this computer makes code for, each in a process of its own."""
+    """Write machine code for all kinds of processors that this computer makes code for,
+    each in a process of its own.
+    """
     levels = [level for level in LEVELS if platform.machine() in level.machines]
     with tempfile.TemporaryDirectory() as cache:
         begun = [_start(folder, level, wanted, Path(cache) / level.name) for level in levels]
@@ -76,7 +82,10 @@ def main(folder: Path, wanted: list[str]) -> None:
             raise SystemExit("machine code was not made")
     found = {(folder / level.name / KNOWN).read_text() for level in levels if level.needed <= features()}
     if len(found) != 1:
-        raise SystemExit(f"known fits have {len(found)} results: this computer must run the code of at least one kind, and all in the same way")  # fmt: skip
+        raise SystemExit(
+            f"known fits have {len(found)} results: this computer must run the code of at least one kind, and all in "
+            "the same way"
+        )
     for level in levels:
         (folder / level.name / KNOWN).write_text(next(iter(found)))
 

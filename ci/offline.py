@@ -8,7 +8,16 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 #: Attributes of elements that a browser fetches by itself, without a click.
-_FETCHED = {"script": "src", "img": "src", "iframe": "src", "embed": "src", "object": "data", "source": "src", "video": "src", "audio": "src"}  # fmt: skip
+_FETCHED = {
+    "script": "src",
+    "img": "src",
+    "iframe": "src",
+    "embed": "src",
+    "object": "data",
+    "source": "src",
+    "video": "src",
+    "audio": "src",
+}
 _LINKS = {"stylesheet", "icon", "shortcut", "preload", "prefetch", "preconnect", "dns-prefetch", "modulepreload"}
 _FAR = re.compile(r"\s*(?:https?:)?//", re.IGNORECASE)
 _IN_STYLES = re.compile(r"""(?:url\(\s*['"]?|@import\s+['"])((?:https?:)?//[^'")\s]+)""", re.IGNORECASE)

@@ -2,8 +2,8 @@
 
     python ci/page.py docs/tutorial.md
 
-A block ```sh holds commands of xfit. A block ```text below a block of code is its output; figures that are saved under the names of the page's images go to docs/images. Tests run the same blocks and compare
-their output with the page's.
+A block ```sh holds commands of xfit. A block ```text below a block of code is its output; figures that are saved under
+the names of the page's images go to docs/images. Tests run the same blocks and compare their output with the page's.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Puts the machine code that `ci/wheel` has made into the wheel, which is then for that kind of computer; without it a wheel is for any."""
+"""Puts the machine code that `ci/wheel` has made into the wheel, which is then for that kind of computer;
+without it a wheel is for any.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""How the documentation is built, by `bash ci/docs`: pages in Markdown, the API from docstrings, the gallery from examples/.
+"""How the documentation is built, by `bash ci/docs`: pages in Markdown, the API from docstrings, the gallery from
+examples/.
 
 Nothing is fetched while it is built, and a page loads nothing but its own files.
 """
@@ -44,7 +45,8 @@ templates_path = ["_templates", importlib.import_module("sphinx_autosummary_acce
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 4
 
-# `name` in a docstring is a link if that is documented. What begins with xfit must be; other names may be code that is not a link.
+# `name` in a docstring is a link if that is documented. What begins with xfit must be; other names may be code that is
+# not a link.
 default_role = "py:obj"
 
 # Signatures are long, and docstrings say the types with shapes and units.
@@ -70,7 +72,8 @@ html_theme_options = {
 mathjax_path = "mathjax/tex-chtml.js"
 mathjax_options = {"defer": "defer"}
 
-# The gallery's pages are the scripts in examples/ with what they print and draw; your_own.py starts worker processes and is linked to instead.
+# The gallery's pages are the scripts in examples/ with what they print and draw; your_own.py starts worker processes
+# and is linked to instead.
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "gallery",

@@ -9,8 +9,16 @@ from sphinx_gallery.scrapers import figure_rst
 
 #: Order on the gallery's page; others follow by name.
 ORDER = (
-    "eels.py", "eds.py", "raman.py", "cathodoluminescence.py", "xps.py", "fluorescence_decay.py", "atomic_columns.py", "abell478.py", "abell478_samfire.py",
-)  # fmt: skip
+    "eels.py",
+    "eds.py",
+    "raman.py",
+    "cathodoluminescence.py",
+    "xps.py",
+    "fluorescence_decay.py",
+    "atomic_columns.py",
+    "abell478.py",
+    "abell478_samfire.py",
+)
 
 _OUTPUT = Path("..") / "output" / "gallery"  # examples run in their own folder
 
@@ -30,7 +38,9 @@ def arguments(gallery_conf: dict[str, Any], script_vars: dict[str, Any]) -> list
 
 
 def scrape(block: Any, block_vars: dict[str, Any], gallery_conf: dict[str, Any]) -> str:
-    """Show the figures that a block of an example has written, in the order of their names' first appearance in its text."""
+    """Show the figures that a block of an example has written, in the order of their names' first
+    appearance in its text.
+    """
     source = Path(block_vars["src_file"])
     seen = block_vars.setdefault("figures_seen", set())
     text = source.read_text(encoding="utf-8")

@@ -1,9 +1,9 @@
 """H-alpha and [N II] of a galaxy: a chunked cube to maps of flux, velocity and width
 ===================================================================================
 
-The data are 40 x 40 spectra seen by VLT/MUSE with their variance (see examples/data/README.md). The model is three Gaussian
-lines over a linear continuum. The lines share one redshift and one velocity width through ties, and the flux of [N II] 6549 is
-1/3.05 of that of [N II] 6585 (Storey and Zeippen 2000, doi:10.1046/j.1365-8711.2000.03184.x).
+The data are 40 x 40 spectra seen by VLT/MUSE with their variance (see examples/data/README.md). The model is three
+Gaussian lines over a linear continuum. The lines share one redshift and one velocity width through ties, and the flux
+of [N II] 6549 is 1/3.05 of that of [N II] 6585 (Storey and Zeippen 2000, doi:10.1046/j.1365-8711.2000.03184.x).
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ C = 299792.458  # km/s
 H_ALPHA, NII_BLUE, NII_RED = 6564.61, 6549.85, 6585.27  # Angstrom, in vacuum
 REDSHIFT = 0.0858  # of the galaxy's centre: H-alpha of the mean spectrum peaks at 7128.1 Angstrom in vacuum
 
-#: A line by its flux, velocity and velocity dispersion (both in km/s, in the galaxy's rest frame). The pixels are narrow against
-#: the lines, so that the value at a pixel's centre stands for its mean.
+#: A line by its flux, velocity and velocity dispersion (both in km/s, in the galaxy's rest frame). The pixels are
+#: narrow against the lines, so that the value at a pixel's centre stands for its mean.
 LINE = (
     "flux/(sigma*sqrt(2*pi))*exp(-(x-centre)**2/(2*sigma**2));"
     "centre = {rest}*(1+{z})*(1+velocity/{c}); sigma = centre*dispersion/{c}"

@@ -3,9 +3,9 @@
 
 SAMFire carries the fit from pixel to pixel over Abell 478 and switches lines off where there are none.
 
-Data and model are those of examples/abell478.py. A fit of every pixel from the same start finds lines everywhere, of noise where there
-is no gas, and there velocities that mean nothing; SAMFire begins in the pixel with the best fit and gives each pixel those of its
-neighbours' lines that the Bayesian information criterion (BIC) finds in it.
+Data and model are those of examples/abell478.py. A fit of every pixel from the same start finds lines everywhere, of
+noise where there is no gas, and there velocities that mean nothing; SAMFire begins in the pixel with the best fit and
+gives each pixel those of its neighbours' lines that the Bayesian information criterion (BIC) finds in it.
 """
 
 from __future__ import annotations
@@ -106,24 +106,42 @@ def compare(every: xr.Dataset, spread: xr.Dataset) -> dict[str, str]:
     return {
         "good fits": f"{int((spread.status == 1).sum())} of {spread.status.size}",
         "pixels with a line": f"{int(gas.sum())}",
-        "of pixels where multifit's H-alpha is above 5 sigma, with a line": f"{float(gas.where(significance > 5).mean()):.1%}",
+        (
+            "of pixels where multifit's H-alpha is above 5 sigma, with a line"
+        ): f"{float(gas.where(significance > 5).mean()):.1%}",
         "of pixels where it is below 1 sigma, without any": f"{1 - float(gas.where(~(significance > 1)).mean()):.1%}",
-        "velocities that are outliers, multifit": f"{int(wild['multifit'].sum())} of {int(every.fit['Ha.velocity'].notnull().sum())}",
-        "velocities that are outliers, samfire": f"{int(wild['samfire'].sum())} of {int(spread.fit['Ha.velocity'].notnull().sum())}",
+        "velocities that are outliers, multifit": (
+            f"{int(wild['multifit'].sum())} of {int(every.fit['Ha.velocity'].notnull().sum())}"
+        ),
+        "velocities that are outliers, samfire": (
+            f"{int(wild['samfire'].sum())} of {int(spread.fit['Ha.velocity'].notnull().sum())}"
+        ),
     }
 
 
 def draw(every: xr.Dataset, spread: xr.Dataset, path: Path) -> None:
     """Velocities both ways, and which lines there are."""
     fig, axes = plt.subplots(1, 3, figsize=(14, 4), layout="constrained")
-    for ax, fit, title in zip(axes, (every, spread), ("every pixel from the same start", "from one seed, lines optional"), strict=False):  # fmt: skip
+    for ax, fit, title in zip(
+        axes, (every, spread), ("every pixel from the same start", "from one seed, lines optional"), strict=False
+    ):
         velocity = fit.fit["Ha.velocity"]
         ax.set_facecolor("0.8")
-        velocity.plot.imshow(ax=ax, x="x", y="y", cmap="RdBu_r", vmin=-300, vmax=300, cbar_kwargs={"label": "velocity (km/s)"})  # fmt: skip
+        velocity.plot.imshow(
+            ax=ax, x="x", y="y", cmap="RdBu_r", vmin=-300, vmax=300, cbar_kwargs={"label": "velocity (km/s)"}
+        )
         ax.set(title=title, aspect="equal", xlabel="x (arcsec)", ylabel="y (arcsec)")
     on = spread.active.sel(part=LINES)
     kind = xr.where(on.sel(part="Ha"), 1, 0) + xr.where(on.sel(part=["NII_6550", "NII_6585"]).any("part"), 2, 0)
-    image = kind.plot.imshow(ax=axes[2], x="x", y="y", cmap=ListedColormap(["0.8", "#56b4e9", "#e69f00", "#009e73"]), vmin=-0.5, vmax=3.5, add_colorbar=False)  # fmt: skip
+    image = kind.plot.imshow(
+        ax=axes[2],
+        x="x",
+        y="y",
+        cmap=ListedColormap(["0.8", "#56b4e9", "#e69f00", "#009e73"]),
+        vmin=-0.5,
+        vmax=3.5,
+        add_colorbar=False,
+    )
     bar = fig.colorbar(image, ax=axes[2], ticks=range(4))
     bar.ax.set_yticklabels(["no line", "H-alpha", "[N II]", "both"])
     axes[2].set(title="lines that are there", aspect="equal", xlabel="x (arcsec)", ylabel="y (arcsec)")

@@ -1,12 +1,13 @@
 """Atomic columns: positions to picometres by fits of two-dimensional Gaussians
 =============================================================================
 
-An image of a crystal along its columns of atoms, as by annular dark-field microscopy: bright columns on the corners of square cells and weaker ones in their middles, which
-are displaced by up to 20 pm where the crystal is polarised, this way on one side of a wall and that way on the other. Every column is cut out, and all are fitted at once:
-a stack of small images is a map, whose navigation dimension is the number of the column.
+An image of a crystal along its columns of atoms, as by annular dark-field microscopy: bright columns on the corners of
+square cells and weaker ones in their middles, which are displaced by up to 20 pm where the crystal is polarised, this
+way on one side of a wall and that way on the other. Every column is cut out, and all are fitted at once: a stack of
+small images is a map, whose navigation dimension is the number of the column.
 
-The tails of neighbours are left out by a mask, and what is left of them is a plane. Counting noise sets the errors of positions, and the scatter about the truth shows that these
-are right.
+The tails of neighbours are left out by a mask, and what is left of them is a plane. Counting noise sets the errors of
+positions, and the scatter about the truth shows that these are right.
 """
 
 from __future__ import annotations
@@ -55,8 +56,8 @@ image = rng.poisson(60 + columns(corner, 8.0e6, 62.0) + columns(middle, 3.5e6, 5
 # %%
 # Columns, cut out
 # ----------------
-# Where columns are is known to a pixel or so: here from the perfect crystal; in general from a search for maxima. Each piece has the coordinates of its own
-# middle as zero.
+# Where columns are is known to a pixel or so: here from the perfect crystal; in general from a search for maxima. Each
+# piece has the coordinates of its own middle as zero.
 
 half = 7
 rough = np.round(np.concatenate([corner, corner + CELL / 2]) / STEP).astype(int)
@@ -89,7 +90,8 @@ away = found - np.concatenate([corner, middle])
 for name, part in (("corners", slice(None, CELLS**2)), ("middles", slice(CELLS**2, None))):
     pull = away[part] / error[part]
     print(
-        f"{name}: mean error {error[part].mean():.2f} pm, scatter about the truth {away[part].std():.2f} pm, pulls {pull.mean():+.2f} +- {pull.std():.2f}"
+        f"{name}: mean error {error[part].mean():.2f} pm, scatter about the truth {away[part].std():.2f} pm, pulls "
+        f"{pull.mean():+.2f} +- {pull.std():.2f}"
     )
     # Of 512 numbers, a mean pull is known to 0.05 and a standard deviation to 0.03; three times that.
     assert abs(pull.mean()) < 0.15
@@ -99,7 +101,8 @@ assert bool((fit.status == 1).all())
 # %%
 # Figures
 # -------
-# The displacement of a weaker column from the mean of the four corners around it. At the border there are none of these on one side.
+# The displacement of a weaker column from the mean of the four corners around it. At the border there are none of these
+# on one side.
 
 corners, middles = (part.reshape(CELLS, CELLS, 2) for part in (found[: CELLS**2], found[CELLS**2 :]))
 around = (corners[:-1, :-1] + corners[1:, :-1] + corners[:-1, 1:] + corners[1:, 1:]) / 4

@@ -1,16 +1,19 @@
 """Cathodoluminescence: a band that wanders along a nanowire
 ==========================================================
 
-Spectra of a wire of gallium nitride with indium in it: the band edge of GaN at 3.41 eV, and the emission of InGaN, which wanders from 3.1 to 2.1 eV as the share of
-indium grows. It is lopsided, with a tail to low energies, where carriers settle in places that are rich in indium.
+Spectra of a wire of gallium nitride with indium in it: the band edge of GaN at 3.41 eV, and the emission of InGaN,
+which wanders from 3.1 to 2.1 eV as the share of indium grows. It is lopsided, with a tail to low energies, where
+carriers settle in places that are rich in indium.
 
-Two things are typical of such data. The spectrometer's channels are even in wavelength, so that they are uneven in energy. To turn counts into intensities per
-electronvolt, they are often multiplied by the factor :math:`hc/E^2` (J. Mooney and P. Kambhampati (2013), J. Phys. Chem. Lett. 4, 3316,
-doi:10.1021/jz401508t), and their noise with them. Here counts stay counts: the coordinate has the attribute ``is_binned``, and the model is multiplied by the width that
-each channel has in electronvolts. And no one start serves all pixels, for the band wanders by eight of its widths: ``start={"InGaN": (2.0, 3.2)}`` estimates it from
-each pixel's own data in that range.
+Two things are typical of such data. The spectrometer's channels are even in wavelength, so that they are uneven in
+energy. To turn counts into intensities per electronvolt, they are often multiplied by the factor :math:`hc/E^2` (J.
+Mooney and P. Kambhampati (2013), J. Phys. Chem. Lett. 4, 3316, doi:10.1021/jz401508t), and their noise with them. Here
+counts stay counts: the coordinate has the attribute ``is_binned``, and the model is multiplied by the width that each
+channel has in electronvolts. And no one start serves all pixels, for the band wanders by eight of its widths:
+``start={"InGaN": (2.0, 3.2)}`` estimates it from each pixel's own data in that range.
 
-Counts have a variance that is linear in what is expected, not in what was counted; ``reweight=True`` takes it from the model.
+Counts have a variance that is linear in what is expected, not in what was counted; ``reweight=True`` takes it from the
+model.
 """
 
 # sphinx_gallery_thumbnail_number = 2
@@ -36,7 +39,8 @@ rng = np.random.default_rng(4)
 # %%
 # The data
 # --------
-# 24 x 60 pixels of 600 channels from 345 to 675 nm, with the noise of counting and that of the camera's readout, 3 counts.
+# 24 x 60 pixels of 600 channels from 345 to 675 nm, with the noise of counting and that of the camera's readout, 3
+# counts.
 
 HC = 1239.841984  # eV nm
 wavelength = np.linspace(345.0, 675.0, 600)
@@ -86,7 +90,8 @@ model = xfit.Model(
         Gaussian(name="GaN", A=1000, centre=3.41, sigma=0.03),
     ]
 )
-# The tail is on the low side. Without a tail, where the band is symmetric, the misfit has a saddle on which a search may stop.
+# The tail is on the low side. Without a tail, where the band is symmetric, the misfit has a saddle on which a search
+# may stop.
 model["InGaN.shape"].set(min=-8, max=-0.5)
 model["GaN.centre"].set(min=3.36, max=3.46)
 model["GaN.sigma"].set(min=0.01, max=0.06)
@@ -109,12 +114,14 @@ print(fit.fit.report())
 for words, result in (("one start", plain), ("estimates", fit)):
     right = abs(result.fit["InGaN.x0"] - true["InGaN.x0"]) < 5 * fit.fit.stderr("InGaN.x0")
     print(
-        f"{words}: right in {float(right.where(lit).mean()):.2%} of the pixels, {float(result.nfev.where(lit).mean()):.1f} evaluations"
+        f"{words}: right in {float(right.where(lit).mean()):.2%} of the pixels, "
+        f"{float(result.nfev.where(lit).mean()):.1f} evaluations"
     )
 for name, values in true.items():
     pull = ((fit.fit[name] - values) / fit.fit.stderr(name)).where(lit & (fit.status == 1))
     print(f"{name:12s} pulls {float(pull.mean()):+.2f} +- {float(pull.std()):.2f}")
-    # A mean of 1320 is known to 0.03, a standard deviation to 0.02. The band edge is a few dozen counts where indium is high; there errors are not symmetric.
+    # A mean of 1320 is known to 0.03, a standard deviation to 0.02. The band edge is a few dozen counts where indium is
+    # high; there errors are not symmetric.
     assert abs(float(pull.mean())) < 0.2
     assert 0.9 < float(pull.std()) < 1.2
 assert float((fit.status == 1).where(lit).mean()) > 0.995
@@ -122,7 +129,8 @@ assert float((fit.status == 1).where(lit).mean()) > 0.995
 # %%
 # Figures
 # -------
-# ``InGaN.mean`` is a derived quantity: the mean energy of the band, which lies below its maximum for the tail is on that side.
+# ``InGaN.mean`` is a derived quantity: the mean energy of the band, which lies below its maximum for the tail is on
+# that side.
 
 fit.fit.plot(da, variance=fit.fit.evaluate() + 9, y=da.y[12], x=da.x[20]).savefig(output / "spectrum.png", dpi=110)
 

@@ -1,9 +1,10 @@
 """EDS: elements from a few counts, by their likelihood
 ======================================================
 
-Energy-dispersive X-ray spectra of a steel with carbides of chromium: 48 x 48 pixels of 450 channels with some 250 counts each, so that three channels of four
-are empty. Where lines lie, how wide they are and how strong a K-beta line is against its K-alpha is known, so that the model is linear: an amount of each
-element, and the background. Three ways to fit it:
+Energy-dispersive X-ray spectra of a steel with carbides of chromium: 48 x 48 pixels of 450 channels with some 250
+counts each, so that three channels of four are empty. Where lines lie, how wide they are and how strong a K-beta line
+is against its K-alpha is known, so that the model is linear: an amount of each element, and the background. Three ways
+to fit it:
 
 - the likelihood of counts (``loss="poisson"``), which is what a few counts ask for;
 - least squares with amounts that are not negative (``optimizer="nnls"``), without weights;
@@ -32,14 +33,17 @@ rng = np.random.default_rng(2)
 # %%
 # The sample
 # ----------
-# Grains of austenite, and carbides along a boundary between two of them, where chromium is high and nickel low. Energies of lines are in keV; a detector widens
-# them the more, the higher the energy is (130 eV at manganese's K-alpha).
+# Grains of austenite, and carbides along a boundary between two of them, where chromium is high and nickel low.
+# Energies of lines are in keV; a detector widens them the more, the higher the energy is (130 eV at manganese's
+# K-alpha).
 
 LINES = {"Cr": (5.4147, 5.9467, 0.13), "Fe": (6.4038, 7.0580, 0.13), "Ni": (7.4781, 8.2647, 0.13)}
 
 
 def sigma(energy: float) -> float:
-    """Standard deviation of a line, in keV: Fano's statistics of 3.66 eV for an electron and a hole, and 50 eV of noise."""
+    """Standard deviation of a line, in keV: Fano's statistics of 3.66 eV for an electron
+    and a hole, and 50 eV of noise.
+    """
     return np.sqrt((0.050 / 2.3548) ** 2 + 0.1158 * 3.66e-3 * energy)
 
 
@@ -67,8 +71,8 @@ print(f"{float(da.sum('energy').mean()):.0f} counts in a pixel, {float((da == 0)
 # %%
 # Model
 # -----
-# Lines have their counts as area; that of a K-beta line follows its K-alpha by a tie. Counts are integrals over channels, which the attribute ``is_binned`` of
-# the coordinate says.
+# Lines have their counts as area; that of a K-beta line follows its K-alpha by a tie. Counts are integrals over
+# channels, which the attribute ``is_binned`` of the coordinate says.
 
 components = [Expression("level*(1 - slope*(x - 6.5))", name="background", level=10.0, slope=0.18)]
 for element, (alpha, beta, _) in LINES.items():
@@ -96,8 +100,9 @@ fits = {
 # %%
 # Check
 # -----
-# The likelihood is not biased, and its errors are what values scatter by. Without weights values are not biased either and scatter a little more, but errors are
-# too small: noise is taken to be the same in all channels, empty ones and peaks. With the data as variance, a quarter of the counts is lost.
+# The likelihood is not biased, and its errors are what values scatter by. Without weights values are not biased either
+# and scatter a little more, but errors are too small: noise is taken to be the same in all channels, empty ones and
+# peaks. With the data as variance, a quarter of the counts is lost.
 
 print(f"{'':34s}{'measured / true':>18s}{'scatter (counts)':>18s}{'error says':>12s}")
 measured = {}
@@ -114,7 +119,8 @@ for name, fit in fits.items():
 
 for element in LINES:
     bias, scatter, said = measured["likelihood of counts", element]
-    # The mean of 2304 pixels is known to 0.3 % (scatter over 48, over 50 counts); a standard deviation of as many to 1.5 %.
+    # The mean of 2304 pixels is known to 0.3 % (scatter over 48, over 50 counts); a standard deviation of as many to
+    # 1.5 %.
     assert abs(bias - 1) < 0.01
     assert abs(scatter / said - 1) < 0.06
     assert measured["least squares, data as variance", element][0] < 0.85

@@ -1,13 +1,14 @@
 """EELS: the composition of a core-shell particle, seen through its low-loss spectrum
 ===================================================================================
 
-A particle of iron in a shell of oxide, mapped by electron energy-loss spectroscopy: 40 x 40 spectra with the oxygen K edge and the iron L3 edge on the
-background that lower edges leave. Electrons that excite a plasmon as well arrive at a larger loss, so that edges are smeared to the right, the more
-the thicker the particle. A microscope records the low-loss spectrum of each pixel too; with it as the model's
+A particle of iron in a shell of oxide, mapped by electron energy-loss spectroscopy: 40 x 40 spectra with the oxygen K
+edge and the iron L3 edge on the background that lower edges leave. Electrons that excite a plasmon as well arrive at a
+larger loss, so that edges are smeared to the right, the more the thicker the particle. A microscope records the
+low-loss spectrum of each pixel too; with it as the model's
 :doc:`response </convolution>`, every edge is convolved with what its pixel does to electrons.
 
-Edges are hydrogenic cross-sections by Egerton's method (see :doc:`/eels`). The data are simulated with NumPy, convolved by ``numpy.convolve``, and have
-counting noise.
+Edges are hydrogenic cross-sections by Egerton's method (see :doc:`/eels`). The data are simulated with NumPy, convolved
+by ``numpy.convolve``, and have counting noise.
 """
 
 # sphinx_gallery_thumbnail_number = 2
@@ -33,8 +34,9 @@ rng = np.random.default_rng(1)
 # %%
 # The particle
 # ------------
-# Metal within 12 nm of the centre, FeO from there to 20 nm, on a support of 15 nm of carbon. What a pixel has of an element is its density (atoms per
-# cubic nanometre) times the length of the beam's way through it, in atoms per barn, times the 5e7 electrons of the beam.
+# Metal within 12 nm of the centre, FeO from there to 20 nm, on a support of 15 nm of carbon. What a pixel has of an
+# element is its density (atoms per cubic nanometre) times the length of the beam's way through it, in atoms per barn,
+# times the 5e7 electrons of the beam.
 
 n = 40
 y, x = (xr.DataArray(np.linspace(-24, 24, n), dims=d, attrs={"units": "nm"}) for d in ("y", "x"))
@@ -46,7 +48,8 @@ iron = (47.8 * (outer - inner) + 84.9 * inner) * BARN * ELECTRONS
 thickness = (15 + outer) / 100  # over the mean free path between two plasmon losses, of some 100 nm
 
 # %%
-# The low-loss spectrum is the zero-loss peak and plasmons at 23 eV, of which an electron excites a random number, by Poisson's distribution.
+# The low-loss spectrum is the zero-loss peak and plasmons at 23 eV, of which an electron excites a random number, by
+# Poisson's distribution.
 
 shift = np.arange(-5.0, 100.0)
 spectrum_of_n = [
@@ -62,15 +65,17 @@ low_loss = sum(share[..., None] * spectrum for share, spectrum in zip(share_of_n
 low_loss = xr.DataArray(low_loss, dims=("y", "x", "energy"), coords={"y": y, "x": x, "energy": shift})
 
 # %%
-# Edges are computed on a grid that goes beyond the data by the length of the low-loss spectrum, for losses come from there. Iron has white lines,
-# transitions of its 2p electrons into empty 3d states.
+# Edges are computed on a grid that goes beyond the data by the length of the low-loss spectrum, for losses come from
+# there. Iron has white lines, transitions of its 2p electrons into empty 3d states.
 
 losses = np.arange(450.0, 950.0)
 grid = np.arange(losses[0] - shift[-1], losses[-1] - shift[0] + 0.5)
 
 
 def cross_section(name: str) -> np.ndarray:
-    """Mean over each channel of one atom's cross-section, in barn/eV: 200 keV, 10 mrad of convergence, 20 mrad of collection."""
+    """Mean over each channel of one atom's cross-section, in barn/eV: 200 keV, 10 mrad of
+    convergence, 20 mrad of collection.
+    """
     edge = edge_of(name)
     angle = np.array([effective_angle(200, edge.onset, 10, 20)])
     return sum(hydrogenic(edge, grid + part, angle, 200)[:, 0] for part in (-0.25, 0.25)) / 2
@@ -94,7 +99,8 @@ spectra = xr.DataArray(
 # %%
 # Model
 # -----
-# White lines are found on the mean spectrum of the particle, and their places and widths held for the map, where noise is larger.
+# White lines are found on the mean spectrum of the particle, and their places and widths held for the map, where noise
+# is larger.
 
 beam = {"beam_energy": 200, "convergence_angle": 10, "collection_angle": 20}
 model = xfit.Model(
@@ -118,7 +124,8 @@ print(first.fit.table())
 # %%
 # Map
 # ---
-# Every pixel has the low-loss spectrum of its own, and the likelihood of counts. For comparison, the same without any response.
+# Every pixel has the low-loss spectrum of its own, and the likelihood of counts. For comparison, the same without any
+# response.
 
 model.response = low_loss
 fit = spectra.fit.multifit(model, loss="poisson")
@@ -129,8 +136,9 @@ print(fit.fit.report())
 # %%
 # Check
 # -----
-# With the low-loss spectra, edges have the size that went in, and their errors are right: deviations are one error large (a pull is a deviation over its
-# error). Without, what is smeared to the right is taken for background: a quarter of the oxygen is lost, and less of the iron.
+# With the low-loss spectra, edges have the size that went in, and their errors are right: deviations are one error
+# large (a pull is a deviation over its error). Without, what is smeared to the right is taken for background: a quarter
+# of the oxygen is lost, and less of the iron.
 
 inside = outer > 8
 truth = {"O": oxygen, "Fe": iron}
@@ -138,9 +146,11 @@ for name, true in truth.items():
     pull = ((fit.fit[f"{name}.intensity"] - true) / fit.fit.stderr(f"{name}.intensity")).values[inside]
     ratio = [float((f.fit[f"{name}.intensity"] / true).values[inside].mean()) for f in (fit, single)]
     print(
-        f"{name:2s}: pulls {pull.mean():+.2f} +- {pull.std():.2f}; measured over true {ratio[0]:.3f}, without response {ratio[1]:.3f}"
+        f"{name:2s}: pulls {pull.mean():+.2f} +- {pull.std():.2f}; measured over true {ratio[0]:.3f}, without response "
+        f"{ratio[1]:.3f}"
     )
-    # Of 1000 pixels, the mean pull is known to 0.03 and their spread to 0.02. That white lines can't be negative adds a little.
+    # Of 1000 pixels, the mean pull is known to 0.03 and their spread to 0.02. That white lines can't be negative adds a
+    # little.
     assert abs(pull.mean()) < 0.2
     assert 0.9 < pull.std() < 1.15
     assert abs(ratio[0] - 1) < 0.02

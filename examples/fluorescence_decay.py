@@ -1,11 +1,13 @@
 """Fluorescence lifetimes: decays through an instrument's response
 ==================================================================
 
-A lifetime image by time-correlated single-photon counting: 40 x 40 decays of 256 channels of 50 ps with a few hundred photons each. The detector smears
-decays by some 200 ps, with a tail; its response is measured with scattered light, and given to the model, which is convolved with it.
+A lifetime image by time-correlated single-photon counting: 40 x 40 decays of 256 channels of 50 ps with a few hundred
+photons each. The detector smears decays by some 200 ps, with a tail; its response is measured with scattered light, and
+given to the model, which is convolved with it.
 
-With so few photons the loss matters. Least squares with the counts as their variance (Neyman's chi-squared) gives lifetimes that are too short, for channels that happen
-to be low weigh most; the likelihood of counts does not (K. A. Laurence and B. A. Chromy (2010), Nat. Methods 7, 338, doi:10.1038/nmeth0510-338).
+With so few photons the loss matters. Least squares with the counts as their variance (Neyman's chi-squared) gives
+lifetimes that are too short, for channels that happen to be low weigh most; the likelihood of counts does not (K. A.
+Laurence and B. A. Chromy (2010), Nat. Methods 7, 338, doi:10.1038/nmeth0510-338).
 """
 
 # sphinx_gallery_thumbnail_number = 2
@@ -30,8 +32,8 @@ rng = np.random.default_rng(6)
 # %%
 # The sample
 # ----------
-# Cells whose dye lives for 2.6 ns, and in their nuclei, where its energy goes to a neighbour, for 1.6 ns. Pulses come at 0, between two channels; what is
-# measured before is background.
+# Cells whose dye lives for 2.6 ns, and in their nuclei, where its energy goes to a neighbour, for 1.6 ns. Pulses come
+# at 0, between two channels; what is measured before is background.
 
 STEP = 0.05  # ns
 time = STEP * (np.arange(256) + 0.5) - 1.0  # middles of channels
@@ -88,7 +90,8 @@ for name, fit in (("likelihood", likelihood), ("counts as variance", neyman)):
     ratio, pull = float((tau / lifetime).mean()), (tau - lifetime) / fit.fit.stderr("decay.tau")
     print(f"{name:18s} lifetime over true {ratio:.3f}, pulls {float(pull.mean()):+.2f} +- {float(pull.std()):.2f}")
     if fit is likelihood:
-        # 440 pixels of 500 photons: a lifetime to 5 %, their mean to 0.3 %; errors of so few photons are not quite symmetric.
+        # 440 pixels of 500 photons: a lifetime to 5 %, their mean to 0.3 %; errors of so few photons are not quite
+        # symmetric.
         assert abs(ratio - 1) < 0.01
         assert 0.85 < float(pull.std()) < 1.2
     else:
@@ -108,7 +111,10 @@ ax.plot(
     da.t,
     curve,
     color="#0072B2",
-    label=f"fit: {float(likelihood.isel(place).fit['decay.tau']):.2f} +- {float(likelihood.isel(place).fit.stderr('decay.tau')):.2f} ns",
+    label=(
+        f"fit: {float(likelihood.isel(place).fit['decay.tau']):.2f} +- "
+        f"{float(likelihood.isel(place).fit.stderr('decay.tau')):.2f} ns"
+    ),
 )
 ax.plot(lag, response / response.max() * float(curve.max()), color="#D55E00", lw=1, label="response")
 ax.set(yscale="log", ylim=(0.08, 60), xlabel="time (ns)", ylabel="counts")

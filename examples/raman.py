@@ -1,12 +1,13 @@
 """Raman: overlapping bands of carbon on an uneven axis
 ======================================================
 
-A map of carbon whose order changes along it: the bands D, G and D' overlap, and lie on the fluorescence of the sample. Pixels of a spectrograph are even in
-wavelength, so that they are uneven in Raman shift: at one end of these spectra a channel is an eighth wider than at the other, and gathers an eighth more light.
-xfit takes the coordinate as it is; with the attribute ``is_binned``, the model is multiplied by the width of each channel. Nothing is interpolated.
+A map of carbon whose order changes along it: the bands D, G and D' overlap, and lie on the fluorescence of the sample.
+Pixels of a spectrograph are even in wavelength, so that they are uneven in Raman shift: at one end of these spectra a
+channel is an eighth wider than at the other, and gathers an eighth more light. xfit takes the coordinate as it is; with
+the attribute ``is_binned``, the model is multiplied by the width of each channel. Nothing is interpolated.
 
-Bands are Voigt profiles: Lorentzians of the material, widened by the spectrograph, whose resolution is known from the line of a lamp and held. The width of D' is
-tied to that of G, from which it can't be told. Fluorescence is a parabola.
+Bands are Voigt profiles: Lorentzians of the material, widened by the spectrograph, whose resolution is known from the
+line of a lamp and held. The width of D' is tied to that of G, from which it can't be told. Fluorescence is a parabola.
 """
 
 # sphinx_gallery_thumbnail_number = 2
@@ -32,7 +33,8 @@ rng = np.random.default_rng(3)
 # %%
 # The data
 # --------
-# A laser of 532 nm; 800 pixels from 559 to 595.5 nm. The more disorder, the stronger D is against G, and the wider both are; strain moves G.
+# A laser of 532 nm; 800 pixels from 559 to 595.5 nm. The more disorder, the stronger D is against G, and the wider both
+# are; strain moves G.
 
 edges = 1e7 * (1 / 532.0 - 1 / np.linspace(559.0, 595.5, 801))  # of the pixels, in 1/cm
 shift, width = (edges[1:] + edges[:-1]) / 2, np.diff(edges)
@@ -95,7 +97,8 @@ good = fit.status == 1
 for name, values in true.items():
     pull = ((fit.fit[name] - values) / fit.fit.stderr(name)).where(good)
     print(f"{name:10s} pulls {float(pull.mean()):+.2f} +- {float(pull.std()):.2f}")
-    # A mean of 1024 is known to 0.03, a standard deviation to 0.02; D' is weak where disorder is small, and there not Gaussian.
+    # A mean of 1024 is known to 0.03, a standard deviation to 0.02; D' is weak where disorder is small, and there not
+    # Gaussian.
     if not name.startswith("D'"):
         assert abs(float(pull.mean())) < 0.12
         assert 0.93 < float(pull.std()) < 1.07
@@ -104,7 +107,8 @@ assert float(good.mean()) > 0.99
 # %%
 # Figures
 # -------
-# The ratio of the areas of D and G is a measure of disorder; its error follows from those of both, which are nearly independent.
+# The ratio of the areas of D and G is a measure of disorder; its error follows from those of both, which are nearly
+# independent.
 
 fit.fit.plot(da, y=da.y[16], x=da.x[24]).savefig(output / "spectrum.png", dpi=110)
 

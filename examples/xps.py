@@ -1,12 +1,15 @@
 """XPS: the oxide on silicon, through its Shirley background
 ==========================================================
 
-Photoelectrons of silicon's 2p level while an oxide is sputtered away: two doublets, of the element and, 4 eV deeper, of the oxide. Electrons that lose energy on their
-way out make a step below each line: in a channel it is in proportion to the line's sum over all channels of higher kinetic energy (D. A. Shirley (1972), Phys. Rev. B 5,
-4709, doi:10.1103/PhysRevB.5.4709). In xfit the background is a part of the line, fitted with it; nothing is subtracted first, so that its uncertainty is in the errors.
+Photoelectrons of silicon's 2p level while an oxide is sputtered away: two doublets, of the element and, 4 eV deeper, of
+the oxide. Electrons that lose energy on their way out make a step below each line: in a channel it is in proportion to
+the line's sum over all channels of higher kinetic energy (D. A. Shirley (1972), Phys. Rev. B 5, 4709,
+doi:10.1103/PhysRevB.5.4709). In xfit the background is a part of the line, fitted with it; nothing is subtracted first,
+so that its uncertainty is in the errors.
 
-The doublet's splitting and ratio are known and held (0.60 eV, 1:2), and so is the analyser's resolution. From the ratio of the two areas follows the thickness of the oxide
-(M. P. Seah and S. J. Spencer (2002), Surf. Interface Anal. 33, 640, doi:10.1002/sia.1433).
+The doublet's splitting and ratio are known and held (0.60 eV, 1:2), and so is the analyser's resolution. From the ratio
+of the two areas follows the thickness of the oxide (M. P. Seah and S. J. Spencer (2002), Surf. Interface Anal. 33, 640,
+doi:10.1002/sia.1433).
 """
 
 from __future__ import annotations
@@ -31,8 +34,9 @@ rng = np.random.default_rng(5)
 # %%
 # The data
 # --------
-# 40 spectra, from 6 nm of oxide down to none. Aluminium's K-alpha line of 1486.6 eV; kinetic energies rise, as the model has it. Electrons from the element have to come
-# through the oxide, those of the oxide too: amounts follow from the mean free path of 3.5 nm and the ratio 0.93 of what both give when they are infinitely thick.
+# 40 spectra, from 6 nm of oxide down to none. Aluminium's K-alpha line of 1486.6 eV; kinetic energies rise, as the
+# model has it. Electrons from the element have to come through the oxide, those of the oxide too: amounts follow from
+# the mean free path of 3.5 nm and the ratio 0.93 of what both give when they are infinitely thick.
 
 PHOTON, MEAN_FREE_PATH, R0 = 1486.6, 3.5, 0.93
 kinetic = np.arange(1376.0, 1392.0, 0.05)
@@ -110,7 +114,8 @@ error = slope * np.sqrt(np.einsum("ti,tij,tj->t", gradient, covariance, gradient
 
 pull = (measured - thickness) / error
 print(
-    f"thickness: errors from {1e3 * float(error.min()):.1f} to {1e3 * float(error.max()):.1f} pm, pulls {float(pull.mean()):+.2f} +- {float(pull.std()):.2f}"
+    f"thickness: errors from {1e3 * float(error.min()):.1f} to {1e3 * float(error.max()):.1f} pm, pulls "
+    f"{float(pull.mean()):+.2f} +- {float(pull.std()):.2f}"
 )
 # Of 40 spectra, a mean pull is known to 0.16, a standard deviation to 0.11; three times that.
 assert abs(float(pull.mean())) < 0.5

@@ -1,7 +1,7 @@
 """Components of your own, of every kind, fitted on a cluster of worker processes.
 
-A line on a background, four times: by a formula, by a function, by a function with its gradient, and by a class with an estimator.
-Everything is defined in this script, from where it travels to the workers.
+A line on a background, four times: by a formula, by a function, by a function with its gradient, and by a class with an
+estimator. Everything is defined in this script, from where it travels to the workers.
 """
 
 from __future__ import annotations

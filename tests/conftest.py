@@ -1,4 +1,6 @@
-"""Order of the tests: what takes longest begins first, or one process would be busy with it when all others are done. A browser, an S3 server, and the engine without pixels side by side."""
+"""Order of the tests: what takes longest begins first, or one process would be busy with it when all others are done. A
+browser, an S3 server, and the engine without pixels side by side.
+"""
 
 from __future__ import annotations
 

@@ -78,7 +78,9 @@ _PACKAGES = ("hyperspy", "samfire")
 
 
 def __getattr__(name: str) -> Any:
-    """Import what fits, schedules work, reads files or converts when it is first asked for: `import xfit` does not wait for it."""
+    """Import what fits, schedules work, reads files or converts when it is first asked for:
+    `import xfit` does not wait for it.
+    """
     if name in _PACKAGES:
         return import_module(f"xfit.{name}")
     if name in _LATER:

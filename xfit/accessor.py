@@ -59,7 +59,8 @@ class Fit:
 
         if dim is None and self._da.ndim != getattr(model, "signal_dimension", self._da.ndim):
             raise ValueError(
-                f"da.fit(model) fits one spectrum or image; the data have dimensions {list(self._da.dims)} and the model is "
+                f"da.fit(model) fits one spectrum or image; the data have dimensions {list(self._da.dims)} and the "
+                "model is "
                 f"{model.signal_dimension}-D. Select one pixel, or fit them all with da.fit.multifit(model)"
             )
         return multifit(self._da, model, dim, **options)
@@ -100,7 +101,9 @@ class Fit:
         return fit_component(self._da, model, name, range, **options)
 
     def preview(self, model: Model, dim: Any = None, **options: Any) -> Preview:
-        """Fit the mean and a random sample, to know what a fit of the whole map will be like; see `xfit.fitting.preview.preview`."""
+        """Fit the mean and a random sample, to know what a fit of the whole map will be like; see
+        `xfit.fitting.preview.preview`.
+        """
         from xfit.fitting.preview import preview
 
         return preview(self._da, model, dim, **options)
@@ -159,7 +162,8 @@ class Fit:
         Returns
         -------
         xfit.plot.explore.Explorer
-            ``.show()`` opens it, a notebook shows it; ``.model`` has the values chosen, ``.result`` the last fit of the map.
+            ``.show()`` opens it, a notebook shows it; ``.model`` has the values chosen, ``.result`` the last fit of the
+            map.
 
         Raises
         ------

@@ -1,4 +1,6 @@
-"""How text is shown: words and tables for a terminal, HTML for notebooks, addresses without passwords; text of files is escaped."""
+"""How text is shown: words and tables for a terminal, HTML for notebooks, addresses without
+passwords; text of files is escaped.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +31,16 @@ def terminal_width() -> int:
 
 
 def cleaned(text: str) -> str:
-    """Text of a file in a line for a terminal: what would move the cursor or turn its direction, such as ends of lines and escape sequences, is spelled out."""
+    """Text of a file in a line for a terminal: what would move the cursor or turn its direction, such as ends of lines
+    and escape sequences, is spelled out.
+    """
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def paragraph(text: str) -> str:
-    """Several lines that may hold text of a file: each as `cleaned`, and those after the first indented, so that none is taken for words of the program."""
+    """Several lines that may hold text of a file: each as `cleaned`, and those after the first indented, so that none
+    is taken for words of the program.
+    """
     return "\n  ".join(map(cleaned, text.splitlines()))
 
 
@@ -85,7 +91,8 @@ def holds_numbers(words: Sequence[str]) -> bool:
 def _fitted(table: list[list[str]], width: int) -> list[list[str]]:
     """Shorten cells until the rows fit: names before digits, for a number that is cut is another number.
 
-    Columns that hold nothing are left out first. The first column names the rows, and is shortened less than the others.
+    Columns that hold nothing are left out first. The first column names the rows, and is shortened less than the
+    others.
     """
     if sum(_widths(table)) + 2 * (len(table[0]) - 1) > width:
         kept = [k for k in range(len(table[0])) if any(row[k] for row in table[1:])]
@@ -181,13 +188,14 @@ def _fitting(text: str, width: int) -> int:
     return len(text)
 
 
-# --- HTML ---------------------------------------------------------------------------------------------------------------
+# --- HTML
 
-#: Notebooks that say whether they are light or dark are asked for their colours; elsewhere the system's wish decides. Text and
-#: background are both set, for a dark wish on a page that is always white must not give white on white.
+#: Notebooks that say whether they are light or dark are asked for their colours; elsewhere the system's wish decides.
+#: Text and background are both set, for a dark wish on a page that is always white must not give white on white.
 _LIGHT = """
   --xfit-text: var(--jp-content-font-color1, var(--pst-color-text-base, var(--vscode-editor-foreground, #1f2328)));
-  --xfit-muted: var(--jp-content-font-color2, var(--pst-color-text-muted, var(--vscode-descriptionForeground, #59636e)));
+  --xfit-muted: var(--jp-content-font-color2, var(--pst-color-text-muted, var(--vscode-descriptionForeground,
+    #59636e)));
   --xfit-back: var(--jp-layout-color0, var(--pst-color-background, var(--vscode-editor-background, #ffffff)));
   --xfit-line: var(--jp-border-color2, var(--pst-color-border, #d1d9e0));
   --xfit-shade: rgba(128, 128, 128, 0.1);
@@ -195,7 +203,8 @@ _LIGHT = """
 """
 _DARK = """
   --xfit-text: var(--jp-content-font-color1, var(--pst-color-text-base, var(--vscode-editor-foreground, #e6edf3)));
-  --xfit-muted: var(--jp-content-font-color2, var(--pst-color-text-muted, var(--vscode-descriptionForeground, #9ea7b3)));
+  --xfit-muted: var(--jp-content-font-color2, var(--pst-color-text-muted, var(--vscode-descriptionForeground,
+    #9ea7b3)));
   --xfit-back: var(--jp-layout-color0, var(--pst-color-background, var(--vscode-editor-background, #111418)));
   --xfit-line: var(--jp-border-color2, var(--pst-color-border, #3d444d));
   --xfit-shade: rgba(160, 160, 160, 0.14);
@@ -211,8 +220,10 @@ _IS_DARK = (
 )
 # The class stands twice where a notebook's own rules for tables would win otherwise.
 _RULES = """
-.xfit { color: var(--xfit-text); background: var(--xfit-back); font-size: 13px; line-height: 1.5; max-width: 800px; padding: 2px 4px; }
-.xfit .xfit-head { border-bottom: 1px solid var(--xfit-line); margin-bottom: 4px; padding: 4px 0; overflow-wrap: anywhere; }
+.xfit { color: var(--xfit-text); background: var(--xfit-back); font-size: 13px; line-height: 1.5; max-width: 800px;
+  padding: 2px 4px; }
+.xfit .xfit-head { border-bottom: 1px solid var(--xfit-line); margin-bottom: 4px; padding: 4px 0;
+  overflow-wrap: anywhere; }
 .xfit .xfit-line { margin: 2px 0; white-space: pre-wrap; overflow-wrap: anywhere; }
 .xfit .xfit-muted { color: var(--xfit-muted); font-weight: normal; }
 .xfit .xfit-warning { color: var(--xfit-warn); border-left: 3px solid; padding-left: 6px; }
@@ -221,18 +232,23 @@ _RULES = """
 .xfit summary:focus-visible { outline: 2px solid; outline-offset: -2px; }
 .xfit .xfit-body { border-left: 1px solid var(--xfit-line); margin: 0 0 6px 4px; padding-left: 12px; }
 .xfit .xfit-scroll { overflow-x: auto; }
-.xfit code { background: var(--xfit-shade); color: inherit; font-size: 12px; padding: 1px 3px; white-space: pre-wrap; overflow-wrap: anywhere; }
-.xfit.xfit table { border: 0; border-collapse: collapse; color: inherit; display: table; font-size: 12px; margin: 4px 0; width: auto; }
+.xfit code { background: var(--xfit-shade); color: inherit; font-size: 12px; padding: 1px 3px;
+  white-space: pre-wrap; overflow-wrap: anywhere; }
+.xfit.xfit table { border: 0; border-collapse: collapse; color: inherit; display: table; font-size: 12px;
+  margin: 4px 0; width: auto; }
 .xfit.xfit table tr { background: transparent; border: 0; }
 .xfit.xfit table tbody tr:hover { background: var(--xfit-shade); }
-.xfit.xfit table th, .xfit.xfit table td { border: 0; border-bottom: 1px solid var(--xfit-line); color: inherit; background: transparent;
-  max-width: 26em; overflow-wrap: break-word; padding: 2px 16px 2px 0; text-align: left; vertical-align: baseline; white-space: normal; }
+.xfit.xfit table th, .xfit.xfit table td { border: 0; border-bottom: 1px solid var(--xfit-line); color: inherit;
+  background: transparent;
+  max-width: 26em; overflow-wrap: break-word; padding: 2px 16px 2px 0; text-align: left; vertical-align: baseline;
+    white-space: normal; }
 .xfit.xfit table thead th { color: var(--xfit-muted); font-weight: normal; white-space: nowrap; }
 .xfit.xfit table tbody th { font-weight: 600; }
 .xfit.xfit table.xfit-facts td { max-width: none; }
 .xfit.xfit table .xfit-number { font-variant-numeric: tabular-nums; text-align: right; white-space: nowrap; }
 """
-#: What is not seen, moves letters to other places, or has no place in a file: controls but for ends of lines, marks of direction, halves of letters.
+#: What is not seen, moves letters to other places, or has no place in a file: controls but for ends of lines, marks of
+#: direction, halves of letters.
 _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 _STYLE = (
@@ -297,7 +313,9 @@ def html_facts(rows: Iterable[tuple[str, str]]) -> str:
 
 
 def escaped(text: str) -> str:
-    """Make plain text safe within HTML, also where formulas between dollars are looked for before it is parsed, as bokeh does."""
+    """Make plain text safe within HTML, also where formulas between dollars are looked for
+    before it is parsed, as bokeh does.
+    """
     plain = _UNSEEN.sub(lambda found: cleaned(found[0]), text)
     return html.escape(plain, quote=True).replace("$", "&#36;").replace("\\", "&#92;")
 
@@ -311,12 +329,13 @@ def _span(text: str, kind: str) -> str:
     return f'<span class="{kind}">{escaped(text)}</span>'
 
 
-# --- addresses ----------------------------------------------------------------------------------------------------------
+# --- addresses
 
 #: A URL in a text, from its scheme on: to the next blank, quote or bracket.
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://[^\s'\"<>]+")
 
-#: What stands between the name of a user and the host: passwords may hold slashes and question marks that should have been quoted.
+#: What stands between the name of a user and the host: passwords may hold slashes and question marks that should have
+#: been quoted.
 _PASSWORD = re.compile(r"(://[^:/?#@]*):(?!\d+(?:[/?#]|$)).*@|(://[^:/?#@]*):[^/?#]*@")
 
 #: Values in a query or a fragment: what signs a request stands there, by names that differ from service to service.
@@ -330,13 +349,16 @@ def is_url(address: object) -> bool:
 
 
 def local_path(address: str | os.PathLike[str]) -> Path:
-    """Path of a file or folder of this machine, as users give it: ``~`` is the home, and ``file://`` may stand before it."""
+    """Path of a file or folder of this machine, as users give it: ``~`` is the home, and
+    ``file://`` may stand before it.
+    """
     # Path.expanduser raises an error for a user who is not there; a file may have such a name.
     return Path(os.path.expanduser(os.fspath(address).removeprefix("file://")))
 
 
 def without_secrets(text: object) -> str:
-    """Text whose URLs show no password and no value of a query, such as ``s3://joe:***@host/fit.zarr?signature=***``, and as `cleaned` otherwise.
+    """Text whose URLs show no password and no value of a query, such as ``s3://joe:***@host/fit.zarr?signature=***``,
+    and as `cleaned` otherwise.
 
     Parameters
     ----------

@@ -16,8 +16,8 @@ from xfit.engine.block.counts import variance_of_counts
 class Poisson:
     """Noise of a counting detector: its variance is linear in the expected value.
 
-    ``variance = correlation * (gain * expected + offset)``, as in HyperSpy's ``estimate_poissonian_noise_variance``, whose
-    ``gain_factor``, ``gain_offset`` and ``correlation_factor`` these are.
+    ``variance = correlation * (gain * expected + offset)``, as in HyperSpy's ``estimate_poissonian_noise_variance``,
+    whose ``gain_factor``, ``gain_offset`` and ``correlation_factor`` these are.
 
     Parameters
     ----------
@@ -78,9 +78,9 @@ def poisson_variance(
 ) -> xr.DataArray:
     """Estimate the variance of counts from the counts themselves.
 
-    It is never zero or negative, by construction: nothing is put below the variance of the readout or, where that is less, that
-    of a single count. So a channel without counts weighs as one with a count does; weighed by the inverse of its count
-    it would outweigh all others together.
+    It is never zero or negative, by construction: nothing is put below the variance of the readout or, where that is
+    less, that of a single count. So a channel without counts weighs as one with a count does; weighed by the inverse of
+    its count it would outweigh all others together.
 
     Parameters
     ----------

@@ -1,4 +1,6 @@
-"""Progress of runs and compilations: what is known while they go on, in a terminal, in a notebook or for a user's function."""
+"""Progress of runs and compilations: what is known while they go on, in a terminal, in a
+notebook or for a user's function.
+"""
 
 from __future__ import annotations
 
@@ -111,7 +113,13 @@ class Console(Throttled):
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
         super().__init__()
-        columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[more]}", markup=False), TimeElapsedColumn())  # fmt: skip
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[more]}", markup=False),
+            TimeElapsedColumn(),
+        )
         self._progress = Progress(*columns, console=RichConsole(stderr=True), refresh_per_second=4)
         self._task = self._progress.add_task("", total=None, more="")
         self._progress.start()
@@ -128,7 +136,9 @@ class Console(Throttled):
 
 
 class Notebook(Throttled):
-    """A bar below the cell of a notebook; it needs no widgets, so that it is there when the notebook is opened again."""
+    """A bar below the cell of a notebook; it needs no widgets, so that it is there when the
+    notebook is opened again.
+    """
 
     between = 0.3
 
@@ -145,8 +155,10 @@ class Notebook(Throttled):
         words = f"{escaped(bar.title)} {share:.0%} ({bar.done:,} of {bar.total:,} {bar.unit})"
         self._handle.update(
             self._html(
-                f'<div style="font-variant-numeric: tabular-nums"><progress value="{bar.done}" max="{bar.total}" aria-label="{words}" '
-                f'style="width: 20em; vertical-align: middle"></progress> {words}<br><small>{escaped(bar.words)}</small></div>'
+                f'<div style="font-variant-numeric: tabular-nums"><progress value="{bar.done}" max="{bar.total}" '
+                f'aria-label="{words}" '
+                'style="width: 20em; vertical-align: middle"></progress> '
+                f"{words}<br><small>{escaped(bar.words)}</small></div>"
             )
         )
 

@@ -59,27 +59,29 @@ class Result(FitResult):
         params : sequence of str, optional
             Full names of free parameters; all by default.
         method : {"profile", "bootstrap"}
-            From where the loss, minimised over all other parameters, has risen by what the level asks for; or from percentiles of fits to
-            data drawn anew from the fitted model.
+            From where the loss, minimised over all other parameters, has risen by what the level asks for; or from
+            percentiles of fits to data drawn anew from the fitted model.
         level : float or sequence of float, optional
             Probability that an interval holds, by default that of one standard deviation.
         samples, seed : int, optional
-            Of the bootstrap: how many fits, and by what numbers they are drawn. A pixel's numbers do not depend on the chunks.
+            Of the bootstrap: how many fits, and by what numbers they are drawn. A pixel's numbers do not depend on the
+            chunks.
         **options
-            What the fit was given and a result does not hold: ``variance``, ``where``, ``bounds``, a ``loss`` of your own.
+            What the fit was given and a result does not hold: ``variance``, ``where``, ``bounds``, a ``loss`` of your
+            own.
 
         Returns
         -------
         Dataset
-            ``lower`` and ``upper`` over the navigation dimensions, ``param`` and, for several levels, ``level``; lazy for
-            lazy data. An end is the parameter's bound where the loss does not rise so far before it, infinite where it never does, and
-            NaN where the fit has not converged or a lower minimum turned up.
+            ``lower`` and ``upper`` over the navigation dimensions, ``param`` and, for several levels, ``level``; lazy
+            for lazy data. An end is the parameter's bound where the loss does not rise so far before it, infinite where
+            it never does, and NaN where the fit has not converged or a lower minimum turned up.
 
         Raises
         ------
         TypeError, ValueError
-            For unknown parameters, levels that are no probabilities, or a loss without profile; for data with other labels than those
-            that were fitted, naming the first.
+            For unknown parameters, levels that are no probabilities, or a loss without profile; for data with other
+            labels than those that were fitted, naming the first.
 
         Examples
         --------
@@ -95,9 +97,17 @@ class Result(FitResult):
 
         ds = self._require()
         return conf_interval(
-            ds, self.model, self.signal_dims, da, [params] if isinstance(params, str) else params, method=method,
-            level=level, samples=samples, seed=seed, options=options,
-        )  # fmt: skip
+            ds,
+            self.model,
+            self.signal_dims,
+            da,
+            [params] if isinstance(params, str) else params,
+            method=method,
+            level=level,
+            samples=samples,
+            seed=seed,
+            options=options,
+        )
 
     def sticking_out(self) -> xr.DataArray:
         """Pixels that have failed, or whose reduced chi-squared is far above that of their neighbours, as a mask."""
@@ -127,8 +137,8 @@ class Result(FitResult):
         channels : boolean DataArray, optional
             Which channels the fit used, if it was not all: its ``where``.
         **options
-            ``starts``, ``spread`` and ``optimizer`` of the new fits, and what the fit was given and a result does not hold:
-            ``variance``, ``bounds``, a ``loss`` of your own.
+            ``starts``, ``spread`` and ``optimizer`` of the new fits, and what the fit was given and a result does not
+            hold: ``variance``, ``bounds``, a ``loss`` of your own.
 
         Returns
         -------
@@ -138,8 +148,8 @@ class Result(FitResult):
         Raises
         ------
         TypeError, ValueError
-            For data with other labels than those that were fitted, naming the first; where other channels are used than the fit
-            used (for lazy data when the result is computed), as their losses can't be compared.
+            For data with other labels than those that were fitted, naming the first; where other channels are used than
+            the fit used (for lazy data when the result is computed), as their losses can't be compared.
 
         Examples
         --------
@@ -156,8 +166,15 @@ class Result(FitResult):
         from xfit.fitting.refit import refit
 
         return refit(
-            self._require(), self.model, self.signal_dims, da, where=where, start=start, channels=channels, options=options
-        )  # fmt: skip
+            self._require(),
+            self.model,
+            self.signal_dims,
+            da,
+            where=where,
+            start=start,
+            channels=channels,
+            options=options,
+        )
 
     def plot(
         self,
@@ -178,8 +195,8 @@ class Result(FitResult):
         da : DataArray
             The data that were fitted.
         variance : float or DataArray, optional
-            Variance of the data, for the band of one standard deviation; without it the band is that of the counts which a Poisson loss
-            expects, or of the residuals themselves.
+            Variance of the data, for the band of one standard deviation; without it the band is that of the counts
+            which a Poisson loss expects, or of the residuals themselves.
         components, residual, table : bool
             What is shown besides data and fit.
         response : DataArray, optional
@@ -218,13 +235,14 @@ class Result(FitResult):
     ) -> Any:
         """Figure with maps of parameters.
 
-        Colours span 98 % of the good pixels, about a middle for velocities, shifts and places. What was not fitted is grey.
+        Colours span 98 % of the good pixels, about a middle for velocities, shifts and places. What was not fitted is
+        grey.
 
         Parameters
         ----------
         params : sequence of str, optional
-            Parameters, derived quantities, or variables of the result such as ``"red_chisq"`` and ``"status"``; by default all
-            parameters that were fitted.
+            Parameters, derived quantities, or variables of the result such as ``"red_chisq"`` and ``"status"``; by
+            default all parameters that were fitted.
         poor : {"hatch", "mask", "show"}
             What is done with pixels that have not converged.
         limits : mapping, optional
@@ -234,8 +252,8 @@ class Result(FitResult):
         figure : matplotlib.figure.Figure, optional
             An empty one to draw in; by default a new one.
         **indexers
-            Positions along dimensions that are not shown. Of three dimensions, slices along the first are shown beside each other; of
-            one, lines with errors.
+            Positions along dimensions that are not shown. Of three dimensions, slices along the first are shown beside
+            each other; of one, lines with errors.
 
         Returns
         -------
@@ -260,13 +278,13 @@ class Result(FitResult):
         """
         from xfit.plot.maps import draw_maps
 
-        return draw_maps(
-            self, params, poor=poor, limits=limits, columns=columns, figure=figure, indexers=indexers
-        )  # fmt: skip
+        return draw_maps(self, params, poor=poor, limits=limits, columns=columns, figure=figure, indexers=indexers)
 
     @property
     def hv(self) -> Any:
-        """HoloViews objects: ``hv.maps()``, ``hv.map(name)``, ``hv.spectrum(da, source)``; see `xfit.plot.views.Views`."""
+        """HoloViews objects: ``hv.maps()``, ``hv.map(name)``, ``hv.spectrum(da,
+        source)``; see `xfit.plot.views.Views`.
+        """
         from xfit.plot.views import Views
 
         return Views(self)
@@ -280,7 +298,8 @@ class Result(FitResult):
     ) -> Any:
         """Page with maps, the spectrum or image of the pixel that is clicked, distributions and the worst pixels.
 
-        ``.show()`` opens it in a browser, ``.servable()`` serves it, ``.save(path)`` writes what is seen; a notebook shows it.
+        ``.show()`` opens it in a browser, ``.servable()`` serves it, ``.save(path)`` writes what is seen; a notebook
+        shows it.
 
         Parameters
         ----------
@@ -312,8 +331,8 @@ class Result(FitResult):
     def corner(self, params: Sequence[str] | str | None = None, *, bins: int = 40, figure: Any = None) -> Any:
         """Figure of the distributions of parameters over the map, and of each pair of them with its correlation.
 
-        Pixels that have not converged are left out. The correlation is that of the values over the map; that of the errors in a pixel
-        is `correlation`.
+        Pixels that have not converged are left out. The correlation is that of the values over the map; that of the
+        errors in a pixel is `correlation`.
 
         Parameters
         ----------

@@ -1,8 +1,8 @@
 """xfit in the harness of the peers' scripts: the same pixels, starts and score, fitted through the public surface.
 
 Run by ``ci/bench/run``, or by hand with BENCH_WORK set: ``bench_xfit.py w1`` (one workload),
-``bench_xfit.py w1:multifit`` (one case), ``--list``. Only ``fit`` is timed: from a DataArray in memory to parameters in the data set's order, so
-that making the graph and the result is part of the time.
+``bench_xfit.py w1:multifit`` (one case), ``--list``. Only ``fit`` is timed: from a DataArray in memory to parameters in
+the data set's order, so that making the graph and the result is part of the time.
 """
 
 from __future__ import annotations
@@ -135,7 +135,8 @@ def runner(
     scheduler : str, optional
         Cut the data into dask chunks and compute the lazy result on this scheduler; by default NumPy data.
     copies : int
-        How often the pixels are fitted in one call: the data sets are so small that what a call costs besides fitting shows.
+        How often the pixels are fitted in one call: the data sets are so small that what a call costs besides fitting
+        shows.
     **further
         Options of the fit: an optimizer, a loss.
     """
@@ -148,7 +149,9 @@ def runner(
 
     @lru_cache(maxsize=1)
     def in_memory(key: bytes) -> tuple[xr.DataArray, dict[str, Any]]:
-        """The data and options of a fit, which a user has at hand; made in the first of several calls, the fastest of which counts."""
+        """The data and options of a fit, which a user has at hand; made in the first of several
+        calls, the fastest of which counts.
+        """
         pixels = np.tile(np.frombuffer(key, np.int64), copies)
         da = xr.DataArray(d["Y"][pixels].reshape(-1, *[n] * (len(dims) - 1)), dims=dims, coords=coords)
         options: dict[str, Any] = {"bounded": bounded, **further}

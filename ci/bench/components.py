@@ -1,8 +1,8 @@
 """Every component's kernel, value and all gradients, against NumPy's value alone, in one process on one core.
 
-``python ci/bench/components.py`` prints a table: nanoseconds for a channel of a spectrum of 1024, of the kernel for one pixel and of the
-one for eight side by side (for each of them), of NumPy and SciPy as a user would write the function, and the ratio of the better
-kernel to that. The shortest of many interleaved passes each.
+``python ci/bench/components.py`` prints a table: nanoseconds for a channel of a spectrum of 1024, of the kernel for one
+pixel and of the one for eight side by side (for each of them), of NumPy and SciPy as a user would write the function,
+and the ratio of the better kernel to that. The shortest of many interleaved passes each.
 """
 
 from __future__ import annotations

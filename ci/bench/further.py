@@ -1,6 +1,8 @@
-"""Speed of what has no workload of its own: profile intervals against lmfit, non-negative fits against SciPy, variable projection.
+"""Speed of what has no workload of its own: profile intervals against lmfit, non-negative fits
+against SciPy, variable projection.
 
-Run by ``ci/bench/run further``, or by hand; ``further.py profile`` takes one of them. One core; each figure is the fastest of three.
+Run by ``ci/bench/run further``, or by hand; ``further.py profile`` takes one of them. One core; each figure is the
+fastest of three.
 """
 
 from __future__ import annotations
@@ -74,7 +76,9 @@ def nonnegative() -> None:
 
 
 def projection() -> None:
-    """Two Gaussians on a line from starts three widths off: share of right answers and speed, by `lm` and by `varpro`."""
+    """Two Gaussians on a line from starts three widths off: share of right answers and
+    speed, by `lm` and by `varpro`.
+    """
     x = np.arange(1024) * 0.01
     random = np.random.default_rng(0)
     n = 4096
@@ -97,7 +101,8 @@ def projection() -> None:
         found = np.sort(fit["value"].sel(param=["g0.centre", "g1.centre"]).values, axis=1)
         right = (abs(found - centre) < 0.1).all(1).mean()
         print(
-            f"{name:8s} from 3 sigma off: right {right:7.2%}, {n / taken:10,.0f} fits/s, {float(fit['nfev'].mean()):.1f} evaluations"
+            f"{name:8s} from 3 sigma off: right {right:7.2%}, {n / taken:10,.0f} fits/s, "
+            f"{float(fit['nfev'].mean()):.1f} evaluations"
         )
 
 

@@ -1,4 +1,5 @@
-"""The dashboard in chromium: first paint, from click to spectrum in memory and on a zarr map of 10 GB, a map of 4,000 x 4,000 pixels.
+"""The dashboard in chromium: first paint, from click to spectrum in memory and on a zarr map of 10 GB,
+a map of 4,000 x 4,000 pixels.
 
 Run by ``ci/bench/run looking``; LOOK_GIB is the size of the map in the file (default 10). Needs a chromium.
 """
@@ -22,19 +23,27 @@ from xfit.plot.dashboard import Dashboard
 
 #: Whether words are on the page, in shadow roots too.
 THERE = """(words) => { let there = false; const walk = (node) => { for (const each of node.childNodes) {
-if (each.nodeType === 3) there ||= each.textContent.includes(words); else walk(each) } if (node.shadowRoot) walk(node.shadowRoot) };
+if (each.nodeType === 3) there ||= each.textContent.includes(words);
+  else walk(each) } if (node.shadowRoot) walk(node.shadowRoot) };
 walk(document.body); return there }"""
 
 #: Where the frame of the first plot is on the screen, and what it shows.
-FRAME = """() => { const found = []; const walk = (view) => { if (view.model.type === "Figure") found.push(view); for (const each of view.child_views ?? []) walk(each) };
-for (const root of Bokeh.index) walk(root); const view = found[0]; const box = view.el.getBoundingClientRect(); const frame = view.frame.bbox; const m = view.model;
-return [box.left + frame.left, box.top + frame.top, frame.width, frame.height, m.x_range.start, m.x_range.end, m.y_range.start, m.y_range.end] }"""
+FRAME = """() => { const found = []; const walk = (view) => { if (view.model.type === "Figure") found.push(view);
+  for (const each of view.child_views ?? []) walk(each) };
+for (const root of Bokeh.index) walk(root); const view = found[0]; const box = view.el.getBoundingClientRect();
+  const frame = view.frame.bbox; const m = view.model;
+return [box.left + frame.left, box.top + frame.top, frame.width, frame.height, m.x_range.start, m.x_range.end,
+  m.y_range.start, m.y_range.end] }"""
 
 
 #: Notes when the mouse button comes up, and when the curves have changed and been painted.
-STOPWATCH = """() => { window.shown = {}; addEventListener("pointerup", () => { shown.up = performance.now(); shown.painted = 0 }, true);
-for (const model of Bokeh.documents.flatMap((each) => [...each._all_models.values()])) if (model.type === "ColumnDataSource" && (model.data instanceof Map ? model.data.has("residual") : "residual" in model.data))
-model.properties.data.change.connect(() => requestAnimationFrame(() => setTimeout(() => { shown.painted ||= performance.now() }, 0))) }"""
+STOPWATCH = """() => { window.shown = {}; addEventListener("pointerup", () => { shown.up = performance.now();
+  shown.painted = 0 }, true);
+for (const model of Bokeh.documents.flatMap((each) => [...each._all_models.values()]))
+  if (model.type === "ColumnDataSource"
+      && (model.data instanceof Map ? model.data.has("residual") : "residual" in model.data))
+model.properties.data.change.connect(() => requestAnimationFrame(() => setTimeout(() => {
+  shown.painted ||= performance.now() }, 0))) }"""
 
 
 @contextmanager
@@ -79,7 +88,10 @@ def clicks(page: Page, board: Dashboard, da: xr.DataArray, places: list[tuple[in
         page.wait_for_function("() => shown.painted", polling=5)
         spectra.append(page.evaluate("() => shown.painted - shown.up"))
         page.wait_for_timeout(1000)
-    return f"{', '.join(f'{each:.0f}' for each in spectra)} (to the numbers below it: {', '.join(f'{each:.0f}' for each in numbers)})"
+    return (
+        f"{', '.join(f'{each:.0f}' for each in spectra)} (to the numbers below it: "
+        f"{', '.join(f'{each:.0f}' for each in numbers)})"
+    )
 
 
 def main() -> None:
@@ -92,7 +104,10 @@ def main() -> None:
     print("in memory", flush=True)
     board = small.fit.multifit(model()).fit.dashboard(small)
     with opened(board) as page:
-        print(f"  click to spectrum, ms: {clicks(page, board, small, [(30, 40), (200, 90), (120, 220), (70, 70)])}", flush=True)  # fmt: skip
+        print(
+            f"  click to spectrum, ms: {clicks(page, board, small, [(30, 40), (200, 90), (120, 220), (70, 70)])}",
+            flush=True,
+        )
     print(f"zarr, {lazy.nbytes / 1e9:.1f} GB in chunks of {SIDE * SIDE * X.size * 4 / 2**20:.0f} MiB", flush=True)
     store = folder / f"look-fit-{gib:g}.zarr"
     fit = lazy.fit.multifit(model(), store=store, resume=store.exists(), progress=False)

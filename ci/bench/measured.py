@@ -47,7 +47,9 @@ def first_fit() -> dict[str, float]:
 
 
 def pieces() -> dict[str, tuple[float, int]]:
-    """Compile each piece of the engine; seconds of CPU and bytes of machine code. The first one takes what all have in common with it."""
+    """Compile each piece of the engine; seconds of CPU and bytes of machine code. The first one takes
+    what all have in common with it.
+    """
     found = {}
     for name in UNITS:
         began = time.process_time()
@@ -92,7 +94,9 @@ def new_kernels(number: str) -> dict[str, float]:
 
 
 def schedulers(path: str) -> dict[str, list[float]]:
-    """Fit chunks of 64 x 64 spectra directly and through dask with one thread and with two, in turns; seconds of each."""
+    """Fit chunks of 64 x 64 spectra directly and through dask with one thread and with
+    two, in turns; seconds of each.
+    """
     import dask
 
     with np.load(path) as data:
@@ -130,7 +134,9 @@ def schedulers(path: str) -> dict[str, list[float]]:
 
 
 def roofline() -> dict[str, dict[str, float]]:
-    """Bytes that fits of several shapes read and write, and how many of these fits one core makes a second; bytes that it copies a second."""
+    """Bytes that fits of several shapes read and write, and how many of these fits one core makes a second;
+    bytes that it copies a second.
+    """
     random = np.random.default_rng(1)
     x = np.arange(1024) * 0.01
     small = np.arange(5.0)

@@ -1,7 +1,8 @@
 """What xfit costs besides fitting: imports, compilation, threads, small calls, memory. Prints one line a figure.
 
 Run by ``ci/bench/run overheads``, or by hand with BENCH_WORK set; ``overheads.py imports memory`` takes some of them.
-Every figure comes from processes of its own (see measured.py), with caches in BENCH_WORK, whatever the user's caches hold.
+Every figure comes from processes of its own (see measured.py), with caches in BENCH_WORK, whatever the user's caches
+hold.
 """
 
 from __future__ import annotations
@@ -227,7 +228,8 @@ def roofline(work: Path) -> None:
         moved = each["bytes"] * each["fits"]
         say(
             name,
-            f"{each['bytes']:.0f} bytes and {1e6 / each['fits']:.1f} us a fit: {moved / 1e6:.0f} MB/s a core, {100 * moved / most:.1f} % of that",
+            f"{each['bytes']:.0f} bytes and {1e6 / each['fits']:.1f} us a fit: {moved / 1e6:.0f} MB/s a core, "
+            f"{100 * moved / most:.1f} % of that",
         )
 
 

@@ -1,7 +1,8 @@
-"""SAMFire: the drifting peak against HyperSpy's serial SAMFire, threads and processes, chunk sizes, a front of ten thousand chunks.
+"""SAMFire: the drifting peak against HyperSpy's serial SAMFire, threads and processes, chunk sizes, a
+front of ten thousand chunks.
 
-Run by ``ci/bench/run samfire``, or by hand: ``samfire.py peak scaling chunks front``. The map has two domains in each of which the peak drifts
-over 15 widths, and one seed in each.
+Run by ``ci/bench/run samfire``, or by hand: ``samfire.py peak scaling chunks front``. The map has two domains in each
+of which the peak drifts over 15 widths, and one seed in each.
 """
 
 from __future__ import annotations
@@ -52,9 +53,11 @@ def samfire(da: xr.DataArray, begin: np.ndarray, **options: Any) -> xr.Dataset:
     """Fit from one seed in each domain."""
     n = da.sizes["x"]
     given = {
-        "seeds": [(0, 2), (0, n - 3)], "start": {"g.centre": xr.DataArray(begin, dims=("y", "x"))},
-        "variance": np.maximum(da, 1), "progress": False,
-    }  # fmt: skip
+        "seeds": [(0, 2), (0, n - 3)],
+        "start": {"g.centre": xr.DataArray(begin, dims=("y", "x"))},
+        "variance": np.maximum(da, 1),
+        "progress": False,
+    }
     return da.fit.samfire(model(), **{**given, **options}).compute()
 
 
@@ -110,7 +113,8 @@ def peak() -> None:
         fit = samfire(da, begin)
         taken = time.perf_counter() - began
         print(
-            f"{n} x {n}: right {right(fit, centre):.2%} (multifit from a seed's values {one:.2%}), {taken:.3f} s, {n * n / taken:,.0f} pixels/s",
+            f"{n} x {n}: right {right(fit, centre):.2%} (multifit from a seed's values {one:.2%}), {taken:.3f} s, "
+            f"{n * n / taken:,.0f} pixels/s",
             flush=True,
         )
         if n > 48:
@@ -130,7 +134,11 @@ def peak() -> None:
                     words = process.communicate()[0]
             _, seconds, share, done = words.split("\n")[-2].split()
             stopped = " (stopped: it does not end)" if float(seconds) > PATIENCE - 60 else ""
-            print(f"  HyperSpy, serial: right {float(share):.2%}, {done} pixels in {seconds} s{stopped}; ratio {float(seconds) / taken:,.0f}", flush=True)  # fmt: skip
+            print(
+                f"  HyperSpy, serial: right {float(share):.2%}, {done} pixels in {seconds} s{stopped}; ratio "
+                f"{float(seconds) / taken:,.0f}",
+                flush=True,
+            )
 
 
 def scaling() -> None:
@@ -156,7 +164,10 @@ def scaling() -> None:
             samfire(stored[:64, :64], begin[:64, :64], seeds=[(0, 0)], client=client)
             began = time.perf_counter()
             samfire(stored, begin, client=client)
-            print(f"{workers} process(es), from zarr: {da[..., 0].size / (time.perf_counter() - began):,.0f} pixels/s", flush=True)  # fmt: skip
+            print(
+                f"{workers} process(es), from zarr: {da[..., 0].size / (time.perf_counter() - began):,.0f} pixels/s",
+                flush=True,
+            )
 
 
 def chunks() -> None:
@@ -192,7 +203,8 @@ def chunks() -> None:
             fit = samfire(cut, begin, variance=variance, strategies=xfit.samfire.ReducedChiSquared())
             taken, used = time.perf_counter() - began, spent[1]
             print(
-                f"chunks of {size:3d} x {size:3d}: {fit.status.size / taken:9,.0f} pixels/s, {used - spent[0]:.3f} s of {used:.3f} s of "
+                f"chunks of {size:3d} x {size:3d}: {fit.status.size / taken:9,.0f} pixels/s, {used - spent[0]:.3f} s "
+                f"of {used:.3f} s of "
                 f"the run's CPU outside of visits ({(used - spent[0]) / used:.1%})",
                 flush=True,
             )
@@ -215,15 +227,23 @@ def front() -> None:
         visits = []
         before, began, own = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter(), time.thread_time()
         fit = da.fit.samfire(
-            line, seeds=[(0, 0)], variance=1e-4, client=client, goodness=lambda red_chisq: red_chisq < 1e9,
-            strategies=xfit.samfire.ReducedChiSquared(2), progress=lambda s: visits.append(s.in_flight),
-        )  # fmt: skip
+            line,
+            seeds=[(0, 0)],
+            variance=1e-4,
+            client=client,
+            goodness=lambda red_chisq: red_chisq < 1e9,
+            strategies=xfit.samfire.ReducedChiSquared(2),
+            progress=lambda s: visits.append(s.in_flight),
+        )
         taken, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF)
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         own = time.thread_time() - own
         print(
-            f"{len(visits):,} visits of {fit.status.data.npartitions:,} chunks in {taken:.1f} s; {1e3 * own / len(visits):.2f} ms of CPU a visit in the "
-            f"thread that runs it, {1e3 * cpu / len(visits):.2f} ms with the client's and the scheduler's loop, {(after.ru_maxrss - before.ru_maxrss) / 1024:.0f} MiB more memory; at most {max(visits)} visits in flight",
+            f"{len(visits):,} visits of {fit.status.data.npartitions:,} chunks in {taken:.1f} s; "
+            f"{1e3 * own / len(visits):.2f} ms of CPU a visit in the "
+            f"thread that runs it, {1e3 * cpu / len(visits):.2f} ms with the client's and the scheduler's loop, "
+            f"{(after.ru_maxrss - before.ru_maxrss) / 1024:.0f} MiB more memory; at most {max(visits)} visits in "
+            "flight",
             flush=True,
         )
     with dask.config.set(num_workers=1):
@@ -242,12 +262,19 @@ def front() -> None:
         visits.clear()
         used = time.process_time()
         da.fit.samfire(
-            line, seeds=[(0, 0)], variance=1e-4, goodness=lambda red_chisq: red_chisq < 1e9,
-            strategies=xfit.samfire.ReducedChiSquared(2), progress=lambda s: visits.append(s.in_flight),
-        )  # fmt: skip
+            line,
+            seeds=[(0, 0)],
+            variance=1e-4,
+            goodness=lambda red_chisq: red_chisq < 1e9,
+            strategies=xfit.samfire.ReducedChiSquared(2),
+            progress=lambda s: visits.append(s.in_flight),
+        )
         used = time.process_time() - used
         tasks.spread = plain
-        print(f"on threads: {1e3 * (used - spent[0]) / len(visits):.2f} ms of CPU a visit besides the visit itself", flush=True)  # fmt: skip
+        print(
+            f"on threads: {1e3 * (used - spent[0]) / len(visits):.2f} ms of CPU a visit besides the visit itself",
+            flush=True,
+        )
 
 
 def main() -> None:

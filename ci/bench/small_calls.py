@@ -1,4 +1,6 @@
-"""What a small call costs, beside the fits themselves and in all, and what SciPy's and lmfit's cost: an action of `measured.py`."""
+"""What a small call costs, beside the fits themselves and in all, and what SciPy's and lmfit's
+cost: an action of `measured.py`.
+"""
 
 from __future__ import annotations
 

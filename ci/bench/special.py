@@ -1,7 +1,7 @@
 """Special functions against SciPy's in one run: largest error and where it is, time of an element, ratio of the times.
 
-``python ci/bench/special.py`` prints a table. Errors are against mpmath, relative, or absolute where that is said. Times are
-the shortest of many passes over 1000 arguments on one core.
+``python ci/bench/special.py`` prints a table. Errors are against mpmath, relative, or absolute where that is said.
+Times are the shortest of many passes over 1000 arguments on one core.
 """
 
 from __future__ import annotations

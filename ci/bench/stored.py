@@ -1,6 +1,8 @@
-"""Fits into a store: a soak of a map larger than the workers' memory with kills and resumed runs, and a million chunks without work.
+"""Fits into a store: a soak of a map larger than the workers' memory with kills and resumed runs, and
+a million chunks without work.
 
-Run by ``ci/bench/run stored [soak] [million]``. SOAK_GIB is the size of the map (default 16), SOAK_FOLDER where it lies.
+Run by ``ci/bench/run stored [soak] [million]``. SOAK_GIB is the size of the map (default 16), SOAK_FOLDER where it
+lies.
 """
 
 from __future__ import annotations
@@ -51,7 +53,9 @@ def make(path: Path, gib: float) -> xr.DataArray:
     rows = max(int(gib * 2**30 / (4 * SIDE * X.size * 4 * SIDE)), 1)
     shape = (rows * SIDE, 4 * SIDE, X.size)
     if not path.exists():
-        lazy = dask.array.map_blocks(_chunk, dask.array.empty(shape, "f4", chunks=(SIDE, SIDE, -1)), dtype="f4", meta=np.empty((0, 0, 0), "f4"))  # fmt: skip
+        lazy = dask.array.map_blocks(
+            _chunk, dask.array.empty(shape, "f4", chunks=(SIDE, SIDE, -1)), dtype="f4", meta=np.empty((0, 0, 0), "f4")
+        )
         made = xr.DataArray(lazy, dims=("y", "x", "e"), coords={"e": X}, name="counts").to_dataset()
         part = path.with_suffix(".part")
         shutil.rmtree(part, ignore_errors=True)
@@ -96,8 +100,10 @@ def undisturbed(da: xr.DataArray, of: Callable[[], xfit.Model], store: Path) -> 
         rate = da.sizes["y"] * da.sizes["x"] / (time.perf_counter() - began)
         peaks = client.run(_peak)
     print(
-        f"{da.nbytes / 2**30:.1f} GiB, {da.data.npartitions} chunks of {SIDE * SIDE * X.size * 4 / 2**20:.0f} MiB, {len(of())} components: {rate:,.0f} fits/s on 2 workers, "
-        f"{memory:,.0f} in memory on 2 threads: {rate / memory:.0%}; peak memory of a worker {max(peaks.values()):.0f} MiB, of the client {_peak():.0f} MiB",
+        f"{da.nbytes / 2**30:.1f} GiB, {da.data.npartitions} chunks of {SIDE * SIDE * X.size * 4 / 2**20:.0f} MiB, "
+        f"{len(of())} components: {rate:,.0f} fits/s on 2 workers, "
+        f"{memory:,.0f} in memory on 2 threads: {rate / memory:.0%}; peak memory of a worker {max(peaks.values()):.0f} "
+        f"MiB, of the client {_peak():.0f} MiB",
         flush=True,
     )
 
@@ -132,7 +138,9 @@ def disturbed(da: xr.DataArray, store: Path) -> None:
 
 
 def soak() -> None:
-    """A map larger than all workers' memory: peak memory, speed against memory, ten kills, two resumed runs, the same bits."""
+    """A map larger than all workers' memory: peak memory, speed against memory, ten kills,
+    two resumed runs, the same bits.
+    """
     folder = Path(os.environ.get("SOAK_FOLDER") or os.environ.get("BENCH_WORK") or "output/bench")
     gib = float(os.environ.get("SOAK_GIB", "16"))
     da = make(folder / f"soak-{gib:g}-{SIDE}.zarr", gib)
@@ -142,17 +150,27 @@ def soak() -> None:
     disturbed(da, stores[1])
     one, other = (xr.open_zarr(store, consolidated=False) for store in stores)
     rows = [slice(a, a + SIDE) for a in range(0, da.sizes["y"], SIDE)]
-    same = all(one[v].isel(y=r).values.tobytes() == other[v].isel(y=r).values.tobytes() for v in one.data_vars for r in rows)  # fmt: skip
+    same = all(
+        one[v].isel(y=r).values.tobytes() == other[v].isel(y=r).values.tobytes() for v in one.data_vars for r in rows
+    )
     print("the same bits" if same else "DIFFERENT BITS", flush=True)
 
 
 def million() -> None:
-    """A million chunks, of which the first thousand are done by calls that do nothing: what the client needs before and for each."""
+    """A million chunks, of which the first thousand are done by calls that do nothing: what the
+    client needs before and for each.
+    """
     from xfit.fitting.stored import chunk_task as work
     from xfit.fitting.stored import run
 
     with tempfile.TemporaryDirectory() as folder:
-        zarr.create_array(f"{folder}/map.zarr/a", shape=(1000 * 64, 1000 * 64, 16), chunks=(64, 64, 16), dtype="f4", dimension_names=("y", "x", "e"))  # fmt: skip
+        zarr.create_array(
+            f"{folder}/map.zarr/a",
+            shape=(1000 * 64, 1000 * 64, 16),
+            chunks=(64, 64, 16),
+            dtype="f4",
+            dimension_names=("y", "x", "e"),
+        )
         zarr.open_group(f"{folder}/map.zarr", mode="a")
         da = xr.open_zarr(f"{folder}/map.zarr", consolidated=False).a
         small = da[:64, :64].load()
@@ -172,7 +190,8 @@ def million() -> None:
         finally:
             run.do_chunk = plain
         print(
-            f"{da.data.npartitions:,} chunks: the first is done after {times[0] - began:.1f} s, then {1e3 * (times[-1] - times[0]) / 999:.2f} ms each; {_peak() - before:.0f} MiB",
+            f"{da.data.npartitions:,} chunks: the first is done after {times[0] - began:.1f} s, then "
+            f"{1e3 * (times[-1] - times[0]) / 999:.2f} ms each; {_peak() - before:.0f} MiB",
             flush=True,
         )
 

@@ -1,7 +1,9 @@
-"""Fits of formulas of the sciences beside those of SciPy, from the same starts to the same data: ``python -m ci.sciences.compare``.
+"""Fits of formulas of the sciences beside those of SciPy, from the same starts to the same data:
+``python -m ci.sciences.compare``.
 
-The columns are the formula with its range, the verdict, chi-squared over that of `scipy.optimize.curve_fit`, evaluations of either, and the
-seconds in which the formula is read, differentiated and printed as source. Words after the command choose formulas or fields by parts of their names.
+The columns are the formula with its range, the verdict, chi-squared over that of `scipy.optimize.curve_fit`,
+evaluations of either, and the seconds in which the formula is read, differentiated and printed as source. Words after
+the command choose formulas or fields by parts of their names.
 """
 
 from __future__ import annotations
@@ -67,8 +69,8 @@ class Row:
     seconds : float
         Time in which the formula was read, differentiated and printed.
     verdict : str
-        "ok"; "lower" where SciPy's fit fails or ends higher; "other minimum" where both end in minima and SciPy's is lower; "neither" where both
-        fail; or "FAIL" and why.
+        "ok"; "lower" where SciPy's fit fails or ends higher; "other minimum" where both end in minima and SciPy's is
+        lower; "neither" where both fail; or "FAIL" and why.
     """
 
     formula: Formula
@@ -86,7 +88,8 @@ class Row:
     def __str__(self) -> str:
         where = " to ".join(f"{limit:g}" for limit in self.limits[:2]) + (", far" if len(self.limits) > 2 else "")
         return (
-            f"{self.formula.name:41} {where:21} {self.ratio:12.9g} {self.ours.nfev:5} {self.theirs.nfev:6} {self.seconds:6.3f}  "
+            f"{self.formula.name:41} {where:21} {self.ratio:12.9g} {self.ours.nfev:5} {self.theirs.nfev:6} "
+            f"{self.seconds:6.3f}  "
             + self.verdict
             + ("" if self.verdict == "ok" else f"\n{'':4}xfit:  {self.ours}\n{'':4}SciPy: {self.theirs}")
         )
@@ -161,7 +164,8 @@ def _verdict(
     if np.isfinite(ours.chisq) and not abs(said - ours.chisq) <= CLOSE * ours.chisq:
         return f"FAIL: chisq {said:.9g} is not that of the values"
     if ours.chisq > (1 + CLOSE) * theirs.chisq:
-        # A minimum is where a fit that begins there stays and has errors: not where parameters have lost their influence.
+        # A minimum is where a fit that begins there stays and has errors: not where parameters have lost their
+        # influence.
         again = of_scipy(formula, x, y, ours.parameters)
         stays = again.fine and again.chisq >= (1 - CLOSE) * ours.chisq
         return "other minimum" if ours.fine and theirs.fine and stays else f"FAIL: {ours.words}, higher"

@@ -27,8 +27,8 @@ class Formula:
     parameters : mapping of str to (float, float)
         True value and start value of each parameter, in the order of the reference's arguments.
     ranges : sequence of tuple
-        ``(first, last)`` of equidistant channels, or ``(first, last, core)`` of channels that are dense within ``core`` about zero and
-        reach far from there.
+        ``(first, last)`` of equidistant channels, or ``(first, last, core)`` of channels that are dense within ``core``
+        about zero and reach far from there.
     source : str
         Where the formula comes from.
     bounds : mapping of str to (float, float), optional

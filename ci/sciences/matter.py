@@ -1,4 +1,6 @@
-"""Magnetism, rheology, electrochemistry, diffusion and relaxation, adsorption, semiconductors, mechanics and molecules."""
+"""Magnetism, rheology, electrochemistry, diffusion and relaxation, adsorption,
+semiconductors, mechanics and molecules.
+"""
 
 from __future__ import annotations
 

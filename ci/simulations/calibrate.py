@@ -1,7 +1,8 @@
 """Simulates every setting, prints the table of pulls and coverage, and puts it into the documentation.
 
-``python -m ci.simulations.calibrate`` prints; with ``--write`` the table goes into docs/calibration.md. Further words choose settings by parts of their names. It
-fails where errors do not hold and no reason is known, and where a reason is given but they do.
+``python -m ci.simulations.calibrate`` prints; with ``--write`` the table goes into docs/calibration.md. Further words
+choose settings by parts of their names. It fails where errors do not hold and no reason is known, and where a reason is
+given but they do.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from ci.simulations.settings import REASONS, SETTINGS, Setting
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "calibration.md"
 SEED = 2024
-HEAD = "| setting | parameters | pixels | mean pull | width of pulls | coverage | |\n| --- | --- | --- | --- | --- | --- | --- |"
+HEAD = (
+    "| setting | parameters | pixels | mean pull | width of pulls | coverage | |\n| --- | --- | --- | --- | --- | "
+    "--- | --- |"
+)
 
 
 def faults(setting: Setting, outcomes: Iterable[Outcome]) -> list[str]:
@@ -55,7 +59,10 @@ def _row(name: str, group: list[Outcome], why: str) -> str:
         [name, *([group[0].where] if group[0].where else []), *([f"{100 * level:.1f} %"] if not known else [])]
     )
     verdict = "holds" if not why else f"**no**: {why}"
-    return f"| {words} | {names} | {100 * share:.1f} % | {mean} | {width} | {100 * coverage:.1f} ± {100 * by_chance:.1f} % | {verdict} |"
+    return (
+        f"| {words} | {names} | {100 * share:.1f} % | {mean} | {width} | {100 * coverage:.1f} ± "
+        f"{100 * by_chance:.1f} % | {verdict} |"
+    )
 
 
 def run(setting: Setting, n: int | None = None) -> list[Outcome]:
@@ -68,7 +75,11 @@ def table(words: list[str]) -> tuple[str, list[str]]:
     """The table as Markdown, and what is not as it should be."""
     text, wrong = [], []
     for group, settings in SETTINGS.items():
-        chosen = {name: setting for name, setting in settings.items() if not words or any(w in f"{group} {name}" for w in words)}  # fmt: skip
+        chosen = {
+            name: setting
+            for name, setting in settings.items()
+            if not words or any(w in f"{group} {name}" for w in words)
+        }
         if not chosen:
             continue
         text += ["", f"## {group}", "", *HEAD.split("\n")]

@@ -10,7 +10,8 @@ import xarray as xr
 
 from xfit.results.fit_result import ONE_SIGMA
 
-#: How far the mean of pulls, their width and the coverage may be from 0, 1 and the level, besides chance, if errors are to hold.
+#: How far the mean of pulls, their width and the coverage may be from 0, 1 and the level, besides chance, if errors are
+#: to hold.
 MEAN, WIDTH, COVERAGE = 0.1, 0.1, 0.02
 
 
@@ -63,7 +64,9 @@ class Outcome:
 
     @property
     def holds(self) -> bool:
-        """Whether mean, width and coverage are what they should be, to `MEAN`, `WIDTH` and `COVERAGE` and three standard deviations by chance."""
+        """Whether mean, width and coverage are what they should be, to `MEAN`, `WIDTH` and `COVERAGE` and three
+        standard deviations by chance.
+        """
         if abs(self.coverage - self.level) > COVERAGE + 3 * self.coverage_error:
             return False
         if self.pulls is None:

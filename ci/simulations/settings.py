@@ -21,23 +21,72 @@ LEVELS = (0.6826894921370859, 0.9544997361036416)
 
 #: Why errors do not hold somewhere, and what to do.
 REASONS = {
-    "few channels": "The scale of the errors is itself known from few degrees of freedom: pulls follow Student's distribution. Use `conf_interval`, which allows for it.",
-    "correlated": "Errors assume that the noise of channels is independent. Multiply the variance by the number of channels over which it is correlated, or give `xfit.noise.Poisson(correlation=)`.",
-    "weights of counts": "Channels that happened to count less weigh more, so that everything is pulled low (Neyman's chi-squared). Use `loss=\"poisson\"`, or `reweight=True`.",
-    "less than one count": "With so few counts the likelihood is far from normal, and in many pixels the line has hardly any counts. Profiles are right for the area at best, and find other minima in many pixels. Sum pixels or channels first.",
+    "few channels": (
+        "The scale of the errors is itself known from few degrees of freedom: pulls follow Student's "
+        "distribution. Use `conf_interval`, which allows for it."
+    ),
+    "correlated": (
+        "Errors assume that the noise of channels is independent. Multiply the variance by the number of "
+        "channels over which it is correlated, or give `xfit.noise.Poisson(correlation=)`."
+    ),
+    "weights of counts": (
+        "Channels that happened to count less weigh more, so that everything is pulled low "
+        '(Neyman\'s chi-squared). Use `loss="poisson"`, or `reweight=True`.'
+    ),
+    "less than one count": (
+        "With so few counts the likelihood is far from normal, and in many pixels the line has "
+        "hardly any counts. Profiles are right for the area at best, and find other minima in many pixels. Sum pixels "
+        "or channels first."
+    ),
     "overdispersion": "The counts scatter more than counts do. Use `scale_covariance=True`.",
-    "other minima": "What deviates by more than `loss_scale` has little influence, and with one of a single standard deviation so much of the good data that there are other minima, some with small errors. Use `loss_scale=2` or more.",
-    "one-sided": "Outliers to one side pull every value that way, less so the less influence the loss gives them. Mask them, or use `\"cauchy\"` or `\"arctan\"`.",
-    "truncated": "A value cannot be beyond its bound: near one it is not normally distributed, and where it touches there is no error. Use no bound where it is not needed for the fit to work.",
-    "as if fixed": "Where a parameter is at its bound, the errors of the others are those of a fit in which it is fixed there, and they are off with it; where it is not, they are not quite as far off as their errors say. Over all pixels together they nearly hold.",
-    "wrong constant": "A parameter that is fixed is taken to be known exactly; others make up for what it is off. Free it.",
-    "channels too wide": "The model is taken at the middle of a channel and not integrated over it: a line as narrow as a channel comes out wider. Use narrower channels, or a formula of the integral, such as a difference of `erf`.",
-    "detection limit": "A line of about the size of its own error has its position and width wherever noise is highest, and on average an area above the truth. Fix position and width.",
-    "chosen for being high": "Where the line is at the limit of what the criterion sees, it is chosen where noise has made it higher. Fit the line in every pixel, with position and width fixed.",
-    "skewed": "The likelihood is skewed: values that are too low have errors that are too small, values that are too high errors that are too large. Use `conf_interval`.",
-    "resampled": "The bootstrap of robust losses draws from the residuals, which are smaller than the deviations by the root of the degrees of freedom over the channels. Use standard errors, or many more channels than parameters.",
-    "penalty": "`ridge` gives biased values by design, and errors of the scatter about them; the result's `bias` says how much.",
-}  # fmt: skip
+    "other minima": (
+        "What deviates by more than `loss_scale` has little influence, and with one of a single standard "
+        "deviation so much of the good data that there are other minima, some with small errors. Use `loss_scale=2` or "
+        "more."
+    ),
+    "one-sided": (
+        "Outliers to one side pull every value that way, less so the less influence the loss gives them. "
+        'Mask them, or use `"cauchy"` or `"arctan"`.'
+    ),
+    "truncated": (
+        "A value cannot be beyond its bound: near one it is not normally distributed, and where it touches "
+        "there is no error. Use no bound where it is not needed for the fit to work."
+    ),
+    "as if fixed": (
+        "Where a parameter is at its bound, the errors of the others are those of a fit in which it is "
+        "fixed there, and they are off with it; where it is not, they are not quite as far off as their errors say. "
+        "Over all pixels together they nearly hold."
+    ),
+    "wrong constant": (
+        "A parameter that is fixed is taken to be known exactly; others make up for what it is off. Free it."
+    ),
+    "channels too wide": (
+        "The model is taken at the middle of a channel and not integrated over it: a line as narrow "
+        "as a channel comes out wider. Use narrower channels, or a formula of the integral, such as a difference of "
+        "`erf`."
+    ),
+    "detection limit": (
+        "A line of about the size of its own error has its position and width wherever noise is "
+        "highest, and on average an area above the truth. Fix position and width."
+    ),
+    "chosen for being high": (
+        "Where the line is at the limit of what the criterion sees, it is chosen where noise has "
+        "made it higher. Fit the line in every pixel, with position and width fixed."
+    ),
+    "skewed": (
+        "The likelihood is skewed: values that are too low have errors that are too small, values that are too "
+        "high errors that are too large. Use `conf_interval`."
+    ),
+    "resampled": (
+        "The bootstrap of robust losses draws from the residuals, which are smaller than the deviations by "
+        "the root of the degrees of freedom over the channels. Use standard errors, or many more channels than "
+        "parameters."
+    ),
+    "penalty": (
+        "`ridge` gives biased values by design, and errors of the scatter about them; the result's `bias` says "
+        "how much."
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -78,7 +127,10 @@ def copies() -> list[xfit.Component]:
 def curve(x: np.ndarray = X, **truth: float) -> np.ndarray:
     """The line on the level at the truth, or elsewhere: parameters by name, A, centre, sigma, offset."""
     p = {name.partition(".")[2]: value for name, value in TRUTH.items()} | truth
-    return p["A"] / p["sigma"] / np.sqrt(2 * np.pi) * np.exp(-((x - p["centre"]) ** 2) / (2 * p["sigma"] ** 2)) + p["offset"]  # fmt: skip
+    return (
+        p["A"] / p["sigma"] / np.sqrt(2 * np.pi) * np.exp(-((x - p["centre"]) ** 2) / (2 * p["sigma"] ** 2))
+        + p["offset"]
+    )
 
 
 def spectra(values: np.ndarray, x: np.ndarray = X) -> xr.DataArray:
@@ -162,7 +214,9 @@ def robust(
 
 
 def bounded(distance: float, together: bool = False) -> Callable[[int, int], Iterator[Outcome]]:
-    """A level whose lower bound is so many of its errors below the truth; pixels that touch it apart from the others, or together."""
+    """A level whose lower bound is so many of its errors below the truth; pixels that touch it apart
+    from the others, or together.
+    """
 
     def run(n: int, seed: int) -> Iterator[Outcome]:
         da = normal(n, seed)
@@ -331,42 +385,56 @@ KNOWN: dict[str, Any] = {"variance": 1.0, "scale_covariance": False}
 SETTINGS: dict[str, dict[str, Setting]] = {
     "Least squares, normal noise": {
         "known variance": Setting(_with(least_squares, **KNOWN)),
-        "known variance of each channel": Setting(_with(least_squares, sd=UNEQUAL, variance=xr.DataArray(UNEQUAL**2, dims="x"), scale_covariance=False)),
-        "variance known but for a factor, scaled": Setting(_with(least_squares, sd=UNEQUAL, variance=xr.DataArray(9 * UNEQUAL**2, dims="x"))),
+        "known variance of each channel": Setting(
+            _with(least_squares, sd=UNEQUAL, variance=xr.DataArray(UNEQUAL**2, dims="x"), scale_covariance=False)
+        ),
+        "variance known but for a factor, scaled": Setting(
+            _with(least_squares, sd=UNEQUAL, variance=xr.DataArray(9 * UNEQUAL**2, dims="x"))
+        ),
         "no variance, scaled": Setting(_with(least_squares)),
         "no variance, scaled, 9 channels": Setting(_with(least_squares, x=WIDE), exceptions={"": "few channels"}),
         "noise smoothed over 3 channels": Setting(_with(correlated, variance=1.0), exceptions={"": "correlated"}),
         "noise smoothed over 3 channels, variance times 3": Setting(_with(correlated, variance=3.0)),
     },
     "Counts": {
-        **{f"`loss=\"poisson\"`, {level:g} per channel": Setting(of_counts(level, loss="poisson")) for level in (1000, 30, 3)},
-        "`loss=\"poisson\"`, 0.3 per channel": Setting(of_counts(0.3, loss="poisson"), exceptions={"": "less than one count"}),
         **{
-            f"`variance=\"poisson\"`, {level:g} per channel": Setting(
+            f'`loss="poisson"`, {level:g} per channel': Setting(of_counts(level, loss="poisson"))
+            for level in (1000, 30, 3)
+        },
+        '`loss="poisson"`, 0.3 per channel': Setting(
+            of_counts(0.3, loss="poisson"), exceptions={"": "less than one count"}
+        ),
+        **{
+            f'`variance="poisson"`, {level:g} per channel': Setting(
                 of_counts(level, variance="poisson", scale_covariance=False), exceptions={"": "weights of counts"}
             )
             for level in (1000, 30, 3)
         },
         **{
-            f"`variance=\"poisson\", reweight=True`, {level:g} per channel": Setting(
+            f'`variance="poisson", reweight=True`, {level:g} per channel': Setting(
                 of_counts(level, variance="poisson", reweight=True, scale_covariance=False)
             )
             for level in (30, 3)
         },
         "a detector's noise, `reweight=True`": Setting(detector),
-        "`loss=\"poisson\"`, overdispersed": Setting(overdispersed, exceptions={"": "overdispersion"}),
-        "`loss=\"poisson\"`, overdispersed, scaled": Setting(_with(overdispersed, scale_covariance=True)),
+        '`loss="poisson"`, overdispersed': Setting(overdispersed, exceptions={"": "overdispersion"}),
+        '`loss="poisson"`, overdispersed, scaled': Setting(_with(overdispersed, scale_covariance=True)),
     },
     "Other losses": {
         **{f"{name}, normal noise": Setting(robust(name)) for name in ("huber", "soft_l1", "cauchy")},
         "arctan, `loss_scale=1`, normal noise": Setting(robust("arctan"), exceptions={"": "other minima"}),
         "arctan, `loss_scale=2`, normal noise": Setting(robust("arctan", loss_scale=2.0)),
         "a loss of one's own, normal noise": Setting(robust(xfit.LossKernel(log_cosh))),
-        **{f"{name}, 10 % of the noise ten times as wide": Setting(robust(name, 0.1)) for name in ("ls", "huber", "soft_l1", "cauchy")},
+        **{
+            f"{name}, 10 % of the noise ten times as wide": Setting(robust(name, 0.1))
+            for name in ("ls", "huber", "soft_l1", "cauchy")
+        },
         "arctan, `loss_scale=2`, 10 % of the noise ten times as wide": Setting(robust("arctan", 0.1, loss_scale=2.0)),
         "a loss of one's own, 10 % of the noise ten times as wide": Setting(robust(xfit.LossKernel(log_cosh), 0.1)),
         **{
-            f"{name}, 3 % spikes upwards": Setting(robust(name, 0.03, one_sided=True), exceptions={"o.offset": "one-sided"})
+            f"{name}, 3 % spikes upwards": Setting(
+                robust(name, 0.03, one_sided=True), exceptions={"o.offset": "one-sided"}
+            )
             for name in ("ls", "huber", "soft_l1")
         },
         "cauchy, 3 % spikes upwards": Setting(robust("cauchy", 0.03, one_sided=True)),
@@ -375,8 +443,12 @@ SETTINGS: dict[str, dict[str, Setting]] = {
     "Bounds": {
         "five errors away": Setting(bounded(5.0, together=True)),
         "half an error away, all pixels": Setting(bounded(0.5, together=True), exceptions={"o.offset": "truncated"}),
-        "half an error away": Setting(bounded(0.5), exceptions={"o.offset": "truncated", "g.A": "as if fixed", "g.sigma": "as if fixed"}),
-        "the truth at the bound": Setting(bounded(0.0), exceptions={"o.offset": "truncated", "g.A": "as if fixed", "g.sigma": "as if fixed"}),
+        "half an error away": Setting(
+            bounded(0.5), exceptions={"o.offset": "truncated", "g.A": "as if fixed", "g.sigma": "as if fixed"}
+        ),
+        "the truth at the bound": Setting(
+            bounded(0.0), exceptions={"o.offset": "truncated", "g.A": "as if fixed", "g.sigma": "as if fixed"}
+        ),
     },
     "Ties and fixed parameters": {
         "linear ties": Setting(_with(tied)),
@@ -403,9 +475,13 @@ SETTINGS: dict[str, dict[str, Setting]] = {
         "profile, no variance, 9 channels": Setting(intervals(x=WIDE), n=2000),
         "profile, 30 counts per channel": Setting(intervals(30, loss="poisson"), n=2000),
         "profile, 3 counts per channel": Setting(intervals(3, loss="poisson"), n=2000),
-        "profile, 0.3 counts per channel": Setting(intervals(0.3, loss="poisson"), n=2000, exceptions={"": "less than one count"}),
+        "profile, 0.3 counts per channel": Setting(
+            intervals(0.3, loss="poisson"), n=2000, exceptions={"": "less than one count"}
+        ),
         "bootstrap, known variance": Setting(intervals(method="bootstrap", **KNOWN), n=1000),
-        "bootstrap, huber": Setting(intervals(method="bootstrap", loss="huber", variance=1.0), n=1000, exceptions={"": "resampled"}),
+        "bootstrap, huber": Setting(
+            intervals(method="bootstrap", loss="huber", variance=1.0), n=1000, exceptions={"": "resampled"}
+        ),
         "a decay of few counts, standard errors": Setting(_with(decay, how="errors"), exceptions={"d.tau": "skewed"}),
         "a decay of few counts, profile": Setting(_with(decay, how="profile"), n=2000),
         "a decay of few counts, bootstrap": Setting(_with(decay, how="bootstrap"), n=1000),
@@ -419,4 +495,4 @@ SETTINGS: dict[str, dict[str, Setting]] = {
         "L-BFGS-B": Setting(optimizer("L-BFGS-B"), n=300),
         "Nelder-Mead": Setting(optimizer("Nelder-Mead"), n=300),
     },
-}  # fmt: skip
+}

@@ -1,4 +1,6 @@
-"""Data that are given to a result, or beside other data, have the very same labels: nothing is joined, and the first label that differs is named."""
+"""Data that are given to a result, or beside other data, have the very same labels: nothing is joined, and the first
+label that differs is named.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,14 @@ CHANGES: dict[str, tuple[Callable[[xr.DataArray], xr.DataArray], str]] = {
 }
 
 #: Changes after which all labels are still those of the result, so that a residual can be told of what is there.
-PARTS = ("channels reversed", "pixels permuted", "a channel missing", "the last channels missing", "a row missing", "channels twice")  # fmt: skip
+PARTS = (
+    "channels reversed",
+    "pixels permuted",
+    "a channel missing",
+    "the last channels missing",
+    "a row missing",
+    "channels twice",
+)
 
 CALLS: dict[str, Callable[[xr.Dataset, xr.DataArray], Any]] = {
     "refit": lambda fit, a: fit.fit.refit(a, where=fit.status > 0, start="estimate"),
@@ -75,7 +84,9 @@ def with_units(fit: xr.Dataset) -> xr.Dataset:
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("call", CALLS)
 def test_data_given_to_a_result(call: str, change: str, lazy: bool, da: xr.DataArray, fit: xr.Dataset) -> None:
-    """Of a part, residuals are those of the whole at its labels; all else is refused with the label that differs first."""
+    """Of a part, residuals are those of the whole at its labels; all else is refused with the
+    label that differs first.
+    """
     alter, named = CHANGES[change]
     given = alter(da.chunk(y=1) if lazy else da)
     if call in ("residual", "statistics") and change in PARTS:

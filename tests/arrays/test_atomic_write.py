@@ -1,4 +1,6 @@
-"""Files are there as they were or as they are to be, whenever a process is killed; what xfit has not made is never removed or written through."""
+"""Files are there as they were or as they are to be, whenever a process is killed; what xfit has not made is never
+removed or written through.
+"""
 
 from __future__ import annotations
 

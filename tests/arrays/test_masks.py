@@ -48,24 +48,29 @@ def test_in_a_fit() -> None:
     assert (fit["dof"] == int(mask.sum()) - 7).all()
 
 
-@pytest.mark.parametrize(("ranges", "options", "error", "words"), [
-    ((), {}, ValueError, "at least one"),
-    (((20, 10),), {}, ValueError, "wrong way round"),
-    (((1, 5),), {}, ValueError, "no channel"),
-    (((0, 100),), {"remove": True}, ValueError, "leave no channel"),
-    ((("a", 3),), {}, TypeError, "no number"),
-    ((7,), {}, TypeError, "pair"),
-    ((slice(1, 2, 3),), {}, ValueError, "step"),
-    (((10, 20),), {"dim": "z"}, ValueError, "'z'"),
-    (({"z": (1, 2)},), {}, ValueError, "'z'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("ranges", "options", "error", "words"),
+    [
+        ((), {}, ValueError, "at least one"),
+        (((20, 10),), {}, ValueError, "wrong way round"),
+        (((1, 5),), {}, ValueError, "no channel"),
+        (((0, 100),), {"remove": True}, ValueError, "leave no channel"),
+        ((("a", 3),), {}, TypeError, "no number"),
+        ((7,), {}, TypeError, "pair"),
+        ((slice(1, 2, 3),), {}, ValueError, "step"),
+        (((10, 20),), {"dim": "z"}, ValueError, "'z'"),
+        (({"z": (1, 2)},), {}, ValueError, "'z'"),
+    ],
+)
 def test_refusals(ranges, options, error, words) -> None:
     with pytest.raises(error, match=words):
         xfit.signal_range(line(np.array([10.0, 20, 30, 40, 50])), *ranges, **options)
 
 
 def test_a_mask_that_leaves_too_few_channels_is_refused() -> None:
-    """The same for all pixels, it is seen before any work; one with navigation dimensions makes single pixels unfit instead."""
+    """The same for all pixels, it is seen before any work; one with navigation dimensions
+    makes single pixels unfit instead.
+    """
     da = peak_map()
     few = xr.DataArray(np.arange(da.shape[-1]) < 3, dims=da.dims[-1])
     with pytest.raises(ValueError, match=r"3 channel\(s\) can't determine \d+ free parameters"):

@@ -27,7 +27,9 @@ def da() -> xr.DataArray:
 @pytest.fixture
 def planes(da, tmp_path) -> xr.DataArray:
     """The map in a file, a chunk for each channel."""
-    da.rename("a").to_dataset().to_zarr(tmp_path / "map.zarr", encoding={"a": {"chunks": (20, 12, 1)}}, consolidated=False)  # fmt: skip
+    da.rename("a").to_dataset().to_zarr(
+        tmp_path / "map.zarr", encoding={"a": {"chunks": (20, 12, 1)}}, consolidated=False
+    )
     return xr.open_zarr(tmp_path / "map.zarr", consolidated=False).a
 
 
@@ -40,14 +42,23 @@ def client():
 
 def test_chunks_of_the_map_stay_when_whole_spectra_are_small(da):
     lazy = da.chunk({"y": 10, "x": 6, da.dims[-1]: 20})
-    with pytest.warns(UserWarning, match=r"several chunks .* 112\.50 kiB are read and rearranged before the fit \(3 pieces to a chunk of 28\.12 kiB\)"):  # fmt: skip
+    with pytest.warns(
+        UserWarning,
+        match=(
+            r"several chunks .* 112\.50 kiB are read and rearranged before the fit \(3 pieces to a chunk of 28\.12 "
+            r"kiB\)"
+        ),
+    ):
         whole = whole_signals(lazy, da.dims[-1:], "fit", stacklevel=1, client=active_client())
     assert whole.chunks == ((10, 10), (6, 6), (60,))
     np.testing.assert_array_equal(whole, da)
 
 
 def test_chunks_of_the_map_are_cut_when_whole_spectra_are_large(planes, da):
-    with dask.config.set(SMALL), pytest.warns(UserWarning, match=r"each of the data's goes into (\d+) of them.*LocalCluster") as found:  # fmt: skip
+    with (
+        dask.config.set(SMALL),
+        pytest.warns(UserWarning, match=r"each of the data's goes into (\d+) of them.*LocalCluster") as found,
+    ):
         whole = whole_signals(planes, da.dims[-1:], "fit", stacklevel=1, client=active_client())
     assert whole.chunksizes[da.dims[-1]] == (60,)
     assert max(map(np.prod, zip(*[whole.chunksizes[d] for d in da.dims[:2]], strict=False))) * 480 <= 9000
@@ -72,7 +83,11 @@ def test_the_same_fit_on_threads(how, planes, da, tmp_path):
 # Before there is a cluster for the tests below, which would take it over.
 @pytest.mark.slow
 def test_data_rearranged_by_a_cluster_that_is_gone(planes, da, tmp_path):
-    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster), dask.config.set({"array.rechunk.method": "p2p"}):  # fmt: skip
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster),
+        dask.config.set({"array.rechunk.method": "p2p"}),
+    ):
         chunked = planes.chunk({"y": 5, "x": 4, da.dims[-1]: -1})
     with pytest.raises(ValueError, match=r"rearranged by a cluster \(dask's p2p\), and no client is active"):
         chunked.fit.multifit(two_peaks(), store=tmp_path / "fit.zarr", progress=False)

@@ -1,4 +1,6 @@
-"""Data that can't be fitted lazily or written into a store are refused before any work, with the way out, which is tried."""
+"""Data that can't be fitted lazily or written into a store are refused before any work,
+with the way out, which is tried.
+"""
 
 from __future__ import annotations
 
@@ -101,7 +103,9 @@ CASES: dict[str, tuple[Callable[[], xr.DataArray], str, Callable[[xr.DataArray],
 
 @pytest.mark.parametrize("case", CASES)
 def test_what_no_store_holds(case: str, tmp_path: Path) -> None:
-    """An earlier result that was to be overwritten is there as before; without a store such data are fitted; the way out leads there."""
+    """An earlier result that was to be overwritten is there as before; without a store such data are
+    fitted; the way out leads there.
+    """
     build, words, way_out = CASES[case]
     store = tmp_path / "fit.zarr"
     make().fit.multifit(model(), store=store, progress=False)
@@ -129,8 +133,11 @@ def test_names_of_signal_dimensions(tmp_path: Path) -> None:
 def test_labels_that_stores_hold(tmp_path: Path) -> None:
     """Text, text with gaps, times and numbers pass."""
     da = make(
-        y=pd.date_range("2026-01-01", periods=3), x=np.array(["a", "b"], object), on=("x", [True, False]), noted=("y", np.array(["a", np.nan, "b"], object))
-    )  # fmt: skip
+        y=pd.date_range("2026-01-01", periods=3),
+        x=np.array(["a", "b"], object),
+        on=("x", [True, False]),
+        noted=("y", np.array(["a", np.nan, "b"], object)),
+    )
     fit = da.fit.multifit(model(), store=tmp_path / "fit.zarr", progress=False)
     assert fit.x.values.tolist() == ["a", "b"]
     assert fit.indexes["y"].equals(da.indexes["y"])

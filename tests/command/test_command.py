@@ -95,16 +95,53 @@ def test_options_of_the_fit(folder, tmp_path) -> None:
     """All are those of multifit, with arrays beside the data by their names."""
     out = tmp_path / "fit.zarr"
     done = run(
-        "fit", folder / "map.zarr", "--signal", "counts", "--model", folder / "model.toml", "--out", out, "--variance", "spread", "--where", "good",
-        "--where", "energy=2:9", "--where", "energy=10:", "--optimizer", "trf", "--loss", "soft_l1", "--covariance", "--no-bounded", "--start", "estimate",
-        "--tolerance", "1e-10", "--max-nfev", "500", "--chunks", "y=8,x=6", "--dim", "energy",
-    )  # fmt: skip
+        "fit",
+        folder / "map.zarr",
+        "--signal",
+        "counts",
+        "--model",
+        folder / "model.toml",
+        "--out",
+        out,
+        "--variance",
+        "spread",
+        "--where",
+        "good",
+        "--where",
+        "energy=2:9",
+        "--where",
+        "energy=10:",
+        "--optimizer",
+        "trf",
+        "--loss",
+        "soft_l1",
+        "--covariance",
+        "--no-bounded",
+        "--start",
+        "estimate",
+        "--tolerance",
+        "1e-10",
+        "--max-nfev",
+        "500",
+        "--chunks",
+        "y=8,x=6",
+        "--dim",
+        "energy",
+    )
     assert done.exit_code == 0, done.output
     ds = xr.open_zarr(folder / "map.zarr", consolidated=False).compute()
     fit = ds.counts.fit.multifit(
-        two_peaks(), variance=ds.spread, where=ds.good & xfit.signal_range(ds.counts, (2, 9), (10, None)), optimizer="trf", loss="soft_l1", covariance=True,
-        bounded=False, start="estimate", tolerance=1e-10, max_nfev=500,
-    )  # fmt: skip
+        two_peaks(),
+        variance=ds.spread,
+        where=ds.good & xfit.signal_range(ds.counts, (2, 9), (10, None)),
+        optimizer="trf",
+        loss="soft_l1",
+        covariance=True,
+        bounded=False,
+        start="estimate",
+        tolerance=1e-10,
+        max_nfev=500,
+    )
     assert_same_bits(xfit.open(out).compute(), fit)
     # From an earlier result, in one chunk as asked.
     assert xfit.open(out).chunksizes["y"] == (8,)

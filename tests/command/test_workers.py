@@ -19,7 +19,9 @@ from xfit.command.running import client_of
 def listening() -> set[tuple[str, int]]:
     """Addresses that this process and those it started listen on."""
     mine = psutil.Process(os.getpid())
-    found = [each for process in (mine, *mine.children(recursive=True)) for each in process.net_connections(kind="inet")]  # fmt: skip
+    found = [
+        each for process in (mine, *mine.children(recursive=True)) for each in process.net_connections(kind="inet")
+    ]
     return {(each.laddr.ip, each.laddr.port) for each in found if each.status == psutil.CONN_LISTEN}
 
 

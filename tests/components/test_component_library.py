@@ -123,9 +123,10 @@ def test_value_and_gradients_where_naive_formulas_fail(name: str, k: int) -> Non
     assert_agrees(run(MADE[name], x, at), exact(case, x, at), max(1e-11, case.rtol), at)
 
 
-# --- declarations, against HyperSpy ------------------------------------------------------------------------------------
+# --- declarations, against HyperSpy
 
-#: Where declarations differ from HyperSpy's (default, min, max, free, linear), and why: see the notes of each component.
+#: Where declarations differ from HyperSpy's (default, min, max, free, linear), and why: see the notes of each
+#: component.
 DIFFERENT: dict[tuple[str, str], tuple[float, float, float, bool, bool]] = {
     # No gradient: a fit can't move it.
     ("HeavisideStep", "n"): (0.0, -math.inf, math.inf, False, False),
@@ -228,7 +229,7 @@ def test_dimensions(name: str) -> None:
     np.testing.assert_allclose(after, 3.0 * before, rtol=1e-11, atol=1e-13 * np.max(np.abs(before)))
 
 
-# --- areas and widths --------------------------------------------------------------------------------------------------
+# --- areas and widths
 
 
 def at_point(name: str, *point: float, **values: float) -> float:
@@ -331,7 +332,7 @@ def test_the_maximum_of_a_doniach_line_is_where_its_notes_say() -> None:
     assert x[np.argmax(f)] == pytest.approx(0.7 + shift, abs=x[1] - x[0])
 
 
-# --- fits and storage --------------------------------------------------------------------------------------------------
+# --- fits and storage
 
 
 def data_of(case: Case) -> xr.DataArray:
@@ -392,7 +393,7 @@ def test_options() -> None:
     assert [p.name for p in components.Vignetting()] == ["optical_center", "height", "period"]
 
 
-# --- extreme parameters ------------------------------------------------------------------------------------------------
+# --- extreme parameters
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -45,7 +45,9 @@ def values_of(component: Any, x: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize(("q2", "expected", "within"), [(1e-12, 0.4350, 5e-5), (400.0, 1.0, 1e-9)])
 def test_sum_rules_of_hydrogen(q2: float, expected: float, within: float) -> None:
-    """Of light, 0.4350 of hydrogen's oscillator strength ionises (Bethe and Salpeter 1957); of hard collisions, all (Bethe)."""
+    """Of light, 0.4350 of hydrogen's oscillator strength ionises (Bethe and Salpeter 1957); of
+    hard collisions, all (Bethe).
+    """
     energy = RYDBERG * np.geomspace(1, 1e5, 200_001)
     strength = strength_k(1, energy, np.full_like(energy, q2))
     assert simpson(strength * energy, x=np.log(energy)) == pytest.approx(expected, abs=within)
@@ -103,8 +105,8 @@ def test_cross_sections_are_those_of_exspy(case: dict[str, Any]) -> None:
     edge = edge_of(case["edge"])
     assert edge.onset == case["onset"]
     found = hydrogenic(edge, np.array(case["energy"]), np.array([case["angle"]]), case["beam_energy"])[:, 0]
-    # eXSpy takes 3.5166e8 for 3.5189e8 (the squared Bohr radius), 13.606 for 13.6057 eV, a wave number of at least 0.01 near the
-    # ionisation energy, and momenta to second order in the loss over the energy of the beam.
+    # eXSpy takes 3.5166e8 for 3.5189e8 (the squared Bohr radius), 13.606 for 13.6057 eV, a wave number of at least 0.01
+    # near the ionisation energy, and momenta to second order in the loss over the energy of the beam.
     np.testing.assert_allclose(found, np.array(case["cross_section"]) * 3.51893 / 3.5166, rtol=3e-3)
 
 

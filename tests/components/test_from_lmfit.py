@@ -92,7 +92,8 @@ def test_has_lmfits_values(name: str) -> None:
     mine = value(xfit.from_lmfit(theirs, params), x=X)
     # lmfit's function changes its x in one case.
     wanted = np.broadcast_to(theirs.eval(params, **{theirs.independent_vars[0]: X.copy()}), X.shape)
-    # 1e-9 of each value, or 1e-13 of the largest, where terms cancel: of sums, logarithms of gamma functions, and wings.
+    # 1e-9 of each value, or 1e-13 of the largest, where terms cancel: of sums, logarithms of gamma functions, and
+    # wings.
     np.testing.assert_allclose(mine, wanted, rtol=1e-9, atol=1e-13 * np.abs(wanted).max())
 
 
@@ -123,7 +124,8 @@ def compare_fits(theirs: Any, params: Any, y: np.ndarray) -> xfit.Model:
     fit = xr.DataArray(y, dims="x", coords={"x": X}).fit(model)
     assert fit.status == 1
     assert fit.dof == wanted.nfree
-    # lmfit stops where the sum of squares falls by 1.5e-8 of itself: sqrt(95 * 1.5e-8) is about 1e-3 of an error at worst.
+    # lmfit stops where the sum of squares falls by 1.5e-8 of itself: sqrt(95 * 1.5e-8) is about 1e-3 of an error at
+    # worst.
     np.testing.assert_allclose(fit.chisq, wanted.chisqr, rtol=1e-6)
     for component in model:
         prefix = component.name + "_" if component.name + "_" in theirs.name else ""

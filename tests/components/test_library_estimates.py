@@ -63,7 +63,9 @@ DRAWS: dict[str, Draw] = {
     "PESCoreLineShape": Draw({"A": (1, 100), "FWHM": (1, 5), "origin": (-8, 8)}),
     "PESVoigt": Draw({"area": (1, 100), "FWHM": (0.5, 3), "gamma": (0.2, 1.5), **_PLACE}),
     "SEE": Draw({"A": (100, 10000), "B": (2, 8), "Phi": (1, 5)}, x=(0.0, 60.0, 600), noise=0.01),
-    "VolumePlasmonDrude": Draw({"intensity": (1, 50), "plasmon_energy": (10, 25), "fwhm": (1.5, 6)}, x=(2.0, 40.0, 400)),
+    "VolumePlasmonDrude": Draw(
+        {"intensity": (1, 50), "plasmon_energy": (10, 25), "fwhm": (1.5, 6)}, x=(2.0, 40.0, 400)
+    ),
     "Offset": Draw({"offset": (-5, 5)}),
     "Polynomial": Draw({"a0": (-5, 5), "a1": (-1, 1), "a2": (-0.1, 0.1)}),
     "PowerLaw": Draw({"A": (1e5, 1e7), "r": (1.5, 4.5)}, x=(100.0, 400.0, 300)),
@@ -90,7 +92,7 @@ DRAWS: dict[str, Draw] = {
         x=(0.0, 40.0, 500),
     ),
     "ScalableFixedPattern": Draw({"yscale": (1, 100)}, x=(-10.0, 10.0, 200), options={"pattern": PATTERN}),
-}  # fmt: skip
+}
 
 
 def made(name: str, values: Mapping[str, float]) -> Any:
@@ -216,7 +218,9 @@ def test_uneven_axes(name: str) -> None:
 
 
 def test_the_estimator_of_any_peak() -> None:
-    """Of a hyperbolic secant, whose half width at half maximum is arcosh(2): as good as the moments of a Gaussian are."""
+    """Of a hyperbolic secant, whose half width at half maximum is arcosh(2): as good as the
+    moments of a Gaussian are.
+    """
     fwhm = 2 * np.arccosh(2.0)
     x = np.linspace(0.0, 40.0, 400)
     truth = [(30.0, 12.0, 1.5), (5.0, 25.0, 3.0)]

@@ -30,7 +30,9 @@ def curve(component: Any, x: np.ndarray) -> np.ndarray:
 
 
 def test_values_are_those_of_hyperspy() -> None:
-    """Made with exp(-x**2) in steps of 0.1 up to 3; some of the points lie beyond, where HyperSpy's end pieces go on."""
+    """Made with exp(-x**2) in steps of 0.1 up to 3; some of the points lie beyond, where
+    HyperSpy's end pieces go on.
+    """
     stored = json.loads((DATA / "hyperspy_components.json").read_text())["components"]
     (oracle,) = (case for case in stored if case["name"] == "ScalableFixedPattern")
     x = np.arange(-70, 31) / 10
@@ -129,7 +131,7 @@ def test_a_stored_pattern_that_is_wrong_names_its_place() -> None:
         xfit.Model.from_dict(stored)
 
 
-# --- beyond the ends -----------------------------------------------------------------------------------------------------------
+# --- beyond the ends
 
 WIDE = np.round(np.arange(-3.0, 3.001, 0.02), 10)
 NARROW = np.round(np.arange(-1.2, 1.2001, 0.02), 10)

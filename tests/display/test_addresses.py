@@ -38,7 +38,13 @@ def test_addresses(home: Path) -> None:
     assert local_path("file:///a/~b") == Path("/a/~b")
     # Nobody's home is a name as any other.
     assert local_path("~nobody-of-this-name/a") == Path("~nobody-of-this-name/a")
-    assert [is_url(each) for each in ("s3://a", "memory://a", "file:///a", "~/a", Path("a"))] == [True, True, False, False, False]  # fmt: skip
+    assert [is_url(each) for each in ("s3://a", "memory://a", "file:///a", "~/a", Path("a"))] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
 
 
 @pytest.mark.parametrize("before", ["~/", "file://~/"])

@@ -1,4 +1,6 @@
-"""Text of files is text on pages, in notebooks and in pages that were saved: no tag, script or formula of it is ever read as one."""
+"""Text of files is text on pages, in notebooks and in pages that were saved: no tag, script or
+formula of it is ever read as one.
+"""
 
 from __future__ import annotations
 
@@ -221,15 +223,20 @@ def test_the_two_functions():
 
 #: All elements of a page, shadow roots included, that what was planted would have made; and whether it ran.
 LOOK = """() => { const found = []; const walk = (node) => { for (const each of node.querySelectorAll("*")) {
-if (["IMG", "A"].includes(each.tagName) && (each.getAttribute("src") === "x" || (each.getAttribute("href") ?? "").startsWith("javascript"))) found.push(each.outerHTML);
+if (["IMG", "A"].includes(each.tagName)
+    && (each.getAttribute("src") === "x" || (each.getAttribute("href") ?? "").startsWith("javascript")))
+  found.push(each.outerHTML);
 if (each.hasAttribute("onload") || each.hasAttribute("onerror")) found.push(each.outerHTML);
-if (each.shadowRoot) walk(each.shadowRoot) } }; walk(document); return [found, typeof planted === "undefined" ? null : planted] }"""
+if (each.shadowRoot) walk(each.shadowRoot) } }; walk(document);
+  return [found, typeof planted === "undefined" ? null : planted] }"""
 
 
 @pytest.mark.slow
 @browser
 def test_nothing_runs_in_a_browser(chromium, fitted, tmp_path):
-    """The dashboard of three dimensions, the explorer, a page that was saved and outputs of notebooks; the pointer moves over maps and curves."""
+    """The dashboard of three dimensions, the explorer, a page that was saved and outputs of notebooks; the pointer
+    moves over maps and curves.
+    """
     da, fit = fitted["z", "y", "x"]
     for name, shown in (
         ("dashboard", fit.fit.dashboard(da)),

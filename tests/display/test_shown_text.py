@@ -168,7 +168,13 @@ def test_errors_of_models(tmp_path):
             check(str(error), "a model")
             refused += 1
     assert refused > 100
-    for text in (f'["{PLANT}"', f'a = "{ESC}"', f"a{ESC} = 1", '[[components]]\ntype = "\\u001b]0;"\n', '[[components]]\ntype = "Gaussian"\n"\\u001b]0;" = 1\n'):  # fmt: skip
+    for text in (
+        f'["{PLANT}"',
+        f'a = "{ESC}"',
+        f"a{ESC} = 1",
+        '[[components]]\ntype = "\\u001b]0;"\n',
+        '[[components]]\ntype = "Gaussian"\n"\\u001b]0;" = 1\n',
+    ):
         (tmp_path / "m.toml").write_text(text, encoding="utf-8")
         with pytest.raises(ValueError, match=r"m\.toml") as caught:
             xfit.Model.from_file(tmp_path / "m.toml")
@@ -187,12 +193,19 @@ def test_words_of_the_command(da, fit, tmp_path, monkeypatch):
     unread[0] = row
     check(str(info("fit.zarr")), "info")
     assert "chunks      1 of 1 done: complete" not in str(info("fit.zarr")).split("\n")
-    xr.Dataset({"a" + ESC: (("y", "x"), np.ones((2, 2)), {"units": PLANT}), "b\nline": (("y", "x"), np.ones((2, 2)))}).to_zarr("two.zarr", consolidated=False)  # fmt: skip
+    xr.Dataset(
+        {"a" + ESC: (("y", "x"), np.ones((2, 2)), {"units": PLANT}), "b\nline": (("y", "x"), np.ones((2, 2)))}
+    ).to_zarr("two.zarr", consolidated=False)
     check(repr(xfit.open("two.zarr")), "Signals")
     planted_model().to_file("model.toml")
     plain.to_dataset().to_netcdf("map.nc")
-    for words in (["info", "fit.zarr"], ["fit", "two.zarr", "--model", "model.toml", "--out", "x.zarr"], ["view", "fit.zarr", "two.zarr", "--no-browser"],
-                  ["fit", "map.nc", "--model", "model.toml", "--out", "x.nc"], ["fit", "map.nc", "--model", "model.toml", "--out", "y.nc", "--dim", "y"]):  # fmt: skip
+    for words in (
+        ["info", "fit.zarr"],
+        ["fit", "two.zarr", "--model", "model.toml", "--out", "x.zarr"],
+        ["view", "fit.zarr", "two.zarr", "--no-browser"],
+        ["fit", "map.nc", "--model", "model.toml", "--out", "x.nc"],
+        ["fit", "map.nc", "--model", "model.toml", "--out", "y.nc", "--dim", "y"],
+    ):
         ran = CliRunner().invoke(main, words)
         check(ran.output, " ".join(words))
     assert paragraph("a\r\nb\x1b") == "a\n  b\\x1b"
@@ -301,7 +314,24 @@ def test_bars(capsys):
 # --- tables for spreadsheets -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1+1", "-1+1", "@SUM(1)", "=cmd|' /C calc'!A0", " =1", "\t=1", "\r=1", "\n=1", "＝1+1", "-note", "+", "--1"])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "=1+1",
+        "+1+1",
+        "-1+1",
+        "@SUM(1)",
+        "=cmd|' /C calc'!A0",
+        " =1",
+        "\t=1",
+        "\r=1",
+        "\n=1",
+        "＝1+1",
+        "-note",
+        "+",
+        "--1",
+    ],
+)
 def test_formulas_are_text(text):
     written = cell(text)
     assert written[0] in "'\\"
@@ -353,16 +383,22 @@ def test_tables(tmp_path):
         ("s3://joe:secret@host/fit.zarr", "s3://joe:***@host/fit.zarr"),
         ("s3://joe:se/c?r#e@t@host:9000/fit.zarr", "s3://joe:***@host:9000/fit.zarr"),
         ("https://:secret@host/x", "https://:***@host/x"),
-        ("https://host/x.zarr?X-Amz-Signature=secret&sig=secret#token=secret", "https://host/x.zarr?X-Amz-Signature=***&sig=***#token=***"),
+        (
+            "https://host/x.zarr?X-Amz-Signature=secret&sig=secret#token=secret",
+            "https://host/x.zarr?X-Amz-Signature=***&sig=***#token=***",
+        ),
         ("simplecache::s3://joe:secret@host/x", "simplecache::s3://joe:***@host/x"),
         ("zip://a::https://joe:secret@host/x?k=secret", "zip://a::https://joe:***@host/x?k=***"),
-        ("can't open 'ftp://joe:secret@host/x' (twice: ftp://joe:secret@host)", "can't open 'ftp://joe:***@host/x' (twice: ftp://joe:***@host)"),
+        (
+            "can't open 'ftp://joe:secret@host/x' (twice: ftp://joe:secret@host)",
+            "can't open 'ftp://joe:***@host/x' (twice: ftp://joe:***@host)",
+        ),
         ("s3://bucket/a@b.zarr", "s3://bucket/a@b.zarr"),
         ("http://127.0.0.1:9000/a@b", "http://127.0.0.1:9000/a@b"),
         ("memory://fit.zarr", "memory://fit.zarr"),
         ("/home/joe/a:b@c.zarr", "/home/joe/a:b@c.zarr"),
     ],
-)  # fmt: skip
+)
 def test_addresses(url, shown):
     assert without_secrets(url) == shown
 
@@ -381,7 +417,12 @@ class Guarded(MemoryFileSystem):
 
 def test_no_password_is_shown(tmp_path, caplog):
     fsspec.register_implementation("xfitguarded", Guarded, clobber=True)
-    da = xr.DataArray(np.ones((2, 32)) + np.exp(-((np.arange(32.0) - 15) ** 2) / 20), dims=("x", "e"), coords={"e": np.arange(32.0)}, name="counts")  # fmt: skip
+    da = xr.DataArray(
+        np.ones((2, 32)) + np.exp(-((np.arange(32.0) - 15) ** 2) / 20),
+        dims=("x", "e"),
+        coords={"e": np.arange(32.0)},
+        name="counts",
+    )
     model = xfit.Model([Gaussian(name="g", A=1, centre=15, sigma=3)])
     url, options = "xfitguarded://joe:SECRETURL@host/fit.zarr", {"password": "SECRETOPTION"}
     said: list[str] = []
@@ -414,7 +455,13 @@ def test_no_password_is_shown(tmp_path, caplog):
             with pytest.raises((OSError, ValueError, KeyError, TypeError)) as caught:
                 mistake()
             said.append(str(caught.value))
-    for words in (["info", url], ["info", url + "x"], ["fit", data, "--model", "nothing.toml", "--out", url], ["view", url + "x", data, "--no-browser"], ["fit", url + "x", "--model", "m.toml", "--out", "x.zarr"]):  # fmt: skip
+    for words in (
+        ["info", url],
+        ["info", url + "x"],
+        ["fit", data, "--model", "nothing.toml", "--out", url],
+        ["view", url + "x", data, "--no-browser"],
+        ["fit", url + "x", "--model", "m.toml", "--out", "x.zarr"],
+    ):
         said.append(CliRunner().invoke(main, words).output)
     assert any("joe:***@host" in each for each in said)
     for each in [*said, caplog.text]:

@@ -33,7 +33,9 @@ def white_lines(*, tied: bool, amplitude: float = 1.0) -> Model:
 
 @pytest.fixture(scope="module")
 def counts() -> xr.DataArray:
-    """Spectra of which a search from an area of one loses about every tenth, as the first step throws the peaks away."""
+    """Spectra of which a search from an area of one loses about every tenth, as the first
+    step throws the peaks away.
+    """
     random = np.random.default_rng(0)
     n = 200
     area = random.uniform(500, 4000, n)

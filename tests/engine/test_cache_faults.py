@@ -17,7 +17,8 @@ from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.slow
 
-#: Loads the engine's smallest piece; tells how many pieces were compiled for it by another process, and how many functions by this one.
+#: Loads the engine's smallest piece; tells how many pieces were compiled for it by another process, and how many
+#: functions by this one.
 WAVE = """
 from xfit.engine.block.precompile import prepare_engine
 from xfit.engine.codegen.machine_code import made

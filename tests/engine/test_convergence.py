@@ -1,4 +1,6 @@
-"""What is called converged is a minimum, what is called singular has parameters that nothing tells, and bounds are let go of."""
+"""What is called converged is a minimum, what is called singular has parameters that nothing
+tells, and bounds are let go of.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,9 @@ def test_a_square_that_the_data_make_negative_stays_within_its_bounds(optimizer)
     assert (abs(fit.fit["m.a"]) < 4).all()
 
 
-@pytest.mark.parametrize(("start", "low", "high"), [(2.0, -1, 3), (2.0, -1, 5), (1.0, -1, 3), (2.9, -1, None), (0.5, None, 1.0)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("start", "low", "high"), [(2.0, -1, 3), (2.0, -1, 5), (1.0, -1, 3), (2.9, -1, None), (0.5, None, 1.0)]
+)
 def test_a_minimum_where_the_derivative_is_zero(start, low, high):
     """Scipy's test_least_squares: p**2 + 5 has its minimum at 0, between the bounds."""
     e = Expression("i1*p**2 + i2*q", name="m", coordinates=("i1", "i2"), p=start, q=0.0)
@@ -82,12 +86,52 @@ def test_a_line_outside_of_the_data_does_not_keep_the_background_from_its_best(c
 
 def test_an_exponential_with_its_defaults_far_from_zero():
     x = np.arange(36, 73.0)
-    y = np.array([4, 4, 4, 6, 6, 13, 22, 22, 26, 28, 38, 48, 55, 65, 65, 92, 112, 134, 171, 210, 267, 307, 353, 436, 669, 669, 818,
-                  1029, 1219, 1405, 1617, 1791, 2032, 2032, 2182, 2298, 2389.0])  # fmt: skip
+    y = np.array(
+        [
+            4,
+            4,
+            4,
+            6,
+            6,
+            13,
+            22,
+            22,
+            26,
+            28,
+            38,
+            48,
+            55,
+            65,
+            65,
+            92,
+            112,
+            134,
+            171,
+            210,
+            267,
+            307,
+            353,
+            436,
+            669,
+            669,
+            818,
+            1029,
+            1219,
+            1405,
+            1617,
+            1791,
+            2032,
+            2032,
+            2182,
+            2298,
+            2389.0,
+        ]
+    )
     da = spectrum(y, x)
     fit = da.fit(Model([Exponential(name="e"), Offset(name="o")]))
     assert float(fit.chisq) <= float(da.fit(Model([Offset()])).chisq) * (1 + 1e-9)
-    # The best fit is at A=1.908, tau=-9.839 (scipy.optimize.curve_fit of x - 36), chisq 569924.6: only there it is converged.
+    # The best fit is at A=1.908, tau=-9.839 (scipy.optimize.curve_fit of x - 36), chisq 569924.6: only there it is
+    # converged.
     assert fit.status != CONVERGED or float(fit.chisq) == pytest.approx(569924.5876, rel=1e-6)
 
 
@@ -106,7 +150,9 @@ def test_a_second_line_outside_of_the_data_does_not_stop_the_first(optimizer):
 
 
 def test_box_three_dimensional():
-    """More, Garbow and Hillstrom's, from where one exponential has died away: the best of the others is 0.07559 at 0.6136."""
+    """More, Garbow and Hillstrom's, from where one exponential has died away: the best of
+    the others is 0.07559 at 0.6136.
+    """
     t = 0.1 * np.arange(1, 11.0)
     e = Expression(
         "exp(-t*p1)-exp(-t*p2)-p3*(exp(-t)-exp(-10*t))", name="m", coordinates=("t",), p1=0.1, p2=1000.0, p3=20.0
@@ -153,7 +199,9 @@ def test_a_fit_that_begins_on_a_bound_without_a_derivative_leaves_it():
 
 @pytest.mark.parametrize("shift", [0.1, 1.5])
 def test_an_amplitude_that_a_step_takes_to_its_bound_comes_back(shift):
-    """Lmfit's testSineManyShifts: the minimum is that of lmfit, 0.2055 and 0.2039, with the residual's variance 0.02**2."""
+    """Lmfit's testSineManyShifts: the minimum is that of lmfit, 0.2055 and 0.2039, with
+    the residual's variance 0.02**2.
+    """
     x = np.linspace(-5, 5, 501)
     y = 5.3 * np.sin(x * 3.8 + shift) + 8.2 + 0.2 * x + np.random.default_rng(0).normal(0, 0.02, x.size)
     e = Expression("A*sin(x*f + s)", name="sine", A=10.0, f=4.5, s=0.8)
@@ -167,7 +215,9 @@ def test_an_amplitude_that_a_step_takes_to_its_bound_comes_back(shift):
 
 @pytest.mark.parametrize("width", [0.0015, 0.002, 0.003, 0.01])
 def test_a_fit_that_stops_next_to_values_that_are_nan_is_stalled(width):
-    """With the exponential in numerator and denominator the model is NaN for the widths of the minimum; its other form is fitted."""
+    """With the exponential in numerator and denominator the model is NaN for the widths of the
+    minimum; its other form is fitted.
+    """
     energy = np.linspace(-1.0, 0.2, 601)
     with np.errstate(all="ignore"):
         y = 100 / (np.exp((energy - 0.003) / 0.00086) + 1) + 2 + 0.1 * np.sin(37 * np.arange(601))
@@ -192,7 +242,9 @@ def amplitudes_alone(model, da, **options):
 @pytest.mark.parametrize("loss", ["ls", "poisson", "huber", "soft_l1"])
 @pytest.mark.parametrize("bounded", [True, False])
 def test_no_fit_ends_above_the_best_amplitudes_of_its_start(loss, bounded):
-    """From random starts, of which many lead into other minima; of losses that are convex in the amplitudes, which have one best fit."""
+    """From random starts, of which many lead into other minima; of losses that are convex in the
+    amplitudes, which have one best fit.
+    """
     random = np.random.default_rng(11)
     x = np.linspace(0, 20, 100)
     counts = random.poisson(30 + 200 * np.exp(-((x - 7) ** 2) / 2) + 100 * np.exp(-((x - 12) ** 2) / 4), (30, 100))

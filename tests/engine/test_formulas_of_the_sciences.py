@@ -1,4 +1,6 @@
-"""A seeded dozen of the formulas of the sciences, over all their ranges, fitted beside `scipy.optimize.curve_fit`; ci/formulas fits all of them."""
+"""A seeded dozen of the formulas of the sciences, over all their ranges, fitted beside `scipy.optimize.curve_fit`;
+ci/formulas fits all of them.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ DOZEN = random.Random(1).sample(sorted(FORMULAS), 12)
 
 
 def test_the_table_is_what_it_claims_to_be() -> None:
-    """Each name once, starts on round numbers; ranges that begin at 0, cross it and reach far; data wherever the formula has a value."""
+    """Each name once, starts on round numbers; ranges that begin at 0, cross it and reach far; data
+    wherever the formula has a value.
+    """
     assert sum(map(len, FIELDS.values())) == len(FORMULAS) >= 60
     ranges = [limits for formula in FORMULAS.values() for limits in formula.ranges]
     assert sum(limits[0] == 0 for limits in ranges) >= 60
@@ -34,7 +38,9 @@ def test_the_table_is_what_it_claims_to_be() -> None:
 
 @pytest.mark.parametrize("name", DOZEN)
 def test_at_least_as_good_as_scipy(name: str) -> None:
-    """Chi-squared at most SciPy's where that succeeds; read, differentiated and printed within a second of processor time."""
+    """Chi-squared at most SciPy's where that succeeds; read, differentiated and printed
+    within a second of processor time.
+    """
     formula = FORMULAS[name]
     kernel_source(Expression("a*exp(-x/b)").kernel)  # imports sympy
     seconds = reading(formula)

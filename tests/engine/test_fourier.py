@@ -34,13 +34,16 @@ def test_circular_convolution_of_all_lanes(size: int) -> None:
     product = packed(unpacked(a) * unpacked(b) / size)
     backward(product, size, turns)
     expected = np.fft.ifft(np.fft.fft(one, axis=0) * np.fft.fft(other, axis=0), axis=0)
-    # Errors of a transform grow with the logarithm of its size (Gentleman and Sande 1966): some 1e-16 * log2(6144) * 3 transforms.
+    # Errors of a transform grow with the logarithm of its size (Gentleman and Sande 1966): some 1e-16 * log2(6144) * 3
+    # transforms.
     assert np.abs(unpacked(product) - expected).max() < 4e-15 * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_frequencies_are_all_there(size: int) -> None:
-    """In an order of its own, but each once: a spike at point t has frequencies of modulus one that sum to zero, but for t = 0."""
+    """In an order of its own, but each once: a spike at point t has frequencies of modulus one
+    that sum to zero, but for t = 0.
+    """
     work = packed(np.zeros((size, LANES), complex))
     for lane in range(LANES):
         work[(2 * (lane % size)) * LANES + lane] = 1.0

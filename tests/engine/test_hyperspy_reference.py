@@ -11,8 +11,9 @@ import xarray as xr
 import xfit
 from tests.support.hyperspy_cases import CASES, EXACT, data_of, model_of
 
-#: What HyperSpy's own convergence allows, where that is worse than 1e-6: MINPACK stops there at relative changes of 1e-8 of the sum of
-#: squares, L-BFGS-B earlier still. Driven on to 1e-15 from xfit's values, MINPACK agrees with them to 6e-8 in all of these.
+#: What HyperSpy's own convergence allows, where that is worse than 1e-6: MINPACK stops there at relative changes of
+#: 1e-8 of the sum of squares, L-BFGS-B earlier still. Driven on to 1e-15 from xfit's values, MINPACK agrees with them
+#: to 6e-8 in all of these.
 LOOSE = {
     "toy_lbfgsb_ls_bounded": 1e-5,
     "toy_lm_bounded": 1e-5,
@@ -40,7 +41,8 @@ def fit_of(case: dict[str, Any], model: xfit.Model) -> xr.Dataset:
             name: xr.DataArray(np.array(m["values"], float), dims=navigation)
             for name, m in case["initial_maps"].items()
         }
-        # In the second pixel HyperSpy starts at the first one's result, not at its map's r = 100, where the model is flat.
+        # In the second pixel HyperSpy starts at the first one's result, not at its map's r = 100, where the model is
+        # flat.
         options["start"]["PowerLaw.r"][1] = 2.0
     return da.fit.multifit(model, dims, **options)
 

@@ -1,4 +1,6 @@
-"""Ties to and of components that are switched off: one rule in every optimizer, whether by the model, by a flag or by a map."""
+"""Ties to and of components that are switched off: one rule in every optimizer, whether by the
+model, by a flag or by a map.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +19,17 @@ OPTIMIZERS = ("lm", "varpro", "trf", "leastsq", "L-BFGS-B", "Nelder-Mead", "lsts
 
 
 def lines() -> Model:
-    """An offset and two lines, whose heights are what is fitted besides; the second follows the first through a third, hidden one."""
-    m = Model([
-        Offset(name="b"), GaussianHF(name="Ka", centre=8, fwhm=0.5), Offset(name="via"), GaussianHF(name="Kb", centre=10, fwhm=0.5),
-    ])  # fmt: skip
+    """An offset and two lines, whose heights are what is fitted besides; the second follows the
+    first through a third, hidden one.
+    """
+    m = Model(
+        [
+            Offset(name="b"),
+            GaussianHF(name="Ka", centre=8, fwhm=0.5),
+            Offset(name="via"),
+            GaussianHF(name="Kb", centre=10, fwhm=0.5),
+        ]
+    )
     m.set_parameters_not_free(["Ka", "Kb"], ["centre", "fwhm"])
     m["via"].active = False
     m["via.offset"].tie("2*Ka.height")
@@ -110,7 +119,8 @@ def test_a_tied_parameter_of_a_component_that_is_off_has_neither_value_nor_error
     assert np.isnan(fit.fit["via.offset"]).all()
     assert np.isnan(fit.fit.stderr("via.offset")).all()
     kept = fit.sel(param=[p.full_name for p in without.parameters])
-    # Steps may be others, for an amplitude that a tie follows is not projected out; searches end within their own tolerances.
+    # Steps may be others, for an amplitude that a tie follows is not projected out; searches end within their own
+    # tolerances.
     rtol = 1e-3 if optimizer in ("Nelder-Mead", "L-BFGS-B") else 1e-6
     for name in ("value", "stderr", "dof", "chisq"):
         np.testing.assert_allclose(kept[name], same[name], rtol=rtol, err_msg=name)
@@ -138,7 +148,8 @@ def test_intervals_with_a_hidden_parameter():
     fit = da.fit.multifit(m)
     ends = fit.fit.conf_interval(da)
     assert list(ends.param.values) == ["b.offset"]
-    # Of a linear problem the profile is a parabola: the ends lie the root of the quantile of F times the standard error away.
+    # Of a linear problem the profile is a parabola: the ends lie the root of the quantile of F times the standard error
+    # away.
     reach = np.sqrt(fdtri(1, X.size - 2, float(ends.level))) * fit.fit.stderr("b.offset")
     best = fit.fit["b.offset"]
     np.testing.assert_allclose(ends.lower.isel(param=0), best - reach, rtol=1e-6)

@@ -122,11 +122,28 @@ def test_special_functions_of_vectors(module: Any, name: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "a*exp(-(x - b)**2)", "a*x**b", "where(x > a, b*x, exp(-x))", "where(abs(x) < 1, a, b*x)", "where(exp(x) < 2, a*sin(x), b*x)", "where(x > 2, a*exp(b), exp(-x))", "where(x > 2, 0, a*exp(b*x))", "a*log(x)*sqrt(x) + b*log(x)", "erf(a*x)*b",
-        "minimum(a*x, b) + maximum(a, x)", "atan2(a*x, b)*tan(x/9)", "gamma(a*x) + digamma(x)*b",
-        "sinh(a*x/9)*asin(x/9)*b", "a*voigt(x - b, 0.3, a)", "wofz_real(x, 0.5)*a + wofz_imag(x - 2, b)", "erfcx(a*x)*b", "jinc(a*x)*b", "a + b*x", "a*cos(b*x)*sqrt(x + 2)", "a*abs(x - b)",
+        "a*exp(-(x - b)**2)",
+        "a*x**b",
+        "where(x > a, b*x, exp(-x))",
+        "where(abs(x) < 1, a, b*x)",
+        "where(exp(x) < 2, a*sin(x), b*x)",
+        "where(x > 2, a*exp(b), exp(-x))",
+        "where(x > 2, 0, a*exp(b*x))",
+        "a*log(x)*sqrt(x) + b*log(x)",
+        "erf(a*x)*b",
+        "minimum(a*x, b) + maximum(a, x)",
+        "atan2(a*x, b)*tan(x/9)",
+        "gamma(a*x) + digamma(x)*b",
+        "sinh(a*x/9)*asin(x/9)*b",
+        "a*voigt(x - b, 0.3, a)",
+        "wofz_real(x, 0.5)*a + wofz_imag(x - 2, b)",
+        "erfcx(a*x)*b",
+        "jinc(a*x)*b",
+        "a + b*x",
+        "a*cos(b*x)*sqrt(x + 2)",
+        "a*abs(x - b)",
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("constants", [(), ("b",)])
 @pytest.mark.parametrize("shared", [0.0, 1.0])
 def test_kernels_of_vectors(text: str, constants: tuple[str, ...], shared: float) -> None:

@@ -1,4 +1,6 @@
-"""Linear fits: against NumPy, SciPy's nnls and lsq_linear, scikit-learn's formula of ridge regression, and the iterating engine."""
+"""Linear fits: against NumPy, SciPy's nnls and lsq_linear, scikit-learn's formula of ridge
+regression, and the iterating engine.
+"""
 
 from __future__ import annotations
 
@@ -229,13 +231,16 @@ def test_what_is_not_linear_is_refused() -> None:
     assert statuses(da.fit.multifit(xfit.Model([one]), optimizer="lstsq")) == ["converged"] * 2
 
 
-@pytest.mark.parametrize(("options", "error", "words"), [
-    ({"optimizer": "lstsq", "alpha": 1.0}, TypeError, "alpha"),
-    ({"optimizer": "ridge", "alpha": -1.0}, ValueError, "alpha=-1.0"),
-    ({"optimizer": "ridge", "solver": "svd"}, TypeError, "solver"),
-    ({"optimizer": "lstsq", "loss": "huber"}, ValueError, "can't minimise"),
-    ({"optimizer": "lstsq", "path": "flyback"}, ValueError, "path="),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"optimizer": "lstsq", "alpha": 1.0}, TypeError, "alpha"),
+        ({"optimizer": "ridge", "alpha": -1.0}, ValueError, "alpha=-1.0"),
+        ({"optimizer": "ridge", "solver": "svd"}, TypeError, "solver"),
+        ({"optimizer": "lstsq", "loss": "huber"}, ValueError, "can't minimise"),
+        ({"optimizer": "lstsq", "path": "flyback"}, ValueError, "path="),
+    ],
+)
 def test_refusals(options, error, words) -> None:
     with pytest.raises(error, match=words):
         data(1).fit.multifit(model(), **options)
@@ -277,7 +282,13 @@ def test_one_free_parameter_and_gaussian_areas() -> None:
 def test_convolved_components_that_are_switched_off() -> None:
     """Where nothing of a component is free, whether it takes part still makes another design."""
     response = xr.DataArray([0.25, 0.5, 0.25], dims="x", coords={"x": (X[1] - X[0]) * np.arange(-1, 2)})
-    m = xfit.Model([GaussianHF(name="fixed", height=20.0, centre=3.0, fwhm=1.0), GaussianHF(name="g", height=1.0, centre=6.0, fwhm=1.0)], response=response)  # fmt: skip
+    m = xfit.Model(
+        [
+            GaussianHF(name="fixed", height=20.0, centre=3.0, fwhm=1.0),
+            GaussianHF(name="g", height=1.0, centre=6.0, fwhm=1.0),
+        ],
+        response=response,
+    )
     for component in m:
         for p in component.parameters:
             p.free = False

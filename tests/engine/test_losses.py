@@ -38,7 +38,9 @@ def _poisson(y, mu, smallest):
 
 
 def test_cash_statistic() -> None:
-    """To the digits that y and mu leave: where they are close, the difference of both is exact, and so is what is made of it."""
+    """To the digits that y and mu leave: where they are close, the difference of both is exact,
+    and so is what is made of it.
+    """
     random = np.random.default_rng(3)
     y = np.concatenate([random.poisson(20, 300), [0, 0, 1, 40, 1e6, 1e9, 2.5, 7, 7]]).astype(float)
     mu = np.concatenate([random.gamma(20, size=300), [2, 1e-7, 1, 1e-3, 1e6 + 1, 1e9 - 1e4, 1e5, 5.6, 8.4]])
@@ -68,7 +70,9 @@ def test_cash_statistic_goes_on_below_zero_with_the_same_slope() -> None:
     assert (falling[1] < 0).all()
 
 
-@pytest.mark.parametrize(("kernel", "name"), [(huber, "huber"), (soft_l1, "soft_l1"), (cauchy, "cauchy"), (arctan, "arctan")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kernel", "name"), [(huber, "huber"), (soft_l1, "soft_l1"), (cauchy, "cauchy"), (arctan, "arctan")]
+)
 def test_robust_losses_are_those_of_scipy(kernel, name) -> None:
     """Twice the cost that scipy.optimize.least_squares reports, which has an f_scale for what is loss_scale here."""
 
@@ -82,7 +86,10 @@ def test_robust_losses_are_those_of_scipy(kernel, name) -> None:
     r = np.array([-7.0, -1.5, -1e-4, 1e-9, 0.3, 1.5, 2.0, 40.0])
     for scale in (1.0, 1.7):
         value, weight, slope = values(r, scale)
-        costs = [optimize.least_squares(lambda p, each=each: each + 0 * p, [0.0], loss=name, f_scale=scale, max_nfev=1).cost for each in r]  # fmt: skip
+        costs = [
+            optimize.least_squares(lambda p, each=each: each + 0 * p, [0.0], loss=name, f_scale=scale, max_nfev=1).cost
+            for each in r
+        ]
         np.testing.assert_allclose(value, 2 * np.array(costs), rtol=1e-9, atol=1e-15)
         step = 1e-5
         up, down = values(r + step, scale)[0], values(r - step, scale)[0]
@@ -137,7 +144,9 @@ def test_poisson_goodness_and_criteria() -> None:
 
 
 def test_least_squares_criteria() -> None:
-    """With a trusted variance it is the likelihood as it stands; otherwise the scale of the errors is one more parameter."""
+    """With a trusted variance it is the likelihood as it stands; otherwise the scale of the
+    errors is one more parameter.
+    """
     da = counts()
     variance = xr.DataArray(np.linspace(2.0, 9.0, X.size), dims="x")
     n, k = X.size, 4
@@ -193,7 +202,9 @@ def test_together_and_alone(binned) -> None:
     """Fits of counts side by side end where those of the engine of one pixel do."""
     da = counts(20)
     together = da.fit.multifit(model(), loss="poisson", binned=binned)
-    alone = da.fit.multifit(model(), loss="poisson", binned=binned, path="flyback", start={"g.A": xr.full_like(da[:, 0], 90.0)})  # fmt: skip
+    alone = da.fit.multifit(
+        model(), loss="poisson", binned=binned, path="flyback", start={"g.A": xr.full_like(da[:, 0], 90.0)}
+    )
     np.testing.assert_allclose(together["value"], alone["value"], rtol=1e-5)
     np.testing.assert_allclose(together["loss"], alone["loss"], rtol=1e-11)
 
@@ -215,9 +226,16 @@ def test_robust_fits_are_those_of_scipy(loss) -> None:
     fit = da.fit.multifit(model(), loss=loss, loss_scale=scale, variance=1.3)
     for i, y in enumerate(da.values):
         found = optimize.least_squares(
-            lambda p, y=y: (curve(p) - y) / math.sqrt(1.3), [*START.values(), 3.0], loss=loss, f_scale=scale,
-            x_scale="jac", ftol=1e-15, xtol=1e-15, gtol=1e-15, max_nfev=1000,
-        )  # fmt: skip
+            lambda p, y=y: (curve(p) - y) / math.sqrt(1.3),
+            [*START.values(), 3.0],
+            loss=loss,
+            f_scale=scale,
+            x_scale="jac",
+            ftol=1e-15,
+            xtol=1e-15,
+            gtol=1e-15,
+            max_nfev=1000,
+        )
         np.testing.assert_allclose(fit["value"][i], found.x, rtol=2e-5, atol=1e-6)
         assert float(fit["loss"][i]) == pytest.approx(2 * found.cost, rel=1e-9)
         deviations = (curve(fit["value"][i].values) - y) / math.sqrt(1.3)
@@ -270,7 +288,9 @@ def test_a_loss_of_ones_own() -> None:
 def test_a_least_squares_loss_of_ones_own_gives_least_squares() -> None:
     da = counts()
     variance = xr.DataArray(np.linspace(2.0, 9.0, X.size), dims="x")
-    mine = da.fit.multifit(model(), loss=xfit.LossKernel(lambda d, m, w: (w * (m - d) ** 2, 2 * w * (m - d), 2 * w)), variance=variance)  # fmt: skip
+    mine = da.fit.multifit(
+        model(), loss=xfit.LossKernel(lambda d, m, w: (w * (m - d) ** 2, 2 * w * (m - d), 2 * w)), variance=variance
+    )
     usual = da.fit.multifit(model(), variance=variance)
     np.testing.assert_allclose(mine["value"], usual["value"], rtol=1e-6)
     np.testing.assert_allclose(mine["loss"], usual["loss"], rtol=1e-11)
@@ -286,7 +306,12 @@ def test_a_python_function_of_arrays() -> None:
     assert statuses(fit) == ["converged"] * 2
     assert fit["stderr"].isnull().all()
     for i, y in enumerate(da.values):
-        found = optimize.minimize(lambda p, y=y: absolute(y, curve(p), np.full(X.size, 0.5)), fit["value"][i].values, method="BFGS", options={"gtol": 1e-8})  # fmt: skip
+        found = optimize.minimize(
+            lambda p, y=y: absolute(y, curve(p), np.full(X.size, 0.5)),
+            fit["value"][i].values,
+            method="BFGS",
+            options={"gtol": 1e-8},
+        )
         assert float(fit["loss"][i]) == pytest.approx(found.fun, rel=1e-9)
     by_gradient = da.fit.multifit(model(), loss=absolute, optimizer="L-BFGS-B", variance=2.0)
     np.testing.assert_allclose(by_gradient["loss"], fit["loss"], rtol=1e-5)
@@ -336,7 +361,9 @@ def test_refusals() -> None:
 
 
 def test_weights_that_follow_the_model() -> None:
-    """For counts as they are, iterated weights lead to the minimum of Cash's statistic; else to the root of the weighted equations."""
+    """For counts as they are, iterated weights lead to the minimum of Cash's statistic; else to the
+    root of the weighted equations.
+    """
     da = counts()
     poisson_fit = da.fit.multifit(model(), loss="poisson")
     same = da.fit.multifit(model(), variance="poisson", reweight=True)
@@ -365,10 +392,14 @@ def test_lazily_and_in_chunks() -> None:
 
 
 def test_polynomial_background_of_counts() -> None:
-    """A model that is linear in its parameters has one maximum of the likelihood: statsmodels' identity-link regression, by IRLS."""
+    """A model that is linear in its parameters has one maximum of the likelihood: statsmodels'
+    identity-link regression, by IRLS.
+    """
     random = np.random.default_rng(5)
     y = random.poisson(50 + 3 * X, X.size).astype(float)
-    fit = xr.DataArray(y, dims="x", coords={"x": X}).fit(xfit.Model([Polynomial(1, name="p", a0=40.0, a1=0.0)]), loss="poisson")  # fmt: skip
+    fit = xr.DataArray(y, dims="x", coords={"x": X}).fit(
+        xfit.Model([Polynomial(1, name="p", a0=40.0, a1=0.0)]), loss="poisson"
+    )
     design = np.stack([np.ones_like(X), X], axis=1)
     beta = np.array([40.0, 0.0])
     for _ in range(100):

@@ -12,8 +12,9 @@ from tests.support.nist import NAMES, digits, fit, read
 def test_certified_values(name: str, start: int) -> None:
     """Six digits of every parameter, four of its standard deviation, six of the residual sum of squares.
 
-    Lanczos1 is the exception: its residuals are 1e-13 of the data, a few hundred units in their last place, so that sums of
-    squares computed in double precision can have no more than about three digits; standard deviations follow them.
+    Lanczos1 is the exception: its residuals are 1e-13 of the data, a few hundred units in their last place, so that
+    sums of squares computed in double precision can have no more than about three digits; standard deviations follow
+    them.
     """
     case = read(name)
     result = fit(case, start)

@@ -31,11 +31,13 @@ def test_chisq_is_that_of_the_values(setting):
 
 @pytest.mark.parametrize("setting", [s for s in SAMPLE if s.loss == "ls" and s.optimizer != "trf"], ids=_id)
 def test_converged_is_at_a_minimum(setting):
-    """The cosine of each column with the deviations is at most 1e-6, which differences tell to 1e-8 or so; where it is larger than that,
-    the promised decrease is below a millionth of the residual variance, which is a cosine of 1e-3 over the root of the channels.
+    """The cosine of each column with the deviations is at most 1e-6, which differences tell to 1e-8 or so; where it is
+    larger than that, the promised decrease is below a millionth of the residual variance, which is a cosine of 1e-3
+    over the root of the channels.
 
-    A minimum may have a kink, where the gradient does not vanish (a width that enters by its size is zero, a step lies on a channel):
-    then no parameter lowers the loss by itself, by more than a ten-thousandth of the residual variance, a hundredth of a standard error.
+    A minimum may have a kink, where the gradient does not vanish (a width that enters by its size is zero, a step lies
+    on a channel): then no parameter lowers the loss by itself, by more than a ten-thousandth of the residual variance,
+    a hundredth of a standard error.
     """
     da = shapes(setting.component, False)
     fit = fitted(setting, da)

@@ -71,7 +71,9 @@ def problem_of(case: str) -> tuple[xr.DataArray, xfit.Model, tuple[str, ...], di
     options = {"binned": given["axes"][0]["binned"]}
     if given["variance"] is not None:
         variance = np.array(given["variance"], float)
-        options["variance"] = float(variance) if not variance.ndim else xr.DataArray(variance, dims=da.dims[-variance.ndim :])  # fmt: skip
+        options["variance"] = (
+            float(variance) if not variance.ndim else xr.DataArray(variance, dims=da.dims[-variance.ndim :])
+        )
     if given["channel_mask"] is not None:
         options["where"] = xr.DataArray(np.array(given["channel_mask"]), dims=dims)
     return da, model_of(given), dims, options
@@ -88,7 +90,9 @@ def assert_same_minimum(fit: xr.Dataset, expected: xr.Dataset, close: float) -> 
 @pytest.mark.parametrize("name", FOLLOWING)
 @pytest.mark.parametrize("case", FITS)
 def test_fits_that_hyperspy_made(case, name) -> None:
-    """Every optimizer that follows derivatives, on the fits that HyperSpy made: at the optimum that `lm` finds, to 1e-5 of the errors."""
+    """Every optimizer that follows derivatives, on the fits that HyperSpy made: at the optimum that `lm`
+    finds, to 1e-5 of the errors.
+    """
     bounded, optimizer = CASES[case]["fit"].get("bounded", False), optimizer_of(name)
     if bounded and optimizer.bounds == "no":
         pytest.skip("this optimizer keeps no bounds")
@@ -111,7 +115,9 @@ def test_fits_that_hyperspy_made_without_derivatives(case, name) -> None:
     da, m, dims, options = problem_of(case)
     first = {d: 0 for d in da.dims if d not in dims}
     one = da.isel(first)
-    options = {k: v.isel(first, missing_dims="ignore") if isinstance(v, xr.DataArray) else v for k, v in options.items()}  # fmt: skip
+    options = {
+        k: v.isel(first, missing_dims="ignore") if isinstance(v, xr.DataArray) else v for k, v in options.items()
+    }
     kept = CASES[case]["fit"].get("bounded", False)
     expected = one.fit(m, dims, bounded=kept, **options)
     everywhere = optimizer_of(name).scope == "global"
@@ -126,9 +132,20 @@ def test_fits_that_hyperspy_made_without_derivatives(case, name) -> None:
     assert_same_minimum(fit, expected, 1e-5)
 
 
-@pytest.mark.parametrize(("theirs", "ours"), [("Differential Evolution", "differential_evolution"), ("Dual Annealing", "dual_annealing"),
-                                              ("SHGO", "shgo"), ("leastsq", "lm"), ("ols", "lstsq"), ("ridge_regression", "ridge"),
-                                              ("l-bfgs-b", "L-BFGS-B"), ("nelder", "Nelder-Mead"), ("least_squares", "trf")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("Differential Evolution", "differential_evolution"),
+        ("Dual Annealing", "dual_annealing"),
+        ("SHGO", "shgo"),
+        ("leastsq", "lm"),
+        ("ols", "lstsq"),
+        ("ridge_regression", "ridge"),
+        ("l-bfgs-b", "L-BFGS-B"),
+        ("nelder", "Nelder-Mead"),
+        ("least_squares", "trf"),
+    ],
+)
 def test_names_of_other_programs(theirs, ours) -> None:
     assert optimizer_of(theirs).name == ours
 
@@ -149,7 +166,11 @@ def test_global_optimizers_find_what_local_ones_miss() -> None:
     for name, low, high in [("g.A", 0, 50), ("g.centre", -5, 5), ("g.sigma", 0.05, 1), ("o.offset", -5, 5)]:
         m[name].set(min=low, max=high)
     assert abs(float(da.fit(m).fit["g.centre"]) - 3.5) > 1
-    for name, options in [("differential_evolution", {"seed": 3}), ("dual_annealing", {"seed": 3, "maxiter": 300}), ("direct", {"maxiter": 3000, "maxfun": 20000})]:  # fmt: skip
+    for name, options in [
+        ("differential_evolution", {"seed": 3}),
+        ("dual_annealing", {"seed": 3, "maxiter": 300}),
+        ("direct", {"maxiter": 3000, "maxfun": 20000}),
+    ]:
         fit = da.fit(m, optimizer=name, **options)
         assert float(fit.fit["g.centre"]) == pytest.approx(3.5, abs=0.01), name
         assert fit.identical(da.fit(m, optimizer=name, **options))
@@ -299,30 +320,33 @@ def test_bad_pixels_do_not_stop_the_others() -> None:
     assert statuses(fit) == ["converged", "bad_data", "converged", "converged"]
 
 
-@pytest.mark.parametrize(("options", "error", "words"), [
-    ({"optimizer": "newtoon"}, ValueError, "unknown optimizer"),
-    ({"optimizer": "BFGS"}, ValueError, "can't keep bounds"),
-    ({"optimizer": "shgo", "bounded": False}, ValueError, "finite bounds"),
-    ({"optimizer": "trf", "loss": "poisson"}, ValueError, "can't minimise loss 'poisson'"),
-    ({"optimizer": "varpro", "loss": "huber"}, ValueError, "can't minimise"),
-    ({"optimizer": "lm", "maxiter": 5}, TypeError, "maxiter"),
-    ({"optimiser": "trf"}, TypeError, r"unknown option.*did you mean optimizer\?"),
-    ({"varience": 2.0}, TypeError, r"did you mean variance\?"),
-    ({"optimizer": "L-BFGS-B", "maxitre": 5}, TypeError, "maxitre"),
-    ({"optimizer": "differential_evolution", "popsiz": 5}, TypeError, "popsize"),
-    ({"optimizer": "trf", "jac": "2-point"}, TypeError, "jac"),
-    ({"optimizer": "lm", "grad": "2-point"}, ValueError, "exact"),
-    ({"optimizer": "trf", "grad": "4-point"}, ValueError, "grad="),
-    ({"starts": 0}, ValueError, "starts=0"),
-    ({"starts": 3, "optimizer": "trf"}, ValueError, "starts=3"),
-    ({"starts": 3, "bounded": False}, ValueError, "spread="),
-    ({"spread": {"g.centre": 1.0}}, ValueError, "starts=n"),
-    ({"starts": 3, "spread": {"g.center": 1.0}}, ValueError, "g.center"),
-    ({"path": "spiral"}, ValueError, "path='spiral'"),
-    ({"bounds": {"g.center": (0, 1)}}, ValueError, "g.center"),
-    ({"bounds": {"g.centre": (1, 0)}}, ValueError, "below max"),
-    ({"bounds": {"g.centre": 1}}, TypeError, "pair"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"optimizer": "newtoon"}, ValueError, "unknown optimizer"),
+        ({"optimizer": "BFGS"}, ValueError, "can't keep bounds"),
+        ({"optimizer": "shgo", "bounded": False}, ValueError, "finite bounds"),
+        ({"optimizer": "trf", "loss": "poisson"}, ValueError, "can't minimise loss 'poisson'"),
+        ({"optimizer": "varpro", "loss": "huber"}, ValueError, "can't minimise"),
+        ({"optimizer": "lm", "maxiter": 5}, TypeError, "maxiter"),
+        ({"optimiser": "trf"}, TypeError, r"unknown option.*did you mean optimizer\?"),
+        ({"varience": 2.0}, TypeError, r"did you mean variance\?"),
+        ({"optimizer": "L-BFGS-B", "maxitre": 5}, TypeError, "maxitre"),
+        ({"optimizer": "differential_evolution", "popsiz": 5}, TypeError, "popsize"),
+        ({"optimizer": "trf", "jac": "2-point"}, TypeError, "jac"),
+        ({"optimizer": "lm", "grad": "2-point"}, ValueError, "exact"),
+        ({"optimizer": "trf", "grad": "4-point"}, ValueError, "grad="),
+        ({"starts": 0}, ValueError, "starts=0"),
+        ({"starts": 3, "optimizer": "trf"}, ValueError, "starts=3"),
+        ({"starts": 3, "bounded": False}, ValueError, "spread="),
+        ({"spread": {"g.centre": 1.0}}, ValueError, "starts=n"),
+        ({"starts": 3, "spread": {"g.center": 1.0}}, ValueError, "g.center"),
+        ({"path": "spiral"}, ValueError, "path='spiral'"),
+        ({"bounds": {"g.center": (0, 1)}}, ValueError, "g.center"),
+        ({"bounds": {"g.centre": (1, 0)}}, ValueError, "below max"),
+        ({"bounds": {"g.centre": 1}}, TypeError, "pair"),
+    ],
+)
 def test_refusals(options, error, words) -> None:
     with pytest.raises(error, match=words):
         spectrum(1).fit.multifit(model(), **options)

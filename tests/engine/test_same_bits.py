@@ -27,7 +27,9 @@ counts[7, 20:30] = np.nan
 counts[9] *= 1e-5
 da = xr.DataArray(counts, dims=("p", "e"), coords={"e": x})
 def model():
-    made = Model([Gaussian(name="g", A=50, centre=4.5, sigma=0.5), PowerLaw(name="b", A=20, r=1), Offset(name="o", offset=4)])
+    made = Model(
+        [Gaussian(name="g", A=50, centre=4.5, sigma=0.5), PowerLaw(name="b", A=20, r=1), Offset(name="o", offset=4)]
+    )
     made["g.sigma"].min, made["g.sigma"].max = 0.1, 0.8
     return made
 tied = model()

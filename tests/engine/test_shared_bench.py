@@ -1,4 +1,6 @@
-"""What blocks of the same fit share: made once, never between fits that differ, and no bit of a result depends on it."""
+"""What blocks of the same fit share: made once, never between fits that differ, and no
+bit of a result depends on it.
+"""
 
 from concurrent.futures import ThreadPoolExecutor
 

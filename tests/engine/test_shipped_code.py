@@ -1,4 +1,6 @@
-"""Machine code that came with an installed package: taken, tried by known fits, damaged, for another processor; and the wheel that has it."""
+"""Machine code that came with an installed package: taken, tried by known fits, damaged, for another
+processor; and the wheel that has it.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +70,9 @@ def code_of(folder: Path) -> Path:
 
 
 def fitted(package: Path, cache: Path | None, **variables: str) -> tuple[str, int, int, str]:
-    """Hash of a fit in a process that uses a copy of the package; how many functions and pieces were compiled for it; what it wrote besides."""
+    """Hash of a fit in a process that uses a copy of the package; how many functions and pieces were compiled
+    for it; what it wrote besides.
+    """
     places = {"PYTHONPATH": os.pathsep.join([str(package), str(ROOT)])}
     if cache is not None:
         places["XFIT_CACHE_DIR"] = str(cache)

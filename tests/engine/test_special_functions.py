@@ -196,7 +196,9 @@ def _plane(region: str) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("region", ["core", "axis", "slope", "zero", "wing", "far", "seams"])
 def test_faddeeva(region: str) -> None:
-    """Each part of w keeps its digits; so do those of w' but for |z|^2 times the rounding of w, those of w'' twice so."""
+    """Each part of w keeps its digits; so do those of w' but for |z|^2 times the rounding of
+    w, those of w'' twice so.
+    """
     x, y = _plane(region)
     got = np.empty((6, x.size))
     _faddeeva_loop(x, y, got)
@@ -253,7 +255,9 @@ def test_faddeeva_as_in_scipy() -> None:
 
 
 def test_special_values_of_faddeeva() -> None:
-    """It vanishes at infinity in the upper half plane, is one at zero, NaN for NaN, and overflows below the real axis."""
+    """It vanishes at infinity in the upper half plane, is one at zero, NaN for NaN, and
+    overflows below the real axis.
+    """
     x = np.array([0.0, -0.0, INF, -INF, 0.0, 1e200, NAN, 0.0, 0.0, 1e-300])
     y = np.array([0.0, -0.0, 0.0, 1.0, INF, 1e-200, 0.0, NAN, -30.0, 1e-300])
     got = np.empty((6, x.size))

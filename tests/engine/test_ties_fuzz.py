@@ -1,4 +1,6 @@
-"""Random ties: values and derivatives as plain arithmetic has them, circles refused, cost in proportion to what is written."""
+"""Random ties: values and derivatives as plain arithmetic has them, circles refused, cost in
+proportion to what is written.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +21,27 @@ from xfit.engine.codegen.tie_compiler import compile_ties
 from xfit.engine.evaluation.tie_machine import STACK, Ties, apply_ties, tie_derivatives
 from xfit.formulas.parser import names
 
-#: Shapes of ties of one, two and three parameters, tame for arguments of any size: values stay of order one along any chain.
+#: Shapes of ties of one, two and three parameters, tame for arguments of any size: values stay of order one along any
+#: chain.
 SHAPES = {
-    1: ["{0}", "2 - {0}", "0.5*{0} + 0.25", "sin({0}) + 1", "sqrt(1 + {0}**2) - 0.5", "exp(-{0}**2)", "where({0} > 0.4, {0}/2, 0.2)"],
-    2: ["0.5*({0} - {1})", "{0}*{1}/(1 + {0}**2 + {1}**2)", "tanh({0} + 2*{1})", "atan2({0}, 2 + {1}**2)", "maximum({0}, {1})/2 + 0.1"],
+    1: [
+        "{0}",
+        "2 - {0}",
+        "0.5*{0} + 0.25",
+        "sin({0}) + 1",
+        "sqrt(1 + {0}**2) - 0.5",
+        "exp(-{0}**2)",
+        "where({0} > 0.4, {0}/2, 0.2)",
+    ],
+    2: [
+        "0.5*({0} - {1})",
+        "{0}*{1}/(1 + {0}**2 + {1}**2)",
+        "tanh({0} + 2*{1})",
+        "atan2({0}, 2 + {1}**2)",
+        "maximum({0}, {1})/2 + 0.1",
+    ],
     3: ["({0} + {1} - {2})/3", "cos({0}*{1}) - {2}/4", "{0}/(1.5 + sin({1})) - 0.3*{2}"],
-}  # fmt: skip
+}
 
 #: How Python's own arithmetic reads the same text: no sympy, no stack machine.
 PYTHON = {
@@ -67,7 +84,9 @@ def tied_models(draw: st.DrawFn, most: int = 200) -> tuple[Model, dict[str, str]
 
 
 def by_python(texts: Mapping[str, str], q: Mapping[str, float]) -> dict[str, float]:
-    """Values of all parameters, the tied ones from the others by Python's arithmetic, in the order in which they were drawn."""
+    """Values of all parameters, the tied ones from the others by Python's arithmetic, in the
+    order in which they were drawn.
+    """
     values = dict(q)
     for name, text in texts.items():
         local = {each.replace(".", "_"): values[each] for each in names(text)}
@@ -78,7 +97,9 @@ def by_python(texts: Mapping[str, str], q: Mapping[str, float]) -> dict[str, flo
 
 
 def slopes_of(ties: Ties, q: np.ndarray, roots: list[int]) -> np.ndarray:
-    """Derivatives of all parameters with respect to the roots, added up as the engine does with rows of its Jacobian."""
+    """Derivatives of all parameters with respect to the roots, added up as the engine does
+    with rows of its Jacobian.
+    """
     derivative = np.empty(max(ties.row.size, 1))
     tie_derivatives(ties, q, derivative, np.empty(STACK))
     # The same instructions in NumPy, whose functions differ by an ulp or two.
@@ -122,7 +143,8 @@ def test_values_and_derivatives_of_any_ties(drawn):
         up, down = (by_python(texts, start | {parameters[k]: start[parameters[k]] + s}) for s in (step, -step))
         middle = np.array([(up[n] - down[n]) / (2 * step) for n in parameters])
         bend = np.array([(up[n] - 2 * expected[n] + down[n]) / step for n in parameters])
-        # Central differences err by the third derivative times the step's square; where a kink lies within the step they are no measure.
+        # Central differences err by the third derivative times the step's square; where a kink lies within the step
+        # they are no measure.
         smooth = np.abs(bend) < 1e-3 * (1 + np.abs(middle))
         np.testing.assert_allclose(slopes[smooth, column], middle[smooth], rtol=1e-4, atol=1e-5)
 
@@ -163,7 +185,9 @@ def test_the_instructions_of_a_chain_are_as_many_as_its_ties(shape):
 
 @pytest.mark.parametrize("pixels", [1, 9])
 def test_a_fit_through_a_chain_of_forty_ties(pixels):
-    """Value, error and degrees of freedom of the one parameter, and of the end of the chain, by the chain rule in plain arithmetic."""
+    """Value, error and degrees of freedom of the one parameter, and of the end of the chain, by the
+    chain rule in plain arithmetic.
+    """
     model = Model([Offset(name=f"o{k}", offset=0.02) for k in range(40)])
     for k in range(1, 40):
         model[k].offset.tie(f"o{k - 1}.offset + 0.1*o{k - 1}.offset**2")

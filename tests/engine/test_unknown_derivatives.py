@@ -18,12 +18,36 @@ FAR = np.linspace(-60.0, 60.0, 241)
 #: A free exponent at zero, exponentials that overflow: formula, function, coordinate, true values, start.
 MODELS = {
     "power": ("D*x**a", lambda x, D, a: D * x**a, T, (0.5, 0.8), (1.0, 1.0)),
-    "stretched": ("A*exp(-(x/tau)**b)", lambda x, A, tau, b: A * np.exp(-((x / tau) ** b)), T, (100, 2, 0.6), (80, 1.5, 0.8)),
+    "stretched": (
+        "A*exp(-(x/tau)**b)",
+        lambda x, A, tau, b: A * np.exp(-((x / tau) ** b)),
+        T,
+        (100, 2, 0.6),
+        (80, 1.5, 0.8),
+    ),
     "hill": ("A*x**n/(k**n + x**n)", lambda x, A, k, n: A * x**n / (k**n + x**n), T, (10, 3, 2.2), (8, 2, 1.5)),
-    "step": ("A - A/(1 + exp(-(x - m)/w))", lambda x, A, m, w: A - A / (1 + np.exp(-(x - m) / w)), FAR, (9, 0.3, 0.05), (8, 0.2, 0.06)),
-    "sech": ("A/cosh((x - c)/w)**2", lambda x, A, c, w: A / np.cosh((x - c) / w) ** 2, FAR, (30, 0.5, 0.4), (25, 0.45, 0.06)),
-    "planck": ("s*x**-5/(exp(14387.7/(x*T)) - 1)", lambda x, s, T: s * x**-5 / (np.exp(14387.7 / (x * T)) - 1), np.linspace(0.05, 30, 200), (1e6, 300), (5e5, 250)),
-}  # fmt: skip
+    "step": (
+        "A - A/(1 + exp(-(x - m)/w))",
+        lambda x, A, m, w: A - A / (1 + np.exp(-(x - m) / w)),
+        FAR,
+        (9, 0.3, 0.05),
+        (8, 0.2, 0.06),
+    ),
+    "sech": (
+        "A/cosh((x - c)/w)**2",
+        lambda x, A, c, w: A / np.cosh((x - c) / w) ** 2,
+        FAR,
+        (30, 0.5, 0.4),
+        (25, 0.45, 0.06),
+    ),
+    "planck": (
+        "s*x**-5/(exp(14387.7/(x*T)) - 1)",
+        lambda x, s, T: s * x**-5 / (np.exp(14387.7 / (x * T)) - 1),
+        np.linspace(0.05, 30, 200),
+        (1e6, 300),
+        (5e5, 250),
+    ),
+}
 
 
 def names_of(function):
@@ -50,7 +74,9 @@ def test_values_are_those_of_scipy(name, optimizer):
 
 
 def test_a_map_of_decays_that_begin_at_zero():
-    """In all pixels at once, with noise: errors are those of curve_fit, to the differences that it takes derivatives by."""
+    """In all pixels at once, with noise: errors are those of curve_fit, to the differences
+    that it takes derivatives by.
+    """
     formula, function, x, truth, start = MODELS["stretched"]
     y = function(x, *truth) + np.random.default_rng(3).normal(0, 0.5, (20, x.size))
     model = Model([Expression(formula, name="m", **dict(zip(names_of(function), start, strict=True)))])
@@ -120,7 +146,9 @@ def test_whole_exponents_of_negative_numbers():
 
 
 def test_whole_exponents_of_negative_numbers_in_some_channels_of_a_map():
-    """Channels are computed some at a time, faster where no base is negative: here it is so in the first of them, and in the others not."""
+    """Channels are computed some at a time, faster where no base is negative: here it is so in the first
+    of them, and in the others not.
+    """
     power = PowerLaw(name="p", r=3.0, origin=2.95, left_cutoff=-1.0)
     power["r"].free = False
     x = np.linspace(0, 20, 200)

@@ -1,4 +1,6 @@
-"""Narrow valleys that amplitudes and shapes form together, by every loss; sums of squares that are large at the minimum."""
+"""Narrow valleys that amplitudes and shapes form together, by every loss; sums of squares
+that are large at the minimum.
+"""
 
 from __future__ import annotations
 

@@ -17,11 +17,26 @@ def header(**further):
     """World coordinates of a MUSE cube."""
     made = fits.Header()
     cards = {
-        "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CTYPE3": "AWAV", "CUNIT1": "deg", "CUNIT2": "deg", "CUNIT3": "Angstrom",
-        "CRPIX1": 2.0, "CRPIX2": 1.0, "CRPIX3": 1.0, "CRVAL1": 150.0, "CRVAL2": 2.0, "CRVAL3": 4750.0,
-        "CD1_1": -5.5e-5, "CD2_2": 5.5e-5, "CD3_3": 1.25, "CD1_2": 0.0, "CD2_1": 0.0,
-        "BUNIT": "10**(-20)*erg/s/cm**2/Angstrom", "OBJECT": "A478",
-    }  # fmt: skip
+        "CTYPE1": "RA---TAN",
+        "CTYPE2": "DEC--TAN",
+        "CTYPE3": "AWAV",
+        "CUNIT1": "deg",
+        "CUNIT2": "deg",
+        "CUNIT3": "Angstrom",
+        "CRPIX1": 2.0,
+        "CRPIX2": 1.0,
+        "CRPIX3": 1.0,
+        "CRVAL1": 150.0,
+        "CRVAL2": 2.0,
+        "CRVAL3": 4750.0,
+        "CD1_1": -5.5e-5,
+        "CD2_2": 5.5e-5,
+        "CD3_3": 1.25,
+        "CD1_2": 0.0,
+        "CD2_1": 0.0,
+        "BUNIT": "10**(-20)*erg/s/cm**2/Angstrom",
+        "OBJECT": "A478",
+    }
     made.update(cards | further)
     return made
 
@@ -135,7 +150,7 @@ def test_chunks_hold_whole_spectra_and_lines(tmp_path: Path) -> None:
     assert float(da[5, 5].sum()) == 0
 
 
-# --- axes against astropy's, and cards that are there twice --------------------------------------------------------------------
+# --- axes against astropy's, and cards that are there twice
 
 
 def axis_header(**further):
@@ -315,7 +330,16 @@ def test_scaled_integers_are_those_of_astropy(tmp_path: Path, cards) -> None:
     np.testing.assert_array_equal(xfit.open(path).values, expected)
 
 
-@pytest.mark.parametrize(("name", "unit", "said"), [("LOGLAM", None, "Angstrom"), ("loglam", "log(nm)", "nm"), ("WAVE", "log(Angstrom)", "Angstrom"), ("LAMBDA", "dex(nm)", "nm"), ("WAVE", "nm", "nm")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "unit", "said"),
+    [
+        ("LOGLAM", None, "Angstrom"),
+        ("loglam", "log(nm)", "nm"),
+        ("WAVE", "log(Angstrom)", "Angstrom"),
+        ("LAMBDA", "dex(nm)", "nm"),
+        ("WAVE", "nm", "nm"),
+    ],
+)
 def test_logarithms_in_tables(tmp_path: Path, name: str, unit: str | None, said: str) -> None:
     """By the name, as SDSS's, or by the unit; the coordinate is in what the logarithm is of."""
     values = np.linspace(3.5, 3.6, 7)

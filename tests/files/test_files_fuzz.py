@@ -1,9 +1,11 @@
-"""Files with something changed in them at random: an answer, or an error that names the file, soon and without much memory.
+"""Files with something changed in them at random: an answer, or an error that names the file,
+soon and without much memory.
 
-A seeded sample of 200 changes; ``XFIT_ALL=1`` makes 10,000. What is allowed is a `ValueError` (all of xfit's own errors about files are) or an `OSError`
-with the file's name, which a caller can tell from a mistake in the program; anything else, such as a KeyError of a description that lacks an entry, is none.
-Changes are made in what xfit reads by its own code or believes before it calls a library; HDF5 is changed in its attributes, and arrays are
-added, for its library and netCDF's end the process on many damaged trees, which is not xfit's to mend.
+A seeded sample of 200 changes; ``XFIT_ALL=1`` makes 10,000. What is allowed is a `ValueError` (all of xfit's own errors
+about files are) or an `OSError` with the file's name, which a caller can tell from a mistake in the program; anything
+else, such as a KeyError of a description that lacks an entry, is none. Changes are made in what xfit reads by its own
+code or believes before it calls a library; HDF5 is changed in its attributes, and arrays are added, for its library and
+netCDF's end the process on many damaged trees, which is not xfit's to mend.
 """
 
 from __future__ import annotations
@@ -35,7 +37,10 @@ NUMBER = 10_000 if os.environ.get("XFIT_ALL") else 200
 #: Most seconds of the processor, and bytes more than before.
 SECONDS, BYTES = 2.0, 200 << 20
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="the peak of memory of a call is told by Linux")]  # fmt: skip
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="the peak of memory of a call is told by Linux"),
+]
 
 
 # --- samples
@@ -48,7 +53,17 @@ def classic(path: Path) -> None:
 def fits_image(path: Path) -> None:
     from astropy.io import fits
 
-    header = fits.Header({"CTYPE3": "AWAV", "CUNIT3": "Angstrom", "CRVAL3": 6500.0, "CRPIX3": 1.0, "CD3_3": 1.25, "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN"})  # fmt: skip
+    header = fits.Header(
+        {
+            "CTYPE3": "AWAV",
+            "CUNIT3": "Angstrom",
+            "CRVAL3": 6500.0,
+            "CRPIX3": 1.0,
+            "CD3_3": 1.25,
+            "CTYPE1": "RA---TAN",
+            "CTYPE2": "DEC--TAN",
+        }
+    )
     parts = [fits.ImageHDU(np.ones((8, 3, 4)), header, "DATA"), fits.ImageHDU(np.ones((8, 3, 4)), header, "STAT")]
     fits.HDUList([fits.PrimaryHDU(), *parts]).writeto(path)
 
@@ -69,7 +84,11 @@ def fits_zipped(path: Path) -> None:
 def fits_table(path: Path) -> None:
     from astropy.io import fits
 
-    columns = [fits.Column("WAVE", "20D", "Angstrom", array=np.tile(np.arange(20.0), (3, 1))), fits.Column("FLUX", "20E", array=np.ones((3, 20))), fits.Column("FIBER", "J", array=np.arange(3))]  # fmt: skip
+    columns = [
+        fits.Column("WAVE", "20D", "Angstrom", array=np.tile(np.arange(20.0), (3, 1))),
+        fits.Column("FLUX", "20E", array=np.ones((3, 20))),
+        fits.Column("FIBER", "J", array=np.arange(3)),
+    ]
     fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns(columns)]).writeto(path)
 
 
@@ -114,8 +133,33 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # --- changes
 
 #: What numbers and words of a description become.
-_WORDS = ["0", "-1", "1", "7", "1.5", "1e400", "NaN", "null", "true", '"a"', "[]", "{}", "2147483648", "99999999999", "9223372036854775808", "1" + "0" * 401, "1" + "0" * 5000, "[" * 200, '"' + "a" * 20_000 + '"']  # fmt: skip
-_INTEGERS = [value.to_bytes(width, order) for width in (1, 2, 4, 8) for value in (0, 1, 2 ** (8 * width - 1), 2 ** (8 * width) - 1, 2 ** (8 * width - 1) - 1) for order in ("little", "big")]  # fmt: skip
+_WORDS = [
+    "0",
+    "-1",
+    "1",
+    "7",
+    "1.5",
+    "1e400",
+    "NaN",
+    "null",
+    "true",
+    '"a"',
+    "[]",
+    "{}",
+    "2147483648",
+    "99999999999",
+    "9223372036854775808",
+    "1" + "0" * 401,
+    "1" + "0" * 5000,
+    "[" * 200,
+    '"' + "a" * 20_000 + '"',
+]
+_INTEGERS = [
+    value.to_bytes(width, order)
+    for width in (1, 2, 4, 8)
+    for value in (0, 1, 2 ** (8 * width - 1), 2 ** (8 * width) - 1, 2 ** (8 * width - 1) - 1)
+    for order in ("little", "big")
+]
 _TOKEN = re.compile(rb'"[^"]{0,60}"|-?\d+(?:\.\d+)?|true|false|null')
 
 CHANGES = ("byte", "integer", "cut", "remove", "double", "word", "card", "delete")
@@ -142,7 +186,9 @@ def changed(raw: bytes, kind: str, at: float, which: int) -> bytes:
             return raw
         card = cards[int(at * (len(cards) - 1))]
         word = _WORDS[which % 15].encode()[:20]
-        return raw[: card.start()] + word.rjust(card.end() - card.start())[: card.end() - card.start()] + raw[card.end() :]  # fmt: skip
+        return (
+            raw[: card.start()] + word.rjust(card.end() - card.start())[: card.end() - card.start()] + raw[card.end() :]
+        )
     tokens = list(_TOKEN.finditer(raw))
     if kind != "word" or not tokens:
         return b""
@@ -256,7 +302,9 @@ class Reader:
         self.worst: list[tuple[float, int, str]] = []
 
     def __call__(self, path: Path) -> tuple[bool, str, float, int]:
-        """Read a file; whether that ended as it may, the error's words, seconds of the processor and bytes more than before."""
+        """Read a file; whether that ended as it may, the error's words, seconds of the
+        processor and bytes more than before.
+        """
         if self._process is None or not self._process.is_alive():
             context = multiprocessing.get_context("spawn")
             self._pipe, there = context.Pipe()
@@ -291,7 +339,10 @@ def reader(samples: Path) -> Iterator[Reader]:
         assert words == "", (name, words)
     yield found
     found.close()
-    print(f"\n{found.count} changes; most seconds, MiB: {max(each[0] for each in found.worst):.2f}, {max(each[1] for each in found.worst) >> 20}")  # fmt: skip
+    print(
+        f"\n{found.count} changes; most seconds, MiB: {max(each[0] for each in found.worst):.2f}, "
+        f"{max(each[1] for each in found.worst) >> 20}"
+    )
 
 
 _change = st.tuples(st.sampled_from(CHANGES), st.floats(0, 1), st.floats(0, 1), st.integers(0, 1 << 16))

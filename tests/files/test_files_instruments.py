@@ -48,7 +48,11 @@ def test_jobin_yvon_maps(tmp_path: Path, falling: bool) -> None:
     np.testing.assert_array_equal(da, spectra)
     np.testing.assert_array_equal(da["Raman Shift"], shift)
     np.testing.assert_array_equal(da.X, x)
-    assert (da["Raman Shift"].attrs["units"], da.attrs["units"], da.attrs["long_name"]) == ("1/cm", "Counts", "Intensity")  # fmt: skip
+    assert (da["Raman Shift"].attrs["units"], da.attrs["units"], da.attrs["long_name"]) == (
+        "1/cm",
+        "Counts",
+        "Intensity",
+    )
     assert da.attrs["Acquisition_instrument.Laser.wavelength"] == 632.817
 
 
@@ -160,7 +164,9 @@ def test_digital_micrograph_images(tmp_path: Path, suffix: str) -> None:
 def test_digital_micrograph_colours(tmp_path: Path) -> None:
     """Which the reader knows no lazy way for; blue comes first in the file."""
     colours = NOISE.integers(0, 255, (4, 5, 4)).astype(np.uint8)
-    made.digital_micrograph(tmp_path / "image.dm3", colours.view("<u4")[..., 0], [(0.0, 2.0, "nm")] * 2, ("", "Image"), 80000.0)  # fmt: skip
+    made.digital_micrograph(
+        tmp_path / "image.dm3", colours.view("<u4")[..., 0], [(0.0, 2.0, "nm")] * 2, ("", "Image"), 80000.0
+    )
     da = xfit.open(tmp_path / "image.dm3")
     assert da.dims == ("y", "x", "color")
     np.testing.assert_array_equal(da.sel(color=["B", "G", "R", "A"]), colours)
@@ -318,6 +324,8 @@ def test_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(ImportError, match=r"pip install 'rosettasciio\[tiff\]'"):
         xfit.open(tmp_path / "made.tif")
     found = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "sparse" else found(name, *rest))  # fmt: skip
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "sparse" else found(name, *rest)
+    )
     with pytest.raises(ImportError, match=r"pip install 'rosettasciio\[eds-stream\]'"):
         xfit.open(tmp_path / "map.emd")

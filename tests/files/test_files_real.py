@@ -25,7 +25,8 @@ def by_rosettasciio(name: str, plugin: str) -> list[dict]:
     return import_module(f"rsciio.{plugin}").file_reader(str(real(name)))
 
 
-#: Dimensions with sizes, units of the last, type of the signal, the reader, the order of the reader's axes in ours, which of its signals.
+#: Dimensions with sizes, units of the last, type of the signal, the reader, the order of the reader's axes in ours,
+#: which of its signals.
 FILES = {
     "CuZn_EELS_mapping_tutorial.hspy": ({"y": 50, "x": 40, "Energy loss": 162}, "eV", "EELS", "hspy", (0, 1, 2), 0),
     "InGaN_transient_map.hspy": ({"Y": 30, "X": 30, "Time": 525}, "ns", "Transient", "hspy", (0, 1, 2), 0),

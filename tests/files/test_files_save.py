@@ -53,10 +53,20 @@ def test_data_there_and_back(tmp_path: Path) -> None:
     da = xr.DataArray(
         np.random.default_rng(0).integers(0, 99, (2, 3, 5)),
         dims=("y", "x", "Energy"),
-        coords={"y": [0.5, 1.0], "x": [3.0, 2.0, 1.0], "Energy": ("Energy", [1.0, 2, 4, 8, 16], {"units": "eV", "is_binned": True})},
-        attrs={"units": "counts", "long_name": "electrons", "signal_type": "EELS", "Sample.elements": ["O"], "Acquisition_instrument.TEM.beam_energy": 200.0},
+        coords={
+            "y": [0.5, 1.0],
+            "x": [3.0, 2.0, 1.0],
+            "Energy": ("Energy", [1.0, 2, 4, 8, 16], {"units": "eV", "is_binned": True}),
+        },
+        attrs={
+            "units": "counts",
+            "long_name": "electrons",
+            "signal_type": "EELS",
+            "Sample.elements": ["O"],
+            "Acquisition_instrument.TEM.beam_energy": 200.0,
+        },
         name="map",
-    )  # fmt: skip
+    )
     da = da.assign_coords(variance=da + 1.0)
     for suffix in ("zarr", "nc", "hspy", "zspy"):
         for given in (da, da.chunk(y=1, Energy=2)):
@@ -69,7 +79,9 @@ def test_data_there_and_back(tmp_path: Path) -> None:
             for d in da.dims:
                 np.testing.assert_allclose(again[d], da[d], rtol=1e-14)
             assert (again.Energy.attrs["units"], again.Energy.attrs["is_binned"]) == ("eV", 1)
-            assert {key: again.attrs[key] for key in ("units", "long_name", "signal_type")} == {key: da.attrs[key] for key in ("units", "long_name", "signal_type")}  # fmt: skip
+            assert {key: again.attrs[key] for key in ("units", "long_name", "signal_type")} == {
+                key: da.attrs[key] for key in ("units", "long_name", "signal_type")
+            }
             assert np.atleast_1d(again.attrs["Sample.elements"]).tolist() == ["O"]
             assert again.attrs["Acquisition_instrument.TEM.beam_energy"] == 200.0
             assert again.name == "map"
@@ -82,10 +94,13 @@ def test_hyperspy_reads_data(tmp_path: Path, suffix: str, lazy: bool) -> None:
     da = xr.DataArray(
         np.random.default_rng(0).normal(size=(2, 3, 5)),
         dims=("y", "x", "Energy"),
-        coords={"x": ("x", [1.0, 1.5, 2.0], {"units": "nm"}), "Energy": ("Energy", [1.0, 2, 4, 8, 16], {"units": "eV", "is_binned": 1})},
+        coords={
+            "x": ("x", [1.0, 1.5, 2.0], {"units": "nm"}),
+            "Energy": ("Energy", [1.0, 2, 4, 8, 16], {"units": "eV", "is_binned": 1}),
+        },
         attrs={"signal_type": "EELS", "Sample.elements": ["O"]},
         name="map",
-    )  # fmt: skip
+    )
     da = da.assign_coords(variance=("Energy", [1.0, 2, 3, 4, 5]))
     xfit.save(da.chunk(y=1) if lazy else da, tmp_path / f"map.{suffix}")
     for as_lazy in (False, True):
@@ -100,7 +115,11 @@ def test_hyperspy_reads_data(tmp_path: Path, suffix: str, lazy: bool) -> None:
         np.testing.assert_array_equal(
             np.asarray(s.get_noise_variance().data), np.broadcast_to([1, 2, 3, 4, 5], (2, 3, 5))
         )
-    images = xr.DataArray(np.zeros((2, 3, 4)), dims=("n", "y", "x"), coords={"y": ("y", [0.0, 1, 2], {"navigate": 0}), "x": ("x", [0.0, 1, 2, 3], {"navigate": 0})})  # fmt: skip
+    images = xr.DataArray(
+        np.zeros((2, 3, 4)),
+        dims=("n", "y", "x"),
+        coords={"y": ("y", [0.0, 1, 2], {"navigate": 0}), "x": ("x", [0.0, 1, 2, 3], {"navigate": 0})},
+    )
     xfit.save(images, tmp_path / f"images.{suffix}")
     assert repr(hs.load(tmp_path / f"images.{suffix}")) == "<Signal2D, title: , dimensions: (2|4, 3)>"
 

@@ -44,8 +44,16 @@ def test_every_shape_and_back(navigation: int, signal: int, lazy: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("units", "name"), [("eV", "energy"), ("keV", "energy"), ("nm", "wavelength"), ("1/cm", "wavenumber"), ("ns", "time"), ("", "channel")]
-)  # fmt: skip
+    ("units", "name"),
+    [
+        ("eV", "energy"),
+        ("keV", "energy"),
+        ("nm", "wavelength"),
+        ("1/cm", "wavenumber"),
+        ("ns", "time"),
+        ("", "channel"),
+    ],
+)
 def test_unnamed_axes_get_names(units: str, name: str) -> None:
     s = make((2, 3, 4))
     if units:
@@ -169,13 +177,19 @@ def test_what_can_be_no_signal() -> None:
 
 def test_metadata_there_and_back() -> None:
     tree = {
-        "General": {"title": "t", "parts": [1, 2], "words": ["a", "b"], "mixed": [1, "a", None], "FileIO": {"0": {"k": 1.5}}},
+        "General": {
+            "title": "t",
+            "parts": [1, 2],
+            "words": ["a", "b"],
+            "mixed": [1, "a", None],
+            "FileIO": {"0": {"k": 1.5}},
+        },
         "Flag": True,
         "Nothing": None,
         "Empty": [],
         "Deep": [{"a": [1]}],
         "_HyperSpy": {"Folding": 1},
-    }  # fmt: skip
+    }
     flat = flattened(tree)
     assert all(isinstance(v, str | int | float) or {type(e) for e in v} in ({int}, {str}) for v in flat.values())
     kept = {k: v for k, v in tree.items() if k not in ("_HyperSpy", "Nothing")}
@@ -199,7 +213,11 @@ def test_a_value_in_the_place_of_a_branch_of_metadata(place, damaged) -> None:
         at[last] = damaged
     else:
         tree = damaged
-    signal = {"data": np.ones((2, 3)), "axes": [{"name": "x", "navigate": True}, {"name": "e", "navigate": False}], "metadata": tree}  # fmt: skip
+    signal = {
+        "data": np.ones((2, 3)),
+        "axes": [{"name": "x", "navigate": True}, {"name": "e", "navigate": False}],
+        "metadata": tree,
+    }
     da = signal_to_array(settled(signal, "HSPY"))
     assert da.dims == ("x", "e")
     kept = da.attrs.get(".".join(place)) if place and damaged is not None else damaged

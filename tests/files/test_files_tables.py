@@ -32,10 +32,15 @@ def test_a_spectrum_in_each_row(tmp_path: Path, suffix: str) -> None:
     flags = np.zeros((5, 8), np.int16)
     flags[2, 3] = 1
     columns = [
-        vectors("wave", np.tile(WAVELENGTH, (5, 1)), "Angstrom"), vectors("flux", flux, "erg/s/cm2/Angstrom"), vectors("flux_err", noise),
-        fits.Column("mask", "8I", array=flags), fits.Column("ra", "D", "deg", array=np.arange(5.0)), fits.Column("name", "4A", array=list("abcde")),
-        fits.Column("window", "2D", array=np.zeros((5, 2))), fits.Column("history", "PD()", array=np.array([np.zeros(n) for n in range(1, 6)], object)),
-    ]  # fmt: skip
+        vectors("wave", np.tile(WAVELENGTH, (5, 1)), "Angstrom"),
+        vectors("flux", flux, "erg/s/cm2/Angstrom"),
+        vectors("flux_err", noise),
+        fits.Column("mask", "8I", array=flags),
+        fits.Column("ra", "D", "deg", array=np.arange(5.0)),
+        fits.Column("name", "4A", array=list("abcde")),
+        fits.Column("window", "2D", array=np.zeros((5, 2))),
+        fits.Column("history", "PD()", array=np.array([np.zeros(n) for n in range(1, 6)], object)),
+    ]
     path = tmp_path / f"many.{suffix}"
     write(path, ("SPECTRA", columns), OBJECT="A478")
     da = xfit.open(path)
@@ -94,14 +99,20 @@ def test_one_spectrum_in_one_row(tmp_path: Path) -> None:
 
 
 def test_a_channel_in_each_row(tmp_path: Path) -> None:
-    """As of SDSS: logarithms of wavelengths, inverse variances, a model beside, tables of other things in the same file."""
+    """As of SDSS: logarithms of wavelengths, inverse variances, a model beside, tables of
+    other things in the same file.
+    """
     flux, model = NOISE.uniform(1, 2, (2, 8)).astype(np.float32)
     columns = [
         fits.Column(name, kind, array=values)
         for name, kind, values in (
-            ("flux", "E", flux), ("loglam", "E", np.log10(WAVELENGTH)), ("ivar", "E", np.full(8, 4.0)), ("and_mask", "J", np.arange(8)), ("model", "E", model),
+            ("flux", "E", flux),
+            ("loglam", "E", np.log10(WAVELENGTH)),
+            ("ivar", "E", np.full(8, 4.0)),
+            ("and_mask", "J", np.arange(8)),
+            ("model", "E", model),
         )
-    ]  # fmt: skip
+    ]
     catalogue = [
         fits.Column("Z", "E", array=[0.1]),
         fits.Column("MAGNITUDES", "5E", array=[np.arange(5.0)]),
@@ -122,7 +133,10 @@ def test_a_channel_in_each_row(tmp_path: Path) -> None:
 
 
 def test_units_tell_the_coordinate(tmp_path: Path) -> None:
-    columns = [fits.Column("e_mid", "D", "keV", array=np.arange(1.0, 9)), fits.Column("rate", "D", "1/s", array=np.arange(8.0))]  # fmt: skip
+    columns = [
+        fits.Column("e_mid", "D", "keV", array=np.arange(1.0, 9)),
+        fits.Column("rate", "D", "1/s", array=np.arange(8.0)),
+    ]
     write(tmp_path / "rate.fits", ("EVENTS", columns))
     da = xfit.open(tmp_path / "rate.fits")
     assert (da.dims, da.name) == (("energy",), "rate")
@@ -139,7 +153,10 @@ def test_wavelengths_of_each_row(tmp_path: Path) -> None:
 
 
 def test_tables_of_the_same_columns(tmp_path: Path) -> None:
-    tables = [(name, [vectors("WAVE", WAVELENGTH[None] * n), vectors("FLUX", WAVELENGTH[None])]) for n, name in ((1, "BLUE"), (2, "RED"))]  # fmt: skip
+    tables = [
+        (name, [vectors("WAVE", WAVELENGTH[None] * n), vectors("FLUX", WAVELENGTH[None])])
+        for n, name in ((1, "BLUE"), (2, "RED"))
+    ]
     write(tmp_path / "arms.fits", *tables)
     assert list(xfit.open(tmp_path / "arms.fits")) == ["BLUE.FLUX", "RED.FLUX"]
 

@@ -1,4 +1,6 @@
-"""Files that RosettaSciIO writes in formats of instruments and of other programs, opened: what HyperSpy reads of them."""
+"""Files that RosettaSciIO writes in formats of instruments and of other programs,
+opened: what HyperSpy reads of them.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,16 @@ def check(path: Path, expected: np.ndarray, dims: int, lazy: bool, **options) ->
 
 
 @pytest.mark.parametrize("shape", [SPECTRUM, LINE, MAP])
-@pytest.mark.parametrize(("suffix", "dtype", "lazy"), [("emd", "uint16", True), ("nxs", "uint16", True), ("rpl", "uint16", True), ("unf", "float32", True), ("sur", "int32", False)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("suffix", "dtype", "lazy"),
+    [
+        ("emd", "uint16", True),
+        ("nxs", "uint16", True),
+        ("rpl", "uint16", True),
+        ("unf", "float32", True),
+        ("sur", "int32", False),
+    ],
+)
 def test_spectra(tmp_path: Path, suffix: str, dtype: str, lazy: bool, shape: tuple[int, ...]) -> None:
     s = spectra(shape, dtype)
     if suffix == "unf" and len(shape) == 2:
@@ -77,7 +88,17 @@ def test_spectra(tmp_path: Path, suffix: str, dtype: str, lazy: bool, shape: tup
 
 
 @pytest.mark.parametrize("shape", [(6, 8), (3, 6, 8)])
-@pytest.mark.parametrize(("suffix", "dtype", "lazy"), [("emd", "uint16", True), ("nxs", "uint16", True), ("rpl", "uint16", True), ("sur", "int32", False), ("tif", "uint16", True), ("prz", "float32", False)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("suffix", "dtype", "lazy"),
+    [
+        ("emd", "uint16", True),
+        ("nxs", "uint16", True),
+        ("rpl", "uint16", True),
+        ("sur", "int32", False),
+        ("tif", "uint16", True),
+        ("prz", "float32", False),
+    ],
+)
 def test_images(tmp_path: Path, suffix: str, dtype: str, lazy: bool, shape: tuple[int, ...]) -> None:
     if suffix == "tif":
         pytest.importorskip("tifffile")

@@ -1,4 +1,6 @@
-"""Files that earlier versions wrote are read, with the numbers that were noted when they were written, or refused by name."""
+"""Files that earlier versions wrote are read, with the numbers that were noted when they
+were written, or refused by name.
+"""
 
 from __future__ import annotations
 
@@ -110,7 +112,8 @@ def test_runs_that_go_on(folder: Path, tmp_path: Path) -> None:
     numbers = noted(folder)
     first = json.loads(json.loads((store / "zarr.json").read_text())["attributes"]["xfit_run"])["format"] == 1
     if first or numbers["dask"] != dask.__version__:
-        # By name, and what was there stays: the first format has no checksums to go on by, and words for options are dask's tokens.
+        # By name, and what was there stays: the first format has no checksums to go on by, and words for options are
+        # dask's tokens.
         with pytest.raises(ValueError, match=rf"{store}.*differs in|{store}.*format 1"):
             da.fit.multifit(MAKE["model"](), store=store, resume=True, progress=False)
         agree(open_fit(str(store))[0], numbers["run"])

@@ -1,4 +1,6 @@
-"""Chunks of HDF5 files that hold more than they can, or can't be unpacked: refused before memory is taken, or told with file, array and part."""
+"""Chunks of HDF5 files that hold more than they can, or can't be unpacked: refused before memory is taken, or
+told with file, array and part.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +76,12 @@ def gosh(folder: Path, name: str, raw: bytes) -> Path:
 WAYS: dict[str, Any] = {
     "data of .hspy": (hspy, "data", lambda path: xfit.open(path).load(), UnreadError),
     "metadata of .hspy": (hspy, "metadata/_list_more", xfit.open, RefusedFileError),
-    "original metadata of .hspy": (hspy, "original_metadata/more", lambda path: xfit.open(path, original_metadata=True), RefusedFileError),
+    "original metadata of .hspy": (
+        hspy,
+        "original_metadata/more",
+        lambda path: xfit.open(path, original_metadata=True),
+        RefusedFileError,
+    ),
     "models": (hspy, "data", open_models, RefusedFileError),
     "lazy models": (hspy, "data", lambda path: open_models(path, lazy=True).data.load(), UnreadError),
     "data of netCDF": (netcdf, "c", lambda path: xfit.open(path, signal="c").load(), UnreadError),
@@ -82,14 +89,20 @@ WAYS: dict[str, Any] = {
     "dates of netCDF": (netcdf, "t", xfit.open, RefusedFileError),
     "oscillator strengths": (gosh, "data", lambda path: read_gos(path, "Fe_K"), RefusedFileError),
     "their q": (gosh, "q", lambda path: read_gos(path, "Fe_K"), RefusedFileError),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_more_is_packed_than_there_can_be(tmp_path: Path, way: str) -> None:
     make, name, read, kind = WAYS[way]
     path = make(tmp_path, name, MUCH)
-    with pytest.raises(kind, match=rf"{re.escape(str(path))}.*{name}': the chunk at \(.*\), of {len(MUCH)} bytes, holds 1.05e\+06 bytes or more, where there are at most 4\d+"):  # fmt: skip
+    with pytest.raises(
+        kind,
+        match=(
+            rf"{re.escape(str(path))}.*{name}': the chunk at \(.*\), of {len(MUCH)} bytes, holds 1.05e\+06 bytes "
+            r"or more, where there are at most 4\d+"
+        ),
+    ):
         read(path)
 
 
@@ -98,7 +111,10 @@ def test_more_is_packed_than_there_can_be(tmp_path: Path, way: str) -> None:
 def test_what_cannot_be_unpacked_is_named(tmp_path: Path, make: Any, name: str, place: str, raw: bytes) -> None:
     path = make(tmp_path, name, raw)
     found = xfit.open(path, signal=0)
-    words = rf"{re.escape(str(path))}: numbers of '{name}' can't be read, in the part \[.*{place}.*what is stored of it is damaged"  # fmt: skip
+    words = (
+        rf"{re.escape(str(path))}: numbers of '{name}' can't be read, in the part \[.*{place}.*what is stored of "
+        r"it is damaged"
+    )
     with pytest.raises(UnreadError, match=words):
         found.load()
     # Another part is read, and what is damaged is told by workers, too.
@@ -126,7 +142,14 @@ def test_what_is_whole_is_read_by_every_engine(tmp_path: Path, form: Any, engine
 def test_what_filters_may_do(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         noise = np.random.default_rng(0).random((20, 30))
-        for k, how in enumerate(({"compression": "gzip", "shuffle": True, "fletcher32": True}, {"compression": "lzf"}, {"shuffle": True}, {})):  # fmt: skip
+        for k, how in enumerate(
+            (
+                {"compression": "gzip", "shuffle": True, "fletcher32": True},
+                {"compression": "lzf"},
+                {"shuffle": True},
+                {},
+            )
+        ):
             check_packed(file.create_dataset(f"a{k}", data=noise, chunks=(7, 8), **how))
         # A chunk that is stored as it is; those that are not there; a part.
         some = file.create_dataset("some", (20, 30), "f8", chunks=(10, 10), compression="gzip")

@@ -63,7 +63,13 @@ def test_what_is_counted(tmp_path: Path, ending: str, monkeypatch: pytest.Monkey
     monkeypatch.setattr("xfit.files.hyperspy_reader.MOST_METADATA", 50)
     found = xfit.open(path)
     assert found.attrs["Sample.elements"] == ["Fe"]
-    with pytest.raises(RefusedFileError, match=rf"a\.{ending} has more than 50 groups and arrays of metadata, the original ones among them; it is not read"):  # fmt: skip
+    with pytest.raises(
+        RefusedFileError,
+        match=(
+            rf"a\.{ending} has more than 50 groups and arrays of metadata, the original ones among them; it is not "
+            r"read"
+        ),
+    ):
         xfit.open(path, original_metadata=True)
     assert open_models(path).data.shape == (2, 3)
     monkeypatch.setattr("xfit.files.hyperspy_reader.MOST_METADATA", 5)
@@ -90,7 +96,9 @@ def test_many_paths_and_loops_are_told_soon(tmp_path: Path) -> None:
             group["c"] = h5py.SoftLink(inner.name)
             group = inner
     # 3 + 9 + ... + 3**60 in one another.
-    with pytest.raises(RefusedFileError, match=r"a\.hspy has more than 100000 groups and arrays on the paths through it: 6.36e\+28"):  # fmt: skip
+    with pytest.raises(
+        RefusedFileError, match=r"a\.hspy has more than 100000 groups and arrays on the paths through it: 6.36e\+28"
+    ):
         xfit.open(path)
     with h5py.File(path, "r+") as file:
         file["more/a/a/back"] = h5py.SoftLink("/more/a")

@@ -38,7 +38,9 @@ def test_fits_claims(tmp_path: Path) -> None:
     fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(np.ones((4, 5)), name="SCI")]).writeto(path)
     whole = path.read_bytes()
     path.write_bytes(whole.replace(b"NAXIS1  =                    5", b"NAXIS1  =           5000000000"))
-    with pytest.raises(ValueError, match=r"a.fits: extension 1 claims 1.6e\+11 bytes.*5000000000.*of which the file has 2880"):  # fmt: skip
+    with pytest.raises(
+        ValueError, match=r"a.fits: extension 1 claims 1.6e\+11 bytes.*5000000000.*of which the file has 2880"
+    ):
         xfit.open(path)
     path.write_bytes(whole[:-2880])
     with pytest.raises(ValueError, match=r"a.fits: extension 1 claims 160 bytes.*has 0"):
@@ -77,15 +79,31 @@ def fits_of(cards: list[bytes], data: bytes = bytes(2880)) -> bytes:
     ("ending", "content", "words"),
     [
         (".fits", lambda: fits_of([card(f"A{k}", k) for k in range(40_000)]), r"more than 30000 cards"),
-        (".fits", lambda: fits_of([]) + fits_of([]).replace(card("SIMPLE", "T"), card("XTENSION", "'IMAGE   '")) * 1000, r"or 1000 extensions"),
+        (
+            ".fits",
+            lambda: fits_of([]) + fits_of([]).replace(card("SIMPLE", "T"), card("XTENSION", "'IMAGE   '")) * 1000,
+            r"or 1000 extensions",
+        ),
         (".fits", lambda: fits_of([card("WCSAXES", 10**6)]), r"WCSAXES = 1000000, .*up to 99"),
         (".fits", lambda: fits_of([card("A_ORDER", 30_000)]), r"A_ORDER = 30000, .*up to 99"),
-        (".fits", lambda: fits_of([]).replace(card("NAXIS1", 2880), card("NAXIS1", "'many'")), r"NAXISn .*are no sizes"),
-        (".fits.gz", lambda: gzip.compress(fits_of([], bytes(10**8)).replace(card("NAXIS1", 2880), card("NAXIS1", 10**8))), r"unpack it first \(gunzip\)"),
-        (".fits", lambda: gzip.compress(fits_of([], bytes(10**8)).replace(card("NAXIS1", 2880), card("NAXIS1", 10**8))), r"unpack it first \(gunzip\)"),
+        (
+            ".fits",
+            lambda: fits_of([]).replace(card("NAXIS1", 2880), card("NAXIS1", "'many'")),
+            r"NAXISn .*are no sizes",
+        ),
+        (
+            ".fits.gz",
+            lambda: gzip.compress(fits_of([], bytes(10**8)).replace(card("NAXIS1", 2880), card("NAXIS1", 10**8))),
+            r"unpack it first \(gunzip\)",
+        ),
+        (
+            ".fits",
+            lambda: gzip.compress(fits_of([], bytes(10**8)).replace(card("NAXIS1", 2880), card("NAXIS1", 10**8))),
+            r"unpack it first \(gunzip\)",
+        ),
         (".fits", lambda: bz2.compress(fits_of([])), r"packed by bzip2"),
     ],
-)  # fmt: skip
+)
 def test_more_of_what_fits_files_claim(tmp_path: Path, ending: str, content: Any, words: str) -> None:
     pytest.importorskip("astropy.io.fits")
     path = tmp_path / f"a{ending}"
@@ -97,7 +115,8 @@ def test_more_of_what_fits_files_claim(tmp_path: Path, ending: str, content: Any
 def test_what_fits_files_may_have(tmp_path: Path) -> None:
     fits = pytest.importorskip("astropy.io.fits")
     path = tmp_path / "a.fits"
-    # A file that is packed, whatever it is called; and one with 3,000 cards of which 1,000 are repeated, of which few are said.
+    # A file that is packed, whatever it is called; and one with 3,000 cards of which 1,000 are repeated, of which few
+    # are said.
     path.write_bytes(gzip.compress(fits_of([])))
     assert xfit.open(path).shape == (2880,)
     path.write_bytes(fits_of([card(f"A{k}", k) for k in range(2000)] + [card("A7", k) for k in range(1000)]))
@@ -114,7 +133,9 @@ def test_what_fits_files_may_have(tmp_path: Path) -> None:
 @pytest.mark.parametrize("stored", [np.int16, np.uint16, np.uint8, np.float32])
 def test_the_sky_of_large_images_is_lazy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stored: type) -> None:
     fits = pytest.importorskip("astropy.io.fits")
-    header = fits.Header({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 10.0, "CRVAL2": 5.0, "CDELT1": 0.01, "CDELT2": 0.02})  # fmt: skip
+    header = fits.Header(
+        {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 10.0, "CRVAL2": 5.0, "CDELT1": 0.01, "CDELT2": 0.02}
+    )
     fits.CompImageHDU(np.arange(63, dtype=stored).reshape(7, 9), header).writeto(tmp_path / "a.fits")
     da = xfit.open(tmp_path / "a.fits", chunks="file")
     assert da.dtype == stored
@@ -219,7 +240,9 @@ def test_classic_netcdf_claims(tmp_path: Path) -> None:
     assert xfit.open(path).size == 4
     raw = path.read_bytes()
     # The dimension's name, padded to four bytes, and its length.
-    path.write_bytes(raw.replace(b"\x00\x00\x00\x01x\x00\x00\x00\x00\x00\x00\x04", b"\x00\x00\x00\x01x\x00\x00\x00\x70\x00\x00\x00"))  # fmt: skip
+    path.write_bytes(
+        raw.replace(b"\x00\x00\x00\x01x\x00\x00\x00\x00\x00\x00\x04", b"\x00\x00\x00\x01x\x00\x00\x00\x70\x00\x00\x00")
+    )
     with pytest.raises(ValueError, match=r"a\.nc"):
         xfit.open(path)
 

@@ -1,4 +1,6 @@
-"""Clients and workers of every kind: closed meanwhile, asynchronous, of other versions, without memory; fits begun in tasks of workers."""
+"""Clients and workers of every kind: closed meanwhile, asynchronous, of other versions, without memory;
+fits begun in tasks of workers.
+"""
 
 from __future__ import annotations
 
@@ -87,7 +89,9 @@ def assert_dask_works(store: Path, expected: dict[str, xr.Dataset]) -> None:
 @pytest.mark.parametrize("kind", ["stored", "samfire"])
 @pytest.mark.parametrize("given", [True, False], ids=["given", "active"])
 def test_a_client_that_is_closed_meanwhile(kind: str, given: bool, expected, local, tmp_path) -> None:
-    """From another thread, as a time limit would: the fit says so, and the process goes on as if there had been none."""
+    """From another thread, as a time limit would: the fit says so, and the process goes
+    on as if there had been none.
+    """
     client = Client(local, set_as_default=not given)
     closing: list[threading.Thread] = []
 
@@ -254,7 +258,8 @@ def test_workers_of_another_version_are_refused(kind: str, local, tmp_path, monk
             calls[kind]()
         assert f"has {name} {versions.versions()[name]}" in str(caught.value)
         assert f"comes from {name} {version}; install the same versions on" in str(caught.value)
-        # Its traceback has the futures, by which the scheduler would know the next call of the same name to have failed.
+        # Its traceback has the futures, by which the scheduler would know the next call of the same name to have
+        # failed.
         del caught
         gc.collect()
     client.close()
@@ -274,7 +279,13 @@ def test_what_is_pickled_says_its_versions(monkeypatch) -> None:
     arrived = pickle.loads(sent)
     assert arrived == program
     # Passed on as it came.
-    with pytest.raises(VersionError, match=r"process \d+ on .* has xfit .*, numba .*, Python .*, new unknown, and the fit comes from xfit 9, numba 8, Python 7, new 6;"):  # fmt: skip
+    with pytest.raises(
+        VersionError,
+        match=(
+            r"process \d+ on .* has xfit .*, numba .*, Python .*, new unknown, and the fit comes from xfit 9, "
+            r"numba 8, Python 7, new 6;"
+        ),
+    ):
         pickle.loads(pickle.dumps(arrived)).load()
 
 

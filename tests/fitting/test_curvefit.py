@@ -1,7 +1,8 @@
 """`da.fit.curvefit` against xarray's own `da.curvefit`: the scenarios of xarray's tests and what users do besides.
 
-Coefficients are compared to 1e-6: SciPy stops where a step or a decrease is below 1e-8, which leaves about 1e-7 of a parameter, as its
-derivatives are differences. Covariances are compared to 1e-4 for the same reason: they follow from these derivatives.
+Coefficients are compared to 1e-6: SciPy stops where a step or a decrease is below 1e-8, which leaves about 1e-7 of a
+parameter, as its derivatives are differences. Covariances are compared to 1e-4 for the same reason: they follow from
+these derivatives.
 """
 
 from __future__ import annotations
@@ -161,7 +162,8 @@ def compare(found: xr.Dataset, wanted: xr.Dataset) -> None:
     assert found.attrs == wanted.attrs
     mine, theirs = found.curvefit_coefficients, wanted.curvefit_coefficients
     error = np.sqrt(np.abs(np.diagonal(wanted.curvefit_covariance.values, axis1=-2, axis2=-1)))
-    # SciPy stops where the sum of squares falls by less than 1e-8 of itself: that may be 6e-4 of an error, for 40 channels.
+    # SciPy stops where the sum of squares falls by less than 1e-8 of itself: that may be 6e-4 of an error, for 40
+    # channels.
     error = np.where(np.isfinite(error), error, 0.0)
     assert (np.isnan(mine.values) == np.isnan(theirs.values)).all()
     distance = np.nan_to_num(np.abs(mine.values - theirs.values))
@@ -181,7 +183,8 @@ def test_is_xarrays(name: str, lazy: bool) -> None:
     make, given = CASES[name]
     da = make()
     with warnings.catch_warnings():
-        # SciPy says where it can't estimate a covariance, and xfit where a case is SciPy's; the next test is about that.
+        # SciPy says where it can't estimate a covariance, and xfit where a case is SciPy's; the next test is about
+        # that.
         warnings.simplefilter("ignore")
         wanted = da.curvefit(**given)
         pixels = {d: 1 for d in da.dims[:-1]} if name not in ("reduced", "two coordinates", "two and a reduced") else -1
@@ -262,7 +265,9 @@ def test_pixels_that_do_not_converge_are_scipys_to_fail() -> None:
 
 @pytest.mark.parametrize("bounds", [{}, {"tau": (0.5, 1.8)}], ids=["free", "at a bound"])
 def test_sigma_goes_with_missing_data(bounds: dict[str, Any]) -> None:
-    """Against SciPy with the channels left out; xarray has no answer. At a bound SciPy makes the fit, else the engine."""
+    """Against SciPy with the channels left out; xarray has no answer. At a bound SciPy makes
+    the fit, else the engine.
+    """
     da, sigma = with_gaps(), 0.1 + T / 20
     given = {"sigma": sigma, "absolute_sigma": True}
     fit = da.fit.curvefit("t", decay, bounds=bounds, kwargs=given)

@@ -191,7 +191,8 @@ def test_an_estimation_is_the_same_in_every_process():
     code = (
         "from dask.base import tokenize; from xfit.components import *; import xfit.modeling.estimate_block as e;"
         "t = e.Target('A', 'g.A', 1.0, 0.0, 9.0);"
-        "print([tokenize(e.Estimation(c.estimator.function, (t,), (), (0.0, 1.0))) for c in (Gaussian(), Polynomial(3))])"
+        "print([tokenize(e.Estimation(c.estimator.function, (t,), (), (0.0, 1.0))) for c in (Gaussian(), "
+        "Polynomial(3))])"
     )
     one, other = (subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout for _ in "ab")
     assert one == other

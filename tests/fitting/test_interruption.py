@@ -77,7 +77,9 @@ WAYS = {
     "profile": lambda: right.fit.conf_interval(few),
     "select": lambda: DATA.fit.select([MODEL, xfit.Model([Offset(name="o")])]),
     "refit": lambda: fit.fit.refit(DATA[:40], where=fit.status > 0, start="estimate"),
-    "curvefit": lambda: DATA.fit.curvefit("e", lambda x, a, c, s: a * np.exp(-((x - c) / s) ** 2) + np.floor(x) * 0, p0={"c": 4}),
+    "curvefit": lambda: DATA.fit.curvefit(
+        "e", lambda x, a, c, s: a * np.exp(-((x - c) / s) ** 2) + np.floor(x) * 0, p0={"c": 4}
+    ),
 }
 '''
 
@@ -96,7 +98,8 @@ for way in sys.argv[1:]:
     left = time.process_time() - cpu
     again = few.fit.multifit(MODEL).identical(right)
     done = None if status is None else int((status == 1).sum())
-    print(json.dumps({"way": way, "back": back, "left": left, "words": words, "done": done, "again": again}), flush=True)
+    came = {"way": way, "back": back, "left": left, "words": words, "done": done, "again": again}
+    print(json.dumps(came), flush=True)
 print(json.dumps(FOLDER), time.time(), flush=True)
 """
 )
@@ -115,7 +118,9 @@ def start(code: str, *words: str) -> subprocess.Popen[str]:
 
 
 def interrupted(*ways: str) -> tuple[dict[str, dict[str, Any]], str, str]:
-    """What came of interruptions, one after the other in one process; its folder, and what it wrote to standard error."""
+    """What came of interruptions, one after the other in one process; its folder, and
+    what it wrote to standard error.
+    """
     process = start(RUN, *ways)
     out, errors = process.communicate(timeout=900)
     ended = time.time()
@@ -169,7 +174,13 @@ def test_stored_and_samfire() -> None:
 @pytest.mark.slow
 def test_a_script_ends_with_its_interruption() -> None:
     """Of a lazy fit that nobody catches: threads of dask's own would go on for as long as their blocks take."""
-    process = start(SCRIPT + "lazy = DATA.chunk(y=250, x=400)\nctrl_c_when_it_fits()\ntry:\n    WAYS['lazy']()\nfinally:\n    print(time.time(), flush=True)\n")  # fmt: skip
+    process = start(
+        SCRIPT
+        + (
+            "lazy = DATA.chunk(y=250, x=400)\nctrl_c_when_it_fits()\ntry:\n    WAYS['lazy']()\nfinally:\n    "
+            "print(time.time(), flush=True)\n"
+        )
+    )
     out, errors = process.communicate()
     assert time.time() - float(out) < AT_ONCE
     assert process.returncode != 0

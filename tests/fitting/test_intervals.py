@@ -90,7 +90,13 @@ def test_ends_at_bounds_and_ends_at_infinity() -> None:
 def test_ties_masks_and_components_that_are_off() -> None:
     """What the fit was given is given again; where a component was off there is no interval."""
     da = counts(4)
-    m = xfit.Model([xfit.components.Gaussian(name="g", **START), xfit.components.Gaussian(name="h", A=5.0, centre=3.0, sigma=1.0), Offset(name="o", offset=3.0)])  # fmt: skip
+    m = xfit.Model(
+        [
+            xfit.components.Gaussian(name="g", **START),
+            xfit.components.Gaussian(name="h", A=5.0, centre=3.0, sigma=1.0),
+            Offset(name="o", offset=3.0),
+        ]
+    )
     m["h.sigma"].tie("g.sigma")
     m["h.centre"].free = False
     where = xr.DataArray(abs(X) < 4.5, dims="x")
@@ -120,10 +126,16 @@ def test_lazily_and_in_chunks() -> None:
         assert_same_bits(found.compute(), expected)
 
 
-@pytest.mark.parametrize(("options", "again"), [
-    ({}, {}), ({"variance": 12.0}, {"variance": 12.0}), ({"variance": "poisson"}, {}), ({"loss": "poisson"}, {}),
-    ({"variance": "poisson", "reweight": True}, {}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "again"),
+    [
+        ({}, {}),
+        ({"variance": 12.0}, {"variance": 12.0}),
+        ({"variance": "poisson"}, {}),
+        ({"loss": "poisson"}, {}),
+        ({"variance": "poisson", "reweight": True}, {}),
+    ],
+)
 def test_the_bootstrap_is_as_wide_as_the_profile(options, again) -> None:
     """Of 1,000 samples a percentile of the ends scatters by 5 % of the width."""
     da = counts(2, scale=5.0)
@@ -157,13 +169,16 @@ def test_pixels_that_failed_have_no_intervals() -> None:
     assert float(found["level"]) == ONE_SIGMA
 
 
-@pytest.mark.parametrize(("args", "options", "error", "words"), [
-    (["g.center"], {}, ValueError, "g.center"),
-    (None, {"level": 68}, ValueError, "level=68"),
-    (None, {"method": "hesse"}, ValueError, "'profile' or 'bootstrap'"),
-    (None, {"samples": 1}, ValueError, "samples=1"),
-    (None, {"sigma": 3}, TypeError, "sigma"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("args", "options", "error", "words"),
+    [
+        (["g.center"], {}, ValueError, "g.center"),
+        (None, {"level": 68}, ValueError, "level=68"),
+        (None, {"method": "hesse"}, ValueError, "'profile' or 'bootstrap'"),
+        (None, {"samples": 1}, ValueError, "samples=1"),
+        (None, {"sigma": 3}, TypeError, "sigma"),
+    ],
+)
 def test_refusals(args, options, error, words) -> None:
     da = counts(1)
     with pytest.raises(error, match=words):

@@ -1,4 +1,6 @@
-"""multifit: dimensions, dtypes, chunks, masks, starts, weights, binning; lazy, once per pixel, equal on every scheduler."""
+"""multifit: dimensions, dtypes, chunks, masks, starts, weights, binning; lazy, once per
+pixel, equal on every scheduler.
+"""
 
 from __future__ import annotations
 

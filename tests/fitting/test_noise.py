@@ -13,7 +13,9 @@ from xfit.components import Gaussian, Offset
 
 
 def test_the_linear_model() -> None:
-    """HyperSpy's three numbers where these are above the floor, and the floor where not: max(offset, gain**2) * correlation."""
+    """HyperSpy's three numbers where these are above the floor, and the floor where not:
+    max(offset, gain**2) * correlation.
+    """
     da = xr.DataArray([0.0, 1.0, 4.0, 100.0], dims="x")
     assert xfit.noise.poisson_variance(da).values.tolist() == [1, 1, 4, 100]
     assert xfit.noise.poisson_variance(da, 2.0, 10.0, 1.5).values.tolist() == [15, 18, 27, 315]
@@ -30,7 +32,12 @@ def test_never_zero_or_negative() -> None:
 
 
 def test_lazy_and_labelled() -> None:
-    da = xr.DataArray(np.arange(12, dtype="uint16").reshape(3, 4), dims=("p", "x"), coords={"x": [1.0, 2, 3, 4]}, attrs={"units": "counts"})  # fmt: skip
+    da = xr.DataArray(
+        np.arange(12, dtype="uint16").reshape(3, 4),
+        dims=("p", "x"),
+        coords={"x": [1.0, 2, 3, 4]},
+        attrs={"units": "counts"},
+    )
     lazy, _ = from_source(da, {"p": 1}, forbidden=True)
     variance = xfit.noise.poisson_variance(lazy)
     assert variance.chunks == lazy.chunks
@@ -41,7 +48,9 @@ def test_lazy_and_labelled() -> None:
 
 
 def test_a_fit_with_empty_channels() -> None:
-    """What breaks HyperSpy's fits: an empty channel has a weight like any other. Against SciPy with the same weights."""
+    """What breaks HyperSpy's fits: an empty channel has a weight like any other. Against
+    SciPy with the same weights.
+    """
     x = np.linspace(-5, 5, 60)
     y = np.random.default_rng(0).poisson(0.3 + 9 * np.exp(-(x**2) / 2)).astype(float)
     assert (y == 0).any()
@@ -61,7 +70,10 @@ def test_a_fit_with_empty_channels() -> None:
     np.testing.assert_allclose(named["stderr"], np.sqrt(np.diag(covariance)), rtol=1e-5)
 
 
-@pytest.mark.parametrize(("numbers", "words"), [((0, 0, 1), "gain=0"), ((1, -1, 1), "offset=-1"), ((1, 0, 0), "correlation=0"), ((np.inf, 0, 1), "gain=inf")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("numbers", "words"),
+    [((0, 0, 1), "gain=0"), ((1, -1, 1), "offset=-1"), ((1, 0, 0), "correlation=0"), ((np.inf, 0, 1), "gain=inf")],
+)
 def test_refusals(numbers, words) -> None:
     with pytest.raises(ValueError, match=words):
         xfit.noise.Poisson(*numbers)

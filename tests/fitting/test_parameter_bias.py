@@ -1,9 +1,11 @@
-"""Parameters are off by as much as their errors say, and not to one side: of every component, and in a seeded small part of `ci/calibration`.
+"""Parameters are off by as much as their errors say, and not to one side: of every component, and in a seeded small
+part of `ci/calibration`.
 
-Components are fitted to counted events: 2,000 spectra of each component, with Poisson noise about a truth, are fitted; a pull is what a parameter is off by, over its error. The
-mean of 2,000 pulls is known to 0.022 and their spread to 0.016: to 0.1 is four and a half, and six, of these. Weights are those
-of the true expectation: weights from the counts themselves would pull every fit down, which is not the component's doing. The counts
-are so many that curvature, of order one over the signal to noise ratio of a parameter, is below that.
+Components are fitted to counted events: 2,000 spectra of each component, with Poisson noise about a truth, are fitted;
+a pull is what a parameter is off by, over its error. The mean of 2,000 pulls is known to 0.022 and their spread to
+0.016: to 0.1 is four and a half, and six, of these. Weights are those of the true expectation: weights from the counts
+themselves would pull every fit down, which is not the component's doing. The counts are so many that curvature, of
+order one over the signal to noise ratio of a parameter, is below that.
 """
 
 from __future__ import annotations
@@ -83,7 +85,8 @@ def test_pulls(name: str) -> None:
     assert abs(float((fit["chisq"] - fit["dof"]).mean())) < 5 * np.sqrt(2 * fit["dof"].values[0] / N)
 
 
-#: Settings of the harness, one or two of each kind, in which errors hold, or are further off than 1,000 pixels could hide.
+#: Settings of the harness, one or two of each kind, in which errors hold, or are further off than 1,000 pixels could
+#: hide.
 SMALL = [
     "known variance of each channel",
     "no variance, scaled",
@@ -113,7 +116,9 @@ ALL = {name: setting for settings in SETTINGS.values() for name, setting in sett
 
 @pytest.mark.parametrize("name", SMALL)
 def test_errors_hold_or_it_is_known_why_not(name: str) -> None:
-    """As `Outcome.holds` has it: to 2 % of coverage, 0.1 in mean and width of pulls, and three standard deviations by chance."""
+    """As `Outcome.holds` has it: to 2 % of coverage, 0.1 in mean and width of pulls, and three
+    standard deviations by chance.
+    """
     setting = ALL[name]
     assert faults(setting, run(setting, min(setting.n, 300 if name.startswith("bootstrap") else 1000))) == []
 
@@ -129,7 +134,9 @@ def test_the_page_has_every_setting_and_the_reasons_that_it_names() -> None:
 
 
 def test_what_does_not_hold_is_seen() -> None:
-    """Of normal pulls, errors that are a quarter too small or values that are off by a third of their errors; and a reason without need."""
+    """Of normal pulls, errors that are a quarter too small or values that are off by a third of their
+    errors; and a reason without need.
+    """
     pulls = np.random.default_rng(0).normal(size=4000)
 
     def found(values: np.ndarray, name: str = "p") -> Outcome:

@@ -107,12 +107,15 @@ def test_data_that_cannot_be_fitted() -> None:
     assert "failed    50.0% fewer usable channels" in str(found)
 
 
-@pytest.mark.parametrize(("options", "error", "words"), [
-    ({"n": 0}, ValueError, "n=0 must be"),
-    ({"n": 2.5}, ValueError, "n=2.5 must be"),
-    ({"optimizer": "newtoon"}, ValueError, "unknown optimizer"),
-    ({"varience": 1.0}, TypeError, "varience"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"n": 0}, ValueError, "n=0 must be"),
+        ({"n": 2.5}, ValueError, "n=2.5 must be"),
+        ({"optimizer": "newtoon"}, ValueError, "unknown optimizer"),
+        ({"varience": 1.0}, TypeError, "varience"),
+    ],
+)
 def test_refusals(options, error, words) -> None:
     lazy, source = from_source(peak_map((6, 5)), {"y": 2})
     with pytest.raises(error, match=words):
@@ -129,7 +132,9 @@ def test_a_single_spectrum_is_no_map() -> None:
     "options", [{"loss": "poisson"}, {"variance": "poisson"}, {"variance": 50.0}, {"variance": "map"}], ids=str
 )
 def test_chi_squared_of_the_mean(options) -> None:
-    """The mean of 60 pixels has a sixtieth of their variance, however that is given: its reduced chi-squared is about one."""
+    """The mean of 60 pixels has a sixtieth of their variance, however that is given: its
+    reduced chi-squared is about one.
+    """
     counts = np.random.default_rng(3).poisson(50.0, (6, 10, 400)).astype(float)
     da = xr.DataArray(counts, dims=("y", "x", "e"))
     given = {"variance": xr.full_like(da, 50.0)} if options.get("variance") == "map" else options

@@ -30,7 +30,8 @@ def test_a_bar_in_a_notebook(tmp_path):
         # The bar of dask's own, for results that are lazy; it needs a cluster.
         "from distributed import Client, progress\n"
         "client = Client(processes=False, n_workers=1, dashboard_address=None)\n"
-        "fit = da.fit.multifit(model).persist()\nbar = progress(fit)\nprint(float(fit.o_offset.mean()) if 'o_offset' in fit else fit.value.shape)\nclient.close()",
+        "fit = da.fit.multifit(model).persist()\nbar = progress(fit)\nprint(float(fit.o_offset.mean()) if 'o_offset' "
+        "in fit else fit.value.shape)\nclient.close()",
     )
     (bar,) = shown
     html = bar.data["text/html"]

@@ -14,7 +14,10 @@ def spoilt(da: xr.DataArray) -> tuple[xr.Dataset, np.ndarray]:
     """A fit that began in the wrong place in a few pixels, and which these are."""
     wrong = np.zeros(da.shape[:2], bool)
     wrong[1, 2] = wrong[4, 5] = wrong[3, 0] = True
-    start = {"left.centre": xr.DataArray(np.where(wrong, 18.0, 5.5), dims=("y", "x")), "left.sigma": xr.DataArray(np.where(wrong, 0.1, 1.0), dims=("y", "x"))}  # fmt: skip
+    start = {
+        "left.centre": xr.DataArray(np.where(wrong, 18.0, 5.5), dims=("y", "x")),
+        "left.sigma": xr.DataArray(np.where(wrong, 0.1, 1.0), dims=("y", "x")),
+    }
     return da.fit.multifit(two_peaks(), start=start), wrong
 
 

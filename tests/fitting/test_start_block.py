@@ -1,4 +1,6 @@
-"""Start values from the data of models of several components, and amplitudes of shapes that bounds or the user have moved."""
+"""Start values from the data of models of several components, and amplitudes of shapes that
+bounds or the user have moved.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,9 @@ def test_a_decay_keeps_the_area_of_the_data(top: float) -> None:
 
 
 def test_power_laws_of_a_short_window() -> None:
-    """The exponent can't be told from so little; where it ends at a bound, the area is that of the counts all the same."""
+    """The exponent can't be told from so little; where it ends at a bound, the area is
+    that of the counts all the same.
+    """
     energy = np.arange(510, 525, 0.5)
     counts = np.random.default_rng(0).poisson(3e9 * energy**-2.7, (200, energy.size))
     da = xr.DataArray(counts, dims=("p", "E"), coords={"E": energy})
@@ -95,8 +99,8 @@ def test_a_peak_with_a_fixed_width_or_centre_has_the_amplitude_of_least_squares(
 def test_every_component_explains_what_it_can_with_its_shape_fixed(name: str) -> None:
     """With all but the amplitudes fixed at the truth, the estimate leaves next to nothing of the component's own data.
 
-    Lines under peaks are taken from what the estimated shape leaves at the ends of the range, or in images in the middle:
-    of a Lorentzian there 11 % is left of its curve, of all others 6 % or less.
+    Lines under peaks are taken from what the estimated shape leaves at the ends of the range, or in images in the
+    middle: of a Lorentzian there 11 % is left of its curve, of all others 6 % or less.
     """
     component = CASES[name].component()
     linear = [p for p in component.parameters if p.linear]
@@ -137,7 +141,9 @@ def test_an_image_with_a_fixed_width() -> None:
 
 
 def test_amplitudes_follow_bounds_and_values_that_are_maps() -> None:
-    """A fixed centre and a bound of the width given as maps: the start of the amplitude is that of the shape in the pixel."""
+    """A fixed centre and a bound of the width given as maps: the start of the amplitude is
+    that of the shape in the pixel.
+    """
     centre = np.array([600.0, 700.0, 800.0])
     data = gaussian(X, 5e4, centre[:, None], 30.0) + 10
     da = spectra(data)
@@ -212,7 +218,9 @@ class Scene:
         return Model([*peaks, Polynomial(order=1, name="bg", a0=40 if self.sign > 0 else 2 * max(self.height))])
 
     def lost(self, fit: xr.Dataset, best: xr.Dataset) -> int:
-        """Pixels that did not converge, or to a minimum less likely by exp(-5) than where the fit from the truth ends."""
+        """Pixels that did not converge, or to a minimum less likely by exp(-5) than
+        where the fit from the truth ends.
+        """
         return int(((fit["status"] != 1) | (fit["chisq"] > best["chisq"] + 10 * best["red_chisq"])).sum())
 
     def best(self) -> xr.Dataset:
@@ -247,7 +255,9 @@ def test_five_peaks_that_drift_begin_each_near_its_own_start() -> None:
     ids=["two", "narrow starts", "wide starts", "six", "no bounds", "overlap", "downwards"],
 )
 def test_other_numbers_of_peaks(scene: Scene, options: dict[str, Any]) -> None:
-    """Heights differ by up to 30, widths of starts by up to three; at most 1 % are lost, and no more than without estimates."""
+    """Heights differ by up to 30, widths of starts by up to three; at most 1 % are lost, and
+    no more than without estimates.
+    """
     best = scene.best()
     estimated = scene.lost(scene.da.fit.multifit(scene.model(**options), dim="x", start="estimate"), best)
     alone = scene.lost(scene.da.fit.multifit(scene.model(**options), dim="x"), best)
@@ -306,7 +316,9 @@ def test_starts_do_not_depend_on_what_shares_the_block() -> None:
 
 
 def test_tied_fixed_and_other_components_count() -> None:
-    """The second line of a doublet follows the first; a fixed peak is taken off; one that can't be estimated stays out."""
+    """The second line of a doublet follows the first; a fixed peak is taken off; one that
+    can't be estimated stays out.
+    """
     random = np.random.default_rng(5)
     places = random.uniform(460, 500, (50, 1))
     data = 400 * np.exp(-((X - places) ** 2) / 128) + 200 * np.exp(-((X - places - 60) ** 2) / 128)

@@ -1,4 +1,6 @@
-"""Runs on clusters whose workers end, stop to take calls, or do not come back: an error or a warning that says so, and no wait for ever."""
+"""Runs on clusters whose workers end, stop to take calls, or do not come back: an error or a warning that
+says so, and no wait for ever.
+"""
 
 from __future__ import annotations
 

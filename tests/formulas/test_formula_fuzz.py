@@ -1,4 +1,6 @@
-"""Random formulas of the whole grammar: each is read, differentiated and printed in a bounded time, with the right numbers, or refused."""
+"""Random formulas of the whole grammar: each is read, differentiated and printed in a bounded time, with
+the right numbers, or refused.
+"""
 
 from __future__ import annotations
 
@@ -207,7 +209,8 @@ def _compared(text: str, ways: list[StraightLine], names: tuple[str, ...]) -> in
                 continue
             compared += 1
             for got in found:
-                # Constants are rounded to doubles, of which steep functions make more; wrong derivatives are wrong altogether.
+                # Constants are rounded to doubles, of which steep functions make more; wrong derivatives are wrong
+                # altogether.
                 for one, other in zip(got, wanted, strict=True):
                     assert abs(one - other) <= 1e-7 * size + 1e-7 * abs(other), (text, point, got, wanted)
     return compared
@@ -223,7 +226,7 @@ def _ways(text: str, names: tuple[str, ...]) -> list[StraightLine]:
     return ways
 
 
-# --- formulas ----------------------------------------------------------------------------------------------------------
+# --- formulas
 
 _LEAVES = st.one_of(
     st.sampled_from(["x", "x", "a", "b", "c", "d", "pi", "E"]),
@@ -276,7 +279,7 @@ def _wide(draw: st.DrawFn) -> str:
     return f"{draw(st.sampled_from(_UNARY))}({inside})" if kind == "within" else inside
 
 
-# --- tests -------------------------------------------------------------------------------------------------------------
+# --- tests
 
 
 def _made(text: str) -> bool:
@@ -339,7 +342,9 @@ _FAMILIES = {
 
 @pytest.mark.parametrize("family", _FAMILIES)
 def test_families_end(family: str) -> None:
-    """What grows beyond all bounds when it is written out or simplified has derivatives of some times its own size, at once."""
+    """What grows beyond all bounds when it is written out or simplified has derivatives of
+    some times its own size, at once.
+    """
     text = _FAMILIES[family]
     _made(text)
     try:

@@ -1,4 +1,6 @@
-"""A fit is of the functions, and of the model, as they are when it is called: what they read may change before and after."""
+"""A fit is of the functions, and of the model, as they are when it is called: what they
+read may change before and after.
+"""
 
 from __future__ import annotations
 
@@ -58,9 +60,14 @@ CELL = "@xfit.component\ndef stale_{name}(x, a=1.0):\n    return a * x * {factor
         ("nested", "N = (1.0, (2.0,))", "N = (1.0, (3.0,))", "N[1][0]"),
         ("helper", "@numba.njit\ndef h(): return 2.0", "@numba.njit\ndef h(): return 3.0", "h()"),
         ("plain_helper", "def h(): return 2.0", "def h(): return 3.0", "h()"),
-        ("helper_of_helper", "H = 2.0\n@numba.njit\ndef g(): return H\n@numba.njit\ndef h(): return g()", "H = 3.0", "h()"),
+        (
+            "helper_of_helper",
+            "H = 2.0\n@numba.njit\ndef g(): return H\n@numba.njit\ndef h(): return g()",
+            "H = 3.0",
+            "h()",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_a_component_reads_is_as_it_is_at_the_fit(name: str, before: str, after: str, factor: str) -> None:
     """Whether its cell is run again or not: as Python would have it."""
     book = Notebook()
@@ -79,7 +86,10 @@ def test_what_a_component_reads_is_as_it_is_at_the_fit(name: str, before: str, a
 
 def test_a_constant_within_a_nested_function() -> None:
     book = Notebook()
-    cell = "@xfit.component\ndef stale_inner(x, a=1.0):\n    def inner(t):\n        return t * {k}\n    return a * inner(x)\n"
+    cell = (
+        "@xfit.component\ndef stale_inner(x, a=1.0):\n    def inner(t):\n        return t * {k}\n    return a * "
+        "inner(x)\n"
+    )
     for k, right in ((2.0, 3.0), (3.0, 2.0)):
         book.run(cell.format(k=k))
         assert slope(book["stale_inner"]) == pytest.approx(right, rel=1e-9)
@@ -112,7 +122,11 @@ def test_a_closure_a_default_and_a_gradient() -> None:
 
     kernel = FunctionKernel(make(2.0, 1.0), slopes(2.0), ("x",), ("a",))
     assert kernel == FunctionKernel(make(2.0, 1.0), slopes(2.0), ("x",), ("a",))
-    for function, gradient in ((make(3.0, 1.0), slopes(2.0)), (make(2.0, 2.0), slopes(2.0)), (make(2.0, 1.0), slopes(3.0))):  # fmt: skip
+    for function, gradient in (
+        (make(3.0, 1.0), slopes(2.0)),
+        (make(2.0, 2.0), slopes(2.0)),
+        (make(2.0, 1.0), slopes(3.0)),
+    ):
         assert kernel != FunctionKernel(function, gradient, ("x",), ("a",))
 
 
@@ -175,7 +189,9 @@ def test_digests_do_not_depend_on_process_place_or_documentation(tmp_path: Path)
     book.run(SOURCE)
     here = digest(book["line"])
     script = tmp_path / "elsewhere.py"
-    script.write_text(f"from xfit.formulas.snapshots import digest\n\n\n{SOURCE.replace('WORDS', 'Other.')}\nprint(digest(line))\n")  # fmt: skip
+    script.write_text(
+        f"from xfit.formulas.snapshots import digest\n\n\n{SOURCE.replace('WORDS', 'Other.')}\nprint(digest(line))\n"
+    )
     path = os.pathsep.join([str(Path(xfit.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     for seed in ("1", "2"):
         environment = {**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": seed}
@@ -203,7 +219,8 @@ def test_copies_hold_what_they_read_and_have_the_same_digest() -> None:
 def test_functions_that_call_each_other_have_digests() -> None:
     book = Notebook()
     book.run(
-        "def even(n):\n    return True if n == 0 else odd(n - 1)\ndef odd(n):\n    return False if n == 0 else even(n - 1)\n"
+        "def even(n):\n    return True if n == 0 else odd(n - 1)\ndef odd(n):\n    return False if n == 0 else even(n "
+        "- 1)\n"
     )
     one = digest(book["even"])
     assert digest(frozen(book["even"], compiled=False)) == one
@@ -280,10 +297,10 @@ def test_a_result_is_not_evaluated_by_another_function(book: Notebook, tmp_path:
     fit.to_netcdf(tmp_path / "fit.nc")
     opened = xr.open_dataset(tmp_path / "fit.nc")
     np.testing.assert_allclose(opened.fit.evaluate().values, DATA.values, atol=1e-9)
-    opened.attrs["xfit_digests"] = opened.attrs["xfit_digests"].replace(
-        book["stale_stored"]().kernel.digest, "another"
-    )  # fmt: skip
-    with pytest.raises(ValueError, match="component 'line': the function 'stale_stored' is not the one of the fit any more"):  # fmt: skip
+    opened.attrs["xfit_digests"] = opened.attrs["xfit_digests"].replace(book["stale_stored"]().kernel.digest, "another")
+    with pytest.raises(
+        ValueError, match="component 'line': the function 'stale_stored' is not the one of the fit any more"
+    ):
         opened.copy().fit.evaluate()
     # What needs no function is read all the same.
     assert float(opened["value"].squeeze()) == pytest.approx(3.0, rel=1e-9)

@@ -123,7 +123,9 @@ def test_edges_with_tables_of_oscillator_strengths(tmp_path: Path) -> None:
 
 
 def iron_model(folder: Path, pixels: int = 3) -> tuple[Any, np.ndarray]:
-    """White lines of iron as eXSpy models them by default: edges L3, L2 and L1 with tables, tied; and the curves of the data."""
+    """White lines of iron as eXSpy models them by default: edges L3, L2 and L1 with tables,
+    tied; and the curves of the data.
+    """
     folder.mkdir(exist_ok=True)
     path = gosh(folder / "iron.gosh", table_of("Fe_L3"), ratio=4 / 6, edge="Fe_L3")
     for shell in ("L2", "L1"):

@@ -65,7 +65,9 @@ CASES: dict[str, Any] = {
     "PowerLaw": lambda: C1.PowerLaw(A=1e3, r=2.2, origin=-1, left_cutoff=3),
     "RC": lambda: C1.RC(Vmax=4, V0=1, tau=3),
     "ScalableFixedPattern": lambda: C1.ScalableFixedPattern(pattern(), yscale=4, xscale=1.05, shift=0.7),
-    "pattern that is not interpolated": lambda: C1.ScalableFixedPattern(pattern().isig[:40], yscale=4, interpolate=False),
+    "pattern that is not interpolated": lambda: C1.ScalableFixedPattern(
+        pattern().isig[:40], yscale=4, interpolate=False
+    ),
     "SkewNormal": lambda: C1.SkewNormal(x0=8, A=9, scale=2, shape=3),
     "SplitVoigt": lambda: C1.SplitVoigt(A=10, sigma1=1.2, sigma2=2.4, fraction=0.3, centre=9),
     "Voigt": lambda: C1.Voigt(centre=9, area=20, gamma=0.6, sigma=1.1),
@@ -86,7 +88,7 @@ CASES: dict[str, Any] = {
     "SEE": lambda: value_set(EX.SEE(), A=900, Phi=2.2, B=3),
     "Vignetting": lambda: value_set(EX.Vignetting(), height=4, optical_center=9, period=3),
     "VolumePlasmonDrude": lambda: value_set(EX.VolumePlasmonDrude(), intensity=4, plasmon_energy=9, fwhm=2),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("binned", [False, True])
@@ -283,7 +285,8 @@ def test_channels_active_maps_and_masks() -> None:
     xh.multifit(ours)
     full.multifit(show_progressbar=False, mask=np.broadcast_to([False, False, True, False], (3, 4)))
     without.multifit(show_progressbar=False)
-    # HyperSpy's own fit with the map leaves the component's parameters singular in every pixel after the first that lacks it.
+    # HyperSpy's own fit with the map leaves the component's parameters singular in every pixel after the first that
+    # lacks it.
     for theirs, columns in ((full, [0, 1, 3]), (without, [2])):
         for name, found in maps(ours).items():
             expected = maps(theirs).get(name)
@@ -469,7 +472,9 @@ def test_optimizers_and_losses_by_their_names() -> None:
 
 
 def test_chi_squared_of_counts_is_pearson_s() -> None:
-    """Over the variances of the model's own counts: one for each degree of freedom, to sqrt(2 / 192) = 0.1 in the mean of six spectra."""
+    """Over the variances of the model's own counts: one for each degree of freedom, to sqrt(2 / 192) =
+    0.1 in the mean of six spectra.
+    """
     m = gaussians((6,))
     m.signal.data = np.random.default_rng(4).poisson(20 * m.signal.data).astype(float)
     for name in ("left", "right"):

@@ -1,4 +1,6 @@
-"""Faults of HyperSpy 2.5.0's model fitting, each reproduced there: here the right answer, with the wrong one beside it."""
+"""Faults of HyperSpy 2.5.0's model fitting, each reproduced there: here the right answer,
+with the wrong one beside it.
+"""
 
 from __future__ import annotations
 
@@ -68,10 +70,19 @@ def test_f4_odr_has_the_weights_of_the_others() -> None:
 
 
 def test_f5_weighted_fits_reach_the_minimum_with_exact_gradients() -> None:
-    """There, bounded `lm` stops at 132.2 for 76.7, and BFGS at 160.5: gradients without weights, or with their roots."""
+    """There, bounded `lm` stops at 132.2 for 76.7, and BFGS at 160.5: gradients without
+    weights, or with their roots.
+    """
     y = noisy()[0]
     variance = 1.0 + 300 * np.exp(-((X - 1) ** 2))
-    best = least_squares(lambda p: (curve(X, *p) - y) / np.sqrt(variance), [400, 0.3, 1.2, 15], x_scale="jac", ftol=1e-15, xtol=1e-15, gtol=1e-15)  # fmt: skip
+    best = least_squares(
+        lambda p: (curve(X, *p) - y) / np.sqrt(variance),
+        [400, 0.3, 1.2, 15],
+        x_scale="jac",
+        ftol=1e-15,
+        xtol=1e-15,
+        gtol=1e-15,
+    )
     given = xr.DataArray(variance, dims="x")
     for optimizer in _KNOWN:
         if optimizer.engine in ("kernel", "least_squares", "minimize", "odr"):
@@ -79,7 +90,15 @@ def test_f5_weighted_fits_reach_the_minimum_with_exact_gradients() -> None:
             fit = spectrum(y).fit(peak(), optimizer=optimizer.name, variance=given, bounded=bounded)
             assert float(fit["chisq"]) == pytest.approx(2 * best.cost, rel=1e-7), optimizer.name
     robust = spectrum(y).fit(peak(), loss="huber", optimizer="L-BFGS-B", variance=given)
-    expected = least_squares(lambda p: (curve(X, *p) - y) / np.sqrt(variance), [400, 0.3, 1.2, 15], loss="huber", x_scale="jac", ftol=1e-15, xtol=1e-15, gtol=1e-15)  # fmt: skip
+    expected = least_squares(
+        lambda p: (curve(X, *p) - y) / np.sqrt(variance),
+        [400, 0.3, 1.2, 15],
+        loss="huber",
+        x_scale="jac",
+        ftol=1e-15,
+        xtol=1e-15,
+        gtol=1e-15,
+    )
     assert float(robust["loss"]) == pytest.approx(2 * expected.cost, rel=1e-8)
 
 
@@ -118,7 +137,9 @@ def test_f8_a_fixed_term_counts_once() -> None:
 
 
 def test_f9_linear_means_jointly_linear() -> None:
-    """There, a*b*x + c passes for linear (a sum of squares of 271), and so do Bleasdale's b (0.82 for 2) and the angle of rotated spots."""
+    """There, a*b*x + c passes for linear (a sum of squares of 271), and so do Bleasdale's b (0.82 for 2)
+    and the angle of rotated spots.
+    """
     da = spectrum(6 * X + 1)
     for m, words in [
         (xfit.Model([Expression("a*b*x + c", name="e")]), "e.b"),

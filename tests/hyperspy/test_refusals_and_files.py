@@ -152,7 +152,14 @@ def test_signals_there_and_back() -> None:
     lazy = xfit.from_hyperspy(s.as_lazy())
     assert isinstance(lazy.data, dask.array.Array)
     assert xfit.to_hyperspy(lazy)._lazy
-    assert type(xfit.to_hyperspy(da.fit.multifit(xfit.Model([TYPES["Offset"](name="b")])).fit["b.offset"], signal_dims=["y", "x"])) is hs.signals.Signal2D  # fmt: skip
+    assert (
+        type(
+            xfit.to_hyperspy(
+                da.fit.multifit(xfit.Model([TYPES["Offset"](name="b")])).fit["b.offset"], signal_dims=["y", "x"]
+            )
+        )
+        is hs.signals.Signal2D
+    )
     with pytest.raises(TypeError, match="must be a HyperSpy signal"):
         xfit.from_hyperspy(np.zeros(3))
 
@@ -197,7 +204,9 @@ def test_stored_models(tmp_path: Path) -> None:
 @pytest.mark.parametrize("lazy", [False, True])
 @pytest.mark.parametrize("zipped", [False, True])
 def test_models_in_zspy(tmp_path: Path, zipped: bool, lazy: bool) -> None:
-    """A file by HyperSpy 2.5.0 and zarr 2.18: Gaussians of areas 50 + 10 x and centres 8 + y on a constant of 3, fitted from 1 to 18 eV."""
+    """A file by HyperSpy 2.5.0 and zarr 2.18: Gaussians of areas 50 + 10 x and centres 8 + y on a constant
+    of 3, fitted from 1 to 18 eV.
+    """
     path = DATA / "hyperspy_models.zspy"
     if not zipped:
         with zipfile.ZipFile(path) as file:

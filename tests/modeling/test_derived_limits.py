@@ -1,4 +1,6 @@
-"""Derived quantities where parameters reach the ends of their domains: values and errors against 900 digits, or infinite."""
+"""Derived quantities where parameters reach the ends of their domains: values and errors
+against 900 digits, or infinite.
+"""
 
 from __future__ import annotations
 
@@ -339,8 +341,8 @@ def _reference(quantity: _Quantity, given: Mapping[str, Any]) -> Any:
 def test_values_and_errors_at_the_ends_of_domains(name: str, place: Mapping[str, float], quantity: str) -> None:
     """Values to a few units in the last place; errors for one parameter that varies at a time are derivatives.
 
-    Formulas have some ten operations; where one takes exp of a logarithm of gamma (up to 18) or an exponential of up to 700,
-    that many units are lost: 5e-14 covers both. Derivatives of w(z) cancel by abs(z)**4, up to 128 squared: 1e-11.
+    Formulas have some ten operations; where one takes exp of a logarithm of gamma (up to 18) or an exponential of up to
+    700, that many units are lost: 5e-14 covers both. Derivatives of w(z) cancel by abs(z)**4, up to 128 squared: 1e-11.
     """
     component, given = _at(name, place)
     definition = REFERENCES[name][0][quantity]
@@ -382,7 +384,9 @@ def test_values_and_errors_at_the_ends_of_domains(name: str, place: Mapping[str,
 
 @pytest.mark.parametrize("ratio", [1.0, 1.5])
 def test_a_kink_between_tied_parameters_is_none(ratio: float) -> None:
-    """Tied widths that are equal stay so, and the error of the larger is theirs; free ones that happen to be have none."""
+    """Tied widths that are equal stay so, and the error of the larger is theirs; free
+    ones that happen to be have none.
+    """
     text = Gaussian2D.derived["sigma_major"].formula
     error = _error(2.0, 2.0 * ratio, 0.1, 0.1 * ratio, 0.01 * ratio, text=text, names=("sigma_x", "sigma_y"))
     assert float(error) == pytest.approx(0.1 * ratio, rel=1e-14)
@@ -404,7 +408,9 @@ def test_a_fit_that_ends_where_the_volume_is_infinite() -> None:
 
 
 def test_at_a_bound_the_other_parameters_give_the_error() -> None:
-    """A Voigt profile held at sigma = 0 has the height of the Lorentzian, with its error, alike in memory and lazily."""
+    """A Voigt profile held at sigma = 0 has the height of the Lorentzian, with its error,
+    alike in memory and lazily.
+    """
     x = np.linspace(-10, 10, 201)
     rng = np.random.default_rng(1)
     data = 5 / np.pi * 0.8 / (x**2 + 0.64) + rng.normal(0, 0.01, (3, x.size))

@@ -58,8 +58,8 @@ def test_a_gaussian_is_found_wherever_it_is(background):
     area, centre, sigma = column(random, 1, 1e3), column(random, 0, 40), column(random, 0.6, 3.5)
     y = gaussian(X, area, centre, sigma) + (X + 30 if background == "line" else background)
     found = estimates(Gaussian(), spectra(y, X))
-    # Moments within 3.5 sigma give a sigma 0.31 % too small (1 - 7*phi(3.5)/0.9995, at its fixed point); the ends of the
-    # range are at least 5.7 sigma away.
+    # Moments within 3.5 sigma give a sigma 0.31 % too small (1 - 7*phi(3.5)/0.9995, at its fixed point); the ends of
+    # the range are at least 5.7 sigma away.
     np.testing.assert_allclose(found["sigma"], sigma[:, 0], rtol=0.02)
     np.testing.assert_allclose(found["A"], area[:, 0], rtol=0.005)
     assert (np.abs(found["centre"] - centre[:, 0]) < 0.02 * sigma[:, 0]).all()
@@ -85,8 +85,8 @@ def test_a_lorentzian_is_found():
     random = np.random.default_rng(2)
     area, centre, gamma = column(random, 1, 1e3), column(random, 10, 30), column(random, 0.4, 2)
     found = estimates(Lorentzian(), spectra(lorentzian(X, area, centre, gamma), X))
-    # The tails beyond the ends, which the baseline takes for background, are 1/(1 + 15^2) of the height over up to 16 gamma
-    # on either side: 32/226/pi = 4.5 % of the area, and the quartiles move by twice that.
+    # The tails beyond the ends, which the baseline takes for background, are 1/(1 + 15^2) of the height over up to 16
+    # gamma on either side: 32/226/pi = 4.5 % of the area, and the quartiles move by twice that.
     np.testing.assert_allclose(found["gamma"], gamma[:, 0], rtol=0.12)
     np.testing.assert_allclose(found["A"], area[:, 0], rtol=0.1)
     assert (np.abs(found["centre"] - centre[:, 0]) < 0.05 * gamma[:, 0]).all()
@@ -163,8 +163,8 @@ def test_noise_of_decays():
     random = np.random.default_rng(7)
     tau = column(random, 2, 60)
     found = estimates(Exponential(), spectra(random.poisson(200 * np.exp(-(X + 20) / tau)), X))
-    # 2000 counts at least, half of them on either side of the split: the ratio is known to 2/sqrt(2000), and tau to about
-    # that over ln 2 for a decay inside the range: 7 %; three standard deviations and more of 300 pixels: 4.
+    # 2000 counts at least, half of them on either side of the split: the ratio is known to 2/sqrt(2000), and tau to
+    # about that over ln 2 for a decay inside the range: 7 %; three standard deviations and more of 300 pixels: 4.
     assert (np.abs(found["tau"] / tau[:, 0] - 1) < 0.4).all()
     x, r = np.linspace(100, 400, 300), column(random, 1.2, 4.8)
     found = estimates(PowerLaw(), spectra(random.poisson(1e3 * (x / 100) ** -r), x))

@@ -86,8 +86,15 @@ parameters.c.tie = "Fe.centre + 5"
 """,
         encoding="utf-8",
     )
-    m = xfit.Model([Polynomial(order=1, name="bg"), Gaussian(name="Fe", A=100, centre={"value": 708, "min": 700, "max": 715}, sigma={"value": 3, "free": False}),
-                    Expression("h*exp(-abs(x-c)/w)", name="line")])  # fmt: skip
+    m = xfit.Model(
+        [
+            Polynomial(order=1, name="bg"),
+            Gaussian(
+                name="Fe", A=100, centre={"value": 708, "min": 700, "max": 715}, sigma={"value": 3, "free": False}
+            ),
+            Expression("h*exp(-abs(x-c)/w)", name="line"),
+        ]
+    )
     m["line"].c.tie("Fe.centre + 5")
     assert xfit.Model.from_file(path) == m
 
@@ -95,20 +102,34 @@ parameters.c.tie = "Fe.centre + 5"
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[[components]]\ntype = 'Gaussian'\nparameters.centre.max = 'abc'",
-         r"^model\.toml: components\[0\]\.parameters\.centre\.max: .*max='abc' must be a number"),
-        ("[[components]]\ntype = 'Gaussian'\nparameters.centr = 5",
-         r"^model\.toml: components\[0\]\.parameters: unknown \['centr'\] \(did you mean 'centre'\?\); it has A, centre, sigma"),
-        ("[[components]]\ntype = 'Gaussian'\nparameters.A = {valu = 5}", r"A: unknown \['valu'\] \(did you mean 'value'\?\); it has free, max, min, tie"),
-        ("[[components]]\ntype = 'Gaussan'", r"^model\.toml: components\[0\]\.type: unknown component 'Gaussan'; did you mean Gaussian\?"),
+        (
+            "[[components]]\ntype = 'Gaussian'\nparameters.centre.max = 'abc'",
+            r"^model\.toml: components\[0\]\.parameters\.centre\.max: .*max='abc' must be a number",
+        ),
+        (
+            "[[components]]\ntype = 'Gaussian'\nparameters.centr = 5",
+            r"^model\.toml: components\[0\]\.parameters: unknown \['centr'\] \(did you mean 'centre'\?\); it has A, "
+            r"centre, sigma",
+        ),
+        (
+            "[[components]]\ntype = 'Gaussian'\nparameters.A = {valu = 5}",
+            r"A: unknown \['valu'\] \(did you mean 'value'\?\); it has free, max, min, tie",
+        ),
+        (
+            "[[components]]\ntype = 'Gaussan'",
+            r"^model\.toml: components\[0\]\.type: unknown component 'Gaussan'; did you mean Gaussian\?",
+        ),
         ("[[components]]\nname = 'a'", r"components\[0\]: missing \['type'\]"),
         ("[[components]]\ntype = 'Expression'", r"components\[0\]: .*expression"),
         ("components = []\n\nx = = 3", r"^model\.toml: the text is not TOML: .*line 3"),
         ("[[components]]\ntype = 'Gaussian'\nparameters.A.value = nan", r"A\.value: .*finite"),
-        ("[[components]]\ntype = 'Gaussian'\nparameters.A = 1979-05-27", r"A must be an object with named entries, or a number, not date"),
+        (
+            "[[components]]\ntype = 'Gaussian'\nparameters.A = 1979-05-27",
+            r"A must be an object with named entries, or a number, not date",
+        ),
         ("response.dim = 'e'\ncomponents = []", r"response: missing \['values'\]"),
     ],
-)  # fmt: skip
+)
 def test_errors_name_the_place(tmp_path, text, message) -> None:
     path = tmp_path / "model.toml"
     path.write_text(text)

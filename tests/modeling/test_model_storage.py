@@ -143,13 +143,17 @@ def test_what_is_left_out_takes_the_defaults():
     short = {
         "components": [
             {"type": "Offset"},
-            {"type": "Gaussian", "name": "Fe", "parameters": {"A": 5, "centre": {"value": 708.0, "min": 700}, "sigma": {"max": 9}}},
+            {
+                "type": "Gaussian",
+                "name": "Fe",
+                "parameters": {"A": 5, "centre": {"value": 708.0, "min": 700}, "sigma": {"max": 9}},
+            },
             {"type": "Gaussian", "parameters": {"A": {"tie": "2 * Fe.A"}, "sigma": {"value": 2, "free": False}}},
             {"type": "Gaussian", "active": False},
             {"type": "Polynomial", "options": {"order": 1}},
             {"type": "Offset", "parameters": {"offset": {"min": 3}}},
         ]
-    }  # fmt: skip
+    }
     m = Model([Offset(), Gaussian(name="Fe"), Gaussian(), Gaussian(), Polynomial(order=1), Offset()])
     m.set({"Fe.A": 5.0, "Fe.centre": {"value": 708.0, "min": 700}, "Fe.sigma": {"max": 9}})
     m["Gaussian"].A.tie("2 * Fe.A")

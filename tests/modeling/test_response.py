@@ -1,4 +1,6 @@
-"""Convolution with a response: values, gradients and errors against numpy.convolve, and what can't be convolved is refused."""
+"""Convolution with a response: values, gradients and errors against numpy.convolve, and what
+can't be convolved is refused.
+"""
 
 from __future__ import annotations
 
@@ -63,9 +65,13 @@ def lorentzian(x: np.ndarray, A: float, centre: float, gamma: float) -> np.ndarr
 
 def model(kernel: xr.DataArray | None) -> xfit.Model:
     return xfit.Model(
-        [PowerLaw(name="bg", A=1e6, r=2.5), Gaussian(name="g", A=400, centre=130, sigma=2.5), Lorentzian(name="l", A=200, centre=150, gamma=1.5)],
+        [
+            PowerLaw(name="bg", A=1e6, r=2.5),
+            Gaussian(name="g", A=400, centre=130, sigma=2.5),
+            Lorentzian(name="l", A=200, centre=150, gamma=1.5),
+        ],
         response=kernel,
-    )  # fmt: skip
+    )
 
 
 @xfit.component
@@ -370,9 +376,11 @@ def test_components_of_which_only_the_amplitude_is_free_are_kept_between_evaluat
             np.testing.assert_allclose(fit.fit["g.A"], amounts, rtol=1e-9)
             np.testing.assert_allclose(fit.fit["l.A"], 50 + amounts, rtol=1e-9)
         one_by_one = [
-            data.isel(x=[k]).fit.multifit(_with(described, given if given.ndim == 1 else given.isel(x=[k])), start={"g.centre": c})
+            data.isel(x=[k]).fit.multifit(
+                _with(described, given if given.ndim == 1 else given.isel(x=[k])), start={"g.centre": c}
+            )
             for k, c in enumerate(centres)
-        ]  # fmt: skip
+        ]
         np.testing.assert_array_equal(fit["value"], xr.concat(one_by_one, "x")["value"])
         np.testing.assert_array_equal(fit["stderr"], xr.concat(one_by_one, "x")["stderr"])
     # A tied amplitude, and one that is fixed.
@@ -391,7 +399,7 @@ def _with(described: xfit.Model, kernel: xr.DataArray) -> xfit.Model:
     return other
 
 
-# --- components without a beginning ------------------------------------------------------------------------------------------
+# --- components without a beginning
 
 T = np.round(np.arange(0, 25, 0.05), 10)
 

@@ -26,10 +26,21 @@ def in_kev(da: xr.DataArray) -> xr.DataArray:
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        ("eV", "eV "), ("1/cm", "cm^-1"), ("cm-1", "cm**-1"), ("counts eV", "eV*counts"), ("counts (1/cm)^-1", "counts cm"), ("m/s", "m s⁻¹"),
-        ("µm", "μm"), ("um", "µm"), ("Å", "Angstrom"), ("", "eV"), ("eV", None), ("erg/s/cm2", "erg s^-1 cm^-2"), ("10^3 eV", "10^3 eV"),
+        ("eV", "eV "),
+        ("1/cm", "cm^-1"),
+        ("cm-1", "cm**-1"),
+        ("counts eV", "eV*counts"),
+        ("counts (1/cm)^-1", "counts cm"),
+        ("m/s", "m s⁻¹"),
+        ("µm", "μm"),
+        ("um", "µm"),
+        ("Å", "Angstrom"),
+        ("", "eV"),
+        ("eV", None),
+        ("erg/s/cm2", "erg s^-1 cm^-2"),
+        ("10^3 eV", "10^3 eV"),
     ],
-)  # fmt: skip
+)
 def test_the_same_units_however_they_are_written(one, other):
     assert not differ(one, other)
     assert not differ(other, one)

@@ -49,27 +49,83 @@ NUMBER = "1" + "0" * 400
         ("toml", "version = 1" + "0" * 5000 + "\ncomponents = []", "line 1: a number has 5001 digits"),
         ("json", '{"version": 1' + "0" * 5000 + ', "components": []}', "line 1: a number has 5001 digits"),
         ("toml", f"version = {NUMBER[:390]}\ncomponents = []", "version a whole number of 390 digits"),
-        ("json", '{"components": [{"type": "Offset", "parameters": {"offset": 1' + "0" * 390 + "}}]}", r"components\[0\].parameters.offset.*391 digits"),
-        ("json", '{"components": [{"type": "Offset", "parameters": {"offset": {"max": 1' + "0" * 390 + "}}}]}", r"components\[0\].parameters.offset.max.*too large for a float"),
-        ("json", '{"components": [{"type": "Offset", "parameters": {"offset": 1e400}}]}', r"components\[0\].parameters.offset.value.*finite"),
+        (
+            "json",
+            '{"components": [{"type": "Offset", "parameters": {"offset": 1' + "0" * 390 + "}}]}",
+            r"components\[0\].parameters.offset.*391 digits",
+        ),
+        (
+            "json",
+            '{"components": [{"type": "Offset", "parameters": {"offset": {"max": 1' + "0" * 390 + "}}}]}",
+            r"components\[0\].parameters.offset.max.*too large for a float",
+        ),
+        (
+            "json",
+            '{"components": [{"type": "Offset", "parameters": {"offset": 1e400}}]}',
+            r"components\[0\].parameters.offset.value.*finite",
+        ),
         ("json", '{"components": [{"type": "Offset", "parameters": {"offset": NaN}}]}', "NaN is no number of JSON"),
-        ("json", '{"components": [{"type": "Offset", "parameters": {"offset": {"max": Infinity}}}]}', "Infinity is no number"),
-        ("toml", '[[components]]\ntype = "Offset"\n[components.parameters]\noffset = nan', r"components\[0\].parameters.offset.value.*finite"),
-        ("json", '{"components": [{"type": "ScalableFixedPattern", "options": {"pattern": {"coordinate": [0, 1, 1' + "0" * 380 + '], "values": [1, 2, 3]}}}]}', r"components\[0\].*coordinate\[2\] must be a finite number, not a whole number of 381 digits"),
-        ("json", '{"components": [{"type": "Gaussian"}], "response": {"dim": "e", "coordinate": [0], "values": [1' + "0" * 380 + "]}}", r"response: values\[0\].*381 digits"),
-        ("toml", '[response]\ndim = "e"\ncoordinate = [0.0]\nvalues = [nan]\n[[components]]\ntype = "Gaussian"', r"response: values\[0\].*finite"),
+        (
+            "json",
+            '{"components": [{"type": "Offset", "parameters": {"offset": {"max": Infinity}}}]}',
+            "Infinity is no number",
+        ),
+        (
+            "toml",
+            '[[components]]\ntype = "Offset"\n[components.parameters]\noffset = nan',
+            r"components\[0\].parameters.offset.value.*finite",
+        ),
+        (
+            "json",
+            '{"components": [{"type": "ScalableFixedPattern", "options": {"pattern": {"coordinate": [0, 1, 1'
+            + "0" * 380
+            + '], "values": [1, 2, 3]}}}]}',
+            r"components\[0\].*coordinate\[2\] must be a finite number, not a whole number of 381 digits",
+        ),
+        (
+            "json",
+            '{"components": [{"type": "Gaussian"}], "response": {"dim": "e", "coordinate": [0], "values": [1'
+            + "0" * 380
+            + "]}}",
+            r"response: values\[0\].*381 digits",
+        ),
+        (
+            "toml",
+            '[response]\ndim = "e"\ncoordinate = [0.0]\nvalues = [nan]\n[[components]]\ntype = "Gaussian"',
+            r"response: values\[0\].*finite",
+        ),
         # Names and lists.
-        ("json", json.dumps({"components": [{"type": "Offset", "name": "a" * 10_000}]}), r"components\[0\]: a component's name has 10000 letters.*most are 200"),
+        (
+            "json",
+            json.dumps({"components": [{"type": "Offset", "name": "a" * 10_000}]}),
+            r"components\[0\]: a component's name has 10000 letters.*most are 200",
+        ),
         ("json", json.dumps({"components": [], "name": "a" * 10_000}), "a model's name has 10000 letters"),
-        ("json", json.dumps({"components": [{"type": "Expression", "options": {"expression": "a" * 3000 + "*x"}}]}), r"components\[0\].*3000 letters"),
-        ("json", json.dumps({"components": [{"type": "Offset", "parameters": {"offset": {"units": "a" * 10_000}}}]}), "units has 10000 letters"),
-        ("json", json.dumps({"components": [{"type": "Offset"}] * 2001}), "components has 2001 entries; a model has at most 2000"),
-        ("json", json.dumps({"components": [{"type": "a" * 100_000}]}), r"components\[0\].type: unknown component 'a{1,60}\.\.\.a*'"),
+        (
+            "json",
+            json.dumps({"components": [{"type": "Expression", "options": {"expression": "a" * 3000 + "*x"}}]}),
+            r"components\[0\].*3000 letters",
+        ),
+        (
+            "json",
+            json.dumps({"components": [{"type": "Offset", "parameters": {"offset": {"units": "a" * 10_000}}}]}),
+            "units has 10000 letters",
+        ),
+        (
+            "json",
+            json.dumps({"components": [{"type": "Offset"}] * 2001}),
+            "components has 2001 entries; a model has at most 2000",
+        ),
+        (
+            "json",
+            json.dumps({"components": [{"type": "a" * 100_000}]}),
+            r"components\[0\].type: unknown component 'a{1,60}\.\.\.a*'",
+        ),
         ("json", json.dumps({"components": [], **{f"a{k}": 1 for k in range(10_000)}}), "unknown"),
         ("json", json.dumps({"components": "a" * (33 << 20)}), "bytes, and a model in .json has at most 33554432"),
         ("toml", "# " + "a" * (2 << 20), "bytes, and a model in .toml has at most 1048576"),
     ],
-)  # fmt: skip
+)
 def test_what_a_model_file_claims_is_checked(tmp_path: Path, ending: str, text: str, words: str) -> None:
     path = model_file(tmp_path / f"model.{ending}", text)
     with pytest.raises(ModelFormatError, match=f"^model.{ending}: .*{words}") as refused:
@@ -89,7 +145,10 @@ def test_limits_of_texts_cost_as_much_as_their_letters(text: str) -> None:
 
 
 def test_dots_and_digits_within_strings_and_comments_are_text(tmp_path: Path) -> None:
-    text = f"# a{'.a' * 50}\nname = \"a{'.a' * 50}\"\n[[components]]\ntype = 'Offset'\nname = '{'1' * 150}'\nparameters.offset.value = 1.5\n"
+    text = (
+        f"# a{'.a' * 50}\nname = \"a{'.a' * 50}\"\n[[components]]\ntype = 'Offset'\nname = "
+        f"'{'1' * 150}'\nparameters.offset.value = 1.5\n"
+    )
     model = Model.from_file(model_file(tmp_path / "m.toml", text))
     assert model.name == "a" + ".a" * 50
     assert model[0].offset.value == 1.5
@@ -156,8 +215,15 @@ def test_damaged_groups_of_data_are_named(tmp_path: Path, name: str, kind: str) 
     store = tmp_path / "map.zarr"
     da.to_dataset().assign_attrs(a=1).to_zarr(store, zarr_format=3 if name == "zarr.json" else 2, consolidated=False)
     raw = (store / name).read_bytes()
-    other = {"truncated": raw[: len(raw) // 2], "empty": b"", "flipped": bytes([raw[0] ^ 0x80]) + raw[1:], "no JSON": b"\0", "no object": b"[]", "no entries": b"{}",
-             "another format": b'{"zarr_format": 1, "node_type": "group"}'}[kind]  # fmt: skip
+    other = {
+        "truncated": raw[: len(raw) // 2],
+        "empty": b"",
+        "flipped": bytes([raw[0] ^ 0x80]) + raw[1:],
+        "no JSON": b"\0",
+        "no object": b"[]",
+        "no entries": b"{}",
+        "another format": b'{"zarr_format": 1, "node_type": "group"}',
+    }[kind]
     (store / name).write_bytes(other)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -53,7 +53,9 @@ def test_tables_and_figures_of_what_is_seen(fit, da, tmp_path):
     table = pd.read_csv(io.StringIO(board.table())).set_index(["y", "x"])
     assert len(table) == 600
     assert table.loc[(2.5, 4.0), "Fe.A"] == pytest.approx(float(fit.fit["Fe.A"].sel(y=2.5, x=4.0)), rel=1e-12)
-    assert table.loc[(2.5, 4.0), "Fe.A error"] == pytest.approx(float(fit.fit.stderr("Fe.A").sel(y=2.5, x=4.0)), rel=1e-12)  # fmt: skip
+    assert table.loc[(2.5, 4.0), "Fe.A error"] == pytest.approx(
+        float(fit.fit.stderr("Fe.A").sel(y=2.5, x=4.0)), rel=1e-12
+    )
     assert board.picture().startswith(b"\x89PNG")
     board.save(tmp_path / "fit.html")
     page = (tmp_path / "fit.html").read_text(encoding="utf-8")
@@ -100,7 +102,9 @@ def test_a_chunk_is_read_once(da):
 
 
 def test_the_first_pixel_of_a_file_is_read_alone(da, tmp_path):
-    da.rename("counts").to_dataset().to_zarr(tmp_path / "map.zarr", encoding={"counts": {"chunks": (10, 10, 80)}}, consolidated=False)  # fmt: skip
+    da.rename("counts").to_dataset().to_zarr(
+        tmp_path / "map.zarr", encoding={"counts": {"chunks": (10, 10, 80)}}, consolidated=False
+    )
     blocks = Blocks(xr.open_zarr(tmp_path / "map.zarr", consolidated=False).counts, ("y", "x"))
     np.testing.assert_array_equal(blocks.at({"y": 11, "x": 5}), da[11, 5])
     assert not blocks._kept
@@ -164,7 +168,12 @@ def test_many_marked_pixels_are_thinned(fit, da):
     assert maps.mark().startswith(f"{len(inside)} pixels between 4.9 and 5.1")
     np.testing.assert_allclose(maps._marked.data["x"], 0.5 * inside[:, 1])
     np.testing.assert_allclose(maps._marked.data["y"], 0.5 * inside[:, 0])
-    everything = MarkedMaps(Looking(xr.concat([fit] * 10, "x", coords="minimal", compat="override", join="override").drop_vars("x").fit, xr.concat([da] * 10, "x").drop_vars("x")))  # fmt: skip
+    everything = MarkedMaps(
+        Looking(
+            xr.concat([fit] * 10, "x", coords="minimal", compat="override", join="override").drop_vars("x").fit,
+            xr.concat([da] * 10, "x").drop_vars("x"),
+        )
+    )
     everything._looking.place.chosen = (-1e9, 1e9)
     assert "5,000 of them are drawn" in everything.mark()
     assert len(everything._marked.data["x"]) == 5000

@@ -94,7 +94,9 @@ def test_a_page(opened, fit, da):
 @browser
 def test_the_command_on_a_run_that_goes_on(chromium, da, tmp_path):
     """A page of a store that is half full fills in when the rest is fitted."""
-    da.rename("counts").to_dataset().to_zarr(tmp_path / "map.zarr", encoding={"counts": {"chunks": (10, 10, 80)}}, consolidated=False)  # fmt: skip
+    da.rename("counts").to_dataset().to_zarr(
+        tmp_path / "map.zarr", encoding={"counts": {"chunks": (10, 10, 80)}}, consolidated=False
+    )
     lazy = xr.open_zarr(tmp_path / "map.zarr", consolidated=False).counts
     store = tmp_path / "fit.zarr"
 
@@ -108,7 +110,17 @@ def test_the_command_on_a_run_that_goes_on(chromium, da, tmp_path):
     with dask.config.set(scheduler="synchronous"), pytest.raises(Ended):
         lazy.fit.multifit(drifting_model(), loss="poisson", store=store, progress=end)
     port = free_port()
-    words = [sys.executable, "-m", "xfit.command", "view", str(store), str(tmp_path / "map.zarr"), "--no-browser", "--port", str(port)]  # fmt: skip
+    words = [
+        sys.executable,
+        "-m",
+        "xfit.command",
+        "view",
+        str(store),
+        str(tmp_path / "map.zarr"),
+        "--no-browser",
+        "--port",
+        str(port),
+    ]
     # Unbuffered, or what it says would stay in its buffer.
     env = {**os.environ, "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env) as server:
@@ -175,7 +187,9 @@ def wait(snapshot):
     while snapshot.visits >= 3 and not (folder / "go-on").exists():
         time.sleep(0.05)
 
-fit = lazy.fit.samfire(drifting_model(), seeds=[(10, 15)], loss="poisson", store=str(folder / "run.zarr"), progress=wait)
+fit = lazy.fit.samfire(
+    drifting_model(), seeds=[(10, 15)], loss="poisson", store=str(folder / "run.zarr"), progress=wait
+)
 fit.to_netcdf(folder / "end.nc")
 """
 
@@ -184,12 +198,24 @@ fit.to_netcdf(folder / "end.nc")
 @browser
 def test_the_command_beside_a_samfire_run_of_another_process(chromium, da, tmp_path):
     """A page shows what has landed, fills in, and has in the end what the run has returned."""
-    da.rename("counts").to_dataset().to_zarr(tmp_path / "map.zarr", encoding={"counts": {"chunks": (5, 5, 80)}}, consolidated=False)  # fmt: skip
+    da.rename("counts").to_dataset().to_zarr(
+        tmp_path / "map.zarr", encoding={"counts": {"chunks": (5, 5, 80)}}, consolidated=False
+    )
     # The run would compile it for minutes.
     prepare_engine("wave")
     port = free_port()
     env = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)}
-    words = [sys.executable, "-m", "xfit.command", "view", str(tmp_path / "run.zarr"), str(tmp_path / "map.zarr"), "--no-browser", "--port", str(port)]  # fmt: skip
+    words = [
+        sys.executable,
+        "-m",
+        "xfit.command",
+        "view",
+        str(tmp_path / "run.zarr"),
+        str(tmp_path / "map.zarr"),
+        "--no-browser",
+        "--port",
+        str(port),
+    ]
     page = chromium.new_page(viewport={"width": 1300, "height": 1050})
     shown = Page(page, None)
     with subprocess.Popen([sys.executable, "-c", SAMFIRE, str(tmp_path)], env=env) as run:
@@ -295,7 +321,8 @@ def test_a_notebook_needs_no_network() -> None:
     nbclient, nbformat = optional("nbclient"), optional("nbformat")
     book = nbformat.v4.new_notebook()
     cells = (
-        "from tests.support.builders import peak_map, two_peaks\nda = peak_map((3, 4))\nfit = da.fit.multifit(two_peaks())",
+        "from tests.support.builders import peak_map, two_peaks\nda = peak_map((3, 4))\nfit = "
+        "da.fit.multifit(two_peaks())",
         "fit.fit.dashboard(da)",
         "da.fit.explore(two_peaks())",
     )

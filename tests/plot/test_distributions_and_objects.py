@@ -149,7 +149,9 @@ def test_large_maps_with_uneven_coordinates_have_errors_under_the_pointer():
     """Where a pixel of the map is several of the screen, its value and error stand there."""
     da = drifting_peak((2, 3), ("y", "x"))
     small = da.fit.multifit(drifting_model(), loss="poisson")
-    fit = small.isel(y=np.arange(600) % 2, x=np.arange(510) % 3).assign_coords(y=1.02 ** np.arange(600), x=-(1.02 ** -np.arange(510.0)))  # fmt: skip
+    fit = small.isel(y=np.arange(600) % 2, x=np.arange(510) % 3).assign_coords(
+        y=1.02 ** np.arange(600), x=-(1.02 ** -np.arange(510.0))
+    )
     shown = fit.fit.hv.map("Fe.A")[()]
     assert [str(d) for d in shown.vdims] == ["Fe.A", "error"]
     # The last rows and the first columns are a fiftieth of the whole, some pixels of the 400 of the picture.

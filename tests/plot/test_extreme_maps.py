@@ -1,4 +1,6 @@
-"""Maps whose values say little: constant, all but constant, missing, infinite, huge, subnormal. All pictures of them can be drawn."""
+"""Maps whose values say little: constant, all but constant, missing, infinite, huge, subnormal. All
+pictures of them can be drawn.
+"""
 
 from __future__ import annotations
 

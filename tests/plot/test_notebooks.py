@@ -1,4 +1,6 @@
-"""The dashboard and the choice of start values in a notebook of JupyterLab: clicks arrive in the kernel, numbers on the page."""
+"""The dashboard and the choice of start values in a notebook of JupyterLab: clicks arrive in
+the kernel, numbers on the page.
+"""
 
 from __future__ import annotations
 

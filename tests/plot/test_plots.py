@@ -273,7 +273,11 @@ def test_ticks_have_no_offset(fit):
     figure.draw_without_rendering()
     axes = images(figure)["Fe.A"]
     assert axes.xaxis.get_offset_text().get_text() == axes.yaxis.get_offset_text().get_text() == ""
-    boxes = [label.get_window_extent() for label in axes.get_xticklabels() if axes.get_xlim()[0] <= label.get_position()[0] <= axes.get_xlim()[1]]  # fmt: skip
+    boxes = [
+        label.get_window_extent()
+        for label in axes.get_xticklabels()
+        if axes.get_xlim()[0] <= label.get_position()[0] <= axes.get_xlim()[1]
+    ]
     assert all(one.x1 < other.x0 for one, other in pairwise(boxes))
 
 
@@ -299,7 +303,9 @@ def test_nothing_leaves_the_figure(fit):
 
 
 def test_lines_show_all_errors_and_explain_them(fit):
-    """Limits hold values with their errors; those that are given are kept; gaps do not hide the error of a lone point."""
+    """Limits hold values with their errors; those that are given are kept; gaps do not hide
+    the error of a lone point.
+    """
     row = fit.isel(y=5)
     figure = row.fit.maps(["Fe.A", "status"])
     axes = images(figure)["Fe.A"]

@@ -28,7 +28,14 @@ from xfit.plot.serving import Guard, open_in_browser, serve
 def port() -> Iterator[int]:
     """Of a page that is served, also under the name lab.example.org."""
     port = free_port()
-    thread = serve(lambda: pn.pane.Str("secret words"), port=port, show=False, threaded=True, hosts=["lab.example.org"], token=TOKEN)  # fmt: skip
+    thread = serve(
+        lambda: pn.pane.Str("secret words"),
+        port=port,
+        show=False,
+        threaded=True,
+        hosts=["lab.example.org"],
+        token=TOKEN,
+    )
     yield port
     thread.stop()
 
@@ -52,7 +59,9 @@ def websocket(port: int, page: bytes, query: str = "", **headers: str) -> str:
     async def ask() -> str:
         url = f"ws://127.0.0.1:{port}/ws{query}"
         try:
-            socket = await websocket_connect(HTTPRequest(url, headers={"Host": f"localhost:{port}", **headers}), subprotocols=["bokeh", session])  # fmt: skip
+            socket = await websocket_connect(
+                HTTPRequest(url, headers={"Host": f"localhost:{port}", **headers}), subprotocols=["bokeh", session]
+            )
         except HTTPClientError as error:
             return str(error.code)
         [await socket.read_message() for _ in range(3)]
@@ -66,7 +75,20 @@ def websocket(port: int, page: bytes, query: str = "", **headers: str) -> str:
 
 
 HOSTS = ["localhost", "LOCALHOST:1234", "127.0.0.1:{port}", "[::1]:{port}", "lab.example.org", "lab.example.org:443"]
-OTHERS = ["evil.example", "evil.example:{port}", "localhost.evil.example", "evil-localhost", "127.0.0.2", "0.0.0.0", "[::2]", "localhost@evil.example", "evil.example/localhost", "", "::1", "*"]  # fmt: skip
+OTHERS = [
+    "evil.example",
+    "evil.example:{port}",
+    "localhost.evil.example",
+    "evil-localhost",
+    "127.0.0.2",
+    "0.0.0.0",
+    "[::2]",
+    "localhost@evil.example",
+    "evil.example/localhost",
+    "",
+    "::1",
+    "*",
+]
 
 
 @pytest.mark.parametrize("host", HOSTS)
@@ -83,7 +105,23 @@ def test_other_hosts_are_refused_with_the_token_too(port, host):
         assert b"secret" not in answer.read()
 
 
-@pytest.mark.parametrize("path", ["/", "/?token=", "/?token=wrong", f"/?token={TOKEN}x", f"/?token={TOKEN}&token=", "/?token=%ff", "/autoload.js", "/static/js/bokeh.min.js", "/metadata", "/ws", "/favicon.ico", "/nothing"])  # fmt: skip
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/?token=",
+        "/?token=wrong",
+        f"/?token={TOKEN}x",
+        f"/?token={TOKEN}&token=",
+        "/?token=%ff",
+        "/autoload.js",
+        "/static/js/bokeh.min.js",
+        "/metadata",
+        "/ws",
+        "/favicon.ico",
+        "/nothing",
+    ],
+)
 def test_nothing_is_served_without_the_token(port, path):
     answer = get(port, path)
     assert answer.status == 403
@@ -109,7 +147,9 @@ def test_websockets(port):
     answer = get(port, f"/?token={TOKEN}")
     cookie, page = answer.getheader("Set-Cookie").partition(";")[0], answer.read()
     assert "secret words" in websocket(port, page, Cookie=cookie, Origin=f"http://localhost:{port}")
-    assert "secret words" in websocket(port, page, f"?token={TOKEN}", Host=f"lab.example.org:{port}", Origin=f"http://lab.example.org:{port}")  # fmt: skip
+    assert "secret words" in websocket(
+        port, page, f"?token={TOKEN}", Host=f"lab.example.org:{port}", Origin=f"http://lab.example.org:{port}"
+    )
     assert websocket(port, page) == "403"
     assert websocket(port, page, "?token=wrong", Origin=f"http://localhost:{port}") == "403"
     # A name that was pointed at this machine, and a page of another site or of another server of this machine.
@@ -129,7 +169,9 @@ def test_all_that_serves_is_guarded(capsys):
 def check_served(shown: Any, capsys: Any) -> None:
     """Serve something, ask it by several addresses, and serve it once more."""
     server = shown.show(show=False, start=False)
-    url = re.fullmatch(r"The page is served at (http://localhost:\d+/\?token=[0-9a-f]{48})\n", capsys.readouterr().out)[1]  # fmt: skip
+    url = re.fullmatch(r"The page is served at (http://localhost:\d+/\?token=[0-9a-f]{48})\n", capsys.readouterr().out)[
+        1
+    ]
     tokens = {urlsplit(url).query}
     # Only this machine can connect.
     addresses = {socket.getsockname()[0] for socket in server._http._sockets.values()}

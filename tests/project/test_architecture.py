@@ -76,11 +76,28 @@ def test_a_planted_import_is_found(module: str, line: str, copy: Path) -> None:
 
 def test_twelve_packages_and_six_modules() -> None:
     assert {each.name for each in PACKAGE.iterdir() if (each / "__init__.py").exists()} == {
-        "arrays", "command", "components", "engine", "files", "fitting", "formulas", "hyperspy", "modeling", "plot", "results", "samfire",
-    }  # fmt: skip
+        "arrays",
+        "command",
+        "components",
+        "engine",
+        "files",
+        "fitting",
+        "formulas",
+        "hyperspy",
+        "modeling",
+        "plot",
+        "results",
+        "samfire",
+    }
     assert {each.stem for each in PACKAGE.glob("*.py")} == {
-        "__init__", "_version", "accessor", "display", "noise", "progress", "result_accessor",
-    }  # fmt: skip
+        "__init__",
+        "_version",
+        "accessor",
+        "display",
+        "noise",
+        "progress",
+        "result_accessor",
+    }
 
 
 def test_no_two_classes_share_a_name() -> None:
@@ -89,7 +106,9 @@ def test_no_two_classes_share_a_name() -> None:
 
 
 def imported(source: str, seen: set[str]) -> set[str]:
-    """Modules of xfit that a module imports when it is loaded or called, directly or not, as paths; not those for type checkers."""
+    """Modules of xfit that a module imports when it is loaded or called, directly or not, as
+    paths; not those for type checkers.
+    """
     if source in seen:
         return seen
     seen.add(source)
@@ -107,7 +126,9 @@ def imported(source: str, seen: set[str]) -> set[str]:
 
 
 def test_sources_of_the_engine_are_listed() -> None:
-    """All that the functions which Python calls are compiled from, and nothing else: what is missing would leave old machine code in use."""
+    """All that the functions which Python calls are compiled from, and nothing else: what is missing would
+    leave old machine code in use.
+    """
     importlib.import_module("xfit.engine.block.precompile")
     entries = {Path(entry.function.__code__.co_filename).relative_to(PACKAGE).as_posix() for entry in ENTRIES.values()}
     needed: set[str] = set()

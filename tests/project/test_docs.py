@@ -34,8 +34,8 @@ _NUMBER = re.compile(r"[-+]?\d+(?:\.\d*)?(?:e[-+]?\d+)?")
 def assert_same_output(printed: str, page: str) -> None:
     """The same words, and the same numbers but for one in their last digit.
 
-    Another kind of processor sums in another order, so that values differ by a millionth of their errors, which may turn the last digit
-    that is shown.
+    Another kind of processor sums in another order, so that values differ by a millionth of their errors, which may
+    turn the last digit that is shown.
     """
     words = [re.sub(r"[\s-]+", " ", _NUMBER.sub("#", text)) for text in (printed, page)]
     assert words[0] == words[1], "run: python ci/page.py docs/PAGE.md"
@@ -109,9 +109,14 @@ def test_the_api_pages_list_everything_public() -> None:
         ("html", '<img src="a.png" srcset="b.png 1x, https://img.example/c.png 2x">', ["https://img.example/c.png"]),
         ("html", "<style>body { background: url('http://img.example/d.png') }</style>", ["http://img.example/d.png"]),
         ("css", '@import "https://fonts.example/e.css";', ["https://fonts.example/e.css"]),
-        ("html", '<a href="https://xarray.dev">a link</a><script src="_static/a.js"></script><link rel="next" href="b.html">', []),
+        (
+            "html",
+            '<a href="https://xarray.dev">a link</a><script src="_static/a.js"></script><link rel="next" '
+            'href="b.html">',
+            [],
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_a_page_would_fetch_is_found(suffix: str, text: str, expected: list[str], tmp_path: Path) -> None:
     page = tmp_path / f"page.{suffix}"
     page.write_text(text, encoding="utf-8")

@@ -1,4 +1,6 @@
-"""The examples run as they stand: each compares what it finds with the truth that it has simulated, and writes its figures."""
+"""The examples run as they stand: each compares what it finds with the truth that it has
+simulated, and writes its figures.
+"""
 
 from __future__ import annotations
 

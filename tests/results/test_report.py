@@ -106,7 +106,7 @@ def test_places_outside_of_the_map_are_refused(fit) -> None:
         fit.fit.report(y=1000.0, x=0.0)
 
 
-# --- lines too narrow for the channels ----------------------------------------------------------------------------------------
+# --- lines too narrow for the channels
 
 
 def words(report: str) -> str:
@@ -166,7 +166,9 @@ def test_narrow_spots_of_images() -> None:
 
 
 def test_reports_say_where_errors_mean_something_else():
-    """By simulation, see the page on calibration: variances taken from few counts, few degrees of freedom, arctan with a small scale."""
+    """By simulation, see the page on calibration: variances taken from few counts, few degrees of
+    freedom, arctan with a small scale.
+    """
     x = np.linspace(0, 10, 12)
     da = xr.DataArray(np.random.default_rng(0).poisson(20.0, (3, 12)).astype(float), dims=("p", "x"), coords={"x": x})
     model = xfit.Model([Offset(name="o", offset=10.0)])

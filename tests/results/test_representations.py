@@ -75,8 +75,20 @@ def page_of(thing: Any) -> Page:
     text = thing._repr_html_()
     page = Page(text)
     assert {tag for tag, _ in page.tags} <= {
-        "b", "code", "details", "div", "span", "style", "summary", "table", "tbody", "td", "th", "thead", "tr",
-    }  # fmt: skip
+        "b",
+        "code",
+        "details",
+        "div",
+        "span",
+        "style",
+        "summary",
+        "table",
+        "tbody",
+        "td",
+        "th",
+        "thead",
+        "tr",
+    }
     # No scripts, no handlers, nothing from the network.
     assert not any(name.startswith("on") or name in ("src", "href") for _, attrs in page.tags for name in attrs)
     assert "url(" not in text

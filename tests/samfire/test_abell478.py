@@ -24,14 +24,23 @@ def example():
 
 
 def test_lines_where_there_is_gas(example) -> None:
-    """Every line that is significant is found, no velocity is an outlier, and lines are off where there is noise alone."""
+    """Every line that is significant is found, no velocity is an outlier, and lines are off
+    where there is noise alone.
+    """
     cube, model = example.load(), example.make_model()
     options = {"variance": cube.variance, "scale_covariance": False}
     every = cube.flux.fit.multifit(model, "wavelength", **options).compute()
     seed = example.best_pixel(every)
     spread = cube.flux.fit.samfire(
-        model, "wavelength", seeds=[seed], optional=example.LINES, criterion="bic", goodness=xfit.samfire.RedChisq(1.0), progress=False, **options
-    ).compute()  # fmt: skip
+        model,
+        "wavelength",
+        seeds=[seed],
+        optional=example.LINES,
+        criterion="bic",
+        goodness=xfit.samfire.RedChisq(1.0),
+        progress=False,
+        **options,
+    ).compute()
     gas = spread.active.sel(part=example.LINES).any("part")
     significance = every.fit["Ha.flux"] / every.fit.stderr("Ha.flux")
     assert (spread.status == 1).mean() > 0.99

@@ -32,7 +32,9 @@ def run(da: xr.DataArray, model: xfit.Model | None = None, **options) -> xr.Data
 
 
 def test_right_where_one_start_is_not() -> None:
-    """Within five errors of the truth nearly everywhere; `multifit` from a seed's values in a few rows of one domain."""
+    """Within five errors of the truth nearly everywhere; `multifit` from a seed's
+    values in a few rows of one domain.
+    """
     da, centre = drifting((32, 40))
     assert right(da.fit.multifit(peak(), variance=np.maximum(da, 1)), centre) < 0.3
     fit = run(da, **seeds_of(da))
@@ -44,7 +46,9 @@ def test_right_where_one_start_is_not() -> None:
     "chunks", [{"y": 8, "x": 8}, {"y": (3, 11, 10), "x": (17, 7)}, {"y": 2, "x": 24}, {"y": 24, "x": 1}]
 )
 def test_chunks(chunks) -> None:
-    """Chunks of unequal size, smaller than the radius, a single column: all are reached, and the numbers are as good."""
+    """Chunks of unequal size, smaller than the radius, a single column: all are
+    reached, and the numbers are as good.
+    """
     da, centre = drifting()
     fit = da.chunk(chunks).fit.samfire(peak(), progress=False, **seeds_of(da))
     assert fit.value.chunks is not None
@@ -79,7 +83,10 @@ def test_radius_larger_than_a_chunk_bridges_a_gap() -> None:
     assert (across.status.isel(x=slice(6, 9)) == 1).mean() > 0.9
     short = run(cut, strategies=[ReducedChiSquared(1)], **options)
     assert {names_of(short, int(s)) for s in short.status.isel(x=slice(6, 9)).values.ravel()} == {"not_reached"}
-    assert {names_of(short, int(s)) for s in short.status.isel(x=slice(4, 6)).values.ravel()} <= {"bad_data", "not_reached"}  # fmt: skip
+    assert {names_of(short, int(s)) for s in short.status.isel(x=slice(4, 6)).values.ravel()} <= {
+        "bad_data",
+        "not_reached",
+    }
     assert (short.order.isel(x=slice(6, 9)) == -1).all()
     assert (short.strategy.isel(x=slice(6, 9)) == -2).all()
 
@@ -88,7 +95,12 @@ def test_the_wave_goes_round_a_block_of_nan() -> None:
     da, centre = drifting((20, 40))
     da = da.isel(x=slice(0, 20)).copy()
     da[8:12, 3:] = np.nan
-    fit = run(da.chunk({"y": 5, "x": 5}), seeds=[(0, 18)], variance=np.maximum(da.fillna(1), 1), strategies=ReducedChiSquared(3))  # fmt: skip
+    fit = run(
+        da.chunk({"y": 5, "x": 5}),
+        seeds=[(0, 18)],
+        variance=np.maximum(da.fillna(1), 1),
+        strategies=ReducedChiSquared(3),
+    )
     good = fit.status == 1
     assert good.isel(y=slice(12, 20)).mean() > 0.97
     assert abs(fit.fit["g.centre"] - centre).where(good).max() < 1
@@ -116,7 +128,9 @@ def test_a_seed_in_one_domain_only() -> None:
 
 
 def test_global_strategies() -> None:
-    """Candidates from the histogram solve a scattered minority that no wave reaches; a local one then spreads from these alone."""
+    """Candidates from the histogram solve a scattered minority that no wave reaches; a local one
+    then spreads from these alone.
+    """
     da, _ = drifting((16, 16))
     kind = np.random.default_rng(1).random((16, 16)) < 0.2
     start = xr.DataArray(np.where(kind, 40.0, 12.0), dims=("y", "x"))
@@ -195,7 +209,9 @@ def test_tests_of_goodness(goodness) -> None:
 
 
 def test_without_variance() -> None:
-    """The reduced chi-squared is in the data's units then; where it is large, weights by its distance from one are too small for numbers."""
+    """The reduced chi-squared is in the data's units then; where it is large, weights by its distance from
+    one are too small for numbers.
+    """
     da, centre = drifting()
     large = 1000 * da
     model = peak()
@@ -219,7 +235,9 @@ def test_thresholds_of_criteria(kind) -> None:
 
 
 def test_optional_components() -> None:
-    """A second line in a part of the map: on where it is, off elsewhere, by AICc; its parameters are missing where it is off."""
+    """A second line in a part of the map: on where it is, off elsewhere, by AICc; its
+    parameters are missing where it is off.
+    """
     da, centre = drifting((12, 24))
     da = da.isel(x=slice(0, 12)).copy()
     there = np.zeros((12, 12), bool)
@@ -231,14 +249,20 @@ def test_optional_components() -> None:
     model["extra"].centre.set(min=55, max=65)
     model["extra"].sigma.set(min=0.5, max=4)
     model["extra"].A.set(min=0)
-    options = {"seeds": [(0, 1), (6, 7)], "start": {"g.centre": centre.isel(x=slice(0, 12))}, "variance": np.maximum(da, 1), "optional": ["extra"]}  # fmt: skip
+    options = {
+        "seeds": [(0, 1), (6, 7)],
+        "start": {"g.centre": centre.isel(x=slice(0, 12))},
+        "variance": np.maximum(da, 1),
+        "optional": ["extra"],
+    }
     fit = run(da.chunk({"y": 5, "x": 12}), model, **options)
     on = fit.active.sel(part="extra")
     assert on.values[there].all()
     # By chance AICc accepts three parameters of noise in a few percent.
     assert on.values[~there].mean() < 0.15
     strict = run(da, model, criterion="bic", **options).active.sel(part="extra").values
-    # BIC asks log(256) = 5.5 of each parameter instead of 2: of 3 degrees of freedom, 16.6 are exceeded once in a thousand.
+    # BIC asks log(256) = 5.5 of each parameter instead of 2: of 3 degrees of freedom, 16.6 are exceeded once in a
+    # thousand.
     assert strict[there].all()
     assert strict[~there].mean() < 0.02
     assert np.isnan(fit.fit["extra.A"].values[~on.values]).all()
@@ -250,8 +274,12 @@ def test_optional_components() -> None:
 def test_order_and_tries() -> None:
     """Ranks rise with the distance from the seed; the seeds are first."""
     da, _ = drifting((20, 40))
-    fit = run(da.isel(x=slice(0, 20)).chunk({"y": 6, "x": 6}), seeds=[(10, 10)], goodness=lambda red_chisq: red_chisq < 1e9,
-              start={"g.centre": drifting((20, 40))[1].isel(x=slice(0, 20))})  # fmt: skip
+    fit = run(
+        da.isel(x=slice(0, 20)).chunk({"y": 6, "x": 6}),
+        seeds=[(10, 10)],
+        goodness=lambda red_chisq: red_chisq < 1e9,
+        start={"g.centre": drifting((20, 40))[1].isel(x=slice(0, 20))},
+    )
     y, x = np.indices((20, 20)) - 10
     ring = np.maximum(abs(y), abs(x))
     means = [float(fit.order.values[ring == r].mean()) for r in range(10)]
@@ -308,14 +336,20 @@ def test_hyperspy_semantics_of_one_seed() -> None:
 
 
 def test_fits_are_those_of_multifit() -> None:
-    """Ties, losses, masks, bounds and maps of active components as there: from SAMFire's own values multifit stays where it is."""
+    """Ties, losses, masks, bounds and maps of active components as there: from SAMFire's own
+    values multifit stays where it is.
+    """
     da, _ = drifting((10, 20))
     da = da.isel(x=slice(0, 10))
     where = xr.DataArray((CHANNELS < 50) | (CHANNELS > 52), dims="e", coords={"e": CHANNELS})
     pixels = xr.ones_like(da.isel(e=0, drop=True), dtype=bool)
     pixels[3:5, 4] = False
-    for options in ({"variance": np.maximum(da, 1), "where": where & pixels}, {"loss": "poisson", "goodness": lambda loss, dof: loss < 2 * dof},
-                    {"variance": np.maximum(da, 1), "loss": "huber", "loss_scale": 3.0}, {"variance": np.maximum(da, 1), "bounds": {"g.sigma": (0.9, 1.02)}}):  # fmt: skip
+    for options in (
+        {"variance": np.maximum(da, 1), "where": where & pixels},
+        {"loss": "poisson", "goodness": lambda loss, dof: loss < 2 * dof},
+        {"variance": np.maximum(da, 1), "loss": "huber", "loss_scale": 3.0},
+        {"variance": np.maximum(da, 1), "bounds": {"g.sigma": (0.9, 1.02)}},
+    ):
         model = peak()
         goodness = options.pop("goodness", None)
         fit = run(da.chunk({"y": 4, "x": 5}), model, seeds=[(0, 1)], goodness=goodness, **options)
@@ -363,7 +397,11 @@ def test_seeds_in_every_form() -> None:
         ({"seeds": [(0, 0)], "strategies": ["histogram"]}, TypeError, "must be a strategy"),
         ({"seeds": [(0, 0)], "strategies": []}, ValueError, "strategies is empty"),
         ({"seeds": [(0, 0)], "strategies": ReducedChiSquared(0.5)}, ValueError, "radius=0.5"),
-        ({"seeds": [(0, 0)], "strategies": ReducedChiSquared({"y": 2})}, ValueError, "must name the navigation dimensions"),
+        (
+            {"seeds": [(0, 0)], "strategies": ReducedChiSquared({"y": 2})},
+            ValueError,
+            "must name the navigation dimensions",
+        ),
         ({"seeds": [(0, 0)], "goodness": 3}, TypeError, "goodness=3"),
         ({"seeds": [(0, 0)], "goodness": lambda chi: chi}, TypeError, "arguments must be some of"),
         ({"seeds": [(0, 0)], "optional": ["zz"]}, ValueError, "optional=\\['zz'\\]"),
@@ -373,7 +411,7 @@ def test_seeds_in_every_form() -> None:
         ({"seeds": [(0, 0)], "optimiser": "lm"}, TypeError, "optimiser"),
         ({"start": xr.Dataset()}, ValueError, "no result of a fit"),
     ],
-)  # fmt: skip
+)
 def test_refused_before_any_work(options, error, words) -> None:
     da, _ = drifting((4, 4))
     with pytest.raises(error, match=words):
@@ -381,8 +419,13 @@ def test_refused_before_any_work(options, error, words) -> None:
 
 
 def test_bad_arguments_of_strategies_and_tests() -> None:
-    for make, words in ((lambda: Histogram(bins="scott"), "bins='scott'"), (lambda: Histogram(max_candidates=0), "max_candidates=0"),
-                        (lambda: RedChisq(0), "tolerance=0"), (lambda: RedChisq(1, np.nan), "expected=nan"), (lambda: BIC("x"), "threshold='x'")):  # fmt: skip
+    for make, words in (
+        (lambda: Histogram(bins="scott"), "bins='scott'"),
+        (lambda: Histogram(max_candidates=0), "max_candidates=0"),
+        (lambda: RedChisq(0), "tolerance=0"),
+        (lambda: RedChisq(1, np.nan), "expected=nan"),
+        (lambda: BIC("x"), "threshold='x'"),
+    ):
         with pytest.raises(ValueError, match=words):
             make()
 

@@ -1,4 +1,6 @@
-"""SAMFire wherever it runs: the same bits on threads and on worker processes, some of which are killed; runs that go on from a store."""
+"""SAMFire wherever it runs: the same bits on threads and on worker processes, some of which are killed;
+runs that go on from a store.
+"""
 
 from __future__ import annotations
 
@@ -145,7 +147,9 @@ def test_a_store_of_another_run_is_refused(tmp_path) -> None:
 
 
 def test_functions_are_known_again() -> None:
-    """A store knows functions and classes of users' own by what they do: two that do the same are equal, others are not."""
+    """A store knows functions and classes of users' own by what they do: two that do the
+    same are equal, others are not.
+    """
     from xfit.samfire import GlobalStrategy
     from xfit.samfire.checkpoint import described
     from xfit.samfire.goodness import goodness_of
@@ -154,7 +158,9 @@ def test_functions_are_known_again() -> None:
         class Own(GlobalStrategy):
             pass
 
-        return described((goodness_of(lambda red_chisq: red_chisq < limit), ReducedChiSquared(2, decay=lambda r: 1 / r), Own()))  # fmt: skip
+        return described(
+            (goodness_of(lambda red_chisq: red_chisq < limit), ReducedChiSquared(2, decay=lambda r: 1 / r), Own())
+        )
 
     assert made(2.0) == made(2.0)
     assert made(2.0) != made(3.0)

@@ -1,4 +1,6 @@
-"""Checkpoints that are damaged, half written, or not of the run: named, made anew, never taken for whole; nothing outside is read or written."""
+"""Checkpoints that are damaged, half written, or not of the run: named, made anew, never taken for whole; nothing
+outside is read or written.
+"""
 
 from __future__ import annotations
 
@@ -86,7 +88,9 @@ def test_who_looks_is_told_of_a_damaged_visit(whole, tmp_path) -> None:
     for name in visits(folder):
         (tmp_path / "run" / "visits" / name).write_bytes(b"")
     fit, _ = open_fit(str(tmp_path / "run"))
-    with pytest.raises(CheckpointError, match=r"visits/.*npz is damaged.*the same call goes on with the run, and makes it anew"):  # fmt: skip
+    with pytest.raises(
+        CheckpointError, match=r"visits/.*npz is damaged.*the same call goes on with the run, and makes it anew"
+    ):
         fit.compute()
 
 
@@ -102,9 +106,13 @@ def test_a_damaged_description_is_named_and_made_anew(whole, tmp_path, name, dam
     if damage == "gone":
         path.unlink()
     else:
-        path.write_bytes({"flipped": flipped(content, len(content) // 2), "truncated": content[:-2], "empty": b""}[damage])  # fmt: skip
+        path.write_bytes(
+            {"flipped": flipped(content, len(content) // 2), "truncated": content[:-2], "empty": b""}[damage]
+        )
     if name == "samfire.json":
-        words = "is not empty and holds no run" if damage == "gone" else r"samfire\.json is damaged.*begin in another store"  # fmt: skip
+        words = (
+            "is not empty and holds no run" if damage == "gone" else r"samfire\.json is damaged.*begin in another store"
+        )
         with pytest.raises(ValueError, match=words):
             run(store)
         assert visits(store) == visits(folder)

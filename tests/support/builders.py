@@ -152,7 +152,8 @@ def assert_same_bits(one: xr.Dataset, other: xr.Dataset) -> None:
         if a.values.tobytes() != b.values.tobytes():
             off = a.values.ravel() != b.values.ravel()
             raise AssertionError(
-                f"{name} differs in {off.sum()} of {off.size}: {a.values.ravel()[off][:3]} and {b.values.ravel()[off][:3]}"
+                f"{name} differs in {off.sum()} of {off.size}: {a.values.ravel()[off][:3]} and "
+                f"{b.values.ravel()[off][:3]}"
             )
 
 

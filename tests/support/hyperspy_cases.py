@@ -17,9 +17,16 @@ CASES = {case["id"]: case for case in json.loads((DATA / "hyperspy_fits.json").r
 
 #: Cases whose data are the model itself: what is left is rounding, of which errors are no measure.
 EXACT = {
-    "toy_lm", "toy_trf_fd", "toy_trf_analytical", "toy_dogbox_analytical", "lstsq_line_gauss", "lstsq_polynomial_multifit",
-    "lstsq_powerlaw", "multifit_fetch_only_fixed_True", "gauss2d_lm",
-}  # fmt: skip
+    "toy_lm",
+    "toy_trf_fd",
+    "toy_trf_analytical",
+    "toy_dogbox_analytical",
+    "lstsq_line_gauss",
+    "lstsq_polynomial_multifit",
+    "lstsq_powerlaw",
+    "multifit_fetch_only_fixed_True",
+    "gauss2d_lm",
+}
 
 
 def data_of(case: dict[str, Any]) -> xr.DataArray:

@@ -65,7 +65,8 @@ def maps(m: Any) -> dict[str, Any]:
 def assert_same_fit(ours: Any, theirs: Any, rtol: float = 2e-6, **hyperspy: Any) -> None:
     """Fit one model by xfit and its twin by HyperSpy, and compare all maps.
 
-    MINPACK stops where the sum of squares changes by 1.5e-8: values agree to 1e-6 of their size or 1e-4 of their errors, whichever is more.
+    MINPACK stops where the sum of squares changes by 1.5e-8: values agree to 1e-6 of their size or 1e-4 of their
+    errors, whichever is more.
     """
     xh.multifit(ours, bounded=hyperspy.get("bounded", False))
     theirs.multifit(show_progressbar=False, **hyperspy)

@@ -24,7 +24,10 @@ def jobin_yvon(path: Path, spectra: np.ndarray, shift: np.ndarray, x: np.ndarray
 
     def axis(number: int, kind: str, units: str, values: np.ndarray) -> str:
         text = " ".join(repr(float(v)) for v in values)
-        return f'<LSX ID="0x{number}"><LSX ID="0x6D707974">{kind}</LSX><LSX ID="0x7C696E75">{units}</LSX><LSX ID="0x7D6CD4DB">{text} </LSX></LSX>'
+        return (
+            f'<LSX ID="0x{number}"><LSX ID="0x6D707974">{kind}</LSX><LSX ID="0x7C696E75">{units}</LSX><LSX '
+            f'ID="0x7D6CD4DB">{text} </LSX></LSX>'
+        )
 
     setup = entry("Acq. time (s)", "2") + entry("Accumulations", "5") + entry("Laser (nm)", "633", "632.817")
     setup += entry("Grating", "600 gr/mm", "600.04") + entry("ND Filter", "50%", "50") + entry("Hole", "200")
@@ -50,7 +53,8 @@ def renishaw(
 ) -> None:
     """WiRE's .wdf: blocks with a name, a number and a size; real numbers of single precision.
 
-    Spectra over (y, x, channel) with ``x`` and ``y`` as the first position and the step in µm, over (y, channel) as a series of depths, or (channel).
+    Spectra over (y, x, channel) with ``x`` and ``y`` as the first position and the step in µm, over (y, channel) as a
+    series of depths, or (channel).
     """
     kind, shape = spectra.ndim, spectra.shape[:-1]
     count, size = int(np.prod(shape)), spectra.shape[-1]
@@ -71,11 +75,15 @@ def renishaw(
     if origins:
         blocks.append(block(b"ORGN", struct.pack("<I", len(origins)) + b"".join(origins)))
     if kind == 3:
-        blocks.append(block(b"WMAP", struct.pack("<II6f4I", 2, 0, x[0], y[0], 0, x[1], y[1], 0, shape[1], shape[0], 1, 1)))  # fmt: skip
+        blocks.append(
+            block(b"WMAP", struct.pack("<II6f4I", 2, 0, x[0], y[0], 0, x[1], y[1], 0, shape[1], shape[0], 1, 1))
+        )
     path.write_bytes(b"".join(blocks))
 
 
-def trivista(path: Path, spectra: np.ndarray, wavelength: np.ndarray, x: tuple[float, float], y: tuple[float, float]) -> None:  # fmt: skip
+def trivista(
+    path: Path, spectra: np.ndarray, wavelength: np.ndarray, x: tuple[float, float], y: tuple[float, float]
+) -> None:
     """TriVista's XML: a map with a frame for each pixel; the axes lie in XML that is text within the XML.
 
     ``x`` and ``y`` are the first position and the step.
@@ -87,16 +95,33 @@ def trivista(path: Path, spectra: np.ndarray, wavelength: np.ndarray, x: tuple[f
         return f'<Group Name="{name}"><Groups/><Items>{inner}</Items></Group>'
 
     groups = group("X-Axis", From=x[0], Step=x[1], Points=n_x) + group("Y-Axis", From=y[0], Step=y[1], Points=n_y)
-    groups += group("Detector", Name="CCD", No_of_Frames=n_x * n_y, No_of_Accumulations=1, Calc_Average=False, **{"Exposure_Time_(ms)": 500})  # fmt: skip
+    groups += group(
+        "Detector",
+        Name="CCD",
+        No_of_Frames=n_x * n_y,
+        No_of_Accumulations=1,
+        Calc_Average=False,
+        **{"Exposure_Time_(ms)": 500},
+    )
     groups += group("Calibration", Center_Wavelength=550.0, Laser_Wavelength=0)
     spectrometer = {"Serialnumber": "77", "Model": "SP-2-500i", "Groove_Density": "300 g/mm"}
-    groups += f'<Group Name="Spectrometers"><Groups>{group("Spectrometer", **spectrometer)}{group("Other", **(spectrometer | {"Serialnumber": "78"}))}</Groups><Items/></Group>'
+    groups += (
+        "<Group "
+        f'Name="Spectrometers"><Groups>{group("Spectrometer", **spectrometer)}'
+        f"{group('Other', **(spectrometer | {'Serialnumber': '78'}))}</Groups><Items/></Group>"
+    )
     info = escape(f"<Info><Groups>{groups}</Groups></Info>", {'"': "&quot;"})
-    gratings = '<Gratings><Grating GrooveDensity="300 g/mm" Blaze="500NM"/><Grating GrooveDensity="600 g/mm" Blaze="750NM"/></Gratings>'
+    gratings = (
+        '<Gratings><Grating GrooveDensity="300 g/mm" Blaze="500NM"/><Grating GrooveDensity="600 g/mm" '
+        'Blaze="750NM"/></Gratings>'
+    )
     hardware = (
         '<Hardware><LightSources><LightSource Name="a"/><LightSource Name="b"/></LightSources>'
         '<Detectors><Detector Name="CCD"/><Detector Name="InGaAs"/></Detectors><Microscopes>'
-        + '<Microscope><Objectives><Objective IsEnabled="True" Magnification="50"/><Objective IsEnabled="False" Magnification="10"/></Objectives></Microscope>'
+        + (
+            '<Microscope><Objectives><Objective IsEnabled="True" Magnification="50"/><Objective IsEnabled="False" '
+            'Magnification="10"/></Objectives></Microscope>'
+        )
         * 2
         + f'</Microscopes><Spectrometers><Spectrometer Serialnumber="77">{gratings}</Spectrometer>'
         f'<Spectrometer Serialnumber="78">{gratings}</Spectrometer></Spectrometers></Hardware>'
@@ -109,14 +134,17 @@ def trivista(path: Path, spectra: np.ndarray, wavelength: np.ndarray, x: tuple[f
     path.write_text(
         f'<?xml version="1.0" encoding="utf-8"?><XmlMain FileInfoSerialized="&lt;Info /&gt;">{hardware}<Documents>'
         f'<Document Label="Intensity" DataLabel="Counts" RecordTime="05/21/2021 10:30:00.5" InfoSerialized="{info}">'
-        f'<xDim><Calibration Unit="Nanometer" ValueArray="{values}"/></xDim><Data>{frames}</Data><Childs Count="0"/></Document>'
+        f'<xDim><Calibration Unit="Nanometer" ValueArray="{values}"/></xDim><Data>{frames}</Data><Childs '
+        'Count="0"/></Document>'
         "</Documents></XmlMain>",
         encoding="utf-8",
     )
 
 
 def hamamatsu(path: Path, image: np.ndarray, wavelength: np.ndarray, time: np.ndarray) -> None:
-    """HPD-TA's streak images: a header of 64 bytes, a comment that says where the scales lie, 16-bit values, the scales."""
+    """HPD-TA's streak images: a header of 64 bytes, a comment that says where the scales
+    lie, 16-bit values, the scales.
+    """
     lines, width = image.shape
 
     def comment(at: int) -> bytes:
@@ -139,16 +167,19 @@ def hamamatsu(path: Path, image: np.ndarray, wavelength: np.ndarray, time: np.nd
 def tia_spectra(path: Path, spectra: np.ndarray, energy: tuple[float, float], step: float, version: int = 528) -> None:
     """TIA's series of spectra: a header, the dimensions, for each pixel an element and a tag with its position.
 
-    Spectra over (y, x, energy), (x, energy) or (energy); ``energy`` is the first value and the step in eV, ``step`` that of pixels in metres. From
-    version 544 on offsets have 64 bits.
+    Spectra over (y, x, energy), (x, energy) or (energy); ``energy`` is the first value and the step in eV, ``step``
+    that of pixels in metres. From version 544 on offsets have 64 bits.
     """
     shape = spectra.shape[:-1]
     sizes = shape[::-1] or (1,)
     dimensions = [(n, 0.0, step, 0, b"Position", b"meters") for n in sizes]
     elements = [
-        (struct.pack("<ddIHI", *energy, 0, 2, spectra.shape[-1]) + row.astype("<u2").tobytes(), _position(k, sizes[0], step))
+        (
+            struct.pack("<ddIHI", *energy, 0, 2, spectra.shape[-1]) + row.astype("<u2").tobytes(),
+            _position(k, sizes[0], step),
+        )
         for k, row in enumerate(spectra.reshape(-1, spectra.shape[-1]))
-    ]  # fmt: skip
+    ]
     _tia(path, 0x4120, dimensions, elements, version)
 
 
@@ -157,9 +188,13 @@ def tia_images(path: Path, images: np.ndarray, pixel: float) -> None:
     n, height, width = images.shape
     dimensions = [(n, 0.0, 1.0, 0, b"Number", b"")]
     elements = [
-        (struct.pack("<ddIddIHII", 0.0, pixel, 0, 0.0, pixel, 0, 6, width, height) + image[::-1].astype("<i4").tobytes(), _position(k, n, 0.0))
+        (
+            struct.pack("<ddIddIHII", 0.0, pixel, 0, 0.0, pixel, 0, 6, width, height)
+            + image[::-1].astype("<i4").tobytes(),
+            _position(k, n, 0.0),
+        )
         for k, image in enumerate(images)
-    ]  # fmt: skip
+    ]
     _tia(path, 0x4122, dimensions, elements, 544)
 
 
@@ -188,13 +223,20 @@ def _tia(path: Path, kind: int, dimensions: list, elements: list[tuple[bytes, by
 
 def emi(path: Path, **conditions: tuple[float, str]) -> None:
     """TIA's description beside the series: XML between bytes that nobody documented."""
-    entries = "".join(f"<Data><Label>{label}</Label><Value>{value}</Value><Unit>{unit}</Unit></Data>" for label, (value, unit) in conditions.items())  # fmt: skip
-    text = f"<ObjectInfo><AcquireDate>Fri May 21 10:30:00 2021</AcquireDate><ExperimentalDescription><Root>{entries}</Root></ExperimentalDescription></ObjectInfo>"
+    entries = "".join(
+        f"<Data><Label>{label}</Label><Value>{value}</Value><Unit>{unit}</Unit></Data>"
+        for label, (value, unit) in conditions.items()
+    )
+    text = (
+        "<ObjectInfo><AcquireDate>Fri May 21 10:30:00 "
+        f"2021</AcquireDate><ExperimentalDescription><Root>{entries}</Root></ExperimentalDescription></ObjectInfo>"
+    )
     path.write_bytes(b"\x4a\x4b\x00\x01" + text.encode() + b"\x00\xff\x10")
 
 
 def velox(path: Path, image: np.ndarray, counts: np.ndarray | None = None, losses: np.ndarray | None = None) -> None:
-    """Velox's HDF5: images, counts as a stream of channels with a mark after each pixel, EELS as a cube, all with JSON beside.
+    """Velox's HDF5: images, counts as a stream of channels with a mark after each pixel, EELS as
+    a cube, all with JSON beside.
 
     ``counts`` are over (frame, y, x, channel), ``losses`` over (y, x, channel).
     """
@@ -202,9 +244,22 @@ def velox(path: Path, image: np.ndarray, counts: np.ndarray | None = None, losse
 
     detectors = {
         "Detector-0": {"DetectorName": "HAADF", "DetectorType": "ScanningDetector"},
-        "Detector-1": {"DetectorName": "SuperX", "Dispersion": "10", "OffsetEnergy": "-250", "LiveTime": "12.5", "RealTime": "15", "AzimuthAngle": "0.5", "ElevationAngle": "0.3"},
-    }  # fmt: skip
-    pixel = {"PixelSize": {"width": "2e-10", "height": "2e-10"}, "Offset": {"x": "-1e-9", "y": "0"}, "PixelUnitX": "m", "PixelUnitY": "m"}  # fmt: skip
+        "Detector-1": {
+            "DetectorName": "SuperX",
+            "Dispersion": "10",
+            "OffsetEnergy": "-250",
+            "LiveTime": "12.5",
+            "RealTime": "15",
+            "AzimuthAngle": "0.5",
+            "ElevationAngle": "0.3",
+        },
+    }
+    pixel = {
+        "PixelSize": {"width": "2e-10", "height": "2e-10"},
+        "Offset": {"x": "-1e-9", "y": "0"},
+        "PixelUnitX": "m",
+        "PixelUnitY": "m",
+    }
     common = {
         "Detectors": detectors,
         "Acquisition": {"AcquisitionStartDatetime": {"DateTime": "1621593000"}},
@@ -216,7 +271,9 @@ def velox(path: Path, image: np.ndarray, counts: np.ndarray | None = None, losse
     }
 
     def described(detector: int) -> np.ndarray:
-        about = common | {"BinaryResult": pixel | {"DetectorIndex": str(detector), "Detector": ["HAADF", "SuperX"][detector]}}  # fmt: skip
+        about = common | {
+            "BinaryResult": pixel | {"DetectorIndex": str(detector), "Detector": ["HAADF", "SuperX"][detector]}
+        }
         text = np.frombuffer(json.dumps(about).encode(), np.uint8)
         # One column for each frame, filled up with zeros.
         return np.pad(text, (0, 8))[:, None]
@@ -225,7 +282,9 @@ def velox(path: Path, image: np.ndarray, counts: np.ndarray | None = None, losse
         file["Version"] = _texts({"format": "Velox", "version": "11"})
         file.create_dataset("Data/Image/a1/Data", data=image[:, :, None], chunks=(*image.shape, 1))
         file["Data/Image/a1/Metadata"] = described(0)
-        file["Displays/ImageDisplay/d1"] = _texts({"id": "survey", "data": "/SharedProperties/ImageSeriesDataReference/r1"})  # fmt: skip
+        file["Displays/ImageDisplay/d1"] = _texts(
+            {"id": "survey", "data": "/SharedProperties/ImageSeriesDataReference/r1"}
+        )
         file["SharedProperties/ImageSeriesDataReference/r1"] = _texts({"dataPath": "/Data/Image/a1"})
         if counts is not None:
             _stream(file, counts, described(1))
@@ -264,7 +323,8 @@ def spx(path: Path, counts: np.ndarray, offset: float, scale: float) -> None:
         "<ClassInstance Type='TRTSpectrumHardwareHeader'><RealTime>20000</RealTime><LifeTime>18000</LifeTime>"
         "<Amplification>20000</Amplification></ClassInstance>"
         f"<ClassInstance Type='TRTDetectorHeader'><Type>XFlash 6</Type><DetLayers>{layers}</DetLayers></ClassInstance>"
-        "<ClassInstance Type='TRTESMAHeader'><PrimaryEnergy>20</PrimaryEnergy><ElevationAngle>35</ElevationAngle></ClassInstance>"
+        "<ClassInstance "
+        "Type='TRTESMAHeader'><PrimaryEnergy>20</PrimaryEnergy><ElevationAngle>35</ElevationAngle></ClassInstance>"
         "</TRTHeaderedClass><ClassInstance Type='TRTSpectrumHeader'><Date>21.5.2021</Date><Time>10:30:00</Time>"
         f"<ChannelCount>{counts.size}</ChannelCount><CalibAbs>{offset}</CalibAbs><CalibLin>{scale}</CalibLin></ClassInstance>"
         f"<Channels>{','.join(str(n) for n in counts)}</Channels></ClassInstance></TRTSpectrum>"
@@ -272,11 +332,20 @@ def spx(path: Path, counts: np.ndarray, offset: float, scale: float) -> None:
 
 
 def edax_spectrum(path: Path, counts: np.ndarray, first: float, step: float) -> None:
-    """EDAX's .spc of version 0.70: a header with a place for each of its hundreds of entries; first channel in keV, steps in eV."""
+    """EDAX's .spc of version 0.70: a header with a place for each of its hundreds of entries;
+    first channel in keV, steps in eV.
+    """
     size = 20740
     header = bytearray(size)
     entries = [("<f", 0, 0.7), ("<i", 28, size), ("<h", 32, counts.size), ("<i", 384, int(step)), ("<f", 448, first)]
-    entries += [("<f", 452, 10.0), ("<f", 456, 50.0), ("<f", 472, 129.0), ("<f", 508, 45.0), ("<f", 512, 35.0), ("<f", 532, 20.0)]  # fmt: skip
+    entries += [
+        ("<f", 452, 10.0),
+        ("<f", 456, 50.0),
+        ("<f", 472, 129.0),
+        ("<f", 508, 45.0),
+        ("<f", 512, 35.0),
+        ("<f", 532, 20.0),
+    ]
     entries += [("<h", 638, 2), ("<H", 640, 29), ("<H", 642, 30)]
     for kind, at, value in entries:
         struct.pack_into(kind, header, at, value)
@@ -291,7 +360,9 @@ def edax_map(path: Path, counts: np.ndarray) -> None:
 
 
 def delmic(path: Path, spectra: np.ndarray, wavelength: np.ndarray, pixel: float) -> None:
-    """Odemis's HDF5: a group for each acquisition, data over (C, T, Z, Y, X); lengths in metres, rows from the top, the centre as the position."""
+    """Odemis's HDF5: a group for each acquisition, data over (C, T, Z, Y, X); lengths in metres, rows from the
+    top, the centre as the position.
+    """
     import h5py
 
     image = spectra.transpose(2, 0, 1)[:, None, None]
@@ -302,7 +373,13 @@ def delmic(path: Path, spectra: np.ndarray, wavelength: np.ndarray, pixel: float
             group["ImageData/Image"] = data
             for dim, label in zip(group["ImageData/Image"].dims, "CTZYX", strict=True):
                 dim.label = label
-            about = {"XOffset": 0.0, "YOffset": 0.0, "TOffset": 1621593000.0, "DimensionScaleX": pixel, "DimensionScaleY": pixel}  # fmt: skip
+            about = {
+                "XOffset": 0.0,
+                "YOffset": 0.0,
+                "TOffset": 1621593000.0,
+                "DimensionScaleX": pixel,
+                "DimensionScaleY": pixel,
+            }
             for name, value in (about | ({"DimensionScaleC": wavelength} if data is image else {})).items():
                 group[f"ImageData/{name}"] = value
             group["PhysicalData/Title"] = title.encode()
@@ -333,7 +410,11 @@ def mrc(path: Path, images: np.ndarray, pixel: float) -> None:
 
 def dens(path: Path, temperatures: np.ndarray, step: float) -> None:
     """DENSsolutions' log of a heater: a table with tabulators."""
-    head = "21/05/'21 10:30\tDigiheater 3.1\nR0=1.0\ta=2.0\tb=3.0\tc=4.0\ndelta_t\nsample\ttime\tTset[C]\tTmeas[C]\tRheat[ohm]\tVheat[V]\tIheat[mA]\tPheat [mW]\tc\n"
+    head = (
+        "21/05/'21 10:30\tDigiheater "
+        "3.1\nR0=1.0\ta=2.0\tb=3.0\tc=4.0\ndelta_t\n"
+        "sample\ttime\tTset[C]\tTmeas[C]\tRheat[ohm]\tVheat[V]\tIheat[mA]\tPheat [mW]\tc\n"
+    )
     rows = [f"{k}\t{k * step}\t0\t{float(t)!r}\t0\t0\t0\t0\t0" for k, t in enumerate(temperatures)]
     path.write_text(head + "\n".join(rows) + "\n")
 
@@ -350,7 +431,9 @@ def protochips(path: Path, temperatures: np.ndarray, currents: np.ndarray, step:
         "0, Calibration file = C:\\chips\\a.csv",
         "0, User = X",
     ]
-    rows = [f"{k * step},,{float(t)!r},{float(c)!r}" for k, (t, c) in enumerate(zip(temperatures, currents, strict=True))]  # fmt: skip
+    rows = [
+        f"{k * step},,{float(t)!r},{float(c)!r}" for k, (t, c) in enumerate(zip(temperatures, currents, strict=True))
+    ]
     head = [head[0], *(f"{line},," for line in head[1:])]
     path.write_text("\n".join([*head, *rows]) + "\n")
 
@@ -371,13 +454,16 @@ def empad(path: Path, patterns: np.ndarray) -> None:
     raw = path.with_name("scan_x3_y2.raw")
     raw.write_bytes(whole.tobytes())
     path.write_text(
-        f'<root><raw_file filename="{raw.name}"/><pix_x>{n_x}</pix_x><pix_y>{n_y}</pix_y><timestamp isoformat="2021-05-21T10:30:00"/>'
+        f'<root><raw_file filename="{raw.name}"/><pix_x>{n_x}</pix_x><pix_y>{n_y}</pix_y><timestamp '
+        'isoformat="2021-05-21T10:30:00"/>'
         "<iom_measurements><calibrated_pixelsize>2e-11</calibrated_pixelsize></iom_measurements></root>"
     )
 
 
 def panta_rhei(path: Path, losses: np.ndarray, first: float, step: float) -> None:
-    """CEOS Panta Rhei's EELS maps (y, x, energy) since 24.03: NumPy's archive of values and of JSON; the camera counts energies downwards."""
+    """CEOS Panta Rhei's EELS maps (y, x, energy) since 24.03: NumPy's archive of values and of JSON; the
+    camera counts energies downwards.
+    """
     last = first + step * (losses.shape[-1] - 1)
     pixel = {"unit": "nm", "value": 0.2, "offset": 0.0}
     about = {
@@ -394,10 +480,11 @@ def panta_rhei(path: Path, losses: np.ndarray, first: float, step: float) -> Non
 def digital_micrograph(
     path: Path, data: np.ndarray, axes: list[tuple[float, float, str]], kind: tuple[str, str], voltage: float
 ) -> None:
-    """DigitalMicrograph's tree of tags, by the extension in version 3 or 4, whose lengths have 4 or 8 bytes, big end first.
+    """DigitalMicrograph's tree of tags, by the extension in version 3 or 4, whose lengths
+    have 4 or 8 bytes, big end first.
 
-    ``axes`` are the first value, the step and the units of each axis of the array, ``kind`` the signal and the format, such as ("EELS", "Spectrum image"). Data of
-    32-bit integers without a sign are colours.
+    ``axes`` are the first value, the step and the units of each axis of the array, ``kind`` the signal and the format,
+    such as ("EELS", "Spectrum image"). Data of 32-bit integers without a sign are colours.
     """
     types = {"i2": (1, 2), "f4": (2, 6), "i4": (7, 3), "u2": (10, 4), "u4": (23, 5)}
     data_type, code = types[data.dtype.str[1:]]
@@ -415,7 +502,9 @@ def digital_micrograph(
     }
     version = int(path.suffix[-1])
     body = _dm_group({"ImageList": [image]}, version)
-    path.write_bytes(struct.pack(">i", version) + _dm_length(len(body), version) + struct.pack(">i", 1) + body + bytes(8))  # fmt: skip
+    path.write_bytes(
+        struct.pack(">i", version) + _dm_length(len(body), version) + struct.pack(">i", 1) + body + bytes(8)
+    )
 
 
 def _dm_length(number: int, version: int) -> bytes:
@@ -435,11 +524,15 @@ def _dm_group(tree: dict | list, version: int) -> bytes:
 
 
 def _dm_value(value: object, version: int) -> bytes:
-    """A value behind numbers that tell its type: 5 and 7 are an integer and a real number, 20 an array, of which 4 has characters."""
+    """A value behind numbers that tell its type: 5 and 7 are an integer and a real number, 20 an
+    array, of which 4 has characters.
+    """
     if isinstance(value, tuple):
         told, content = (20, value[0], value[1].size), value[1].astype(value[1].dtype.newbyteorder("<")).tobytes()
     elif isinstance(value, str):
         told, content = (20, 4, len(value)), value.encode("utf-16-le")
     else:
-        told, content = ((7,), struct.pack("<d", value)) if isinstance(value, float) else ((5,), struct.pack("<I", value))  # fmt: skip
+        told, content = (
+            ((7,), struct.pack("<d", value)) if isinstance(value, float) else ((5,), struct.pack("<I", value))
+        )
     return b"%%%%" + b"".join(_dm_length(n, version) for n in (len(told), *told)) + content

@@ -1,4 +1,6 @@
-"""Kills at each change of a folder: of a call, as often as it changes something, a process that ends just before that."""
+"""Kills at each change of a folder: of a call, as often as it changes something, a process
+that ends just before that.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ def _path(event: str, arguments: tuple[object, ...]) -> str:
 
 
 def _watch(folder: Path, act: Callable[[str], None]) -> None:
-    """Tell of what this process is about to change in a folder from now on; syncs are told of too, for there power is lost."""
+    """Tell of what this process is about to change in a folder from now on; syncs are told of
+    too, for there power is lost.
+    """
     sync, whole = os.fsync, atomic_write.sync_file_system
 
     def audit(event: str, arguments: tuple[object, ...]) -> None:
@@ -114,8 +118,8 @@ def killed(before: Path, to: Path, call: Callable[[Path], object], most: int = 8
     call : callable
         Is given a copy; it must not need threads that this process has started already.
     most : int, optional
-        Of more changes than these, so many evenly spread ones, and all those around the last sync: what comes before is beside its place. See
-        `step` for how all are tried.
+        Of more changes than these, so many evenly spread ones, and all those around the last sync: what comes before is
+        beside its place. See `step` for how all are tried.
 
     Yields
     ------

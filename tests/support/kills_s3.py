@@ -1,4 +1,5 @@
-"""Kills at requests to an S3 server: a process that is ended before or after each that changes something, and what comes of what it leaves.
+"""Kills at requests to an S3 server: a process that is ended before or after each that changes something, and
+what comes of what it leaves.
 
 Run as ``python -m tests.support.kills_s3 ENDPOINT KIND=STEP ...``, in a process of its own, for each kill is of a fork.
 """
@@ -90,7 +91,9 @@ class Trial:
         self.seen: list[str] = []
 
     def kill(self, kind: str, step: int) -> dict[str, Any]:
-        """Kill at every so many-th moment; return what was seen after each kill, and the number of moments up to the first without."""
+        """Kill at every so many-th moment; return what was seen after each kill, and the number of
+        moments up to the first without.
+        """
         if self.files.exists(_OLD):
             self.files.rm(_OLD, recursive=True)
         self._prepare()

@@ -51,4 +51,8 @@ def cash_of(y: np.ndarray):
 def log_cosh(data, model, weight):
     s = (model - data) * math.sqrt(weight)
     t = math.tanh(s)
-    return 2 * (abs(s) + math.log1p(math.exp(-2 * abs(s))) - math.log(2.0)), 2 * t * math.sqrt(weight), 2 * weight * (1 - t * t)  # fmt: skip
+    return (
+        2 * (abs(s) + math.log1p(math.exp(-2 * abs(s))) - math.log(2.0)),
+        2 * t * math.sqrt(weight),
+        2 * weight * (1 - t * t),
+    )

@@ -1,4 +1,6 @@
-"""Reader of the NIST StRD nonlinear regression sets, and a table of how many digits xfit gets: ``python tests/support/nist.py``."""
+"""Reader of the NIST StRD nonlinear regression sets, and a table of how many digits xfit gets:
+``python tests/support/nist.py``.
+"""
 
 from __future__ import annotations
 
@@ -45,9 +47,13 @@ def read(name: str) -> Certified:
     coordinates = ("x",) if data.shape[1] == 2 else ("x1", "x2")
     response = np.log(data[:, 0]) if name == "Nelson" else data[:, 0]
     array = xr.DataArray(
-        response, dims="x" if coordinates == ("x",) else "sample", name=name,
-        coords={"x": data[:, 1]} if coordinates == ("x",) else {c: ("sample", data[:, k + 1]) for k, c in enumerate(coordinates)},
-    )  # fmt: skip
+        response,
+        dims="x" if coordinates == ("x",) else "sample",
+        name=name,
+        coords={"x": data[:, 1]}
+        if coordinates == ("x",)
+        else {c: ("sample", data[:, k + 1]) for k, c in enumerate(coordinates)},
+    )
     return Certified(name, formula.strip(), rows[:, :2].T, rows[:, 2], rows[:, 3], rss, array, coordinates)
 
 
@@ -78,7 +84,8 @@ def main() -> None:
                 digits(result.chisq, np.array(case.rss)),
             )
             print(
-                f"{name:10s} {start + 1:5d} {cells[0]:11.1f} {cells[1]:7.1f} {cells[2]:6.1f} {int(result.nfev):6d} {int(result.status):7d}"
+                f"{name:10s} {start + 1:5d} {cells[0]:11.1f} {cells[1]:7.1f} {cells[2]:6.1f} {int(result.nfev):6d} "
+                f"{int(result.status):7d}"
             )
 
 

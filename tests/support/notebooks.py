@@ -49,11 +49,27 @@ class Lab:
     @contextmanager
     def running(self) -> Iterator[Lab]:
         """Serve until the block is left; kernels end with the server."""
-        folders = {"HOME": ".", "IPYTHONDIR": "ipython", "JUPYTER_CONFIG_DIR": "config", "JUPYTER_DATA_DIR": "data", "JUPYTER_RUNTIME_DIR": "runtime"}  # fmt: skip
+        folders = {
+            "HOME": ".",
+            "IPYTHONDIR": "ipython",
+            "JUPYTER_CONFIG_DIR": "config",
+            "JUPYTER_DATA_DIR": "data",
+            "JUPYTER_RUNTIME_DIR": "runtime",
+        }
         env = {**os.environ, **{name: str(self._folder / each) for name, each in folders.items()}}
         # Kernels import xfit and its tests from here, and find what is compiled already.
-        env |= {"PYTHONPATH": str(ROOT), "XFIT_CACHE_DIR": str(cache_folder().parent), "JUPYTER_TOKEN": self._token}  # fmt: skip
-        words = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={self._port}", "--ServerApp.port_retries=0", "--LabApp.extension_manager=readonly"]  # fmt: skip
+        env |= {"PYTHONPATH": str(ROOT), "XFIT_CACHE_DIR": str(cache_folder().parent), "JUPYTER_TOKEN": self._token}
+        words = [
+            sys.executable,
+            "-m",
+            "jupyterlab",
+            "--no-browser",
+            "--allow-root",
+            "--ip=127.0.0.1",
+            f"--port={self._port}",
+            "--ServerApp.port_retries=0",
+            "--LabApp.extension_manager=readonly",
+        ]
         log = self._folder / "log"
         with log.open("w") as out, subprocess.Popen(words, cwd=self.work, env=env, stdout=out, stderr=out) as server:
             try:
@@ -117,7 +133,8 @@ class Notebook(Page):
             words = prompt.inner_text()
             now = re.findall(r"\d+", words)
             if "*" not in words and now == before:
-                # A machine that is busy is asked which kernel it should be, or whether to wait, in a box above everything else.
+                # A machine that is busy is asked which kernel it should be, or whether to wait, in a box above
+                # everything else.
                 for asked in self.page.locator(".jp-Dialog .jp-mod-accept").all():
                     asked.click()
                 # Again, if need be: what is run while the kernel is being connected to is forgotten.

@@ -20,8 +20,9 @@ from xfit.fitting.planning.checks import settings_of
 LOSSES = ("ls", "poisson", "huber", "soft_l1", "cauchy", "arctan")
 BOUNDS = ("own", "narrow")
 
-#: Largest relative difference between the stored chi-squared and that of the stored values: the last step is taken without an evaluation
-#: only where the quadratic model is right to a small part of the 1e-6 residual variances that it promises at most.
+#: Largest relative difference between the stored chi-squared and that of the stored values: the last step is taken
+#: without an evaluation only where the quadratic model is right to a small part of the 1e-6 residual variances that it
+#: promises at most.
 AGREEMENT = 1e-9
 
 
@@ -61,8 +62,17 @@ def shapes(name: str, counts: bool) -> xr.DataArray:
     high = nothing.copy()
     high.ravel()[high.size // 3] = 50.0
     curves = np.stack(
-        [10 * np.exp(-u2 / 2), 10 / (1 + u2), 10 / (1 + u2) ** 0.7, nothing + 3, nothing, high, 10.0 * (x > x.mean()), nothing]
-    )  # fmt: skip
+        [
+            10 * np.exp(-u2 / 2),
+            10 / (1 + u2),
+            10 / (1 + u2) ** 0.7,
+            nothing + 3,
+            nothing,
+            high,
+            10.0 * (x > x.mean()),
+            nothing,
+        ]
+    )
     noisy = np.ones((len(curves),) + (1,) * u2.ndim)
     noisy[4] = 0.0
     data = curves + 0.2 * noisy * random.standard_normal(curves.shape)
@@ -94,7 +104,9 @@ def fitted(setting: Setting, da: xr.DataArray) -> xr.Dataset:
 
 
 def disagreement(setting: Setting, da: xr.DataArray, fit: xr.Dataset) -> np.ndarray:
-    """Difference between the stored chi-squared and that of the stored values, over what it may be; below one where they agree."""
+    """Difference between the stored chi-squared and that of the stored values, over what it may
+    be; below one where they agree.
+    """
     dims = da.dims[1:]
     curve = fit.fit.evaluate()
     if setting.loss == "poisson":
@@ -104,7 +116,8 @@ def disagreement(setting: Setting, da: xr.DataArray, fit: xr.Dataset) -> np.ndar
     else:
         variance = xr.ones_like(curve) * (1.0 if setting.loss == "ls" else 0.04)
     chisq = ((da - curve) ** 2 / variance).sum(dims)
-    # What rounding to the last digit of model and data, which are no larger than the largest of them, does to the sum of squares.
+    # What rounding to the last digit of model and data, which are no larger than the largest of them, does to the sum
+    # of squares.
     size = np.maximum(abs(da), abs(curve)).max(dims)
     rounding = 1e-15 * size * np.sqrt((chisq / variance.min(dims)) * da[0].size) + (1e-15 * size) ** 2 * da[0].size
     known = np.isfinite(fit.value).all("param") & np.isfinite(curve).all(dims)
@@ -114,7 +127,8 @@ def disagreement(setting: Setting, da: xr.DataArray, fit: xr.Dataset) -> np.ndar
 def cosines(setting: Setting, da: xr.DataArray, fit: xr.Dataset) -> np.ndarray:
     """Largest cosine between the deviations and the column of a parameter that no bound holds, of least squares.
 
-    Derivatives are the compiled ones, which tests of the components compare with mpmath's: differences would be too coarse.
+    Derivatives are the compiled ones, which tests of the components compare with mpmath's: differences would be too
+    coarse.
     """
     model = model_of(setting)
     program = Program.from_model(model)
@@ -128,12 +142,26 @@ def cosines(setting: Setting, da: xr.DataArray, fit: xr.Dataset) -> np.ndarray:
     largest = np.zeros(len(values))
     for i in np.flatnonzero(np.isfinite(values).all(axis=1)):
         block = Block(
-            np.ascontiguousarray(da.values[i].reshape(1, -1)), np.empty((1, 0)), np.empty((1, 0), bool), np.empty(0), values[i][None],
-            numbers.lower[None], numbers.upper[None], np.empty((0, 2), np.int64), np.full((1, 4 * values.shape[1] + 9), np.nan),
-        )  # fmt: skip
+            np.ascontiguousarray(da.values[i].reshape(1, -1)),
+            np.empty((1, 0)),
+            np.empty((1, 0), bool),
+            np.empty(0),
+            values[i][None],
+            numbers.lower[None],
+            numbers.upper[None],
+            np.empty((0, 2), np.int64),
+            np.full((1, 4 * values.shape[1] + 9), np.nan),
+        )
         pixels = Pixels(
-            pattern.problem, block, np.empty((1, 0)), pattern.free, pattern.limits, FitOptions().loss, block.y, block.variance
-        )  # fmt: skip
+            pattern.problem,
+            block,
+            np.empty((1, 0)),
+            pattern.free,
+            pattern.limits,
+            FitOptions().loss,
+            block.y,
+            block.variance,
+        )
         problem = PixelProblem(pixels)
         assert problem.begin(0)
         theta = values[i][pattern.free]
@@ -147,7 +175,8 @@ def cosines(setting: Setting, da: xr.DataArray, fit: xr.Dataset) -> np.ndarray:
 
 
 def falls(setting: Setting, da: xr.DataArray, fit: xr.Dataset) -> np.ndarray:
-    """Largest relative decrease of least squares by a change of one free parameter within its bounds, of many sizes and both signs.
+    """Largest relative decrease of least squares by a change of one free parameter within its bounds,
+    of many sizes and both signs.
 
     Up to a hundredth of the parameter: from a kink, larger ones may lead over a hill to another minimum.
     """

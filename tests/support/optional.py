@@ -1,4 +1,6 @@
-"""Packages that some tests need and the lowest environment has not: those tests are skipped there, by name, and the others of their file run."""
+"""Packages that some tests need and the lowest environment has not: those tests are skipped there, by name, and the
+others of their file run.
+"""
 
 from __future__ import annotations
 

@@ -45,18 +45,23 @@ class Page:
         """All words on the page, also those in its shadow roots."""
         return self.page.evaluate(
             """() => { const found = []; const walk = (node) => { for (const each of node.childNodes) {
-            if (each.nodeType === 3) found.push(each.textContent); else if (!["STYLE", "SCRIPT"].includes(each.tagName)) walk(each) }
+            if (each.nodeType === 3) found.push(each.textContent);
+              else if (!["STYLE", "SCRIPT"].includes(each.tagName)) walk(each) }
             if (node.shadowRoot) walk(node.shadowRoot) }; walk(document.body); return found.join(" ") }"""
         )
 
     def plot(self, k: int) -> Any:
         """Place of the k-th plot's frame on the screen, and its ranges."""
         return self.page.evaluate(
-            """(k) => { const found = []; const walk = (view) => { if (view.model.type === "Figure") found.push(view); for (const child of view.child_views ?? []) walk(child) };
-            const views = Object.values(Bokeh.index); const roots = Array.isArray(views) ? views : [...views]; for (const root of Bokeh.index) walk(root);
+            """(k) => { const found = [];
+              const walk = (view) => { if (view.model.type === "Figure") found.push(view);
+                for (const child of view.child_views ?? []) walk(child) };
+            const views = Object.values(Bokeh.index); const roots = Array.isArray(views) ? views : [...views];
+              for (const root of Bokeh.index) walk(root);
             const view = found[k]; const box = view.el.getBoundingClientRect(); const frame = view.frame.bbox;
             return {left: box.left + frame.left, top: box.top + frame.top, width: frame.width, height: frame.height,
-                    x0: view.model.x_range.start, x1: view.model.x_range.end, y0: view.model.y_range.start, y1: view.model.y_range.end} }""",
+                    x0: view.model.x_range.start, x1: view.model.x_range.end, y0: view.model.y_range.start,
+                      y1: view.model.y_range.end} }""",
             k,
         )
 

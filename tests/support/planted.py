@@ -1,4 +1,6 @@
-"""Data, models and results in which every name, unit, label and attribute holds a tag, a script, a formula, an escape sequence and a made-up line."""
+"""Data, models and results in which every name, unit, label and attribute holds a tag, a script, a formula, an escape
+sequence and a made-up line.
+"""
 
 from __future__ import annotations
 
@@ -32,9 +34,15 @@ def planted_data(*navigation: str, channels: int = 24) -> xr.DataArray:
     sizes = dict(zip(navigation, (2, 3, 4)[-len(navigation) :], strict=True)) if navigation else {}
     rng = np.random.default_rng(0)
     counts = rng.poisson(20 + 80 * np.exp(-((e - 5.0) ** 2) / 2), (*sizes.values(), channels)).astype(float)
-    coords: dict[Hashable, object] = {called["e"]: (called["e"], e, {"units": "eV" + PLANT, "long_name": "energy" + PLANT})}  # fmt: skip
+    coords: dict[Hashable, object] = {
+        called["e"]: (called["e"], e, {"units": "eV" + PLANT, "long_name": "energy" + PLANT})
+    }
     for each, size in sizes.items():
-        coords[called[each]] = (called[each], 0.5 * np.arange(size), {"units": "nm" + PLANT, "long_name": "place" + PLANT})  # fmt: skip
+        coords[called[each]] = (
+            called[each],
+            0.5 * np.arange(size),
+            {"units": "nm" + PLANT, "long_name": "place" + PLANT},
+        )
     if navigation:
         last = navigation[-1]
         coords["sample" + PLANT] = (called[last], [f"=1+{k}{PLANT}" for k in range(sizes[last])])
@@ -44,7 +52,9 @@ def planted_data(*navigation: str, channels: int = 24) -> xr.DataArray:
 
 def planted_model() -> xfit.Model:
     """A peak on a background whose width is tied, with names and units that hold what is planted."""
-    model = xfit.Model([Gaussian(name="g" + NAME, A=100, centre=5, sigma=1), Offset(name="b" + NAME, offset=20)], name="model" + NAME)  # fmt: skip
+    model = xfit.Model(
+        [Gaussian(name="g" + NAME, A=100, centre=5, sigma=1), Offset(name="b" + NAME, offset=20)], name="model" + NAME
+    )
     model["b" + NAME].offset.units = "counts" + PLANT
     return model
 

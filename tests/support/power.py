@@ -1,4 +1,6 @@
-"""Loss of power at each change of a folder: what a disk has of it that keeps what was synchronised, and more or less of the rest."""
+"""Loss of power at each change of a folder: what a disk has of it that keeps what was synchronised,
+and more or less of the rest.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,8 @@ needs_linux = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="Lin
 #: A folder by the paths in it: what its files hold, None for folders.
 Tree = Mapping[str, bytes | None]
 
-#: How much of what was not synchronised is on the disk: nothing; all names of files, which are empty; all names and the first half of each
-#: file; of each name and each file one or the other.
+#: How much of what was not synchronised is on the disk: nothing; all names of files, which are empty; all names and the
+#: first half of each file; of each name and each file one or the other.
 _WAYS = ("nothing", "names", "halves", "some", "others")
 
 
@@ -40,8 +42,8 @@ class _Seen:
 class Disk:
     """What of a folder is on the disk, whatever happens.
 
-    A file has what was in it when it was last synchronised, a folder the names that were in it then; those that never were have nothing. All that
-    is there at the beginning is on the disk.
+    A file has what was in it when it was last synchronised, a folder the names that were in it then; those that never
+    were have nothing. All that is there at the beginning is on the disk.
 
     Parameters
     ----------
@@ -135,7 +137,9 @@ def _kept(old: dict[str, int], new: dict[str, int], way: str, chance: random.Ran
     groups = list[set[str]]()
     for inode in sorted({*old.values(), *new.values()}):
         group = {name for names in (old, new) for name, each in names.items() if each == inode}
-        groups = [each for each in groups if not each & group] + [group.union(*(each for each in groups if each & group))]  # fmt: skip
+        groups = [each for each in groups if not each & group] + [
+            group.union(*(each for each in groups if each & group))
+        ]
     for group in groups:
         if chance.random() < 0.5:
             for name in group:
@@ -224,7 +228,8 @@ def _restore(tree: Tree, to: Path) -> Path:
 def without_power(
     folder: Path, to: Path, call: Callable[[], object], usual: int, together: bool = True
 ) -> Iterator[tuple[Path, bool]]:
-    """Folders as they are when power was lost before the first change that a call makes in a folder, and so on to its end, and after it.
+    """Folders as they are when power was lost before the first change that a call makes in a folder, and
+    so on to its end, and after it.
 
     Parameters
     ----------

@@ -1,4 +1,6 @@
-"""What HyperSpy reads of a file compared with what xfit opens, and the way of what was opened through a fit and through files."""
+"""What HyperSpy reads of a file compared with what xfit opens, and the way of what was opened
+through a fit and through files.
+"""
 
 from __future__ import annotations
 

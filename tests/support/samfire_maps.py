@@ -14,7 +14,9 @@ CHANNELS = np.linspace(0, 90, 200)
 
 
 def drifting(shape: tuple[int, int] = (24, 24), seed: int = 0) -> tuple[xr.DataArray, xr.DataArray]:
-    """Map of one peak per pixel, and its centre: over 15 widths upwards in the left half, downwards in the right one."""
+    """Map of one peak per pixel, and its centre: over 15 widths upwards in the left half,
+    downwards in the right one.
+    """
     y, x = np.meshgrid(np.linspace(0, 1, shape[0]), np.linspace(0, 1, shape[1]), indexing="ij")
     centre = np.where(x < 0.5, 12 + 15 * y, 75 - 15 * y)
     height = 100 + 30 * np.sin(5 * x) * np.cos(3 * y)

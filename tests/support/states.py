@@ -14,7 +14,9 @@ from xfit.engine.losses import Loss
 def state_for(
     model: xfit.Model, x: np.ndarray, y: np.ndarray, code: np.ndarray | None = None
 ) -> tuple[LoadedProgram, Problem, State]:
-    """A problem, and the state of one pixel with the data ``y`` and all parameters free and without bounds, at the model's values."""
+    """A problem, and the state of one pixel with the data ``y`` and all parameters free and without
+    bounds, at the model's values.
+    """
     program = Program.from_model(model).load()
     count = len(program.program.components)
     structure = program.structure(np.ones(count, bool), np.zeros(count, bool), Channels(x, np.empty((0, 0)), 0))

@@ -16,8 +16,8 @@ def difference(array: xr.DataArray | xr.Dataset, like: xr.DataArray | xr.Dataset
     Parameters
     ----------
     array, like : DataArray or Dataset
-        Both have the dimension. Where one of them has no coordinate of its own there, what other coordinates both have along it are
-        its labels; where there is none, arrays belong together by position.
+        Both have the dimension. Where one of them has no coordinate of its own there, what other coordinates both have
+        along it are its labels; where there is none, arrays belong together by position.
 
     Returns
     -------
@@ -78,7 +78,10 @@ def check_same_labels(
                 f"{name} has other labels along {d!r} than {owner}: {words}; "
                 + (
                     way_out
-                    or f"align them first (for instance {name}.reindex_like(da), or {name}.assign_coords({{{d!r}: da[{d!r}]}}) where the same is meant)"
+                    or (
+                        f"align them first (for instance {name}.reindex_like(da), or {name}.assign_coords({{{d!r}: "
+                        f"da[{d!r}]}}) where the same is meant)"
+                    )
                 )
             )
 
@@ -111,7 +114,8 @@ def at_labels_of(array: xr.DataArray, like: xr.DataArray, name: str, owner: str)
         if (places < 0).any():
             place = int(np.flatnonzero(places < 0)[0])
             raise ValueError(
-                f"{name} has {d!r} = {_words(wanted[place])} at position {place}, which is no label that {owner}{_nearest(wanted[place], array.indexes[d])}; "
+                f"{name} has {d!r} = {_words(wanted[place])} at position {place}, which is no label that "
+                f"{owner}{_nearest(wanted[place], array.indexes[d])}; "
                 f"give the data that were fitted or a part of them, with the very same labels"
             )
         array = array.isel({d: _range_of(places)})
@@ -178,7 +182,9 @@ def _words(label: Any) -> str:
 
 
 def _nearest(label: Any, index: pd.Index) -> str:
-    """The nearest of labels that are numbers, in words: one that was computed in another way differs in the last digits."""
+    """The nearest of labels that are numbers, in words: one that was computed in another
+    way differs in the last digits.
+    """
     if not isinstance(label, int | float | np.number) or index.dtype.kind not in "iuf" or not len(index):
         return ""
     values = np.asarray(index, np.float64)

@@ -1,4 +1,6 @@
-"""Files and folders that are there as they were or as they are to be: written beside their place, brought to the disk, put there in one step."""
+"""Files and folders that are there as they were or as they are to be: written beside their place, brought to
+the disk, put there in one step.
+"""
 
 from __future__ import annotations
 
@@ -91,9 +93,9 @@ def replace(target: Path, write: Callable[[Path], object]) -> None:
 
     Notes
     -----
-    Where a failure, or the loss of power, ends this, the old content is there whole or the new. Folders are exchanged in one step on Linux and
-    macOS; elsewhere there is a moment in which both lie beside their place. A process that is killed may leave a name that begins with a dot
-    and has ``.partial`` in it; nothing uses it, and it can be deleted.
+    Where a failure, or the loss of power, ends this, the old content is there whole or the new. Folders are exchanged
+    in one step on Linux and macOS; elsewhere there is a moment in which both lie beside their place. A process that is
+    killed may leave a name that begins with a dot and has ``.partial`` in it; nothing uses it, and it can be deleted.
     """
     target = target.absolute()
     part = temporary(target)
@@ -255,7 +257,8 @@ def foreign_key(keys: Iterator[str] | list[str]) -> str | None:
 
 
 def in_order(keys: Iterable[str]) -> list[list[str]]:
-    """Files of a zarr store, or of a run, in the order in which they are deleted: what is left at any moment says what it is.
+    """Files of a zarr store, or of a run, in the order in which they are deleted: what is left
+    at any moment says what it is.
 
     Parameters
     ----------
@@ -287,7 +290,8 @@ def refuse_link(path: Path) -> None:
 
 
 def refuse_device(path: Path) -> int:
-    """Refuse what is no file, such as a device or a pipe, which may never end; return the size of a file, 0 where there is none.
+    """Refuse what is no file, such as a device or a pipe, which may never end; return the size of
+    a file, 0 where there is none.
 
     Raises
     ------
@@ -323,7 +327,9 @@ def refuse_foreign(target: Path, *, is_folder: bool) -> None:
         return
     if target.is_dir() != is_folder:
         is_there, wanted = ("folder", "file") if target.is_dir() else ("file", "folder")
-        raise FileExistsError(f"{str(target)!r} is a {is_there}, and a {wanted} is to take its place; move it, or give another name")  # fmt: skip
+        raise FileExistsError(
+            f"{str(target)!r} is a {is_there}, and a {wanted} is to take its place; move it, or give another name"
+        )
     if not is_folder:
         return
     found = list(entries(target))
@@ -332,4 +338,6 @@ def refuse_foreign(target: Path, *, is_folder: bool) -> None:
     strange = links[0] if links else foreign_key(keys)
     if strange is not None:
         what = "a link" if links else "no part of a zarr store"
-        raise FileExistsError(f"{str(target)!r} is not replaced, for {strange!r} in it is {what}; move it, or give another name")  # fmt: skip
+        raise FileExistsError(
+            f"{str(target)!r} is not replaced, for {strange!r} in it is {what}; move it, or give another name"
+        )

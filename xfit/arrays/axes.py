@@ -62,7 +62,8 @@ def signal_dims(
     if dim is None:
         if da.ndim < signal_dimension:
             raise ValueError(
-                f"a {signal_dimension}-D model needs at least {signal_dimension} dimensions; the data have {da.ndim}: {da.dims}"
+                f"a {signal_dimension}-D model needs at least {signal_dimension} dimensions; the data have {da.ndim}: "
+                f"{da.dims}"
             )
         return tuple(da.dims[-signal_dimension:])
     given = [dim] if isinstance(dim, str) or not isinstance(dim, Iterable) else list(dim)
@@ -99,20 +100,23 @@ def with_signal_coordinates(
     dims : tuple
         Signal dimensions.
     names : sequence of str
-        Names of the coordinates that the model uses. Only "x" and "y" stand for dimensions; the others are looked up by name.
+        Names of the coordinates that the model uses. Only "x" and "y" stand for dimensions; the others are looked up by
+        name.
     read : callable, optional
         Returns those of them that its values depend on, which of a constant is none; asked only where it matters.
 
     Returns
     -------
     DataArray
-        The same data. A dimension that "x" or "y" stands for, and that has no coordinate, has the values of the coordinate of that
-        name along it, or else of the only one of numbers there (noise, flags, weights and constants don't count).
+        The same data. A dimension that "x" or "y" stands for, and that has no coordinate, has the values of the
+        coordinate of that name along it, or else of the only one of numbers there (noise, flags, weights and constants
+        don't count).
 
     Raises
     ------
     ValueError
-        Where several could be meant, or where the dimension has a coordinate and another one is called "x" or "y"; names them.
+        Where several could be meant, or where the dimension has a coordinate and another one is called "x" or "y";
+        names them.
     """
     for name in ("x", "y"):
         d = dimension_of(name, dims) if name in names else None
@@ -126,12 +130,14 @@ def with_signal_coordinates(
             continue
         if unclear and own:
             raise ValueError(
-                f"the model's {name!r} could be the signal dimension's coordinate {d!r} or the coordinate {name!r} along it. Use "
+                f"the model's {name!r} could be the signal dimension's coordinate {d!r} or the coordinate {name!r} "
+                "along it. Use "
                 f"da.swap_dims({{{d!r}: {name!r}}}) for the latter, or da.drop_vars({name!r}) for the former"
             )
         if unclear:
             raise ValueError(
-                f"the signal dimension {d!r} has no coordinate of its own, and {meant} lie along it: which of them the model's {name!r} is must "
+                f"the signal dimension {d!r} has no coordinate of its own, and {meant} lie along it: which of them the "
+                f"model's {name!r} is must "
                 f"be said. Use da.swap_dims({{{d!r}: {meant[0]!r}}}), or da.drop_vars({meant}) to count channels"
             )
         if meant and not own:
@@ -149,7 +155,9 @@ def coordinates_taken(before: xr.DataArray, after: xr.DataArray) -> dict[str, st
 
 
 def _numbers_along(da: xr.DataArray, dim: Hashable) -> list[Hashable]:
-    """Coordinates of numbers along a dimension, besides its own, that can say where channels lie: not noise, flags or weights, nor a constant."""
+    """Coordinates of numbers along a dimension, besides its own, that can say where channels lie: not noise,
+    flags or weights, nor a constant.
+    """
     return [
         name
         for name, c in da.coords.items()
@@ -177,8 +185,8 @@ def axes_of(da: xr.DataArray, dims: tuple[Hashable, ...], names: Sequence[str], 
     Raises
     ------
     TypeError, ValueError
-        For a coordinate that is not there, not numeric, not finite, or that varies over the map, and for binned data whose channels have no
-        width.
+        For a coordinate that is not there, not numeric, not finite, or that varies over the map, and for binned data
+        whose channels have no width.
     """
     if not isinstance(binned, bool | np.bool_ | None):
         raise TypeError(f"binned={binned!r} must be True, False or None")
@@ -197,7 +205,8 @@ def axes_of(da: xr.DataArray, dims: tuple[Hashable, ...], names: Sequence[str], 
     if flags[0] if binned is None else binned:
         if not measured:
             raise ValueError(
-                f"binned=True needs the width of the channels in units of the model's coordinates, and {list(names)} are not those of the "
+                f"binned=True needs the width of the channels in units of the model's coordinates, and {list(names)} "
+                "are not those of the "
                 f"dimensions {list(dims)}; divide the data by the width of their channels, and fit with binned=False"
             )
         width = _product([widths_of(c) for c in measured])
@@ -209,7 +218,9 @@ def axes_of(da: xr.DataArray, dims: tuple[Hashable, ...], names: Sequence[str], 
 def _measured(
     along: list[xr.DataArray], dims: tuple[Hashable, ...], known: Mapping[str, xr.DataArray]
 ) -> list[xr.DataArray]:
-    """Coordinates in whose units a model counts the width of channels: those of the dimensions, or the only one that it names."""
+    """Coordinates in whose units a model counts the width of channels: those of the dimensions,
+    or the only one that it names.
+    """
     if {"x", "y", *dims} & set(known) or not known:
         return along
     alone = list(known.values())
@@ -252,7 +263,8 @@ def _flat(values: xr.DataArray, dims: tuple[Hashable, ...], da: xr.DataArray) ->
     """Values of a coordinate over the flattened signal space."""
     if values.dtype.kind not in "iuf":
         raise ValueError(
-            f"the coordinate {values.name!r} has dtype {values.dtype}; a model needs numbers (of times: seconds since a start, as floats; "
+            f"the coordinate {values.name!r} has dtype {values.dtype}; a model needs numbers (of times: seconds since "
+            "a start, as floats; "
             f"of intervals: their middles){_others(values, da)}"
         )
     sizes = {d: da.sizes[d] for d in dims}
@@ -274,8 +286,8 @@ def channel_width(da: xr.DataArray, dims: tuple[Hashable, ...]) -> np.ndarray:
     Raises
     ------
     ValueError
-        If a dimension has one channel only, or a coordinate that does not rise or fall throughout, or whose steps jump: where channels end
-        is then not known.
+        If a dimension has one channel only, or a coordinate that does not rise or fall throughout, or whose steps jump:
+        where channels end is then not known.
     """
     return _product([widths_of(da[d]) for d in dims])
 

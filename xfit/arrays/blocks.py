@@ -33,7 +33,8 @@ def flat(
     signal: tuple[Hashable, ...],
     shape: tuple[int, ...],
 ) -> np.ndarray:
-    """Pixels x channels of an array over some of the navigation and signal dimensions; one row where all pixels share it.
+    """Pixels x channels of an array over some of the navigation and signal dimensions; one
+    row where all pixels share it.
 
     ``shape`` is that of all of these dimensions.
     """

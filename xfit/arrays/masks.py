@@ -23,8 +23,8 @@ def signal_range(
     da : DataArray
         The data, or whatever has their signal coordinates.
     *ranges : tuple of (float or None, float or None), slice, or mapping
-        Ends of each range, both included; None leaves an end open. For images a mapping such as ``{"x": (2, 4), "y": (10, 15)}``, for
-        a rectangle.
+        Ends of each range, both included; None leaves an end open. For images a mapping such as
+        ``{"x": (2, 4), "y": (10, 15)}``, for a rectangle.
     dim : hashable or sequence of hashable, optional
         Signal dimension(s); by default the last one or, where ranges are mappings, those that they name.
     remove : bool, optional
@@ -38,7 +38,8 @@ def signal_range(
     Raises
     ------
     TypeError, ValueError
-        For a dimension that is not there, ends that are no numbers or the wrong way round, or a mask without any channel.
+        For a dimension that is not there, ends that are no numbers or the wrong way round, or a mask without any
+        channel.
 
     Examples
     --------

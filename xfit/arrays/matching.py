@@ -1,4 +1,6 @@
-"""Arrays that come with the data, or are fitted again: their dimensions, labels, units and dtypes must be those of the data."""
+"""Arrays that come with the data, or are fitted again: their dimensions, labels, units and
+dtypes must be those of the data.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +68,8 @@ def check_coordinate_units(array: xr.DataArray, name: str, da: xr.DataArray | xr
     own, units = array[d].attrs.get("units"), da[d].attrs.get("units")
     if differ(own, units):
         raise ValueError(
-            f"{name} has the coordinate {d!r} in {own!r}, the {'result has' if name == 'da' else 'data have'} it in {units!r}, and no units are converted: convert one of the "
+            f"{name} has the coordinate {d!r} in {own!r}, the {'result has' if name == 'da' else 'data have'} it in "
+            f"{units!r}, and no units are converted: convert one of the "
             f"coordinates and its attribute units"
         )
 
@@ -104,12 +107,14 @@ def check_fitted_dims(result: xr.Dataset, dims: Sequence[Hashable], da: Any) -> 
     missing, extra = [d for d in wanted if d not in da.dims], [d for d in da.dims if d not in wanted]
     if missing:
         raise ValueError(
-            f"da has no dimension(s) {missing}; it must be the data that were fitted, or a part of them (cut the result in the same way: "
+            f"da has no dimension(s) {missing}; it must be the data that were fitted, or a part of them (cut the "
+            "result in the same way: "
             f"fit.isel(...))"
         )
     if extra:
         raise ValueError(
-            f"da has dimension(s) {extra}, which the result has not; it must be the data that were fitted: cut out the same place"
+            f"da has dimension(s) {extra}, which the result has not; it must be the data that were fitted: cut out the "
+            "same place"
         )
     check_scalars(da, "da", result, "the result has")
 
@@ -117,7 +122,9 @@ def check_fitted_dims(result: xr.Dataset, dims: Sequence[Hashable], da: Any) -> 
 def check_fitted_coordinates(
     result: xr.Dataset | xr.DataArray, dims: Sequence[Hashable], da: xr.DataArray, names: Sequence[str]
 ) -> None:
-    """Refuse data whose coordinates are in other units than a result's, or which have others that the model uses; see `check_fitted`."""
+    """Refuse data whose coordinates are in other units than a result's, or which have others that the
+    model uses; see `check_fitted`.
+    """
     for d in da.dims:
         check_coordinate_units(da, "da", result, d)
     for name in names:
@@ -136,7 +143,8 @@ def check_variance(variance: Any, da: xr.DataArray) -> xr.DataArray | float | No
         return None
     if isinstance(variance, str):
         raise ValueError(
-            f"variance={variance!r} is not known; give 'poisson', an xfit.noise.Poisson, a number or a DataArray that broadcasts "
+            f"variance={variance!r} is not known; give 'poisson', an xfit.noise.Poisson, a number or a DataArray that "
+            "broadcasts "
             f"to the data"
         )
     if isinstance(variance, numbers.Real):
@@ -148,13 +156,16 @@ def check_variance(variance: Any, da: xr.DataArray) -> xr.DataArray | float | No
     bad = 0 if array.chunks is not None else _not_positive(array.values)
     if bad:
         raise ValueError(
-            f"variance must be above zero; {bad} of {array.size} values are not. Set those to NaN to leave their channels out"
+            f"variance must be above zero; {bad} of {array.size} values are not. Set those to NaN to leave their "
+            "channels out"
         )
     return array
 
 
 def _not_positive(values: np.ndarray) -> int:
-    """How many numbers are zero or below; a piece at a time, for the conditions of a large array would go through memory twice."""
+    """How many numbers are zero or below; a piece at a time, for the conditions of a large array
+    would go through memory twice.
+    """
     flat = values.reshape(-1)
     pieces = (flat[first : first + _PIECE] for first in range(0, flat.size, _PIECE))
     # The minimum alone is twice as fast; it is NaN where there is one.

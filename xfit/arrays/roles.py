@@ -5,9 +5,11 @@ from __future__ import annotations
 #: Names of noise: how the variance follows from it.
 NOISE = {
     **dict.fromkeys(("STAT", "VAR", "VARIANCE", "MSE"), "variance"),
-    **dict.fromkeys(("ERR", "ERROR", "ERRORS", "SIGMA", "STDDEV", "STD", "UNCERT", "UNCERTAINTY", "RMSE", "NOISE"), "deviation"),
+    **dict.fromkeys(
+        ("ERR", "ERROR", "ERRORS", "SIGMA", "STDDEV", "STD", "UNCERT", "UNCERTAINTY", "RMSE", "NOISE"), "deviation"
+    ),
     **dict.fromkeys(("IVAR", "INVVAR", "INVMSE"), "inverse"),
-}  # fmt: skip
+}
 _FLAGS = ("DQ", "MASK", "FLAGS", "QUALITY", "BPM")
 
 

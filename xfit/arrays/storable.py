@@ -1,4 +1,6 @@
-"""What data must be like before a lazy fit or a fit into a store begins: chunks of known size, and labels and names that files hold."""
+"""What data must be like before a lazy fit or a fit into a store begins: chunks of known size, and
+labels and names that files hold.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ def check_chunk_sizes(array: xr.DataArray, name: str) -> None:
     unknown = [d for d, sizes in array.chunksizes.items() if any(size != size for size in sizes)]
     if unknown:
         raise ValueError(
-            f"{name} has chunks of unknown size along {unknown}: dask does not know how many values a selection by values leaves. Let it compute "
+            f"{name} has chunks of unknown size along {unknown}: dask does not know how many values a selection by "
+            "values leaves. Let it compute "
             f"them first with {name}.data.compute_chunk_sizes(), which changes the array in place"
         )
 
@@ -57,7 +60,8 @@ def check_storable(da: xr.DataArray, dims: Sequence[Hashable]) -> None:
     several = [d for d in da.dims if isinstance(da.indexes.get(d), pd.MultiIndex)]
     if several:
         raise ValueError(
-            f"store=: the labels along {several} are a MultiIndex, which no file holds; turn its levels into coordinates with "
+            f"store=: the labels along {several} are a MultiIndex, which no file holds; turn its levels into "
+            "coordinates with "
             f"da.reset_index({several[0]!r}), or its dimensions into ones of their own with da.unstack({several[0]!r})"
         )
     _check_text([*da.dims, *kept], "store=: dimension(s) or coordinate(s)")
@@ -66,7 +70,8 @@ def check_storable(da: xr.DataArray, dims: Sequence[Hashable]) -> None:
         if words:
             raise TypeError(
                 f"store=: the coordinate {name!r} holds {words}, which no file holds; convert it (for instance "
-                f"da.assign_coords({{{name!r}: da[{name!r}].astype(str)}})), or leave it out with da.drop_vars({name!r})"
+                f"da.assign_coords({{{name!r}: da[{name!r}].astype(str)}})), or leave it out with "
+                f"da.drop_vars({name!r})"
             )
 
 
@@ -74,7 +79,8 @@ def _check_text(names: Sequence[Hashable], what: str) -> None:
     others = [name for name in names if not isinstance(name, str)]
     if others:
         raise TypeError(
-            f"{what} {others} have names that are no text; rename them (for instance da.rename({{{others[0]!r}: 'dim_0'}}))"
+            f"{what} {others} have names that are no text; rename them (for instance da.rename({{{others[0]!r}: "
+            f"'dim_0'}}))"
         )
 
 

@@ -1,4 +1,6 @@
-"""Whole spectra in a chunk: lazy data whose signal dimensions are cut are rearranged, and it is said what that costs."""
+"""Whole spectra in a chunk: lazy data whose signal dimensions are cut are rearranged,
+and it is said what that costs.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,9 @@ def whole_signals(
 ) -> xr.DataArray:
     """Lazy data with the signal dimensions in one chunk; where they have to be rearranged, a warning says at what cost.
 
-    Chunks along the map stay as they are, unless they would be larger than dask's ``array.chunk-size`` with whole spectra
-    (data stored plane by plane); then they are made smaller. As every old chunk then goes into several new ones, a cluster
-    rearranges them through the disks of its workers (dask's p2p).
+    Chunks along the map stay as they are, unless they would be larger than dask's ``array.chunk-size`` with whole
+    spectra (data stored plane by plane); then they are made smaller. As every old chunk then goes into several new
+    ones, a cluster rearranges them through the disks of its workers (dask's p2p).
 
     Parameters
     ----------
@@ -46,18 +48,20 @@ def whole_signals(
         made, how = data.chunk(sizes), f"{math.prod(split.values())} pieces to a chunk of {format_bytes(whole)}"
     else:
         sizes |= dict.fromkeys(navigation, "auto")
-        # Its other methods make a task of every piece that goes from an old chunk to a new one. By argument: dask's configuration is
-        # that of all threads, and would stay changed where several change it.
+        # Its other methods make a task of every piece that goes from an old chunk to a new one. By argument: dask's
+        # configuration is that of all threads, and would stay changed where several change it.
         along = {data.get_axis_num(d): size for d, size in sizes.items()}
         made = data.chunk(sizes) if client is None else data.copy(data=data.data.rechunk(along, method="p2p"))
         how = f"chunks along the map would be of {format_bytes(whole)} with whole spectra and are made smaller, " + (
             "through the disks of the cluster's workers"
             if client is not None
-            else f"so that each of the data's goes into {_shared(data, made, navigation):.0f} of them: a fit into a store reads it as often, another holds "
-            "it in memory. With a client (distributed.LocalCluster on one machine) the data are read once and go by the disk"
+            else f"so that each of the data's goes into {_shared(data, made, navigation):.0f} of them: a fit into a "
+            "store reads it as often, another holds it in memory. With a client (distributed.LocalCluster on "
+            "one machine) the data are read once and go by the disk"
         )
     warnings.warn(
-        f"the signal dimension(s) lie in several chunks {split}: {format_bytes(data.nbytes)} are read and rearranged before the {what} ({how}). "
+        f"the signal dimension(s) lie in several chunks {split}: {format_bytes(data.nbytes)} are read and rearranged "
+        f"before the {what} ({how}). "
         "Store the data with whole spectra in a chunk to avoid this",
         UserWarning,
         stacklevel=stacklevel + 1,

@@ -26,7 +26,13 @@ _SHOWN = 3
 
 @click.command()
 @click.argument("data")
-@click.option("--model", "model_file", required=True, type=FilePath(exists=True, dir_okay=False, path_type=str), help="The model: a TOML or JSON file; `xfit model` makes one.")  # fmt: skip
+@click.option(
+    "--model",
+    "model_file",
+    required=True,
+    type=FilePath(exists=True, dir_okay=False, path_type=str),
+    help="The model: a TOML or JSON file; `xfit model` makes one.",
+)
 @click.option("--out", required=True, help="Where the result goes: .zarr (also a URL), .nc, .csv, .hspy, .zspy.")
 @click.option("--signal", "--variable", "signal", metavar="NAME", help="Which signal of DATA, where there are several.")
 @click.option(
@@ -91,7 +97,18 @@ _SHOWN = 3
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors and warnings.")
 @storage_options
 @click.pass_context
-def fit(context: click.Context, data: str, out: str, scheduler: str | None, workers: int | None, quiet: bool, options: tuple[str, ...], resume: bool, overwrite: bool, **asked: Any) -> None:  # fmt: skip
+def fit(
+    context: click.Context,
+    data: str,
+    out: str,
+    scheduler: str | None,
+    workers: int | None,
+    quiet: bool,
+    options: tuple[str, ...],
+    resume: bool,
+    overwrite: bool,
+    **asked: Any,
+) -> None:
     """Fit a model to every pixel of DATA, which is any file that xfit.open reads, also one that is larger than memory.
 
     The result is written chunk by chunk, and a run that was killed goes on with --resume. On Ctrl-C what is done stays.
@@ -136,7 +153,8 @@ def fit(context: click.Context, data: str, out: str, scheduler: str | None, work
         except KeyboardInterrupt as error:
             said = str(error).partition(";")[0]
             click.echo(
-                f"interrupted{f' ({said})' if said else ''}; what is done lies in {without_secrets(target.store)}, and --resume goes on with it",
+                f"interrupted{f' ({said})' if said else ''}; what is done lies in {without_secrets(target.store)}, and "
+                "--resume goes on with it",
                 err=True,
             )
             end_now(_INTERRUPTED)
@@ -146,7 +164,8 @@ def fit(context: click.Context, data: str, out: str, scheduler: str | None, work
         click.echo(f"warning: chunk {chunk} could not be read: {cleaned(message)}", err=True)
     if unread:
         click.echo(
-            f"warning: {len(unread)} chunks could not be read; their pixels have the status read_error, and --resume tries them again",
+            f"warning: {len(unread)} chunks could not be read; their pixels have the status read_error, and --resume "
+            "tries them again",
             err=True,
         )
         context.exit(_UNREAD)
@@ -176,9 +195,16 @@ class _Run:
         from xfit.fitting.stored.info import info
 
         result = self.da.fit.multifit(
-            self.model, list(self.dims), store=self.target.store, storage_options=self.target.options or None, resume=self.resume,
-            overwrite=self.overwrite, client=client, progress=None if self.shown else False, **self.keywords,
-        )  # fmt: skip
+            self.model,
+            list(self.dims),
+            store=self.target.store,
+            storage_options=self.target.options or None,
+            resume=self.resume,
+            overwrite=self.overwrite,
+            client=client,
+            progress=None if self.shown else False,
+            **self.keywords,
+        )
         unread = info(self.target.store, self.target.options).unread
         if is_small(result):
             # All of it at once: for many small chunks dask would take longer than the fit.
@@ -190,9 +216,16 @@ class _Run:
         from xfit.samfire import Samfire
 
         search = Samfire(
-            self.da, self.model, list(self.dims), seeds=_seeds(seeds) if seeds else None, store=self.target.store,
-            storage_options=self.target.options or None, client=client, progress=None if self.shown else False, **self.keywords,
-        )  # fmt: skip
+            self.da,
+            self.model,
+            list(self.dims),
+            seeds=_seeds(seeds) if seeds else None,
+            store=self.target.store,
+            storage_options=self.target.options or None,
+            client=client,
+            progress=None if self.shown else False,
+            **self.keywords,
+        )
         result = search.run()
         if search.interrupted:
             raise KeyboardInterrupt
@@ -246,7 +279,9 @@ def _seeds(texts: tuple[str, ...]) -> Any:
         try:
             return [tuple(int(part) for part in each) for each in parts]
         except ValueError:
-            raise ValueError(f"--seed {texts[0]!r}: positions are whole numbers, such as 3,5; labels are y=1.5,x=2.5") from None  # fmt: skip
+            raise ValueError(
+                f"--seed {texts[0]!r}: positions are whole numbers, such as 3,5; labels are y=1.5,x=2.5"
+            ) from None
     labels: dict[str, list[float]] = {}
     for each in parts:
         for part in each:
@@ -254,7 +289,9 @@ def _seeds(texts: tuple[str, ...]) -> Any:
             try:
                 labels.setdefault(name.strip(), []).append(float(number))
             except ValueError:
-                raise ValueError(f"--seed: {part!r} is no label such as y=1.5, and positions and labels do not go together") from None  # fmt: skip
+                raise ValueError(
+                    f"--seed: {part!r} is no label such as y=1.5, and positions and labels do not go together"
+                ) from None
     if any(len(found) != len(texts) for found in labels.values()):
         raise ValueError(f"--seed: every seed needs the same labels; given are {', '.join(texts)}")
     return labels

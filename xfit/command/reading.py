@@ -63,7 +63,9 @@ def read_data(path: str, name: str | None, options: Mapping[str, str]) -> Data:
     if name is None and not largest:
         raise ValueError(f"{path} has nothing that can be fitted, only {_listed(arrays)}")
     if name is None and len(largest) > 1:
-        raise ValueError(f"{path} has several signals that can be fitted: {_listed(arrays)}; say which by --signal NAME")  # fmt: skip
+        raise ValueError(
+            f"{path} has several signals that can be fitted: {_listed(arrays)}; say which by --signal NAME"
+        )
     chosen = name or largest[0]
     signal = arrays[chosen]
     beside = {str(key): each for key, each in signal.coords.items() if key not in signal.dims}
@@ -108,7 +110,8 @@ def in_chunks(
     unknown = [name for name in given if name not in map(str, navigation)]
     if unknown:
         raise ValueError(
-            f"--chunks {unknown[0]}={given[unknown[0]]}: the map has the dimensions {', '.join(map(str, navigation)) or 'none'}"
+            f"--chunks {unknown[0]}={given[unknown[0]]}: the map has the dimensions "
+            f"{', '.join(map(str, navigation)) or 'none'}"
         )
     if da.chunks is not None and given:
         return da.chunk(dict(given))

@@ -1,4 +1,6 @@
-"""Where ``xfit fit`` runs, and what it leaves: workers for one run, a store while it goes on, the file that was asked for."""
+"""Where ``xfit fit`` runs, and what it leaves: workers for one run, a store while it goes
+on, the file that was asked for.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,8 @@ def client_of(scheduler: str | None, workers: int | None) -> Iterator[Any]:
 
     if scheduler is not None:
         try:
-            # Not as dask's default: one that does not connect would stay it, and all that is computed would wait for it.
+            # Not as dask's default: one that does not connect would stay it, and all that is computed would wait for
+            # it.
             client = Client(scheduler, timeout=_PATIENCE, set_as_default=False)
         except (OSError, ValueError) as error:
             raise ValueError(
@@ -60,7 +63,8 @@ def client_of(scheduler: str | None, workers: int | None) -> Iterator[Any]:
     # What multiprocessing says of processes that have left it to clean up, as `end_now` does.
     sys.warnoptions.append("ignore:resource_tracker:UserWarning")
     with contextlib.ExitStack() as stack:
-        # dask has no arguments for these. Its configuration is that of all threads; those of this process are the command's.
+        # dask has no arguments for these. Its configuration is that of all threads; those of this process are the
+        # command's.
         stack.enter_context(dask.config.set(settings))
         # Whoever could connect could run code: certificates that live as long as the run, and are known to nobody else.
         cluster = LocalCluster(n_workers=workers, threads_per_worker=threads, dashboard_address=None, security=True)
@@ -79,7 +83,9 @@ _left: list[contextlib.ExitStack] = []
 
 
 def end_now(code: int) -> NoReturn:
-    """End the process and its workers without waiting for threads that are at a pixel which takes long; stores are whole at any moment."""
+    """End the process and its workers without waiting for threads that are at a pixel which takes long;
+    stores are whole at any moment.
+    """
     for process in multiprocessing.active_children():
         process.kill()
     sys.stdout.flush()
@@ -88,7 +94,8 @@ def end_now(code: int) -> NoReturn:
 
 
 class Output:
-    """Where a result goes: a store that is filled while the run goes on and, for other formats, a file that is made of it at the end.
+    """Where a result goes: a store that is filled while the run goes on and, for other formats, a file
+    that is made of it at the end.
 
     Parameters
     ----------
@@ -169,7 +176,8 @@ class Output:
         if self._has_part() and not resume:
             if not overwrite:
                 raise FileExistsError(
-                    f"an unfinished run lies in {without_secrets(self.store)}; --resume goes on with it, --overwrite removes it"
+                    f"an unfinished run lies in {without_secrets(self.store)}; --resume goes on with it, --overwrite "
+                    "removes it"
                 )
             self._remove_part()
 
@@ -207,7 +215,10 @@ class Output:
             return False
         strange = self._strange(files, path)
         if strange is not None:
-            raise FileExistsError(f"{self.store} is where the run would lie while it goes on, and {strange}; move it, or give another --out")  # fmt: skip
+            raise FileExistsError(
+                f"{self.store} is where the run would lie while it goes on, and {strange}; move it, or give another "
+                "--out"
+            )
         return True
 
     def _strange(self, files: Any, path: str) -> str | None:

@@ -20,7 +20,10 @@ from xfit.command.arguments import given_options, reported, storage_options
     "hosts",
     multiple=True,
     metavar="NAME",
-    help="Name of a host under which the page may be asked for, besides localhost, for instance behind a proxy; may be repeated.",
+    help=(
+        "Name of a host under which the page may be asked for, besides localhost, for instance behind a proxy; may "
+        "be repeated."
+    ),
 )
 @storage_options
 def view(
@@ -36,8 +39,8 @@ def view(
 
     Only this machine can connect, and only by the address that is printed, which has a token.
 
-    FIT is a store of a run (of multifit or SAMFire), or a result in a zarr or netCDF file; DATA is what was fitted, in any file that xfit.open
-    reads.
+    FIT is a store of a run (of multifit or SAMFire), or a result in a zarr or netCDF file; DATA is what was fitted, in
+    any file that xfit.open reads.
 
     \b
     Examples:

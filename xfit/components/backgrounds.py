@@ -148,8 +148,8 @@ class Exponential(Component):
 
     Notes
     -----
-    Parameterised as HyperSpy's Exponential. It has no beginning, and grows without limit to the left; convolved with a response, what lies
-    before the data comes into them: see `Decay`.
+    Parameterised as HyperSpy's Exponential. It has no beginning, and grows without limit to the left; convolved with a
+    response, what lies before the data comes into them: see `Decay`.
     """
 
     formula = "A*exp(-x/tau)"
@@ -227,8 +227,9 @@ class Vignetting(Component):
 
     Notes
     -----
-    Parameterised as eXSpy's Vignetting. There the edges need ``left`` and ``right``, which are NaN by default, and are rounded by a
-    convolution of the whole function over 100 channels of width one, which fails; here their convolution is exact.
+    Parameterised as eXSpy's Vignetting. There the edges need ``left`` and ``right``, which are NaN by default, and are
+    rounded by a convolution of the whole function over 100 channels of width one, which fails; here their convolution
+    is exact.
     """
 
     specs = {

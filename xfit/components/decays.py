@@ -17,8 +17,8 @@ class Decay(Component):
 
     .. math:: f(x) = A \exp\left(-\frac{x - t_0}{\tau}\right) \quad\text{for } x \ge t_0\text{, else } 0
 
-    Convolved with a model's response it is the decay as an instrument sees it, or a tracer's in tissue: an `Exponential` is, by contrast, never
-    zero, and what it has before the data comes into them through a response.
+    Convolved with a model's response it is the decay as an instrument sees it, or a tracer's in tissue: an
+    `Exponential` is, by contrast, never zero, and what it has before the data comes into them through a response.
 
     Parameters
     ----------
@@ -33,9 +33,9 @@ class Decay(Component):
 
     Notes
     -----
-    At ``t0`` itself the value is ``A``. The derivative with respect to ``t0`` is that on either side, ``f/tau`` from ``t0`` on and 0 before:
-    which channel is the first jumps from one to the next, which no derivative tells. To fit the time of a pulse take
-    `DoubleExponentialDecay`, whose onset is as wide as a Gaussian response.
+    At ``t0`` itself the value is ``A``. The derivative with respect to ``t0`` is that on either side, ``f/tau`` from
+    ``t0`` on and 0 before: which channel is the first jumps from one to the next, which no derivative tells. To fit the
+    time of a pulse take `DoubleExponentialDecay`, whose onset is as wide as a Gaussian response.
     """
 
     formula = "where(x < t0, 0, A*exp(-(x-t0)/tau))"
@@ -75,8 +75,8 @@ class DoubleExponentialDecay(Component):
 
     Notes
     -----
-    Computed without the exponential's overflow, see `ExponentiallyModifiedGaussian`. The area of each decay is ``A * tau``.
-    For a single decay fix ``A2`` at zero, and with it ``tau2``.
+    Computed without the exponential's overflow, see `ExponentiallyModifiedGaussian`. The area of each decay is
+    ``A * tau``. For a single decay fix ``A2`` at zero, and with it ``tau2``.
     """
 
     formula = f"A1*tau1*{tailed('t', 'sigma', 'tau1')} + A2*tau2*{tailed('t', 'sigma', 'tau2')}; t = x - centre"

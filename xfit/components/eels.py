@@ -14,7 +14,8 @@ _X = {"x": 1.0}
 class DoublePowerLaw(Component):
     r"""Two power laws of the same exponent, the second one shifted: a background with plural scattering.
 
-    .. math:: f(x) = A \left[(x - \mathrm{origin})^{-r} + \mathrm{ratio}\,(x - \mathrm{origin} - \mathrm{shift})^{-r}\right]
+    .. math:: f(x) = A \left[(x - \mathrm{origin})^{-r}
+        + \mathrm{ratio}\,(x - \mathrm{origin} - \mathrm{shift})^{-r}\right]
         \quad\text{for } x > \mathrm{left\_cutoff}\text{, else } 0
 
     Each of the two terms is zero up to its own singularity.

@@ -43,8 +43,8 @@ class Expression(Component):
         Names of the coordinates; by default "x" and, if it is in the formula, "y". Others are coordinates of the data
         along the signal dimension(s).
     parameters : sequence of str, optional
-        Which of the names ``E`` and ``pi`` are parameters. They are constants, Euler's number and 3.14159..., unless they stand here,
-        have a value, or are named by another argument.
+        Which of the names ``E`` and ``pi`` are parameters. They are constants, Euler's number and 3.14159..., unless
+        they stand here, have a value, or are named by another argument.
     **values
         Values of the parameters; 1 by default.
 
@@ -58,7 +58,8 @@ class Expression(Component):
     Warns
     -----
     UserWarning
-        Once for each formula in which ``E`` is the constant, or ``e`` a parameter that looks as if Euler's number were meant.
+        Once for each formula in which ``E`` is the constant, or ``e`` a parameter that looks as if Euler's number were
+        meant.
 
     Notes
     -----
@@ -172,7 +173,10 @@ def _note_eulers_number(
         return
     note = None
     if "E" not in named and "E" in parser.names(expression, ("E",)):
-        note = "E is Euler's number, 2.71828...; give it a value, E=..., to make it a parameter, or write exp(1) for the number"
+        note = (
+            "E is Euler's number, 2.71828...; give it a value, E=..., to make it a parameter, or write exp(1) for "
+            "the number"
+        )
     # Where there is a d, e is the next coefficient; where it is a factor, it can be fitted.
     elif "e" in parameters and "e" not in named and "d" not in parameters and "e" not in linear:
         note = (

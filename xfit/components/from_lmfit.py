@@ -28,8 +28,8 @@ _GAUSS = "amplitude/(sigma*sqrt(2*pi))*exp(-(x-center)**2/(2*sigma**2))"
 _SKEW = "(1 + erf({}*(x-center)/(sqrt(2)*sigma)))"
 _DONIACH = "cos(pi*gamma/2 + (1-gamma)*atan(u))/(1+u**2)**((1-gamma)/2); u = (x-center)/sigma"
 
-#: Real part of the logarithm of gamma(expon + i*skew/2): Stirling's series (DLMF 5.11.1) eight steps further up, where its first
-#: neglected term is below 1e-13, less the logarithms of these steps (DLMF 5.5.1).
+#: Real part of the logarithm of gamma(expon + i*skew/2): Stirling's series (DLMF 5.11.1) eight steps further up, where
+#: its first neglected term is below 1e-13, less the logarithms of these steps (DLMF 5.5.1).
 _COMPLEX_LOGGAMMA = (
     "(a-1/2)*log(r) - y*t - a + log(2*pi)/2 + cos(t)/(12*r) - cos(3*t)/(360*r**3) + cos(5*t)/(1260*r**5)"
     " - cos(7*t)/(1680*r**7) + cos(9*t)/(1188*r**9)" + "".join(f" - log((expon+{k})**2 + y**2)/2" for k in range(8))
@@ -39,7 +39,8 @@ _PEARSON4 = (
     f"lg = {_COMPLEX_LOGGAMMA}; r = sqrt(a**2 + y**2); t = atan(y/a); a = expon + 8; y = skew/2; u = (x-center)/sigma"
 )
 
-#: Formulas by the names of the functions in `lmfit.lineshapes`, in their parameters. lmfit keeps denominators above 1e-15; these do not.
+#: Formulas by the names of the functions in `lmfit.lineshapes`, in their parameters. lmfit keeps denominators above
+#: 1e-15; these do not.
 _SHAPES: dict[str, str] = {
     "linear": "slope*x + intercept",
     "parabolic": "a*x**2 + b*x + c",
@@ -62,7 +63,8 @@ _SHAPES: dict[str, str] = {
         "amplitude/(sigma*sqrt(pi))*exp(loggamma(expon) - loggamma(expon-1/2))*(1 + ((x-center)/sigma)**2)**(-expon)"
     ),
     "students_t": (
-        "amplitude/sqrt(pi*sigma)*exp(loggamma((sigma+1)/2) - loggamma(sigma/2))*(1 + (x-center)**2/sigma)**(-(sigma+1)/2)"
+        "amplitude/sqrt(pi*sigma)*exp(loggamma((sigma+1)/2) - loggamma(sigma/2))*(1 + "
+        "(x-center)**2/sigma)**(-(sigma+1)/2)"
     ),
     "breit_wigner": "amplitude*(q*sigma/2 + x - center)**2/((sigma/2)**2 + (x-center)**2)",
     "lognormal": "amplitude/(u*sigma*sqrt(2*pi))*exp(-(log(u)-center)**2/(2*sigma**2)); u = maximum(x, 1e-15)",
@@ -129,11 +131,12 @@ def from_lmfit(model: lmfit.Model | lmfit.model.ModelResult, params: lmfit.Param
     Parameters
     ----------
     model : lmfit.Model or lmfit.model.ModelResult
-        A built-in model, an ``ExpressionModel``, a function of your own that is a formula, or a sum of these. Each part becomes a component
-        that is called as its prefix (without the underscore at the end), or its function, with lmfit's parameters.
+        A built-in model, an ``ExpressionModel``, a function of your own that is a formula, or a sum of these. Each part
+        becomes a component that is called as its prefix (without the underscore at the end), or its function, with
+        lmfit's parameters.
     params : lmfit.Parameters, optional
-        Values, bounds, what varies, and expressions, which become ties; by default those of the result, or ``model.make_params()``.
-        What lmfit derives, such as fwhm and height, is in no component and left out.
+        Values, bounds, what varies, and expressions, which become ties; by default those of the result, or
+        ``model.make_params()``. What lmfit derives, such as fwhm and height, is in no component and left out.
 
     Returns
     -------
@@ -191,7 +194,8 @@ def _parts(model: lmfit.Model) -> list[lmfit.Model]:
     if model.op is not operator.add:
         name = getattr(model.op, "__name__", repr(model.op))
         raise ValueError(
-            f"{model.name}: parts are combined by {name!r}; xfit adds components up. Write what is combined otherwise as one "
+            f"{model.name}: parts are combined by {name!r}; xfit adds components up. Write what is combined otherwise "
+            "as one "
             "formula: an lmfit.models.ExpressionModel or an xfit.components.Expression"
         )
     return [*_parts(model.left), *_parts(model.right)]
@@ -200,7 +204,8 @@ def _parts(model: lmfit.Model) -> list[lmfit.Model]:
 def _roots(model: lmfit.Model) -> list[str]:
     """Parameters of one part, without its prefix.
 
-    ``param_names`` lacks those whose default is None until parameters have been made, and has those derived of others after that.
+    ``param_names`` lacks those whose default is None until parameters have been made, and has those derived of others
+    after that.
     """
     arguments = inspect.signature(model.func).parameters
     hinted = [root for root in model.param_hints if root in arguments]
@@ -227,7 +232,8 @@ def _component(model: lmfit.Model) -> Expression:
     if set(found) != set(roots):
         odd = sorted(set(found) ^ set(roots))
         raise ValueError(
-            f"{model.name}: {odd} are names of lmfit's, not of parameters (Euler's number is E in formulas, or exp(1)), or do not "
+            f"{model.name}: {odd} are names of lmfit's, not of parameters (Euler's number is E in formulas, or "
+            "exp(1)), or do not "
             f"matter; the parameters are {roots}. To go on, {_BY_HAND}"
         )
     return component
@@ -247,7 +253,8 @@ def _formula(model: lmfit.Model, roots: list[str]) -> tuple[str, str]:
         return " + ".join(["0*x", *(f"c{k}*x**{k}" for k in range(model.poly_degree + 1))]), "polynomial"
     if isinstance(model, models.ComplexConstantModel | models.SplineModel):
         raise ValueError(
-            f"{type(model).__name__} has no counterpart: xfit fits real functions in closed form. For a smooth background use "
+            f"{type(model).__name__} has no counterpart: xfit fits real functions in closed form. For a smooth "
+            "background use "
             "xfit.components.Polynomial"
         )
     if getattr(lineshapes, kind, None) is model.func:
@@ -266,7 +273,9 @@ def _formula(model: lmfit.Model, roots: list[str]) -> tuple[str, str]:
 
 
 def _check_functions(model: lmfit.models.ExpressionModel) -> None:
-    """Refuse functions that are not what formulas mean by their names: lmfit's line shapes, and those of an ``init_script``."""
+    """Refuse functions that are not what formulas mean by their names: lmfit's line shapes,
+    and those of an ``init_script``.
+    """
     from asteval import Interpreter
     from lmfit import lineshapes
 
@@ -276,7 +285,8 @@ def _check_functions(model: lmfit.models.ExpressionModel) -> None:
     other = [n for n in called if n in lineshapes.functions or model.asteval.symtable.get(n) is not plain.get(n)]
     if other:
         raise ValueError(
-            f"{model.name} calls {', '.join(map(repr, other))}: line shapes of lmfit and functions of an init_script are not known to formulas. "
+            f"{model.name} calls {', '.join(map(repr, other))}: line shapes of lmfit and functions of an init_script "
+            "are not known to formulas. "
             f"Add the line shapes' own models instead, or {_BY_HAND}"
         )
 
@@ -298,7 +308,8 @@ def _traced(model: lmfit.Model, roots: list[str]) -> str:
             text = None
     if text is None:
         raise ValueError(
-            f"{model.name} is a function of your own that is no formula (it decides by values, or calls what formulas do not know): "
+            f"{model.name} is a function of your own that is no formula (it decides by values, or calls what formulas "
+            "do not know): "
             f"{_BY_HAND}"
         )
     return text
@@ -385,8 +396,10 @@ def _resolved(
             put[symbol] = resolved[other]
         elif params[other].vary:
             raise ValueError(
-                f"{cleaned(name)} has the expr {text!r}, which names {other!r}, a parameter that is fitted but in no part of the model; "
-                f"xfit's are parameters of components: tie to one of those, or fix it with params[{other!r}].set(vary=False)"
+                f"{cleaned(name)} has the expr {text!r}, which names {other!r}, a parameter that is fitted but in no "
+                "part of the model; "
+                "xfit's are parameters of components: tie to one of those, or fix it with "
+                f"params[{other!r}].set(vary=False)"
             )
         else:
             put[symbol] = sympy.Float(params[other].value, 17)
@@ -395,7 +408,8 @@ def _resolved(
     if parts > MAX_NODES:
         hidden = ", ".join(_hidden(name, names, params))
         raise ValueError(
-            f"{cleaned(name)} has the expr {text!r}, which has {parts} parts with {hidden} written out, {MAX_NODES} are possible: make these parameters "
+            f"{cleaned(name)} has the expr {text!r}, which has {parts} parts with {hidden} written out, {MAX_NODES} "
+            "are possible: make these parameters "
             f"of a component, for instance of an xfit Offset that is not active, and tie to them"
         )
     return expression.xreplace(put)

@@ -161,9 +161,9 @@ class Moffat2D(_Turned):
 
     Notes
     -----
-    astropy's Moffat2D has one width, gamma, and calls beta alpha. Half widths at half maximum are ``sqrt(2**(1/beta) - 1)``
-    times sigma; above ``beta = 1`` the volume is ``pi * height * sigma_x * sigma_y / (beta - 1)``. A. F. J. Moffat (1969),
-    Astron. Astrophys. 3, 455.
+    astropy's Moffat2D has one width, gamma, and calls beta alpha. Half widths at half maximum are
+    ``sqrt(2**(1/beta) - 1)`` times sigma; above ``beta = 1`` the volume is
+    ``pi * height * sigma_x * sigma_y / (beta - 1)``. A. F. J. Moffat (1969), Astron. Astrophys. 3, 455.
     """
 
     profile = f"height*exp(-beta*{log1p('(u**2/sigma_x**2 + v**2/sigma_y**2)')})"

@@ -21,7 +21,8 @@ from xfit.modeling.number_arrays import number_array
 #: What a pattern can be beyond its ends.
 _BEYOND = ("zero", "constant", "cubic")
 
-#: A pattern ends at zero whose last value is at most this part of its largest: what is then missing beyond is in no channel more than that.
+#: A pattern ends at zero whose last value is at most this part of its largest: what is then missing beyond is in no
+#: channel more than that.
 _NOTHING = 1e-3
 
 #: How far beyond its last point a pattern is still known, in steps, with an allowance for rounding: half a channel.
@@ -34,9 +35,10 @@ class ScalableFixedPattern(Component):
 
     .. math:: f(x) = \mathrm{yscale}\; s(\mathrm{xscale}\; x - \mathrm{shift})
 
-    s is the cubic spline through the points of the pattern. Beyond an end at which the pattern is zero, to a thousandth of its largest
-    absolute value, it is zero. Data beyond another end are refused by fits that start there, unless ``extrapolate`` says what the pattern is
-    there; where a fit moves such an end into the data, the value of the end is taken.
+    s is the cubic spline through the points of the pattern. Beyond an end at which the pattern is zero, to a thousandth
+    of its largest absolute value, it is zero. Data beyond another end are refused by fits that start there, unless
+    ``extrapolate`` says what the pattern is there; where a fit moves such an end into the data, the value of the end is
+    taken.
 
     Parameters
     ----------
@@ -49,8 +51,8 @@ class ScalableFixedPattern(Component):
     name : str, optional
         Name of the component.
     extrapolate : {"zero", "constant", "cubic"}, optional
-        What the pattern is beyond both ends: nothing, to which the value of the end goes smoothly within one step of the pattern's grid; that
-        value; or what the spline's last pieces go on to. It can be set later, as an attribute.
+        What the pattern is beyond both ends: nothing, to which the value of the end goes smoothly within one step of
+        the pattern's grid; that value; or what the spline's last pieces go on to. It can be set later, as an attribute.
     xscale : float
         Factor of x, without unit.
     yscale : float
@@ -65,8 +67,8 @@ class ScalableFixedPattern(Component):
 
     Notes
     -----
-    Parameterised as HyperSpy's ScalableFixedPattern, whose gradients with respect to shift and xscale are missing, and which goes on as
-    ``extrapolate="cubic"`` does.
+    Parameterised as HyperSpy's ScalableFixedPattern, whose gradients with respect to shift and xscale are missing, and
+    which goes on as ``extrapolate="cubic"`` does.
 
     Examples
     --------
@@ -139,7 +141,8 @@ class ScalableFixedPattern(Component):
         return {"pattern": pattern, "interpolate": self._interpolate, "extrapolate": self._extrapolate}
 
     def beyond(self, x: np.ndarray, xscale: np.ndarray | float, shift: np.ndarray | float) -> np.ndarray:
-        """Whether some of the data lie beyond an end of which is not known how the pattern goes on, by more than half a step of its grid.
+        """Whether some of the data lie beyond an end of which is not known how the pattern goes on, by more
+        than half a step of its grid.
 
         Parameters
         ----------
@@ -168,8 +171,10 @@ class ScalableFixedPattern(Component):
         (points,), scale = self._given.points, values["xscale"]
         ends = sorted((end + values["shift"]) / scale for end in points[[0, -1]])
         raise ValueError(
-            f"component {self.name!r}: the data go from {x.min():g} to {x.max():g}, the pattern, at its start values of shift and xscale, from "
-            f"{ends[0]:g} to {ends[1]:g}, and it does not end at zero. Say what it is beyond: set its extrapolate to 'zero', 'constant' or 'cubic' "
+            f"component {self.name!r}: the data go from {x.min():g} to {x.max():g}, the pattern, at its start values "
+            "of shift and xscale, from "
+            f"{ends[0]:g} to {ends[1]:g}, and it does not end at zero. Say what it is beyond: set its extrapolate to "
+            "'zero', 'constant' or 'cubic' "
             f"(the spline's last pieces, as in HyperSpy); or leave those channels out with where="
         )
 

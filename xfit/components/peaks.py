@@ -128,7 +128,8 @@ class Lorentzian(Component):
 class Voigt(Component):
     r"""Voigt peak by its area: a Gaussian convolved with a Lorentzian.
 
-    .. math:: f(x) = \frac{\mathrm{area}}{\sigma\sqrt{2\pi}} \Re\, w\left(\frac{x - \mathrm{centre} + i\gamma}{\sigma\sqrt{2}}\right),
+    .. math:: f(x) = \frac{\mathrm{area}}{\sigma\sqrt{2\pi}} \Re\,
+        w\left(\frac{x - \mathrm{centre} + i\gamma}{\sigma\sqrt{2}}\right),
         \quad w(z) = e^{-z^2} \operatorname{erfc}(-iz)
 
     Parameters
@@ -146,10 +147,10 @@ class Voigt(Component):
 
     Notes
     -----
-    Parameterised as HyperSpy's Voigt. With ``gamma = 0`` it is a Gaussian, with ``sigma = 0`` a Lorentzian; gradients are
-    exact there too. The full width at half maximum is ``0.5346 f + sqrt(0.2166 f**2 + g**2)`` to 0.02 %, where f and g are
-    those of the Lorentzian, ``2 gamma``, and of the Gaussian, ``2.3548 sigma``: J. J. Olivero and R. L. Longbothum (1977),
-    J. Quant. Spectrosc. Radiat. Transfer 17, 233, doi:10.1016/0022-4073(77)90161-3.
+    Parameterised as HyperSpy's Voigt. With ``gamma = 0`` it is a Gaussian, with ``sigma = 0`` a Lorentzian; gradients
+    are exact there too. The full width at half maximum is ``0.5346 f + sqrt(0.2166 f**2 + g**2)`` to 0.02 %, where f
+    and g are those of the Lorentzian, ``2 gamma``, and of the Gaussian, ``2.3548 sigma``: J. J. Olivero and R. L.
+    Longbothum (1977), J. Quant. Spectrosc. Radiat. Transfer 17, 233, doi:10.1016/0022-4073(77)90161-3.
     """
 
     formula = f"area*{voigt('(x-centre)', 'sigma**2', 'gamma')}"
@@ -195,8 +196,8 @@ class PseudoVoigt(Component):
 
     Notes
     -----
-    lmfit's PseudoVoigtModel is the same function of ``sigma = fwhm/2``. G. K. Wertheim et al. (1974), Rev. Sci. Instrum.
-    45, 1369, doi:10.1063/1.1686503.
+    lmfit's PseudoVoigtModel is the same function of ``sigma = fwhm/2``. G. K. Wertheim et al. (1974), Rev. Sci.
+    Instrum. 45, 1369, doi:10.1063/1.1686503.
     """
 
     formula = (
@@ -239,8 +240,8 @@ class Moffat(Component):
     Notes
     -----
     Parameterised as lmfit's MoffatModel; astropy's Moffat1D calls sigma gamma and beta alpha. The full width at half
-    maximum is ``2 sigma sqrt(2**(1/beta) - 1)``. It has a height, for the area is infinite up to ``beta = 1/2``; `PearsonVII` is the
-    same peak by its area. A. F. J. Moffat (1969), Astron. Astrophys. 3, 455.
+    maximum is ``2 sigma sqrt(2**(1/beta) - 1)``. It has a height, for the area is infinite up to ``beta = 1/2``;
+    `PearsonVII` is the same peak by its area. A. F. J. Moffat (1969), Astron. Astrophys. 3, 455.
     """
 
     formula = f"height*exp(-beta*{log1p('((x-centre)/sigma)**2')})"
@@ -266,7 +267,8 @@ class Moffat(Component):
 class PearsonVII(Component):
     r"""Pearson VII peak by its area and full width at half maximum: from Lorentzian to Gaussian, and beyond the former.
 
-    .. math:: f(x) = \frac{A k\,\Gamma(m)}{\sqrt\pi\,\Gamma(m - 1/2)} \left[1 + k^2 (x - \mathrm{centre})^2\right]^{-m}, \quad
+    .. math:: f(x) = \frac{A k\,\Gamma(m)}{\sqrt\pi\,\Gamma(m - 1/2)}
+        \left[1 + k^2 (x - \mathrm{centre})^2\right]^{-m}, \quad
         k = \frac{2\sqrt{2^{1/m} - 1}}{\mathrm{fwhm}}
 
     Parameters
@@ -284,9 +286,9 @@ class PearsonVII(Component):
 
     Notes
     -----
-    lmfit's Pearson7Model is the same function of ``sigma = 1/k``, which, other than the width, grows with the exponent. At
-    ``expon = 1/2`` the area that is left below a finite peak is nil, and the function is zero. M. M. Hall et al. (1977),
-    J. Appl. Cryst. 10, 66, doi:10.1107/S0021889877012849.
+    lmfit's Pearson7Model is the same function of ``sigma = 1/k``, which, other than the width, grows with the exponent.
+    At ``expon = 1/2`` the area that is left below a finite peak is nil, and the function is zero. M. M. Hall et al.
+    (1977), J. Appl. Cryst. 10, 66, doi:10.1107/S0021889877012849.
     """
 
     # Gamma(m) / Gamma(m + 1/2): for large exponents by the asymptotic series of its logarithm, to 1e-15 there.

@@ -38,10 +38,10 @@ class Doniach(Component):
 
     Notes
     -----
-    Parameterised as HyperSpy's Doniach, which has no upper bound for alpha. Its shift, which is to put the maximum at the
-    centre, is kept, though for that it would have to be ``sigma/tan(pi/(2 - alpha))``: the maximum lies
-    ``0.17741 sigma tan(pi alpha/(2 (2 - alpha)))`` above the centre. S. Doniach and M. Sunjic (1970), J. Phys. C 3, 285,
-    doi:10.1088/0022-3719/3/2/010.
+    Parameterised as HyperSpy's Doniach, which has no upper bound for alpha. Its shift, which is to put the maximum at
+    the centre, is kept, though for that it would have to be ``sigma/tan(pi/(2 - alpha))``: the maximum lies
+    ``0.17741 sigma tan(pi alpha/(2 (2 - alpha)))`` above the centre. S. Doniach and M. Sunjic (1970), J. Phys. C 3,
+    285, doi:10.1088/0022-3719/3/2/010.
     """
 
     # The cotangent of pi/(2 - alpha), written as a tangent that is exact where alpha is small.
@@ -75,9 +75,9 @@ class PESCoreLineShape(Component):
     .. math:: f(x_i) = g(x_i) + \mathrm{shirley} \sum_{x_j > x_i} g(x_j), \quad
         g(x) = A \exp\left(-\frac{4\ln 2\,(x - \mathrm{origin} + \mathrm{ab})^2}{\mathrm{FWHM}^2}\right)
 
-    The background at a channel is made of the electrons of all channels of larger kinetic energy that lost some of it: of
-    all channels of the data, whether they are used or not, and in whatever order. Channels of the same x, of a window that was measured
-    twice, count both for those below and not for each other.
+    The background at a channel is made of the electrons of all channels of larger kinetic energy that lost some of it:
+    of all channels of the data, whether they are used or not, and in whatever order. Channels of the same x, of a
+    window that was measured twice, count both for those below and not for each other.
 
     Parameters
     ----------
@@ -96,10 +96,10 @@ class PESCoreLineShape(Component):
 
     Notes
     -----
-    Parameterised as eXSpy's PESCoreLineShape, whose ``FWHM`` is half the full width at half maximum; there the background
-    is switched by an attribute too. D. A. Shirley (1972), Phys. Rev. B 5, 4709, doi:10.1103/PhysRevB.5.4709. Over a
-    coordinate that falls with the kinetic energy, such as the binding energy, a negative ``shirley`` beside
-    an `Offset` is the same background.
+    Parameterised as eXSpy's PESCoreLineShape, whose ``FWHM`` is half the full width at half maximum; there the
+    background is switched by an attribute too. D. A. Shirley (1972), Phys. Rev. B 5, 4709, doi:10.1103/PhysRevB.5.4709.
+    Over a coordinate that falls with the kinetic energy, such as the binding energy, a negative ``shirley`` beside an
+    `Offset` is the same background.
     """
 
     formula = "A*exp(-4*log(2)*(x-origin+ab)**2/FWHM**2)"
@@ -147,7 +147,8 @@ class PESVoigt(Component):
     resolution : float
         Full width at half maximum of the instrument's Gaussian, in units of x; fixed by default.
     shirley_background : float
-        Background per channel over the line's sum above that channel (see `PESCoreLineShape`); fixed at zero by default.
+        Background per channel over the line's sum above that channel (see `PESCoreLineShape`); fixed at zero by
+        default.
     non_isochromaticity : float
         Shift to lower x, in units of x; fixed by default.
     transmission_function : float
@@ -159,8 +160,8 @@ class PESVoigt(Component):
 
     Notes
     -----
-    Parameterised as eXSpy's PESVoigt, where ``gamma`` has no lower bound though the profile has no meaning below zero, and
-    where ratio and energy of the second line are attributes that can't be fitted.
+    Parameterised as eXSpy's PESVoigt, where ``gamma`` has no lower bound though the profile has no meaning below zero,
+    and where ratio and energy of the second line are attributes that can't be fitted.
     """
 
     specs = {

@@ -61,10 +61,10 @@ def voigt(u: str, variance: str, gamma: str) -> str:
 
     Notes
     -----
-    It is ``Re w(z) / (sigma sqrt(2 pi))``, ``z = (u + i gamma) / (sigma sqrt(2))``. Far out, for ``|z|**2 > 128``, where
-    derivatives of w cancel and it can't be had for sigma = 0, the convolution is done by a Gauss-Hermite rule: it is a
-    continued fraction of w (Gautschi 1970, doi:10.1137/0707012), to 2e-15 there, and its terms are taken in pairs, so that
-    it depends on sigma squared only.
+    It is ``Re w(z) / (sigma sqrt(2 pi))``, ``z = (u + i gamma) / (sigma sqrt(2))``. Far out, for ``|z|**2 > 128``,
+    where derivatives of w cancel and it can't be had for sigma = 0, the convolution is done by a Gauss-Hermite rule: it
+    is a continued fraction of w (Gautschi 1970, doi:10.1137/0707012), to 2e-15 there, and its terms are taken in pairs,
+    so that it depends on sigma squared only.
     """
     m = f"({u}**2 + {gamma}**2)"
     e, h = f"(({variance})/{m})", f"(({gamma}**2 - {u}**2)/{m})"
@@ -89,8 +89,8 @@ def tailed(u: str, sigma: str, tau: str) -> str:
 
     Notes
     -----
-    With ``v = sigma - u tau / sigma`` it is ``exp(-u**2 / (2 sigma**2)) erfcx(v / (sqrt(2) tau)) / (2 tau)``. For negative
-    v, where erfcx overflows, its exponential is taken to the other one. For ``v > 16 tau`` derivatives of
+    With ``v = sigma - u tau / sigma`` it is ``exp(-u**2 / (2 sigma**2)) erfcx(v / (sqrt(2) tau)) / (2 tau)``. For
+    negative v, where erfcx overflows, its exponential is taken to the other one. For ``v > 16 tau`` derivatives of
     erfcx cancel: there it is a Gauss-Hermite rule, to 2e-15, which goes over to the Gaussian.
     """
     v = f"({sigma} - {u}*{tau}/{sigma})"

@@ -37,8 +37,8 @@ class SkewNormal(Component):
     Notes
     -----
     Parameterised as HyperSpy's SkewNormal: the area is ``A * scale``, the mean ``x0 + scale * sqrt(2/pi) * d`` with
-    ``d = shape/sqrt(1 + shape**2)``, the variance ``scale**2 * (1 - 2 * d**2/pi)``. A. Azzalini (1985), Scand. J. Statist.
-    12, 171.
+    ``d = shape/sqrt(1 + shape**2)``, the variance ``scale**2 * (1 - 2 * d**2/pi)``. A. Azzalini (1985), Scand. J.
+    Statist. 12, 171.
     """
 
     formula = "A*exp(-t**2/2)/sqrt(2*pi)*erfc(-shape*t/sqrt(2)); t = (x-x0)/scale"
@@ -64,7 +64,8 @@ class SkewNormal(Component):
 class SplitVoigt(Component):
     r"""Pseudo-Voigt peak with a width for either side, by its area.
 
-    .. math:: f(x) = \frac{2A}{\sigma_1 + \sigma_2} \left[\frac{1 - \eta}{\sqrt{2\pi}} \exp\left(-\frac{u^2}{2\sigma^2}\right)
+    .. math:: f(x) = \frac{2A}{\sigma_1 + \sigma_2}
+        \left[\frac{1 - \eta}{\sqrt{2\pi}} \exp\left(-\frac{u^2}{2\sigma^2}\right)
         + \frac{\eta}{\pi} \frac{1}{1 + u^2/\sigma^2}\right], \quad u = x - \mathrm{centre}, \quad
         \sigma = \begin{cases} \sigma_1 & u \le 0 \\ \sigma_2 & u > 0 \end{cases}
 
@@ -84,8 +85,8 @@ class SplitVoigt(Component):
 
     Notes
     -----
-    Parameterised as HyperSpy's SplitVoigt, whose bounds are 1e-8 and 1e8 for A, 1e-8 and 50 for the widths, whatever their
-    units, and 1e-8 for the fraction, whose default of zero is outside.
+    Parameterised as HyperSpy's SplitVoigt, whose bounds are 1e-8 and 1e8 for A, 1e-8 and 50 for the widths, whatever
+    their units, and 1e-8 for the fraction, whose default of zero is outside.
     """
 
     formula = (
@@ -106,7 +107,8 @@ class SplitVoigt(Component):
         "height": Derived("2*A/(sigma1+sigma2)*((1-fraction)/sqrt(2*pi) + fraction/pi)", _DATA, "height"),
         # A polynomial through the roots of the equation for half of the height, between 1.1774 and 1.
         "fwhm": Derived(
-            "(abs(sigma1)+abs(sigma2))*(1.177411 - f*(0.109735 + f*(0.045773 + f*(0.019784 - f*(0.001852 - f*(0.009993 - 0.006022*f))))));"
+            "(abs(sigma1)+abs(sigma2))*(1.177411 - f*(0.109735 + f*(0.045773 + f*(0.019784 - f*(0.001852 - f*(0.009993 "
+            "- 0.006022*f))))));"
             "f = fraction",
             _X,
             "full width at half maximum, to 1e-6",

@@ -40,9 +40,10 @@ class LossKernel:
     Parameters
     ----------
     function : callable
-        ``function(data, model, weight)`` of three numbers, those of a channel; it returns its value and its first and second
-        derivative with respect to ``model``. The weight is the inverse of the variance (one where there is none). It must be compilable by
-        numba: arithmetic, `math` and `numpy` functions, conditions. The value should be zero where the model meets the data.
+        ``function(data, model, weight)`` of three numbers, those of a channel; it returns its value and its first and
+        second derivative with respect to ``model``. The weight is the inverse of the variance (one where there is
+        none). It must be compilable by numba: arithmetic, `math` and `numpy` functions, conditions. The value should be
+        zero where the model meets the data.
     name : str, optional
         What reports call it; by default the function's name.
 
@@ -91,7 +92,8 @@ class Loss:
     iterated : bool
         Whether this is least squares with a variance that follows the model.
     digest : str
-        Of a user's function: what tells it apart from others; see `xfit.formulas.snapshots.digest`. Empty where that can't be told.
+        Of a user's function: what tells it apart from others; see `xfit.formulas.snapshots.digest`. Empty where that
+        can't be told.
     """
 
     name: str = "ls"

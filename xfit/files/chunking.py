@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-#: Chunks that are put together have about this size, in bytes: enough for the costs of a task, little enough for many of them.
+#: Chunks that are put together have about this size, in bytes: enough for the costs of a task, little enough for many
+#: of them.
 _TARGET = 16 << 20
 
 #: Chunks with whole spectra may have this size, in bytes; where they need more, the data stay in planes.
@@ -27,8 +28,9 @@ def rechunked(da: xr.DataArray, chunks: Any, target: int = _TARGET) -> xr.DataAr
     da : DataArray
         With the spectra along its last dimension, or images along those whose coordinates say ``navigate = 0``.
     chunks : None, "file" or as of ``DataArray.chunk``
-        None leaves data in memory as they are. Chunks of a file are never cut over the map, since each would be read several times, but put
-        together; planes are left where whole spectra would make chunks of more than 256 MiB. "file" leaves everything as it is.
+        None leaves data in memory as they are. Chunks of a file are never cut over the map, since each would be read
+        several times, but put together; planes are left where whole spectra would make chunks of more than 256 MiB.
+        "file" leaves everything as it is.
     target : int, optional
         Bytes up to which chunks are put together.
     """
@@ -45,7 +47,9 @@ def rechunked(da: xr.DataArray, chunks: Any, target: int = _TARGET) -> xr.DataAr
     import dask.array
 
     wanted: tuple[Any, ...] = tuple(-1 if d in signal else "auto" for d in da.dims)
-    with_previous = dask.array.core.normalize_chunks(wanted, da.shape, limit=target, dtype=da.dtype, previous_chunks=da.chunks)  # fmt: skip
+    with_previous = dask.array.core.normalize_chunks(
+        wanted, da.shape, limit=target, dtype=da.dtype, previous_chunks=da.chunks
+    )
     sizes = {}
     for d, n, size in zip(da.dims, largest, with_previous, strict=True):
         # Whole multiples of what is read at once.
@@ -54,7 +58,9 @@ def rechunked(da: xr.DataArray, chunks: Any, target: int = _TARGET) -> xr.DataAr
 
 
 def chunked(da: Any, chunks: Any) -> Any:
-    """Data (DataArray or Dataset) in chunks as of ``da.chunk``, but for words along them, which stay in memory: their type is not known otherwise."""
+    """Data (DataArray or Dataset) in chunks as of ``da.chunk``, but for words along them, which stay in memory: their
+    type is not known otherwise.
+    """
     words = {name: each for name, each in da.coords.items() if each.dtype.kind in "OUT" and each.chunks is None}
     return da.chunk(chunks).assign_coords(words)
 
@@ -89,7 +95,9 @@ def has_many_chunks(array: Any) -> bool:
 
 
 def _fewer(own: Mapping[Hashable, int], da: xr.DataArray) -> dict[Hashable, int]:
-    """Chunks of a file, or whole multiples of them where there are very many: dask takes minutes to put a million together."""
+    """Chunks of a file, or whole multiples of them where there are very many: dask takes
+    minutes to put a million together.
+    """
     sizes = {d: max(int(own.get(d, n)), 1) for d, n in da.sizes.items()}
     for d in reversed(list(sizes)):
         number = math.prod(-(-n // sizes[k]) for k, n in da.sizes.items())

@@ -56,7 +56,8 @@ class Signals(Mapping[str, xr.DataArray]):
         if name.startswith("_"):
             raise AttributeError(name)
         raise AttributeError(
-            f"{self._source} holds {len(self)} signals, which together have no {name!r}; take one, such as signals[{next(iter(self), '')!r}], or open it "
+            f"{self._source} holds {len(self)} signals, which together have no {name!r}; take one, such as "
+            f"signals[{next(iter(self), '')!r}], or open it "
             f"with signal=; there are {list(self)}"
         )
 
@@ -64,7 +65,9 @@ class Signals(Mapping[str, xr.DataArray]):
         rows = [tuple(map(cleaned, (name, *_described(array)))) for name, array in self._arrays.items()]
         widths = [max(len(row[k]) for row in rows) for k in range(3)]
         lines = [f"<Signals: {len(self)} of {cleaned(self._source)}>"]
-        lines += ["  " + "  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[3]]) for row in rows]  # fmt: skip
+        lines += [
+            "  " + "  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[3]]) for row in rows
+        ]
         return "\n".join(lines)
 
 

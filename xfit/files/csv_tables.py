@@ -9,7 +9,8 @@ import pandas as pd
 
 from xfit.display import cleaned
 
-#: What spreadsheets take for the beginning of a formula, full-width letters included, after blanks or not (OWASP, "CSV Injection").
+#: What spreadsheets take for the beginning of a formula, full-width letters included, after blanks or not (OWASP, "CSV
+#: Injection").
 _FORMULA = re.compile(r"\s*[=+\-@＝＋－＠]")
 
 #: Text that is a number stays one.
@@ -17,7 +18,9 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|-")
 
 
 def cell(value: Any) -> Any:
-    """A cell of a table: text without controls, with an apostrophe before what a spreadsheet would take for a formula; all else as it is."""
+    """A cell of a table: text without controls, with an apostrophe before what a spreadsheet would take for
+    a formula; all else as it is.
+    """
     if not isinstance(value, str):
         return value
     text = cleaned(value)

@@ -29,7 +29,8 @@ def open_netcdf(path: Path) -> xr.Dataset | list[xr.DataArray]:
 
 
 def netcdf(path: str | Path, **options: Any) -> xr.Dataset:
-    """Open a netCDF file with xarray, after a look at what it claims; everything in xfit that opens one goes through this function.
+    """Open a netCDF file with xarray, after a look at what it claims; everything in xfit that opens
+    one goes through this function.
 
     Parameters
     ----------
@@ -51,7 +52,9 @@ def netcdf(path: str | Path, **options: Any) -> xr.Dataset:
 
 
 def _in_pieces(ds: xr.Dataset, coords: bool = False) -> xr.Dataset:
-    """Data, and coordinates, that are read lazily; without chunks of its own a variable would be one chunk, however large."""
+    """Data, and coordinates, that are read lazily; without chunks of its own a variable
+    would be one chunk, however large.
+    """
     ds = ds.assign({each.name: in_pieces(each) for each in _arrays(ds)})
     lazy = {name: in_pieces(each) for name, each in ds.coords.items() if coords and name not in ds.indexes}
     return ds.assign_coords(lazy)
@@ -116,7 +119,9 @@ def open_zarr(path: str, options: Mapping[str, Any] | None = None) -> xr.Dataset
             many = "xfit_model" not in node.attrs and any(map(has_many_chunks, node.array_values()))
             ds = unread.open_zarr(store, chunks=None if many else {}, consolidated=bundled)
         except KeyError as error:
-            raise ValueError(f"it is a group that xarray can't read ({without_secrets(error)}); its arrays need dimension names") from error  # fmt: skip
+            raise ValueError(
+                f"it is a group that xarray can't read ({without_secrets(error)}); its arrays need dimension names"
+            ) from error
         return _sorted(_in_pieces(ds, coords=True) if many else ds, path)
 
 

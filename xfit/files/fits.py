@@ -45,12 +45,13 @@ class _Image:
 
 
 def open_fits(path: Path, original_metadata: bool) -> list[xr.DataArray]:
-    """Open the images of a FITS file lazily; of a file without, the spectra in its tables (see `xfit.files.fits_tables.open_tables`).
+    """Open the images of a FITS file lazily; of a file without, the spectra in its tables (see
+    `xfit.files.fits_tables.open_tables`).
 
-    The spectral axis, which the WCS tells, comes last; its coordinate has the units of the header (``CUNIT``), as has none that is
-    linear. The sky's coordinates are ``ra`` and ``dec`` in degrees over ``y`` and ``x``. A variance (extension STAT, VAR, ERR, IVAR, ...,
-    of the same shape) becomes the coordinate ``variance``, flags (DQ, MASK, ...) the coordinate ``dq``, as they are. Axes of one pixel
-    are left out.
+    The spectral axis, which the WCS tells, comes last; its coordinate has the units of the header (``CUNIT``), as has
+    none that is linear. The sky's coordinates are ``ra`` and ``dec`` in degrees over ``y`` and ``x``. A variance
+    (extension STAT, VAR, ERR, IVAR, ..., of the same shape) becomes the coordinate ``variance``, flags (DQ, MASK, ...)
+    the coordinate ``dq``, as they are. Axes of one pixel are left out.
 
     Raises
     ------
@@ -70,7 +71,17 @@ def _images(fits: Any, path: Path, original_metadata: bool) -> list[xr.DataArray
     """Images that are no noise and no flags, with these."""
     with fits.open(path, memmap=False) as file:
         first = without_repeated_cards(file[0].header, path)
-        images = [(n, hdu.name.upper() or "PRIMARY", first if n == 0 else without_repeated_cards(hdu.header, path), hdu.shape, _dtype(hdu)) for n, hdu in enumerate(file) if hdu.is_image and hdu.header.get("NAXIS", 0) and hdu.size]  # fmt: skip
+        images = [
+            (
+                n,
+                hdu.name.upper() or "PRIMARY",
+                first if n == 0 else without_repeated_cards(hdu.header, path),
+                hdu.shape,
+                _dtype(hdu),
+            )
+            for n, hdu in enumerate(file)
+            if hdu.is_image and hdu.header.get("NAXIS", 0) and hdu.size
+        ]
     science = [image for image in images if role_of(image[1], image[2]) == "science"]
     alike = [(number, name, shape) for number, name, _, shape, _ in science]
     compressed = is_packed(path)
@@ -84,9 +95,13 @@ def _images(fits: Any, path: Path, original_metadata: bool) -> list[xr.DataArray
             data = _data(path, other, about, other_shape, other_dtype, compressed)
             beside = array.copy(data=_arranged(data, header))
             if role == "flags":
-                array = array.assign_coords(dq=(array.dims, beside.data, {"long_name": "flags of bad data, as in the file"}))  # fmt: skip
+                array = array.assign_coords(
+                    dq=(array.dims, beside.data, {"long_name": "flags of bad data, as in the file"})
+                )
             elif "variance" not in array.coords:
-                array = array.assign_coords(variance=(array.dims, variance_of(beside.data, role), {"long_name": "variance"}))  # fmt: skip
+                array = array.assign_coords(
+                    variance=(array.dims, variance_of(beside.data, role), {"long_name": "variance"})
+                )
         if original_metadata:
             import json
 
@@ -101,7 +116,8 @@ def _dtype(hdu: Any) -> np.dtype:
     from astropy.io import fits
 
     if isinstance(hdu, fits.CompImageHDU):
-        # Of one value that is told to be stored alike: the first tile may be all of the image, and is not unpacked for that.
+        # Of one value that is told to be stored alike: the first tile may be all of the image, and is not unpacked for
+        # that.
         value = fits.PrimaryHDU(np.zeros(1, fits.BITPIX2DTYPE[hdu.header["BITPIX"]])).header
         value.update({key: hdu.header[key] for key in ("BZERO", "BSCALE", "BLANK") if key in hdu.header})
         hdu = fits.PrimaryHDU.fromstring(value.tostring().encode() + bytes(2880))
@@ -117,11 +133,19 @@ def _data(path: Path, number: int, header: Any, shape: tuple[int, ...], dtype: n
         return image[tuple(slice(None) for _ in shape)]
     import dask.array
 
-    return dask.array.from_array(image, chunks=_chunks(shape, dtype, spectral_position(header)), name=f"fits-{path.name}-{number}-{dask.base.tokenize(str(path), path.stat().st_mtime_ns)}", asarray=False, meta=np.empty((0,) * len(shape), dtype))  # fmt: skip
+    return dask.array.from_array(
+        image,
+        chunks=_chunks(shape, dtype, spectral_position(header)),
+        name=f"fits-{path.name}-{number}-{dask.base.tokenize(str(path), path.stat().st_mtime_ns)}",
+        asarray=False,
+        meta=np.empty((0,) * len(shape), dtype),
+    )
 
 
 def _chunks(shape: tuple[int, ...], dtype: np.dtype, at: int | None) -> Any:
-    """Chunks with whole spectra and whole lines of the image, which lie together in the file, and otherwise as large as `_CHUNK`."""
+    """Chunks with whole spectra and whole lines of the image, which lie together in the file, and
+    otherwise as large as `_CHUNK`.
+    """
     if len(shape) < 3 or at is None:
         return shape
     import dask.array
@@ -141,7 +165,16 @@ def _arranged(data: Any, header: Any) -> Any:
     return data.reshape([n for k, n in zip(order, data.shape, strict=True) if n > 1 or k == at])
 
 
-def _array(path: Path, number: int, name: str, header: Any, shape: tuple[int, ...], dtype: np.dtype, first: Any, compressed: bool) -> xr.DataArray:  # fmt: skip
+def _array(
+    path: Path,
+    number: int,
+    name: str,
+    header: Any,
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    first: Any,
+    compressed: bool,
+) -> xr.DataArray:
     """One image with its coordinates."""
     at = spectral_position(header)
     kept = [k for k, n in enumerate(shape) if n > 1 and k != at]
@@ -149,7 +182,13 @@ def _array(path: Path, number: int, name: str, header: Any, shape: tuple[int, ..
     data = _arranged(_data(path, number, header, shape, dtype, compressed), header)
     coords: dict[Any, Any] = {}
     for k, word in zip(kept, words, strict=True):
-        coords[word] = (word, coordinate_along(header, len(shape) - k, shape[k]) if not _celestial(header) else np.arange(shape[k], dtype=float), {"navigate": int(at is not None)})  # fmt: skip
+        coords[word] = (
+            word,
+            coordinate_along(header, len(shape) - k, shape[k])
+            if not _celestial(header)
+            else np.arange(shape[k], dtype=float),
+            {"navigate": int(at is not None)},
+        )
         unit = str(header.get(f"CUNIT{len(shape) - k}", "")).strip()
         if unit and not _celestial(header):
             coords[word][2]["units"] = unit
@@ -174,7 +213,9 @@ def _array(path: Path, number: int, name: str, header: Any, shape: tuple[int, ..
 
 
 def _celestial(header: Any) -> bool:
-    return any(str(header.get(f"CTYPE{n}", ""))[:4] in ("RA--", "DEC-", "GLON", "GLAT") for n in range(1, header["NAXIS"] + 1))  # fmt: skip
+    return any(
+        str(header.get(f"CTYPE{n}", ""))[:4] in ("RA--", "DEC-", "GLON", "GLAT") for n in range(1, header["NAXIS"] + 1)
+    )
 
 
 def _sky(header: Any, words: list[str], sizes: list[int]) -> dict[Any, Any]:
@@ -190,7 +231,10 @@ def _sky(header: Any, words: list[str], sizes: list[int]) -> dict[Any, Any]:
             return {}
     longitude, latitude = _sky_of(celestial, sizes)
     names = ("l", "b") if "GLON" in str(celestial.wcs.ctype[0]) else ("ra", "dec")
-    return {name: (tuple(words), values, {"units": "deg"}) for name, values in zip(names, (longitude, latitude), strict=True)}  # fmt: skip
+    return {
+        name: (tuple(words), values, {"units": "deg"})
+        for name, values in zip(names, (longitude, latitude), strict=True)
+    }
 
 
 def _sky_of(celestial: Any, sizes: list[int]) -> tuple[Any, Any]:

@@ -1,4 +1,6 @@
-"""Coordinates of FITS images from their headers: along spectra in the header's own units, along other axes by the linear keywords."""
+"""Coordinates of FITS images from their headers: along spectra in the header's own units, along
+other axes by the linear keywords.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,8 @@ _LINEAR = re.compile(r"(NAXIS\d*|WCSAXES|(CRPIX|CRVAL|CDELT|CROTA)\d+|(PC|CD)\d+
 
 
 def without_repeated_cards(header: Any, path: Any) -> Any:
-    """Header of which every keyword is there once, with its first value, as astropy's ``header[keyword]``; the WCS would take the last.
+    """Header of which every keyword is there once, with its first value, as astropy's
+    ``header[keyword]``; the WCS would take the last.
 
     Warns
     -----
@@ -55,7 +58,9 @@ def without_repeated_cards(header: Any, path: Any) -> Any:
     differing = [f"{a.keyword} = {a.value!r} and {b.value!r}" for a, b in pairs if a.value != b.value]
     if differing:
         warnings.warn(
-            f"{cleaned(str(path))}: a header has keywords more than once, {cleaned('; '.join(differing[:_FEW]))}{' ...' if len(differing) > _FEW else ''}. The first is taken, as astropy's header does; if that is "
+            f"{cleaned(str(path))}: a header has keywords more than once, "
+            f"{cleaned('; '.join(differing[:_FEW]))}{' ...' if len(differing) > _FEW else ''}. The first is taken, as "
+            "astropy's header does; if that is "
             f"wrong, delete it from the file",
             UserWarning,
             stacklevel=2,
@@ -82,10 +87,12 @@ def spectral_position(header: Any) -> int | None:
 
 
 def coordinate_along(header: Any, axis: int, size: int) -> np.ndarray:
-    """Coordinate by the linear keywords, in the header's units: CRVAL, CRPIX and CDELT, PC or CD, of which astropy says what holds.
+    """Coordinate by the linear keywords, in the header's units: CRVAL, CRPIX and CDELT, PC or CD, of
+    which astropy says what holds.
 
     Of an axis without any of them pixels are counted, from 0.
-    Where axes are turned against each other, or the cards make no sense, there is none; a warning says so, and pixels are counted.
+    Where axes are turned against each other, or the cards make no sense, there is none; a warning says so, and pixels
+    are counted.
     """
     from astropy import wcs
 
@@ -132,7 +139,8 @@ def spectral_coordinate(header: Any, axis: int, size: int) -> tuple[np.ndarray, 
 
     if ctype[4:] == "-TAB":
         raise ValueError(
-            f"CTYPE{axis}={ctype!r}: coordinates in a table of the file are not read; write the spectra with linear or logarithmic channels"
+            f"CTYPE{axis}={ctype!r}: coordinates in a table of the file are not read; write the spectra with linear or "
+            "logarithmic channels"
         )
     try:
         with warnings.catch_warnings():
@@ -188,7 +196,9 @@ def _header_of(cards: Mapping[str, Any]) -> Any:
 
 
 def _is_of_iraf(header: Any) -> bool:
-    """Whether the coordinate is not what the linear keywords say: logarithms (DC-FLAG = 1), or a dispersion of each aperture (MULTISPE)."""
+    """Whether the coordinate is not what the linear keywords say: logarithms (DC-FLAG = 1), or a
+    dispersion of each aperture (MULTISPE).
+    """
     return header.get("DC-FLAG") == 1 or str(header.get("CTYPE1", "")).upper() == "MULTISPE"
 
 
@@ -199,7 +209,8 @@ def _iraf_coordinate(header: Any, axis: int, size: int) -> np.ndarray:
     found = [_dispersion(text, size) for text in re.findall(r'spec\d+\s*=\s*"([^"]*)"', _attributes(header, 2)["text"])]
     if not found or any(not np.array_equal(each, found[0]) for each in found):
         raise ValueError(
-            f"the apertures of this file of IRAF's ({len(found)}) have dispersions of their own; write them with one for all (IRAF's dispcor), "
+            f"the apertures of this file of IRAF's ({len(found)}) have dispersions of their own; write them with one "
+            "for all (IRAF's dispcor), "
             f"or each in a file of its own (scopy)"
         )
     return found[0]
@@ -211,7 +222,8 @@ def _dispersion(text: str, size: int) -> np.ndarray:
     kind, first, step, redshift = int(fields[2]), float(fields[3]), float(fields[4]), float(fields[6])
     if kind not in (-1, 0, 1):
         raise ValueError(
-            f"the dispersion of an aperture is a polynomial or table ({text[:40]!r}...), which is not read; make it linear with IRAF's dispcor"
+            f"the dispersion of an aperture is a polynomial or table ({text[:40]!r}...), which is not read; make it "
+            "linear with IRAF's dispcor"
         )
     if kind == -1:
         return np.arange(1.0, size + 1)

@@ -15,15 +15,17 @@ from xfit.modeling.text_limits import amount, shown
 #: No compression of FITS makes more bytes of one: deflate's limit is 1032, and of a tile a row of a table remains.
 _BEST_COMPRESSION = 1100
 
-#: Bytes and times its own size that a packed file may have unpacked, which is read as a whole: noise, and numbers in general, pack to a tenth at best.
+#: Bytes and times its own size that a packed file may have unpacked, which is read as a whole: noise, and numbers in
+#: general, pack to a tenth at best.
 _LARGE, _USUAL_COMPRESSION = 1 << 26, 50
 
 #: Most cards of all headers, and extensions: each costs some 0.1 ms, and is looked at when a file is opened.
 _MOST_CARDS, _MOST_EXTENSIONS = 30_000, 1_000
 _BLOCK, _CARD = 2880, 80
 
-#: Keywords that say how much there is, and the largest value of some: the standard's (FITS 4.0, sections 4.4.1 and 7.3.1), and of what matrices are made of,
-#: which for polynomials of distortion is 9 by their convention (D. L. Shupe et al. 2005, ASP Conf. Ser. 347, 491).
+#: Keywords that say how much there is, and the largest value of some: the standard's (FITS 4.0, sections 4.4.1 and
+#: 7.3.1), and of what matrices are made of, which for polynomials of distortion is 9 by their convention (D. L. Shupe
+#: et al. 2005, ASP Conf. Ser. 347, 491).
 _SIZE = re.compile(
     r"(BITPIX|NAXIS\d*|PCOUNT|GCOUNT|GROUPS|TFIELDS|WCSAXES|[AB]P?_ORDER|Z(IMAGE|BITPIX|NAXIS\d*|TILE\d+))"
 )
@@ -57,7 +59,8 @@ def is_packed(path: Path) -> bool:
 
 
 def check_fits(path: Path) -> None:
-    """Refuse a FITS file that claims more numbers than it has; its headers are read as they are, before astropy makes room for what they claim.
+    """Refuse a FITS file that claims more numbers than it has; its headers are read as they are, before astropy makes
+    room for what they claim.
 
     Raises
     ------
@@ -71,12 +74,17 @@ def check_fits(path: Path) -> None:
             where = f"{path}: extension {number}"
             cards, number = cards + header.pop("cards"), number + 1
             if cards > _MOST_CARDS or number > _MOST_EXTENSIONS:
-                raise RefusedFileError(f"{path} has more than {_MOST_CARDS} cards in its headers, or {_MOST_EXTENSIONS} extensions; it is not read")  # fmt: skip
+                raise RefusedFileError(
+                    f"{path} has more than {_MOST_CARDS} cards in its headers, or {_MOST_EXTENSIONS} extensions; it is "
+                    "not read"
+                )
             begin = _end(header, where, file.tell(), path.stat().st_size, packed)
 
 
 def _header(file: BinaryIO | gzip.GzipFile, begin: int, most: int) -> dict[str, Any] | None:
-    """What the header at a byte says of sizes, and how many cards it has, which may be read until they are too many; None where there is none."""
+    """What the header at a byte says of sizes, and how many cards it has, which may be read until they are too many;
+    None where there is none.
+    """
     file.seek(begin)
     found: dict[str, Any] = {"cards": 0}
     while found["cards"] <= most and len(block := file.read(_BLOCK)) == _BLOCK:
@@ -113,9 +121,15 @@ def _end(header: Mapping[str, Any], where: str, begin: int, there: int, packed: 
     claimed = abs(parts["BITPIX"]) // 8 * parts["GCOUNT"] * (parts["PCOUNT"] + numbers) if shape else 0
     size = there * (_BEST_COMPRESSION if packed else 1)
     if claimed < 0 or begin + claimed > size:
-        raise RefusedFileError(f"{where} claims {amount(claimed)} bytes (NAXISn {shape[:9]}, BITPIX {parts['BITPIX']}, PCOUNT {parts['PCOUNT']}), of which the file has {max(size - begin, 0)}")  # fmt: skip
+        raise RefusedFileError(
+            f"{where} claims {amount(claimed)} bytes (NAXISn {shape[:9]}, BITPIX {parts['BITPIX']}, PCOUNT "
+            f"{parts['PCOUNT']}), of which the file has {max(size - begin, 0)}"
+        )
     if packed and begin + claimed > max(_LARGE, _USUAL_COMPRESSION * there):
-        raise RefusedFileError(f"{where} makes {amount(begin + claimed)} bytes of the {there} of the packed file, which would be read as a whole; unpack it first (gunzip)")  # fmt: skip
+        raise RefusedFileError(
+            f"{where} makes {amount(begin + claimed)} bytes of the {there} of the packed file, which would be read as "
+            "a whole; unpack it first (gunzip)"
+        )
     if header.get("ZIMAGE"):
         _check_tiles(header, where, size)
     return int(begin + -(-claimed // _BLOCK) * _BLOCK)
@@ -133,4 +147,7 @@ def _check_tiles(header: Mapping[str, Any], where: str, size: int) -> None:
     number = math.prod(-(-n // each) for n, each in zip(shape, tile, strict=True))
     largest, claimed = math.prod(map(min, shape, tile)) * width, math.prod(shape) * width
     if number > header.get("NAXIS2", 0) or largest > LARGEST_CHUNK or claimed > _BEST_COMPRESSION * size:
-        raise RefusedFileError(f"{where} claims {amount(number)} tiles and {amount(claimed)} bytes (ZNAXISn {shape}, ZTILEn {tile}); it has {header.get('NAXIS2', 0)} tiles in {size} bytes")  # fmt: skip
+        raise RefusedFileError(
+            f"{where} claims {amount(number)} tiles and {amount(claimed)} bytes (ZNAXISn {shape}, ZTILEn {tile}); it "
+            f"has {header.get('NAXIS2', 0)} tiles in {size} bytes"
+        )

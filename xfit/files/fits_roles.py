@@ -11,7 +11,9 @@ from xfit.arrays.roles import NOISE, role_of_name
 
 
 def role_of(name: str, header: Any) -> str:
-    """Tell what an image or column is by its name in capitals or its header: "science", "flags", or how a variance follows from it."""
+    """Tell what an image or column is by its name in capitals or its header: "science", "flags", or how a variance
+    follows from it.
+    """
     declared = str(header.get("HDUCLAS3", "")).upper()
     if str(header.get("HDUCLAS2", "")).upper() == "ERROR" and declared in NOISE:
         return NOISE[declared]
@@ -21,7 +23,8 @@ def role_of(name: str, header: Any) -> str:
 
 
 def owner_of(label: str, shape: tuple[int, ...], science: Sequence[tuple[Any, str, tuple[int, ...]]]) -> Any:
-    """Which of the data noise or flags are of: those of their shape whose name is part of theirs, else the first of their shape.
+    """Which of the data noise or flags are of: those of their shape whose name is part of theirs,
+    else the first of their shape.
 
     Parameters
     ----------

@@ -48,10 +48,11 @@ class _Column:
 def open_tables(path: Path, original_metadata: bool) -> list[xr.DataArray]:
     """Open the spectra in a file's tables.
 
-    Of a table with vectors in its cells each row is a spectrum, and they are read when they are needed; numbers and words of a row are coordinates
-    along ``spectrum``. Of a table with numbers only each row is a channel. The coordinate is a column that is called so (WAVE, LOGLAM,
-    FREQUENCY, ENERGY, ...), or the only one in units of a wavelength, frequency or energy. Columns with noise become ``variance``, such
-    with flags ``dq``, as of images; of the others each is a DataArray.
+    Of a table with vectors in its cells each row is a spectrum, and they are read when they are needed; numbers and
+    words of a row are coordinates along ``spectrum``. Of a table with numbers only each row is a channel. The
+    coordinate is a column that is called so (WAVE, LOGLAM, FREQUENCY, ENERGY, ...), or the only one in units of a
+    wavelength, frequency or energy. Columns with noise become ``variance``, such with flags ``dq``, as of images; of
+    the others each is a DataArray.
 
     Parameters
     ----------
@@ -67,13 +68,18 @@ def open_tables(path: Path, original_metadata: bool) -> list[xr.DataArray]:
     from astropy.io import fits
 
     with fits.open(path) as file:
-        tables = [_Table(path, n, hdu, file[0].header) for n, hdu in enumerate(file) if isinstance(hdu, fits.BinTableHDU | fits.TableHDU) and hdu.columns.names and len(hdu.data)]  # fmt: skip
+        tables = [
+            _Table(path, n, hdu, file[0].header)
+            for n, hdu in enumerate(file)
+            if isinstance(hdu, fits.BinTableHDU | fits.TableHDU) and hdu.columns.names and len(hdu.data)
+        ]
         usable = [table for table in tables if table.axis is not None] or [table for table in tables if table.size > 1]
         found = [array for table in usable for array in table.arrays(len(usable) > 1, original_metadata)]
     if not found:
         held = "; ".join(f"{table.title}: {', '.join(table.columns)}" for table in tables) or "nothing but headers"
         raise ValueError(
-            f"{cleaned(str(path))} holds no image, and no table with spectra: with vectors in its cells, or with a column of wavelengths such as {list(_SPECTRAL)[:3]}. There are {cleaned(held)}"
+            f"{cleaned(str(path))} holds no image, and no table with spectra: with vectors in its cells, or with a "
+            f"column of wavelengths such as {list(_SPECTRAL)[:3]}. There are {cleaned(held)}"
         )
     return found
 
@@ -84,7 +90,8 @@ class _Table:
     Attributes
     ----------
     columns : dict of str to tuple
-        Type and shape of a cell, of the columns of numbers and words; those with vectors of different lengths are left out.
+        Type and shape of a cell, of the columns of numbers and words; those with vectors of different lengths are left
+        out.
     axis : str or None
         The column with the coordinate of spectra.
     size : int
@@ -98,7 +105,9 @@ class _Table:
         self.title = hdu.name or str(number)
         self.units = {c.name: str(c.unit or "") for c in hdu.columns}
         fields = {name: hdu.data[name] for name in hdu.columns.names}
-        self.columns = {name: (each.dtype, each.shape[1:]) for name, each in fields.items() if each.dtype.kind in "biufcUS"}  # fmt: skip
+        self.columns = {
+            name: (each.dtype, each.shape[1:]) for name, each in fields.items() if each.dtype.kind in "biufcUS"
+        }
         numbers = [name for name, (dtype, shape) in self.columns.items() if dtype.kind in "iuf" and len(shape) < 2]
         self.axis = self._spectral(numbers)
         longest = max((self.columns[name][1] for name in numbers), default=())
@@ -117,13 +126,17 @@ class _Table:
         for name in numbers:
             unit = _unit_of(self.units[name])
             # Rates are no frequencies.
-            spectral = unit.is_equivalent(units.m, units.spectral()) and (unit.physical_type != "frequency" or "Hz" in str(unit))  # fmt: skip
+            spectral = unit.is_equivalent(units.m, units.spectral()) and (
+                unit.physical_type != "frequency" or "Hz" in str(unit)
+            )
             if role_of(name.upper(), {}) == "science" and spectral:
                 alike.append(name)
         return alike[0] if len(alike) == 1 else None
 
     def arrays(self, several: bool, original_metadata: bool) -> list[xr.DataArray]:
-        """Spectra of each column that is no noise, flags or coordinate; names tell tables apart if there are several."""
+        """Spectra of each column that is no noise, flags or coordinate; names tell tables
+        apart if there are several.
+        """
         roles = {name: role_of(name.upper(), {}) for name in self.spectra}
         science = [(name, name.upper(), self.cell) for name in self.spectra if roles[name] == "science"]
         coords = self._coordinates()
@@ -135,12 +148,18 @@ class _Table:
                     continue
                 beside = self._array(other, coords)
                 if role == "flags" and "dq" not in array.coords:
-                    array = array.assign_coords(dq=(array.dims, beside.data, {"long_name": "flags of bad data, as in the file"}))  # fmt: skip
+                    array = array.assign_coords(
+                        dq=(array.dims, beside.data, {"long_name": "flags of bad data, as in the file"})
+                    )
                 elif role != "flags" and "variance" not in array.coords:
-                    array = array.assign_coords(variance=(array.dims, variance_of(beside.data, role), {"long_name": "variance"}))  # fmt: skip
+                    array = array.assign_coords(
+                        variance=(array.dims, variance_of(beside.data, role), {"long_name": "variance"})
+                    )
             if original_metadata:
                 headers = {"primary": self.first, self.title: self.header}
-                array.attrs["original_metadata"] = json.dumps({key: dict(each) for key, each in headers.items()}, default=str)  # fmt: skip
+                array.attrs["original_metadata"] = json.dumps(
+                    {key: dict(each) for key, each in headers.items()}, default=str
+                )
             found.append(array.rename(f"{self.title}.{name}" if several else name))
         return found
 
@@ -198,7 +217,9 @@ class _Table:
             for name, (dtype, cell) in self.columns.items():
                 if not cell and name not in coords and dtype.kind in "iufUS":
                     each = np.array(self.data[name])
-                    each = each.astype(dtype.newbyteorder("=")) if dtype.kind in "iuf" else each.astype(str).astype(object)  # fmt: skip
+                    each = (
+                        each.astype(dtype.newbyteorder("=")) if dtype.kind in "iuf" else each.astype(str).astype(object)
+                    )
                     about = {"units": self.units[name]} if self.units[name] else {}
                     coords[name] = ((), each[0], about) if len(self.data) == 1 else ("spectrum", each, about)
         return coords

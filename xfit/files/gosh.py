@@ -18,8 +18,9 @@ from xfit.fitting.stored.reader_errors import telling
 def read_gos(path: str | os.PathLike[str], edge: str) -> xr.DataArray:
     """Read the oscillator strengths of an edge from a GOSH file.
 
-    In such a file the group of an element and table holds ``data`` (over q and energy), ``q`` (in 1/m) and ``free_energies``
-    (in eV); ``metadata/edges_info`` says which table an edge is in, and which part of its electrons are its own.
+    In such a file the group of an element and table holds ``data`` (over q and energy), ``q`` (in 1/m) and
+    ``free_energies`` (in eV); ``metadata/edges_info`` says which table an edge is in, and which part of its electrons
+    are its own.
 
     Parameters
     ----------

@@ -1,4 +1,6 @@
-"""Lazy arrays of HDF5 files that open the file when a piece is read: for processes elsewhere, and so that no file stays open."""
+"""Lazy arrays of HDF5 files that open the file when a piece is read: for processes elsewhere,
+and so that no file stays open.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What chunks of HDF5 arrays hold, checked before the library makes room for it: it unpacks all that is packed in one, however small the chunk is."""
+"""What chunks of HDF5 arrays hold, checked before the library makes room for it: it unpacks all that is packed in one,
+however small the chunk is.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ _PACKS = {1: "zlib", 307: "bz2", 32001: "blosc", 32015: "zstd"}
 #: Bytes that filters may add to a chunk.
 _BESIDE = 4096
 
-#: Of zlib, what can't make more bytes than these beside the chunk is not looked into: it makes at most so many times what is stored.
+#: Of zlib, what can't make more bytes than these beside the chunk is not looked into: it makes at most so many times
+#: what is stored.
 _LITTLE, _BEST_COMPRESSION = 96 << 20, 1032
 
 
@@ -46,15 +49,27 @@ def check_packed(dataset: Any, key: tuple[Any, ...] = ()) -> None:
         raise RefusedFileError(f"{where} is packed {len(packs)} times over; it is not read")
     most = math.prod(dataset.chunks) * dataset.dtype.itemsize + _BESIDE
     keys = [*(() if any(item is Ellipsis for item in key) else key), *dataset.ndim * [slice(None)]]
-    axes = [np.unique(np.arange(n)[item] // size) * size for n, size, item in zip(dataset.shape, dataset.chunks, keys, strict=False)]  # fmt: skip
+    axes = [
+        np.unique(np.arange(n)[item] // size) * size
+        for n, size, item in zip(dataset.shape, dataset.chunks, keys, strict=False)
+    ]
     for place in itertools.product(*(axis.tolist() for axis in axes)):
         info = dataset.id.get_chunk_info_by_coord(place)
         chunk = f"{where}: the chunk at {place}, of {info.size} bytes,"
         if info.size > 2 * most:
-            raise RefusedFileError(f"{chunk} is larger than it can be, {most} bytes; it is damaged, or made to take memory")  # fmt: skip
+            raise RefusedFileError(
+                f"{chunk} is larger than it can be, {most} bytes; it is damaged, or made to take memory"
+            )
         for k, name in packs:
-            if info.filter_mask >> k & 1 or not info.size or (name == "zlib" and info.size * _BEST_COMPRESSION <= most + _LITTLE):  # fmt: skip
+            if (
+                info.filter_mask >> k & 1
+                or not info.size
+                or (name == "zlib" and info.size * _BEST_COMPRESSION <= most + _LITTLE)
+            ):
                 continue
             size = unpacked(dataset.id.read_direct_chunk(place)[1], name, {}, most)
             if size > most:
-                raise RefusedFileError(f"{chunk} holds {amount(size)} bytes or more, where there are at most {most}; it is damaged, or made to take memory")  # fmt: skip
+                raise RefusedFileError(
+                    f"{chunk} holds {amount(size)} bytes or more, where there are at most {most}; it is damaged, or "
+                    "made to take memory"
+                )

@@ -1,4 +1,6 @@
-"""What HDF5 and netCDF files claim, checked before their readers believe it: other files that they lead to, loops, more numbers than they have."""
+"""What HDF5 and netCDF files claim, checked before their readers believe it: other files that they lead to,
+loops, more numbers than they have.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ from xfit.modeling.text_limits import amount
 #: Most groups and arrays on all paths through a file, and levels of groups.
 _MOST_OBJECTS, _DEEPEST = 100_000, 64
 
-#: Arrays of one dimension above this size, in bytes, may be read when a file is opened; no filter makes more than so many times what is stored.
+#: Arrays of one dimension above this size, in bytes, may be read when a file is opened; no filter makes more than so
+#: many times what is stored.
 _LARGE, _BEST_COMPRESSION = 1 << 25, 1100
 
 #: Bytes that a filter may add to a chunk.
@@ -55,13 +58,16 @@ def check_variable(path: str, name: str, key: tuple[Any, ...]) -> None:
 
 
 def _is_read_at_once(variable: Any) -> bool:
-    """Whether a variable of netCDF is read when the file is opened: coordinates, and dates, whose first and last tell their type."""
+    """Whether a variable of netCDF is read when the file is opened: coordinates, and dates, whose
+    first and last tell their type.
+    """
     units = variable.attrs.get("units", "")
     return variable.is_scale or "since" in str(units)
 
 
 def check_hdf5(path: Path, most: int = _MOST_OBJECTS, at_once: Callable[[Any], bool] | None = None) -> None:
-    """Refuse an HDF5 file that leads to other files, has loops, or claims more than it can have; other files are left alone.
+    """Refuse an HDF5 file that leads to other files, has loops, or claims more than it can
+    have; other files are left alone.
 
     Parameters
     ----------
@@ -69,7 +75,8 @@ def check_hdf5(path: Path, most: int = _MOST_OBJECTS, at_once: Callable[[Any], b
     most : int
         Groups and arrays that it may have at its root.
     at_once : callable, optional
-        Whether an array (h5py.Dataset) is read before it can be looked into again: what is packed in it is looked at now.
+        Whether an array (h5py.Dataset) is read before it can be looked into again: what is packed in it is looked at
+        now.
 
     Raises
     ------
@@ -97,7 +104,9 @@ def check_hdf5(path: Path, most: int = _MOST_OBJECTS, at_once: Callable[[Any], b
 
 
 def _is_hdf5(path: Path) -> bool:
-    """Whether a file has HDF5's signature, at its beginning or, below blocks of its user, at a power of two from 512 on."""
+    """Whether a file has HDF5's signature, at its beginning or, below blocks of its user,
+    at a power of two from 512 on.
+    """
     if not path.is_file():
         return False
     size, place = path.stat().st_size, 0
@@ -126,7 +135,10 @@ def _arrays(file: Any, source: str) -> Iterator[tuple[str, Any]]:
     # All links that lead out before any is followed that may lead to one.
     for path, kind in links:
         if kind not in (h5py.h5l.TYPE_HARD, h5py.h5l.TYPE_SOFT):
-            raise RefusedFileError(f"{source}: {path!r} is a link to another file, {file.get(path, getlink=True).filename!r}; it is not followed. Copy what it leads to into the file")  # fmt: skip
+            raise RefusedFileError(
+                f"{source}: {path!r} is a link to another file, {file.get(path, getlink=True).filename!r}; it is not "
+                "followed. Copy what it leads to into the file"
+            )
     root = _info(file, "/").addr
     groups: dict[int, list[tuple[str, int]]] = {root: []}
     places, arrays = {"": root}, {}
@@ -155,7 +167,9 @@ def _info(file: Any, path: str) -> Any:
 
 
 def _check_paths(groups: Mapping[int, list[tuple[str, int]]], root: int, source: str) -> None:
-    """Refuse groups within themselves, in too many others, or on too many paths; given are what each holds, by addresses."""
+    """Refuse groups within themselves, in too many others, or on too many paths; given are
+    what each holds, by addresses.
+    """
     found: dict[int, tuple[int, int]] = {}
 
     def look(group: int, above: tuple[int, ...]) -> tuple[int, int]:
@@ -178,7 +192,9 @@ def _check_paths(groups: Mapping[int, list[tuple[str, int]]], root: int, source:
 
     count, _ = look(root, ())
     if count > _MOST_OBJECTS:
-        raise RefusedFileError(f"{source} has more than {_MOST_OBJECTS} groups and arrays on the paths through it: {amount(count)}")  # fmt: skip
+        raise RefusedFileError(
+            f"{source} has more than {_MOST_OBJECTS} groups and arrays on the paths through it: {amount(count)}"
+        )
 
 
 def _check_dataset(dataset: Any, where: str, there: int) -> None:
@@ -191,7 +207,9 @@ def _check_dataset(dataset: Any, where: str, there: int) -> None:
     if layout == h5py.h5d.VIRTUAL:
         elsewhere += [each.file_name for each in h5py.Dataset(dataset).virtual_sources() if each.file_name != "."]
     if elsewhere:
-        raise RefusedFileError(f"{where} lies in another file, {elsewhere[0]!r}, which is not read. Copy it into the file")  # fmt: skip
+        raise RefusedFileError(
+            f"{where} lies in another file, {elsewhere[0]!r}, which is not read. Copy it into the file"
+        )
     shape, chunk = dataset.shape or (), about.get_chunk() if layout == h5py.h5d.CHUNKED else None
     width, stored = dataset.get_type().get_size(), dataset.get_storage_size()
     size = math.prod(shape) * width
@@ -202,8 +220,22 @@ def _check_dataset(dataset: Any, where: str, there: int) -> None:
         largest = math.prod(chunk) * width
         # A filter makes little more of what it can't make less; what is more would be unpacked all the same.
         if stored > 2 * number * (largest + _BESIDE):
-            raise RefusedFileError(f"{where} stores {amount(stored)} bytes in {amount(number)} chunks of {amount(largest)} bytes; it is damaged, or made to take memory")  # fmt: skip
+            raise RefusedFileError(
+                f"{where} stores {amount(stored)} bytes in {amount(number)} chunks of {amount(largest)} bytes; it is "
+                "damaged, or made to take memory"
+            )
         if number > MOST_CHUNKS or largest > LARGEST_CHUNK:
-            raise RefusedFileError(f"{where} claims {amount(number)} chunks of {amount(largest)} bytes; the most that are read are {MOST_CHUNKS} of {amount(LARGEST_CHUNK)}")  # fmt: skip
-    if size > _LARGE and (len(shape) == 1 or chunk is None) and stored * _BEST_COMPRESSION < size and layout != h5py.h5d.VIRTUAL:  # fmt: skip
-        raise RefusedFileError(f"{where} claims a shape of {shape}, {amount(size)} bytes, of which {stored} bytes are stored; it is not read")  # fmt: skip
+            raise RefusedFileError(
+                f"{where} claims {amount(number)} chunks of {amount(largest)} bytes; the most that are read are "
+                f"{MOST_CHUNKS} of {amount(LARGEST_CHUNK)}"
+            )
+    if (
+        size > _LARGE
+        and (len(shape) == 1 or chunk is None)
+        and stored * _BEST_COMPRESSION < size
+        and layout != h5py.h5d.VIRTUAL
+    ):
+        raise RefusedFileError(
+            f"{where} claims a shape of {shape}, {amount(size)} bytes, of which {stored} bytes are stored; it is not "
+            "read"
+        )

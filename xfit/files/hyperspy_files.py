@@ -61,7 +61,9 @@ class _Zarr:
 
     def numbers(self, group: Any, name: str, data: Any, pieces: tuple[int, ...]) -> None:
         separated = {"name": "v2", "separator": "/"}
-        target = group.create_array(name, shape=data.shape, dtype=data.dtype, chunks=pieces or "auto", chunk_key_encoding=separated)  # fmt: skip
+        target = group.create_array(
+            name, shape=data.shape, dtype=data.dtype, chunks=pieces or "auto", chunk_key_encoding=separated
+        )
         _fill(target, data, False)
 
     def words(self, group: Any, name: str, words: list[str]) -> None:
@@ -95,7 +97,12 @@ def _write_signal(arrays: Any, group: Any, signal: Mapping[str, Any]) -> None:
     pieces = _pieces(data, of_signal)
     if not isinstance(data, np.ndarray):
         # A piece is written by one task only.
-        data = data.rechunk({k: -(-max(sizes) // piece) * piece for k, (sizes, piece) in enumerate(zip(data.chunks, pieces, strict=True))})  # fmt: skip
+        data = data.rechunk(
+            {
+                k: -(-max(sizes) // piece) * piece
+                for k, (sizes, piece) in enumerate(zip(data.chunks, pieces, strict=True))
+            }
+        )
     arrays.numbers(group, "data", data, pieces)
     _write_tree(arrays, group.create_group("metadata"), signal["metadata"])
     _write_tree(arrays, group.create_group("original_metadata"), signal["original_metadata"])
@@ -115,7 +122,9 @@ def _pieces(data: Any, of_signal: list[int]) -> tuple[int, ...]:
 
 
 def _write_tree(arrays: Any, group: Any, tree: Mapping[str, Any]) -> None:
-    """Write a tree of metadata: values as attributes, lists and arrays as arrays, with names that say what they were."""
+    """Write a tree of metadata: values as attributes, lists and arrays as arrays, with
+    names that say what they were.
+    """
     for raw, value in tree.items():
         key = str(raw).replace("/", "_")
         if key.startswith("_sig_"):

@@ -47,7 +47,8 @@ def read_hspy(path: str | os.PathLike[str], lazy: bool = False, **wanted: bool) 
 
 
 def read_zspy(path: str | os.PathLike[str], lazy: bool = False, **wanted: bool) -> list[dict[str, Any]]:
-    """Read the signals of a .zspy, a folder or a zip file; see `read_hspy`. RosettaSciIO's own function takes paths alone, and opens them for writing.
+    """Read the signals of a .zspy, a folder or a zip file; see `read_hspy`. RosettaSciIO's own function takes paths
+    alone, and opens them for writing.
 
     Raises
     ------
@@ -62,7 +63,9 @@ def read_zspy(path: str | os.PathLike[str], lazy: bool = False, **wanted: bool) 
     return _read(ZspyReader, zarr.open(checked(store), mode="r"), text, lazy, **wanted)
 
 
-def _read(kind: Any, file: Any, path: str, lazy: bool, original_metadata: bool = False, models: bool = False) -> list[dict[str, Any]]:  # fmt: skip
+def _read(
+    kind: Any, file: Any, path: str, lazy: bool, original_metadata: bool = False, models: bool = False
+) -> list[dict[str, Any]]:
     """Read by a reader of RosettaSciIO that leaves out what is not wanted, and counts what it reads."""
     left, leave = MOST_METADATA, set() if original_metadata else {"original_metadata", "original_parameters"}
 
@@ -94,7 +97,10 @@ def _read(kind: Any, file: Any, path: str, lazy: bool, original_metadata: bool =
             nonlocal left
             left -= 1
             if left < 0:
-                raise RefusedFileError(f"{path} has more than {MOST_METADATA} groups and arrays of metadata{', the original ones among them' if original_metadata else ''}; it is not read")  # fmt: skip
+                raise RefusedFileError(
+                    f"{path} has more than {MOST_METADATA} groups and arrays of "
+                    f"metadata{', the original ones among them' if original_metadata else ''}; it is not read"
+                )
 
     number = len(list(file["Experiments"])) if "Experiments" in file else 0
     if number > MOST_ARRAYS:

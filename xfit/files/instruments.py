@@ -71,7 +71,9 @@ def rosettasciio() -> ModuleType:
     try:
         return import_module("rsciio")
     except ImportError as error:
-        raise ImportError(f"reading files of instruments needs RosettaSciIO ({error}); install it with: pip install 'xfit[io]'") from error  # fmt: skip
+        raise ImportError(
+            f"reading files of instruments needs RosettaSciIO ({error}); install it with: pip install 'xfit[io]'"
+        ) from error
 
 
 def plugins() -> list[dict[str, Any]]:
@@ -133,7 +135,10 @@ def read_signals(path: Path, readers: Sequence[Mapping[str, Any]], original_meta
         reasons.append((plugin["name"], ValueError("it holds no signal")))
     missing = [error for _, error in reasons if isinstance(error, ImportError)]
     if missing and len(missing) == len(reasons):
-        raise ImportError(f"reading {cleaned(str(path))} needs a library that is not there ({missing[0]}); install it with: pip install '{_package(missing[0])}'") from missing[0]  # fmt: skip
+        raise ImportError(
+            f"reading {cleaned(str(path))} needs a library that is not there ({missing[0]}); install it with: pip "
+            f"install '{_package(missing[0])}'"
+        ) from missing[0]
     told = cleaned("; ".join(f"{name}: {type(error).__name__}: {error}" for name, error in reasons))
     raise ValueError(
         f"{cleaned(str(path))} can't be read as {' or '.join(name for name, _ in reasons)} ({told})"
@@ -182,7 +187,9 @@ def _is_packed(path: Path, name: str) -> bool:
         return file.getinfo("data.npy").compress_type != zipfile.ZIP_STORED
 
 
-def _lazily(reader: Callable[..., list[dict[str, Any]]], path: Path, options: Mapping[str, Any]) -> list[dict[str, Any]]:  # fmt: skip
+def _lazily(
+    reader: Callable[..., list[dict[str, Any]]], path: Path, options: Mapping[str, Any]
+) -> list[dict[str, Any]]:
     """Call a reader for lazy data; for all at once where it knows no other way, or fails in it."""
     found = None
     if "lazy" in inspect.signature(reader).parameters:

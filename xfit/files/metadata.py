@@ -45,8 +45,8 @@ def flattened(tree: Mapping[str, Any]) -> dict[str, Any]:
     Returns
     -------
     dict
-        Text, numbers (0 and 1 for booleans) and lists of either; other structures as text that begins with "json:" and goes
-        on as JSON. What is None is left out.
+        Text, numbers (0 and 1 for booleans) and lists of either; other structures as text that begins with "json:" and
+        goes on as JSON. What is None is left out.
 
     Warns
     -----
@@ -92,7 +92,10 @@ def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
         else:
             branch[last] = value
     if left:
-        warnings.warn(f"attributes left out, since others take their place in the metadata: {cleaned(', '.join(left))}", stacklevel=2)  # fmt: skip
+        warnings.warn(
+            f"attributes left out, since others take their place in the metadata: {cleaned(', '.join(left))}",
+            stacklevel=2,
+        )
     return tree
 
 

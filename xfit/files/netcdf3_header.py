@@ -1,7 +1,8 @@
-"""What the header of a netCDF file in one of the classic formats claims, checked against the file's size: the library makes room for it first.
+"""What the header of a netCDF file in one of the classic formats claims, checked against the file's size: the
+library makes room for it first.
 
-The layout is that of the NetCDF Users Guide, appendix "File Format Specifications": numbers are big-endian, lists have a tag and a count before them,
-and names and values are filled up to four bytes.
+The layout is that of the NetCDF Users Guide, appendix "File Format Specifications": numbers are big-endian, lists have
+a tag and a count before them, and names and values are filled up to four bytes.
 """
 
 from __future__ import annotations
@@ -67,7 +68,10 @@ class _Header:
                 raise RefusedFileError(f"{self._path}: the variable {name!r} has dimensions {used}, of {len(lengths)}")
             shape = [lengths[k] or records for k in used]
             if math.prod(shape) * width > max(self._size - begin, 0):
-                raise RefusedFileError(f"{self._path}: the variable {name!r} claims a shape of {shape}, {amount(math.prod(shape) * width)} bytes from byte {begin} on; the file has {self._size}")  # fmt: skip
+                raise RefusedFileError(
+                    f"{self._path}: the variable {name!r} claims a shape of {shape}, "
+                    f"{amount(math.prod(shape) * width)} bytes from byte {begin} on; the file has {self._size}"
+                )
 
     def _attributes(self) -> None:
         for _ in range(self._listed(12)):
@@ -79,14 +83,19 @@ class _Header:
         """Number of entries of a list, each of which has eight bytes at least."""
         found = self._number(4)
         if found not in (0, tag):
-            raise RefusedFileError(f"{self._path}: byte {self._file.tell() - 4} of the header is {found}, not {tag}, which begins a list")  # fmt: skip
+            raise RefusedFileError(
+                f"{self._path}: byte {self._file.tell() - 4} of the header is {found}, not {tag}, which begins a list"
+            )
         return self._claimed(8)
 
     def _claimed(self, width: int) -> int:
         """Number of what is said to follow, each of so many bytes."""
         number, left = self._number(self._count), self._size - self._file.tell()
         if number * width > left:
-            raise RefusedFileError(f"{self._path}: the header claims {amount(number)} entries at byte {self._file.tell()}, of {width} bytes at least; {left} are left")  # fmt: skip
+            raise RefusedFileError(
+                f"{self._path}: the header claims {amount(number)} entries at byte {self._file.tell()}, of {width} "
+                f"bytes at least; {left} are left"
+            )
         return number
 
     def _text(self) -> str:

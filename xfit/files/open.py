@@ -33,17 +33,19 @@ def open(
     Parameters
     ----------
     path : str or path
-        zarr (``.zarr``, also a URL such as ``s3://bucket/map.zarr``), netCDF (``.nc``), FITS (``.fits``: images, cubes, spectra in tables), or any format that RosettaSciIO reads: HyperSpy's
-        ``.hspy`` and ``.zspy``, ``.dm3``, ``.dm4``, ``.emd``, ``.bcf``, ``.ser``, ``.emi``, ``.msa``, ``.wdf``, ``.xml`` of Jobin Yvon, ``.tvips``,
+        zarr (``.zarr``, also a URL such as ``s3://bucket/map.zarr``), netCDF (``.nc``), FITS (``.fits``: images, cubes,
+        spectra in tables), or any format that RosettaSciIO reads: HyperSpy's ``.hspy`` and ``.zspy``, ``.dm3``,
+        ``.dm4``, ``.emd``, ``.bcf``, ``.ser``, ``.emi``, ``.msa``, ``.wdf``, ``.xml`` of Jobin Yvon, ``.tvips``,
         ``.nxs``, ``.blo`` and others.
     signal : str or int, optional
         Name or position of the one to take, of a file with several.
     chunks : optional
-        Chunks as of ``DataArray.chunk``. By default those of the file, put together and with whole spectra in them, where that costs
-        little memory; "file" leaves them as they are. Formats that can only be read as a whole give NumPy arrays, which ``chunks`` turns into dask arrays.
+        Chunks as of ``DataArray.chunk``. By default those of the file, put together and with whole spectra in them,
+        where that costs little memory; "file" leaves them as they are. Formats that can only be read as a whole give
+        NumPy arrays, which ``chunks`` turns into dask arrays.
     reader : str, optional
-        Name of a reader of xfit ("netCDF", "FITS"), of an installed package (see ``xfit.files.readers``) or of RosettaSciIO, such as "Renishaw",
-        where the extension does not tell, or tells wrong.
+        Name of a reader of xfit ("netCDF", "FITS"), of an installed package (see ``xfit.files.readers``) or of
+        RosettaSciIO, such as "Renishaw", where the extension does not tell, or tells wrong.
     original_metadata : bool, optional
         Whether all that the instrument wrote is kept, as JSON in the attribute ``original_metadata``.
     storage_options : mapping, optional
@@ -52,20 +54,23 @@ def open(
     Returns
     -------
     DataArray, Signals or Dataset
-        A DataArray where there is one signal or one was chosen: what nearly every file holds can be fitted at once. A file with several gives a
-        `Signals`, a mapping of names to DataArrays: they may share no dimension, so that a Dataset can't hold them, and have no order of
-        rank, so that taking the first would be a guess. A result of a fit is the Dataset that it was.
+        A DataArray where there is one signal or one was chosen: what nearly every file holds can be fitted at once. A
+        file with several gives a `Signals`, a mapping of names to DataArrays: they may share no dimension, so that a
+        Dataset can't hold them, and have no order of rank, so that taking the first would be a guess. A result of a fit
+        is the Dataset that it was.
 
-        Signal dimensions come last, so that ``da.fit.multifit(model)`` needs no ``dim``. Coordinates have ``units``, those of signal
-        dimensions ``is_binned``; a noise variance is the coordinate ``variance``, for ``multifit(variance=da.variance)``. Metadata are
-        attributes with names such as "Acquisition_instrument.TEM.beam_energy".
+        Signal dimensions come last, so that ``da.fit.multifit(model)`` needs no ``dim``. Coordinates have ``units``,
+        those of signal dimensions ``is_binned``; a noise variance is the coordinate ``variance``, for
+        ``multifit(variance=da.variance)``. Metadata are attributes with names such as
+        "Acquisition_instrument.TEM.beam_energy".
 
     Raises
     ------
     FileNotFoundError
         If there is nothing.
     ValueError
-        For a format that nobody reads, with the list of those that are; for a file that can't be read, with what its readers said.
+        For a format that nobody reads, with the list of those that are; for a file that can't be read, with what its
+        readers said.
     KeyError
         For a ``signal`` that is not there.
     ImportError
@@ -106,7 +111,9 @@ def _of(da: xr.DataArray, chunks: Any) -> Any:
     return {d: size for d, size in chunks.items() if d in da.dims} if isinstance(chunks, Mapping) else chunks
 
 
-def _read(text: str, url: bool, reader: str | None, original_metadata: bool, options: Any) -> xr.Dataset | list[xr.DataArray]:  # fmt: skip
+def _read(
+    text: str, url: bool, reader: str | None, original_metadata: bool, options: Any
+) -> xr.Dataset | list[xr.DataArray]:
     """Read by what knows the format."""
     name = text.lower().rstrip("/")
     if reader is None and (name.endswith((".zarr", ".zarr.zip")) or (url and not Path(name).suffix)):
@@ -131,7 +138,8 @@ def _read(text: str, url: bool, reader: str | None, original_metadata: bool, opt
         formats = ", ".join(f"{name} ({' '.join(endings)})" for name, endings in table)
         what = Path(text).suffix or "files without extension"
         raise ValueError(
-            f"nobody reads {what} ({without_secrets(text)!r}); there are {formats}. Where the extension is wrong, name a reader="
+            f"nobody reads {what} ({without_secrets(text)!r}); there are {formats}. Where the extension is wrong, name "
+            "a reader="
         )
     try:
         return read_signals(Path(text), readers, original_metadata)

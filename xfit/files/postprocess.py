@@ -1,4 +1,6 @@
-"""What readers of RosettaSciIO leave to HyperSpy, done: steps after reading, metadata out of the original ones, which axis spectra lie along."""
+"""What readers of RosettaSciIO leave to HyperSpy, done: steps after reading, metadata out of the original ones,
+which axis spectra lie along.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,8 @@ _SPECTRA = ("EELS", "EDS", "CL", "Luminescence", "PL", "EL", "Raman", "XPS", "XA
 def settled(signal: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Return a signal after what its reader leaves to HyperSpy, with the axis of its spectra as the signal axis.
 
-    Several readers know where spectra lie, but mark the axes of the map (DigitalMicrograph), all axes or nothing at all; units and the type of signal
-    tell.
+    Several readers know where spectra lie, but mark the axes of the map (DigitalMicrograph), all axes or nothing at
+    all; units and the type of signal tell.
 
     Parameters
     ----------
@@ -110,12 +112,21 @@ def _mapped(signal: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _entry(tree: Any, name: str) -> Any:
-    """Entry of a tree by its name or, as in HyperSpy, by what is left of it in an identifier: "High tension_kV" is High_tension_kV."""
+    """Entry of a tree by its name or, as in HyperSpy, by what is left of it in an identifier: "High tension_kV" is
+    High_tension_kV.
+    """
     if not isinstance(tree, Mapping):
         return None
     if name in tree:
         return tree[name]
-    return next((value for key, value in tree.items() if re.sub(r"[^\w]", "", str(key).strip().replace(" ", "_"), flags=re.ASCII) == name), None)  # fmt: skip
+    return next(
+        (
+            value
+            for key, value in tree.items()
+            if re.sub(r"[^\w]", "", str(key).strip().replace(" ", "_"), flags=re.ASCII) == name
+        ),
+        None,
+    )
 
 
 def _converted(function: Callable[[Any], Any] | None, value: Any) -> Any:

@@ -1,4 +1,6 @@
-"""Readers of file formats: a table, to which installed packages add theirs by entry points of the group ``xfit.readers``."""
+"""Readers of file formats: a table, to which installed packages add theirs by entry points
+of the group ``xfit.readers``.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +29,8 @@ class Reader:
     extensions : sequence of str
         Ends of files' names, in lower case, each with its dot.
     read : callable
-        Is called with the path, a `pathlib.Path`, and with whether all that the instrument wrote is wanted. Returns DataArrays, lazy where the format
-        allows, with signal dimensions last; or the Dataset of a fit's result.
+        Is called with the path, a `pathlib.Path`, and with whether all that the instrument wrote is wanted. Returns
+        DataArrays, lazy where the format allows, with signal dimensions last; or the Dataset of a fit's result.
     """
 
     name: str
@@ -56,7 +58,10 @@ def readers() -> tuple[Reader, ...]:
         made = entry.load()
         if not isinstance(made, Reader):
             package = entry.dist.name if entry.dist else "a package"
-            raise TypeError(f"entry point {entry.name!r} of {package} in {GROUP!r} must be an xfit.files.readers.Reader, not {type(made).__name__}")  # fmt: skip
+            raise TypeError(
+                f"entry point {entry.name!r} of {package} in {GROUP!r} must be an xfit.files.readers.Reader, not "
+                f"{type(made).__name__}"
+            )
         found.append(made)
     return tuple(found)
 

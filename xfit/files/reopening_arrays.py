@@ -1,4 +1,6 @@
-"""Lazy arrays whose file its reader opens again for every piece, where the reader's own hold it open and can't go to other processes."""
+"""Lazy arrays whose file its reader opens again for every piece, where the reader's own hold it open
+and can't go to other processes.
+"""
 
 from __future__ import annotations
 

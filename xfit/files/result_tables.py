@@ -24,9 +24,9 @@ def maps_of(fit: xr.Dataset) -> dict[str, xr.DataArray]:
     Returns
     -------
     dict of str to DataArray
-        For each parameter its value ("Fe.centre"), standard error ("Fe.centre.stderr") and whether it is at a bound ("Fe.centre.at_bound"); "chisq" and all other
-        maps; of maps with one more dimension, such as which components are active, one for each label along it ("active.Fe").
-        Covariances are left out.
+        For each parameter its value ("Fe.centre"), standard error ("Fe.centre.stderr") and whether it is at a bound
+        ("Fe.centre.at_bound"); "chisq" and all other maps; of maps with one more dimension, such as which components
+        are active, one for each label along it ("active.Fe"). Covariances are left out.
     """
     result = FitResult(fit)
     navigation = list(result.navigation_dims)

@@ -42,17 +42,22 @@ def save(
     Parameters
     ----------
     data : Dataset or DataArray
-        The result of a fit, or data, or a map. What is lazy is computed while it is written, chunk by chunk for zarr, netCDF and csv.
+        The result of a fit, or data, or a map. What is lazy is computed while it is written, chunk by chunk for zarr,
+        netCDF and csv.
     path : str or path
-        ====================  ================================================================================================
-        ``.zarr``, ``.nc``    everything, for `open` and xarray; the only ones from which a result knows its model. Zarr may
+        ====================
+        ================================================================================================ ``.zarr``,
+        ``.nc`` everything, for `open` and xarray; the only ones from which a result knows its model. Zarr may
                               be a URL
-        ``.hspy``, ``.zspy``  for HyperSpy. Of a result one signal for each map: every parameter ("Fe.centre", with the square
-                              of its error as noise variance, as HyperSpy's ``parameter.as_signal`` has it), its standard error
-                              ("Fe.centre.stderr"), whether it is at a bound ("Fe.centre.at_bound"), "chisq" and all others
-        ``.csv``              of a result one row for each pixel: coordinates, then the same maps by the same names, and the
+        ``.hspy``, ``.zspy`` for HyperSpy. Of a result one signal for each map: every parameter ("Fe.centre", with the
+        square
+                              of its error as noise variance, as HyperSpy's ``parameter.as_signal`` has it), its
+                              standard error ("Fe.centre.stderr"), whether it is at a bound ("Fe.centre.at_bound"),
+                              "chisq" and all others
+        ``.csv`` of a result one row for each pixel: coordinates, then the same maps by the same names, and the
                               word for the status; of data one row for each value
-        ====================  ================================================================================================
+        ====================
+        ================================================================================================
     overwrite : bool, optional
         Whether what is there may be replaced.
     storage_options : mapping, optional
@@ -61,17 +66,18 @@ def save(
     Raises
     ------
     FileExistsError
-        If there is something, without ``overwrite``; for a link, and for a folder with something in it that is no part of a zarr store, or with
-        models that `xfit.models` keeps there, whatever ``overwrite`` says.
+        If there is something, without ``overwrite``; for a link, and for a folder with something in it that is no part
+        of a zarr store, or with models that `xfit.models` keeps there, whatever ``overwrite`` says.
     TypeError, ValueError
         For another extension, with the list; for what the format can't hold.
 
     Notes
     -----
-    Files and folders are written under another name beside their own, brought to the disk, and put there in one step: a failure, or a loss of
-    power, leaves what was there before, or the new. At a URL all is written under another name too, and then copied by the server, the
-    description of the store last: until then nothing is found there, and what was written lies whole under the other name, which begins with a
-    dot and has ``.partial`` in it. Covariances go to zarr and netCDF only.
+    Files and folders are written under another name beside their own, brought to the disk, and put there in one step: a
+    failure, or a loss of power, leaves what was there before, or the new. At a URL all is written under another name
+    too, and then copied by the server, the description of the store last: until then nothing is found there, and what
+    was written lies whole under the other name, which begins with a dot and has ``.partial`` in it. Covariances go to
+    zarr and netCDF only.
 
     Examples
     --------
@@ -89,7 +95,8 @@ def save(
     suffix = Path(text.rstrip("/")).suffix.lower()
     if suffix not in _WRITERS:
         raise ValueError(
-            f"nobody writes {suffix or 'files without extension'} ({without_secrets(text)!r}); use one of {', '.join(_WRITERS)}"
+            f"nobody writes {suffix or 'files without extension'} ({without_secrets(text)!r}); use one of "
+            f"{', '.join(_WRITERS)}"
         )
     if suffix in (".hspy", ".zspy", ".csv") and isinstance(data, xr.Dataset):
         FitResult(data).dataset  # noqa: B018  refuses what is none
@@ -114,7 +121,10 @@ def save(
 def _refuse_models(text: str, there: bool) -> None:
     """Refuse to remove models with their signal."""
     if there:
-        raise FileExistsError(f"{text!r} has models beside its signal, which would be lost; remove them by xfit.models({text!r}), or give another name")  # fmt: skip
+        raise FileExistsError(
+            f"{text!r} has models beside its signal, which would be lost; remove them by xfit.models({text!r}), or "
+            "give another name"
+        )
 
 
 def _save_url(data: Any, text: str, suffix: str, overwrite: bool, options: Mapping[str, Any] | None) -> None:
@@ -132,7 +142,10 @@ def _save_url(data: Any, text: str, suffix: str, overwrite: bool, options: Mappi
         raise FileExistsError(f"{without_secrets(text)!r} is there already; overwrite=True replaces it")
     strange = foreign_key(old)
     if strange is not None:
-        raise FileExistsError(f"{without_secrets(text)!r} is not replaced, for {strange!r} in it is no part of a zarr store; move it, or give another name")  # fmt: skip
+        raise FileExistsError(
+            f"{without_secrets(text)!r} is not replaced, for {strange!r} in it is no part of a zarr store; move it, or "
+            "give another name"
+        )
     _refuse_models(text, any(key.startswith(f"{_MODELS}/") and key.count("/") > 1 for key in old))
     folder, _, name = text.rstrip("/").rpartition("/")
     part = f"{folder}/.{name.removesuffix(suffix)}.{uuid.uuid4().hex}.partial{suffix}"
@@ -165,10 +178,16 @@ def _move(files: Any, place: str, root: str, old: list[str]) -> None:
 
 
 def _storable(data: Any) -> Any:
-    """Data without what their own file said of how they were stored, in even chunks, with attributes that files can hold."""
+    """Data without what their own file said of how they were stored, in even chunks, with
+    attributes that files can hold.
+    """
     data = data.drop_encoding()
     ds = data if isinstance(data, xr.Dataset) else data._to_temp_dataset()
-    uneven = {d: max(sizes) for d, sizes in ds.unify_chunks().chunksizes.items() if len(set(sizes[:-1])) > 1 or sizes[-1] > sizes[0]}  # fmt: skip
+    uneven = {
+        d: max(sizes)
+        for d, sizes in ds.unify_chunks().chunksizes.items()
+        if len(set(sizes[:-1])) > 1 or sizes[-1] > sizes[0]
+    }
     return _plain(chunked(data, uneven) if uneven else data)
 
 
@@ -177,13 +196,16 @@ def _plain(data: Any) -> Any:
     data = data.copy(deep=False)
     parts = [data, *data.coords.values(), *(data.data_vars.values() if isinstance(data, xr.Dataset) else ())]
     for part in parts:
-        part.attrs = {key: int(value) if isinstance(value, bool | np.bool_) else value for key, value in part.attrs.items()}  # fmt: skip
+        part.attrs = {
+            key: int(value) if isinstance(value, bool | np.bool_) else value for key, value in part.attrs.items()
+        }
     return data
 
 
 def _write_zarr(data: Any, store: Any, mode: Any) -> None:
     with warnings.catch_warnings():
-        # Descriptions in one place, as xarray writes and expects them; zarr warns that its standard does not have them yet.
+        # Descriptions in one place, as xarray writes and expects them; zarr warns that its standard does not have them
+        # yet.
         warnings.filterwarnings("ignore", "Consolidated metadata is currently not part", UserWarning)
         _storable(data).to_zarr(store, mode=mode)
 
@@ -205,7 +227,9 @@ def _with_plain_text(data: Any) -> Any:
 
 def _to_netcdf(data: Any, path: Path) -> None:
     data = _with_plain_text(data)
-    parts = data.variables.items() if isinstance(data, xr.Dataset) else [(data.name or "data", data), *data.coords.items()]  # fmt: skip
+    parts = (
+        data.variables.items() if isinstance(data, xr.Dataset) else [(data.name or "data", data), *data.coords.items()]
+    )
     for name, variable in parts:
         if variable.dtype.kind not in _NETCDF_KINDS + "Mm":
             raise TypeError(f"{name!r} has dtype {variable.dtype}, which netCDF does not know; save .zarr instead")

@@ -122,9 +122,9 @@ def _is_spectral_name(name: str) -> bool:
 def dimension_names(axes: Sequence[Mapping[str, Any]], navigate: Sequence[bool]) -> list[str]:
     """Names of dimensions: those of the axes; sensible ones for axes without, no two alike.
 
-    Unnamed axes of a map are called y and x (z, y and x in three dimensions), that of spectra by its units (energy, wavelength,
-    wavenumber, time, ...) or channel, those of images y and x (ky and kx in reciprocal units), in maps of which the
-    map's are scan_y and scan_x, or frame if there is one only. Of names alike, the second gets _2.
+    Unnamed axes of a map are called y and x (z, y and x in three dimensions), that of spectra by its units (energy,
+    wavelength, wavenumber, time, ...) or channel, those of images y and x (ky and kx in reciprocal units), in maps of
+    which the map's are scan_y and scan_x, or frame if there is one only. Of names alike, the second gets _2.
     """
     signal = [k for k, flag in enumerate(navigate) if not flag]
     free_navigation = [k for k, flag in enumerate(navigate) if flag and not text_of(axes[k], "name")]
@@ -164,8 +164,9 @@ def _signal_names(axes: Sequence[Mapping[str, Any]]) -> list[str]:
 def coordinate_of(axis: Mapping[str, Any], dim: str, size: int, navigate: bool, is_binned: bool) -> xr.Variable:
     """Make the coordinate of an axis.
 
-    Its attributes are ``units``, ``navigate`` (0 for signal axes, else 1), ``is_binned`` (0 or 1, of signal axes), ``axis_name`` where the
-    axis has another name than the dimension, and ``scale`` where there is one value only, which does not tell it.
+    Its attributes are ``units``, ``navigate`` (0 for signal axes, else 1), ``is_binned`` (0 or 1, of signal axes),
+    ``axis_name`` where the axis has another name than the dimension, and ``scale`` where there is one value only, which
+    does not tell it.
     """
     attrs: dict[str, Any] = {}
     units, name = text_of(axis, "units"), text_of(axis, "name")
@@ -193,13 +194,17 @@ def axis_of(da: xr.DataArray, dim: Hashable, navigate: bool) -> dict[str, Any]:
     values, attrs = da[dim].values, da[dim].attrs
     if values.dtype.kind not in "iuf" or not np.isfinite(values).all():
         raise ValueError(
-            f"the coordinate {dim!r} (dtype {values.dtype}) can't be an axis of a signal: it must hold finite numbers; convert it, "
+            f"the coordinate {dim!r} (dtype {values.dtype}) can't be an axis of a signal: it must hold finite numbers; "
+            "convert it, "
             f"or leave it out with drop_vars({dim!r})"
         )
     values = values.astype(np.float64) if values.dtype.kind == "f" else values
     steps = np.diff(values.astype(np.float64))
     if not ((steps > 0).all() or (steps < 0).all()):
-        raise ValueError(f"the coordinate {dim!r} can't be an axis of a signal: it must rise or fall throughout; sort it with sortby({dim!r})")  # fmt: skip
+        raise ValueError(
+            f"the coordinate {dim!r} can't be an axis of a signal: it must rise or fall throughout; sort it with "
+            f"sortby({dim!r})"
+        )
     name, units = str(attrs.get("axis_name", dim)), str(attrs.get("units", ""))
     axis: dict[str, Any] = {
         "name": name or None,

@@ -33,9 +33,10 @@ def signal_to_array(signal: Mapping[str, Any], *, original_metadata: bool = Fals
     -------
     DataArray
         Lazy if the data are. Navigation dimensions first, signal dimensions last; a coordinate along each (see
-        `xfit.files.signal_axes.coordinate_of`). ``name`` is the title. Attributes: ``long_name`` and ``units`` of the data, ``signal_type``,
-        and the metadata, flattened (``"Acquisition_instrument.TEM.beam_energy"``). A noise variance becomes the
-        coordinate ``variance`` (an axis of that name becomes ``variance_axis``). Colours of pictures lie along a last dimension ``color``.
+        `xfit.files.signal_axes.coordinate_of`). ``name`` is the title. Attributes: ``long_name`` and ``units`` of the
+        data, ``signal_type``, and the metadata, flattened (``"Acquisition_instrument.TEM.beam_energy"``). A noise
+        variance becomes the coordinate ``variance`` (an axis of that name becomes ``variance_axis``). Colours of
+        pictures lie along a last dimension ``color``.
 
     Raises
     ------
@@ -46,7 +47,8 @@ def signal_to_array(signal: Mapping[str, Any], *, original_metadata: bool = Fals
     --------
     >>> import numpy as np
     >>> axis = {"name": "Energy", "units": "eV", "scale": 0.5, "offset": 100.0, "navigate": False, "is_binned": True}
-    >>> da = signal_to_array({"data": np.zeros((2, 3)), "axes": [{"name": "x", "navigate": True}, axis], "metadata": {}})
+    >>> axes = [{"name": "x", "navigate": True}, axis]
+    >>> da = signal_to_array({"data": np.zeros((2, 3)), "axes": axes, "metadata": {}})
     >>> da.dims, da["Energy"].values, da["Energy"].attrs["units"]
     (('x', 'Energy'), array([100. , 100.5, 101. ]), 'eV')
     """
@@ -99,15 +101,16 @@ def array_to_signal(
     da : DataArray
         Dimensions in any order; the signal has them in the same.
     signal_dims : hashable or sequence of hashable, optional
-        The signal dimensions, an empty list for none. By default those whose coordinates say ``navigate = 0``; if no coordinate says
-        anything about it, the last dimension.
+        The signal dimensions, an empty list for none. By default those whose coordinates say ``navigate = 0``; if no
+        coordinate says anything about it, the last dimension.
     variance : bool, optional
         Whether a coordinate called "variance" becomes the noise variance of the signal.
 
     Returns
     -------
     dict
-        ``data``, ``axes``, ``metadata``, ``original_metadata`` and ``attributes``, for ``hyperspy.io.dict2signal`` or a writer of RosettaSciIO.
+        ``data``, ``axes``, ``metadata``, ``original_metadata`` and ``attributes``, for ``hyperspy.io.dict2signal`` or a
+        writer of RosettaSciIO.
 
     Raises
     ------
@@ -170,8 +173,9 @@ def array_to_signal(
 def navigation_flags(axes: Sequence[Mapping[str, Any]], metadata: dict[str, Any]) -> list[bool]:
     """Tell which axes are of navigation: those that say so; if none says, those that spectra do not lie along.
 
-    Axes that say nothing beside others that do are of the other kind. Without any hint an array of one or two dimensions is one spectrum or one
-    image; in a larger one images lie along the last two axes if these have units in common that the others lack, else spectra along the last axis.
+    Axes that say nothing beside others that do are of the other kind. Without any hint an array of one or two
+    dimensions is one spectrum or one image; in a larger one images lie along the last two axes if these have units in
+    common that the others lack, else spectra along the last axis.
     """
     said = [None if axis.get("navigate") is None else bool(axis["navigate"]) for axis in axes]
     if any(flag is not None for flag in said):
@@ -212,9 +216,13 @@ def _pixels(data: Any) -> tuple[Any, list[str] | None]:
 def _records(data: Any, names: list[str]) -> Any:
     """Colours along the last dimension as records, as HyperSpy has pictures."""
     record = np.dtype({"names": names, "formats": [data.dtype] * len(names)})
-    whole = data if isinstance(data, np.ndarray) else data.rechunk({-1: -1}).map_blocks(
-        lambda block: np.ascontiguousarray(block).view(record)[..., 0], dtype=record, drop_axis=data.ndim - 1
-    )  # fmt: skip
+    whole = (
+        data
+        if isinstance(data, np.ndarray)
+        else data.rechunk({-1: -1}).map_blocks(
+            lambda block: np.ascontiguousarray(block).view(record)[..., 0], dtype=record, drop_axis=data.ndim - 1
+        )
+    )
     return np.ascontiguousarray(whole).view(record)[..., 0] if isinstance(data, np.ndarray) else whole
 
 
@@ -229,7 +237,10 @@ def _colours(da: xr.DataArray) -> Hashable | None:
 
 def _copied(tree: Mapping[str, Any]) -> dict[str, Any]:
     """Copy of the branches of a tree, without copies of the values."""
-    return {key: _copied(value) if isinstance(value, Mapping) and not str(key).startswith("_sig_") else value for key, value in tree.items()}  # fmt: skip
+    return {
+        key: _copied(value) if isinstance(value, Mapping) and not str(key).startswith("_sig_") else value
+        for key, value in tree.items()
+    }
 
 
 def _taken(metadata: dict[str, Any], key: str) -> Any:
@@ -246,9 +257,16 @@ def _with_variance(array: xr.DataArray, variance: Any, navigation: int) -> xr.Da
     if not isinstance(variance, Mapping):
         raise TypeError(f"the noise variance must be a number or a signal, not {type(variance).__name__}")
     given = signal_to_array(variance)
-    fitting = [dims for dims in (array.dims, array.dims[navigation:], array.dims[:navigation]) if tuple(array.sizes[d] for d in dims) == given.shape]  # fmt: skip
+    fitting = [
+        dims
+        for dims in (array.dims, array.dims[navigation:], array.dims[:navigation])
+        if tuple(array.sizes[d] for d in dims) == given.shape
+    ]
     if not fitting or "variance" in array.dims:
-        raise ValueError(f"the noise variance has shape {given.shape}, which does not fit data of shape {array.shape} ({navigation} navigation dimensions)")  # fmt: skip
+        raise ValueError(
+            f"the noise variance has shape {given.shape}, which does not fit data of shape {array.shape} ({navigation} "
+            "navigation dimensions)"
+        )
     return array.assign_coords(variance=(fitting[0], given.data, {"long_name": "variance"}))
 
 

@@ -59,10 +59,10 @@ def curvefit(
     coords : hashable, DataArray, or sequence of them
         What the function is of, in the order of its first argument.
     func : callable
-        ``f(x, *params)``, or ``f((x0, x1), *params)`` for several coordinates, as for xarray. Where it is made of arithmetic and functions of
-        NumPy and `scipy.special` that formulas know, it is compiled from its formula, with exact derivatives; else, where numba can compile
-        it and it does the same with numbers as with arrays, as it is, with derivatives by central differences. It is called a few times
-        before the fit to find out.
+        ``f(x, *params)``, or ``f((x0, x1), *params)`` for several coordinates, as for xarray. Where it is made of
+        arithmetic and functions of NumPy and `scipy.special` that formulas know, it is compiled from its formula, with
+        exact derivatives; else, where numba can compile it and it does the same with numbers as with arrays, as it is,
+        with derivatives by central differences. It is called a few times before the fit to find out.
     reduce_dims : hashable or iterable of hashable, optional
         Further dimensions that are fitted together.
     skipna : bool
@@ -76,8 +76,8 @@ def curvefit(
     errors : {"raise", "ignore"}
         What is done about pixels that SciPy can't fit either: "ignore" makes them NaN.
     kwargs : mapping, optional
-        Arguments of `scipy.optimize.curve_fit`. ``method``, ``sigma`` and ``absolute_sigma`` are heeded in compiled code; with any other the
-        fit is made by SciPy.
+        Arguments of `scipy.optimize.curve_fit`. ``method``, ``sigma`` and ``absolute_sigma`` are heeded in compiled
+        code; with any other the fit is made by SciPy.
 
     Returns
     -------
@@ -98,9 +98,10 @@ def curvefit(
 
     Notes
     -----
-    A pixel whose compiled fit has not converged, has a parameter at a bound, or leaves no degree of freedom is handed to xarray and SciPy,
-    so that values, infinite covariances and errors are theirs there. Elsewhere the covariance is
-    ``inv(J.T @ J)`` times the reduced chi-squared, without that factor for ``absolute_sigma=True``, as `scipy.optimize.curve_fit` says.
+    A pixel whose compiled fit has not converged, has a parameter at a bound, or leaves no degree of freedom is handed
+    to xarray and SciPy, so that values, infinite covariances and errors are theirs there. Elsewhere the covariance is
+    ``inv(J.T @ J)`` times the reduced chi-squared, without that factor for ``absolute_sigma=True``, as
+    `scipy.optimize.curve_fit` says.
 
     Examples
     --------

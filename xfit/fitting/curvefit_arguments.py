@@ -76,7 +76,8 @@ def _checked(value: Any, what: str, preserved: tuple[Hashable, ...]) -> Any:
         extra = [d for d in value.dims if d not in preserved]
         if extra:
             raise ValueError(
-                f"{what} has unexpected dimensions {tuple(extra)}; it should only have dimensions that are in {list(preserved)}"
+                f"{what} has unexpected dimensions {tuple(extra)}; it should only have dimensions that are in "
+                f"{list(preserved)}"
             )
         return value
     if isinstance(value, np.ndarray) and value.ndim == 0:
@@ -99,8 +100,15 @@ def _known(given: Mapping[str, Any], params: Sequence[str], what: str) -> None:
 
 
 def check_labels(coords: Sequence[xr.DataArray], p0: Any, bounds: Any, da: xr.DataArray) -> None:
-    """Refuse coordinates, and maps of start values and bounds, whose labels are not those of the data, naming the first that differs."""
-    pairs = [(f"{what}[{name!r}]", value) for what, given in (("p0", p0), ("bounds", bounds)) if isinstance(given, Mapping) for name, value in given.items()]  # fmt: skip
+    """Refuse coordinates, and maps of start values and bounds, whose labels are not those of the data,
+    naming the first that differs.
+    """
+    pairs = [
+        (f"{what}[{name!r}]", value)
+        for what, given in (("p0", p0), ("bounds", bounds))
+        if isinstance(given, Mapping)
+        for name, value in given.items()
+    ]
     for what, value in [(f"coords {c.name!r}", c) for c in coords] + pairs:
         for each in value if isinstance(value, tuple | list) else [value]:
             if isinstance(each, xr.DataArray):

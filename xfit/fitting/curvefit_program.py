@@ -1,4 +1,6 @@
-"""What `curvefit` is given, compiled: the function by its formula or as it is, and what of SciPy's options compiled fits heed."""
+"""What `curvefit` is given, compiled: the function by its formula or as it is, and what of
+SciPy's options compiled fits heed.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ from xfit.formulas.tracing import traced_formula
 #: Methods of `scipy.optimize.curve_fit` and the optimizers that do the same with compiled derivatives.
 _METHODS = {None: "lm", "lm": "lm", "trf": "trf", "dogbox": "dogbox"}
 
-#: Arguments of `scipy.optimize.curve_fit` that fits in compiled code heed; ``check_finite=True`` is what they do anyway.
+#: Arguments of `scipy.optimize.curve_fit` that fits in compiled code heed; ``check_finite=True`` is what they do
+#: anyway.
 _HEEDED = ("method", "sigma", "absolute_sigma", "check_finite")
 
 

@@ -88,8 +88,8 @@ def again(
     Parameters
     ----------
     options : mapping
-        What a result does not hold and the user must give again: ``variance``, ``where``, ``bounds``, a loss of one's own; also
-        what is to be different.
+        What a result does not hold and the user must give again: ``variance``, ``where``, ``bounds``, a loss of one's
+        own; also what is to be different.
     """
     check_fitted(result, dims, da, Program.from_model(model).coordinates)
     return make_plan(da, model, dims, FitArguments.of(settings_like(result, model, options)))
@@ -145,8 +145,10 @@ def _dataset(
     shape = (*packed.shape[:-1], len(levels), len(names), 2)
     array = packed.reshape(shape)
     coords: dict[Any, Any] = {
-        name: c for name, c in result["value"].coords.items() if set(c.dims) <= set(navigation) and name not in ("param",)
-    }  # fmt: skip
+        name: c
+        for name, c in result["value"].coords.items()
+        if set(c.dims) <= set(navigation) and name not in ("param",)
+    }
     units = dict(zip(map(str, result["param"].values), result["units"].values, strict=True))
     coords |= {
         "level": ("level", np.array(levels), {"long_name": "probability that the interval holds"}),

@@ -26,7 +26,8 @@ from xfit.results.report import Statuses, part_html
 #: Chunks that are looked into at most: each is read as a whole, however few of its pixels are wanted.
 _CHUNKS = 8
 
-#: Sizes of chunks (bytes) that are neither so small that what each costs by itself shows, nor so large that few fit into memory.
+#: Sizes of chunks (bytes) that are neither so small that what each costs by itself shows, nor so large that few fit
+#: into memory.
 _SMALL, _GOOD, _LARGE = 4 << 20, 64 << 20, 512 << 20
 
 
@@ -108,7 +109,8 @@ class Preview:
             ("mean", f"{values}; reduced chi-squared {float(self.mean['red_chisq']):.3g}"),
             (
                 "start",
-                f"from the mean's values {self.converged_from_mean:.1%} converge ({self.converged:.1%} from those given), "
+                f"from the mean's values {self.converged_from_mean:.1%} converge ({self.converged:.1%} from those "
+                "given), "
                 f"{self.better_from_mean:.1%} at a lower loss",
             ),
         ]
@@ -211,7 +213,11 @@ def preview(
         fit = multifit(sample, model, dims, **given)
         speed = sample.sizes["sample"] / (time.perf_counter() - began)
         mean = _mean_fit(sample, model, dims, given)
-        start = {str(p): mean["value"].sel(param=p) for p in mean["param"].values[mean["free"].values]} if int(mean["status"]) == CONVERGED else None  # fmt: skip
+        start = (
+            {str(p): mean["value"].sel(param=p) for p in mean["param"].values[mean["free"].values]}
+            if int(mean["status"]) == CONVERGED
+            else None
+        )
         again = fit if start is None else multifit(sample, model, dims, **{**given, "start": start})
     pixels = int(np.prod([da.sizes[d] for d in navigation]))
     chunk = [max(sizes) for sizes in da.chunks] if da.chunks is not None else [da.sizes[d] for d in da.dims]
@@ -252,7 +258,10 @@ def _places(da: xr.DataArray, navigation: tuple[Hashable, ...], n: int, seed: in
     """Positions of random pixels, of lazy data in a few random chunks."""
     random = np.random.default_rng(seed)
     sizes = [da.sizes[d] for d in navigation]
-    edges = [np.concatenate([[0], np.cumsum(da.chunksizes[d] if da.chunks is not None else (da.sizes[d],))]) for d in navigation]  # fmt: skip
+    edges = [
+        np.concatenate([[0], np.cumsum(da.chunksizes[d] if da.chunks is not None else (da.sizes[d],))])
+        for d in navigation
+    ]
     shape = [len(e) - 1 for e in edges]
     total = int(np.prod(shape))
     chosen = random.choice(total, min(_CHUNKS, total), replace=False)
@@ -308,9 +317,14 @@ def _is_map(value: Any) -> bool:
 def _read(da: xr.DataArray, places: Mapping[Any, xr.DataArray], navigation: tuple[Hashable, ...]) -> int:
     """Bytes of the chunks that have sampled pixels."""
     edges = {d: np.cumsum(da.chunksizes[d]) for d in navigation}
-    chunks = {tuple(int(i) for i in index) for index in zip(*(np.searchsorted(edges[d], places[d].values, side="right") for d in navigation), strict=True)}  # fmt: skip
+    chunks = {
+        tuple(int(i) for i in index)
+        for index in zip(*(np.searchsorted(edges[d], places[d].values, side="right") for d in navigation), strict=True)
+    }
     signal = int(np.prod([size for d, size in da.sizes.items() if d not in navigation])) * da.dtype.itemsize
-    return sum(int(np.prod([da.chunksizes[d][i] for d, i in zip(navigation, index, strict=True)])) * signal for index in chunks)  # fmt: skip
+    return sum(
+        int(np.prod([da.chunksizes[d][i] for d, i in zip(navigation, index, strict=True)])) * signal for index in chunks
+    )
 
 
 def _better_chunks(da: xr.DataArray, navigation: tuple[Hashable, ...], chunk: list[int]) -> dict[str, int]:

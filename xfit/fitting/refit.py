@@ -154,7 +154,9 @@ def _better(old: xr.Dataset, new: xr.Dataset, chosen: xr.DataArray) -> xr.Datase
             mixed[name] = xr.Variable(like.dims, one.astype(like.dtype).transpose(*like.dims).data, like.attrs)
     nfev = before["nfev"] + after["nfev"].where(chosen.variable, 0)
     mixed["nfev"] = xr.Variable(nfev.dims, nfev.astype(np.int32).data, before["nfev"].attrs)
-    mixed["refitted"] = xr.Variable(take.dims, take.data, {"long_name": "whether the values are those of a further fit"})  # fmt: skip
+    mixed["refitted"] = xr.Variable(
+        take.dims, take.data, {"long_name": "whether the values are those of a further fit"}
+    )
     result = old.assign(mixed)
     if ATTRIBUTE in new.attrs:
         result.attrs[ATTRIBUTE] = new.attrs[ATTRIBUTE]
@@ -182,8 +184,10 @@ def _of_the_same_channels(
     other = chosen & old & new & (old_dof != new_dof)
     if other.any():
         raise ValueError(
-            f"da: the fit used other channels in {int(other.sum())} of the pixels that are fitted again ({int(new_dof[other][0])} degrees of freedom "
-            f"now, {int(old_dof[other][0])} in the result), and losses over different channels can't be compared; give what the fit was given: "
+            f"da: the fit used other channels in {int(other.sum())} of the pixels that are fitted again "
+            f"({int(new_dof[other][0])} degrees of freedom "
+            f"now, {int(old_dof[other][0])} in the result), and losses over different channels can't be compared; give "
+            "what the fit was given: "
             "channels= (its where=), variance=, and the same data"
         )
     return new

@@ -41,9 +41,9 @@ def select(da: xr.DataArray, models: Any, dim: Any = None, *, criterion: str = "
     Returns
     -------
     Dataset
-        A result like that of a fit, of the model with all components; parameters that the chosen model lacks are NaN. Also
-        ``selected``, the number of the chosen model (-1 where none converged; the values are then those of the first), and
-        ``criterion`` over ``candidate``.
+        A result like that of a fit, of the model with all components; parameters that the chosen model lacks are NaN.
+        Also ``selected``, the number of the chosen model (-1 where none converged; the values are then those of the
+        first), and ``criterion`` over ``candidate``.
 
     Raises
     ------
@@ -69,7 +69,8 @@ def select(da: xr.DataArray, models: Any, dim: Any = None, *, criterion: str = "
     fits = [multifit(da, model, dim, **_for_model(options, model)) for model in named.values()]
     if criterion not in fits[0]:
         raise ValueError(
-            f"loss {options.get('loss')!r} is no likelihood, so that models can't be compared by criterion={criterion!r}"
+            f"loss {options.get('loss')!r} is no likelihood, so that models can't be compared by "
+            f"criterion={criterion!r}"
         )
     ranks = xr.concat([fit[criterion].where(fit["status"] == CONVERGED) for fit in fits], "candidate")
     ranks = ranks.chunk(candidate=-1) if ranks.chunks is not None else ranks
@@ -107,7 +108,11 @@ def _named(models: Any) -> dict[str, Model]:
     """Candidates by name."""
     if isinstance(models, Model) or not isinstance(models, Mapping | Sequence):
         raise TypeError(f"models must be a list of models or a mapping of names to them, not {type(models).__name__}")
-    pairs = models.items() if isinstance(models, Mapping) else ((m.name if isinstance(m, Model) else None, m) for m in models)  # fmt: skip
+    pairs = (
+        models.items()
+        if isinstance(models, Mapping)
+        else ((m.name if isinstance(m, Model) else None, m) for m in models)
+    )
     named: dict[str, Model] = {}
     for k, (name, model) in enumerate(pairs):
         check_model(model)
@@ -208,20 +213,21 @@ def compare_nested(simple: xr.Dataset, full: xr.Dataset) -> xr.Dataset:
     Parameters
     ----------
     simple, full : Dataset
-        Results of two fits of the same data in the same way; the first model is the second one with some parameters fixed or
-        components left out.
+        Results of two fits of the same data in the same way; the first model is the second one with some parameters
+        fixed or components left out.
 
     Returns
     -------
     Dataset
-        ``statistic`` and ``p_value`` over the navigation dimensions, NaN where one of them has not converged. Where errors are scaled by
-        chi-squared this is the F-test, otherwise the likelihood-ratio test (Wilks, Ann. Math. Statist. 9, 60 (1938),
-        doi:10.1214/aoms/1177732360).
+        ``statistic`` and ``p_value`` over the navigation dimensions, NaN where one of them has not converged. Where
+        errors are scaled by chi-squared this is the F-test, otherwise the likelihood-ratio test (Wilks, Ann. Math.
+        Statist. 9, 60 (1938), doi:10.1214/aoms/1177732360).
 
     Raises
     ------
     ValueError
-        For results that were made in different ways or of other pixels or channels, or that are no pair of a simpler and a fuller model.
+        For results that were made in different ways or of other pixels or channels, or that are no pair of a simpler
+        and a fuller model.
 
     Examples
     --------

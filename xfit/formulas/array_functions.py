@@ -15,8 +15,8 @@ _ROOT_PI = math.sqrt(math.pi)
 def _faddeeva(x: Any, y: Any) -> tuple[Any, Any, Any]:
     """w(z), w'(z) and w''(z) at z = x + iy.
 
-    Where abs(z)**2 > 128, above the real axis, by the asymptotic series (NIST Handbook 2010, 7.12), for there the recurrence
-    w' = 2i/sqrt(pi) - 2zw is a difference of nearly equal numbers; the next term is below 1e-17.
+    Where abs(z)**2 > 128, above the real axis, by the asymptotic series (NIST Handbook 2010, 7.12), for there the
+    recurrence w' = 2i/sqrt(pi) - 2zw is a difference of nearly equal numbers; the next term is below 1e-17.
     """
     z = np.asarray(x + 1j * y)
     w = scipy.special.wofz(z)

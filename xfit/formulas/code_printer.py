@@ -42,7 +42,9 @@ class Faddeeva(sympy.Function):
 
 
 class Found(sympy.Function):
-    """The call of `xfit.engine.math.spline_lookup`, which gives a value and its slopes: number of the table, arguments."""
+    """The call of `xfit.engine.math.spline_lookup`, which gives a value and its slopes:
+    number of the table, arguments.
+    """
 
     is_real = True
 

@@ -1,7 +1,8 @@
-"""Derivatives of a formula's graph, from the output back to the symbols: some times as many nodes as it has, for any number of parameters.
+"""Derivatives of a formula's graph, from the output back to the symbols: some times as many nodes as it has,
+for any number of parameters.
 
-The local derivatives of functions are those of sympy and `xfit.formulas.special_functions`. Steps, kinks and conditions have the derivative that
-they have on either side.
+The local derivatives of functions are those of sympy and `xfit.formulas.special_functions`. Steps, kinks and conditions
+have the derivative that they have on either side.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ _MOST_APART = 20_000
 def gradient(graph: Graph, output: int, names: Sequence[str]) -> list[int]:
     """Return the derivatives of a node with respect to names.
 
-    What no coordinate enters is differentiated by itself where that is no long way: its derivatives are then worked out once a pixel.
+    What no coordinate enters is differentiated by itself where that is no long way: its derivatives are then worked out
+    once a pixel.
 
     Raises
     ------
@@ -59,7 +61,9 @@ class _Derivatives:
         return {symbol: self._added(terms) for symbol, terms in found.items()}
 
     def _from(self, output: int, *, apart: bool) -> tuple[dict[int, int], dict[int, list[int]]]:
-        """Derivatives with respect to nodes that no coordinate enters, if these are to be kept apart, and terms of the others."""
+        """Derivatives with respect to nodes that no coordinate enters, if these are to be kept
+        apart, and terms of the others.
+        """
         graph = self.graph
         shares: dict[int, list[int]] = {output: [graph.number(Fraction(1))]}
         steady: dict[int, int] = {}
@@ -84,7 +88,9 @@ class _Derivatives:
         return steady, found
 
     def _of_branches(self, node: int) -> dict[int, int]:
-        """Derivatives of a ``where``: what belongs to the other branch does not enter, not even as zero times infinity."""
+        """Derivatives of a ``where``: what belongs to the other branch does not enter,
+        not even as zero times infinity.
+        """
         graph = self.graph
         condition, *branches = graph.operands[node]
         yes, no = (self.of(branch) for branch in branches)

@@ -1,8 +1,10 @@
-"""A formula as a graph in which equal parts are one node: derivatives of any order of size linear in it, in a time that is too.
+"""A formula as a graph in which equal parts are one node: derivatives of any order of size linear
+in it, in a time that is too.
 
-Expressions of sympy are trees: written out, derivatives of products and of nested functions grow with the square of the formula and
-worse, and sympy asks of every part what it could be. Here a node is made once, by its operation and its operands, with nothing but
-arithmetic of numbers done at once; the derivatives of functions are those that sympy and `xfit.formulas.special_functions` have.
+Expressions of sympy are trees: written out, derivatives of products and of nested functions grow with the square of the
+formula and worse, and sympy asks of every part what it could be. Here a node is made once, by its operation and its
+operands, with nothing but arithmetic of numbers done at once; the derivatives of functions are those that sympy and
+`xfit.formulas.special_functions` have.
 """
 
 from __future__ import annotations
@@ -45,8 +47,8 @@ class Graph:
     Attributes
     ----------
     operation : list of str
-        Of each node: "number", "symbol", "add", "subtract", "multiply", "divide", "negate", "whole power", "power", "where", a
-        comparison of `RELATIONS`, or a function by sympy's name.
+        Of each node: "number", "symbol", "add", "subtract", "multiply", "divide", "negate", "whole power", "power",
+        "where", a comparison of `RELATIONS`, or a function by sympy's name.
     operands : list of tuple
         Numbers of nodes; of a number its value, of a symbol its name, of a whole power base and exponent.
     mask : list of int
@@ -62,7 +64,8 @@ class Graph:
     coordinates : int
         Bits of the coordinates.
     given_partials : dict
-        Of nodes whose derivatives are not those of what they are made of: what they are functions of, each with the derivative.
+        Of nodes whose derivatives are not those of what they are made of: what they are functions of, each with the
+        derivative.
     """
 
     def __init__(self, coordinates: Sequence[str] = ()) -> None:
@@ -380,7 +383,9 @@ class Graph:
         return node
 
     def _branch(self, condition: Any, one: int, other: int, known: dict[Any, int]) -> int:
-        """One node where a condition holds, the other elsewhere; sympy combines conditions that lead to equal values."""
+        """One node where a condition holds, the other elsewhere; sympy combines conditions
+        that lead to equal values.
+        """
         import sympy
 
         if condition in (sympy.true, sympy.false):
@@ -429,7 +434,9 @@ class Graph:
         return self.node("Interpolated", description, *(self._reading(arg, known) for arg in expr.args[1 + count :]))
 
     def _voigt(self, operands: Sequence[int]) -> int:
-        """Voigt profile, written out; its derivatives are not those of what it is written as, which cancel in the wings."""
+        """Voigt profile, written out; its derivatives are not those of what it is written
+        as, which cancel in the wings.
+        """
         from xfit.formulas.special_functions import voigt
 
         arguments = arguments_of(3)
@@ -474,7 +481,9 @@ class Graph:
         return sorted(seen)
 
     def suits_sympy(self, node: int, most: int) -> bool:
-        """Whether a node, written out, has so few parts, and so few within one another, that sympy handles it in no time."""
+        """Whether a node, written out, has so few parts, and so few within one another,
+        that sympy handles it in no time.
+        """
         return self.size[node] <= most and self.depth[node] <= _DEEPEST_FOR_SYMPY
 
     def bits(self, names: Iterable[str]) -> int:

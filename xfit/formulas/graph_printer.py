@@ -1,4 +1,6 @@
-"""A formula's graph printed as straight-line code: each node computed once, what does not vary taken out of the loop."""
+"""A formula's graph printed as straight-line code: each node computed once, what does not
+vary taken out of the loop.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,9 @@ class _Printer:
         return uses
 
     def _wanted_names(self) -> set[int]:
-        """Nodes that are named for what they are used in: the bases of higher powers, and what varies less than its user."""
+        """Nodes that are named for what they are used in: the bases of higher powers, and
+        what varies less than its user.
+        """
         graph = self.graph
         wanted = {node for node in self.outputs if self._kind(node) == "common"}
         for node in self.order:
@@ -186,7 +190,9 @@ def _power(base: str, exponent: str) -> str:
 
 
 def _whole_power(base: str, exponent: int) -> str:
-    """Source of a power with a positive whole number: products, as `xfit.formulas.code_printer.KernelPrinter` writes them."""
+    """Source of a power with a positive whole number: products, as
+    `xfit.formulas.code_printer.KernelPrinter` writes them.
+    """
     if exponent == 1:
         return base
     half = f"square({_whole_power(base, exponent // 2)})"

@@ -1,4 +1,6 @@
-"""The expression of a component's kernel: its formula with tables and splines in the place of the names that stand for them."""
+"""The expression of a component's kernel: its formula with tables and splines in the place of
+the names that stand for them.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ if TYPE_CHECKING:
 
 
 def expression_of(kernel: FormulaKernel) -> sympy.Expr:
-    """Parse a kernel's formula, with functions given by tables, and splines, in the place of the names that stand for them."""
+    """Parse a kernel's formula, with functions given by tables, and splines, in the place of
+    the names that stand for them.
+    """
     import sympy
 
     from xfit.formulas.special_functions import Interpolated

@@ -35,7 +35,8 @@ class SplineSum:
     name : str
         The name.
     argument : str
-        Formula of what the sum is taken at, in steps of the knots: the splines are those around -1, 0, 1, ..., each four steps wide.
+        Formula of what the sum is taken at, in steps of the knots: the splines are those around -1, 0, 1, ..., each
+        four steps wide.
     parameters : tuple of str
         What is multiplied with the splines.
     shares : tuple of tuple of float
@@ -61,8 +62,8 @@ class FormulaKernel:
     constants : tuple of str
         Parameters that are seldom fitted.
     summed : str or None
-        Parameter of which the formula knows nothing: it multiplies the sum of the formula over all channels of larger x, which is
-        added. The formula must be in proportion to one of its parameters.
+        Parameter of which the formula knows nothing: it multiplies the sum of the formula over all channels of larger
+        x, which is added. The formula must be in proportion to one of its parameters.
     lookups : tuple of Lookup
         Names in the formula that stand for functions given by tables.
     splines : SplineSum or None

@@ -1,10 +1,11 @@
 """Which parameters a formula is linear in: by its structure, and where parts may cancel, exactly in a finite field.
 
-The second derivative along a random direction is zero where, and only where, a formula is linear in all that the direction is of. It is
-computed modulo a prime at random points: numbers are exact there, and nothing underflows. What is no arithmetic, as the value of ``exp``
-and its derivatives, is a random number for each set of arguments: two of them cancel if they are the same, and no identity between
-functions is known. So a derivative that comes out as zero is zero (but for one chance in 1e18 for each power of the formula's degree; two
-points are tried), and what vanishes by such an identity alone counts as not linear.
+The second derivative along a random direction is zero where, and only where, a formula is linear in all that the
+direction is of. It is computed modulo a prime at random points: numbers are exact there, and nothing underflows. What
+is no arithmetic, as the value of ``exp`` and its derivatives, is a random number for each set of arguments: two of them
+cancel if they are the same, and no identity between functions is known. So a derivative that comes out as zero is zero
+(but for one chance in 1e18 for each power of the formula's degree; two points are tried), and what vanishes by such an
+identity alone counts as not linear.
 """
 
 from __future__ import annotations
@@ -68,7 +69,9 @@ def conflicts(graph: Graph, output: int) -> dict[int, int]:
 
 
 def decided_by(graph: Graph, output: int) -> int:
-    """Bits of what decides where a kink, a step or a branch is: nothing is linear in it, though it may be on either side."""
+    """Bits of what decides where a kink, a step or a branch is: nothing is linear in it,
+    though it may be on either side.
+    """
     found = 0
     for node in graph.below([output]):
         if graph.operation[node] in KINKS:
@@ -79,7 +82,8 @@ def decided_by(graph: Graph, output: int) -> int:
 
 
 def left_without(graph: Graph, output: int, bit: int) -> int:
-    """Bits of what a formula depends on where one symbol is zero, and the first bit of all where it is a number other than zero.
+    """Bits of what a formula depends on where one symbol is zero, and the first bit of all where
+    it is a number other than zero.
 
     Only products, quotients and sums are looked at: 0 says for certain that the formula is zero there.
     """
@@ -108,7 +112,9 @@ def _union(masks: Sequence[int]) -> int:
 
 
 def linear_names(graph: Graph, output: int, names: Sequence[str]) -> tuple[str, ...]:
-    """Names in which a formula is jointly linear, taken in order: each that is linear together with all taken before."""
+    """Names in which a formula is jointly linear, taken in order: each that is linear
+    together with all taken before.
+    """
     kinked = decided_by(graph, output)
     together = conflicts(graph, output)
     exact = _Exact(graph, output)

@@ -204,7 +204,9 @@ class _Builder:
         raise refuse(self.text, f"the operator {type(node.op).__name__} is not allowed; use + - * / **")
 
     def _made(self, kind: Any, *args: sympy.Expr) -> sympy.Expr:
-        """Make a sum, product or power; of long formulas as it is written, but for numbers: sympy asks much of each part."""
+        """Make a sum, product or power; of long formulas as it is written, but for numbers:
+        sympy asks much of each part.
+        """
         if self.evaluate or all(arg.is_Number for arg in args):
             return kind(*args)
         if kind.is_Pow:
@@ -455,7 +457,9 @@ def names(text: str, parameters: tuple[str, ...] = ()) -> tuple[str, ...]:
 
 
 def to_text(expr: sympy.Expr) -> str:
-    """Print an expression as text that `parse` reads back, where it is told of parameters that are called as constants are."""
+    """Print an expression as text that `parse` reads back, where it is told of parameters
+    that are called as constants are.
+    """
     import sympy
 
     from xfit.formulas.printer import FormulaPrinter

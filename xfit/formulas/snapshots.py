@@ -1,4 +1,6 @@
-"""Python functions as they are at a moment: copies that hold the values they read, and digests that tell two of them apart."""
+"""Python functions as they are at a moment: copies that hold the values they read, and
+digests that tell two of them apart.
+"""
 
 from __future__ import annotations
 
@@ -44,9 +46,9 @@ def digest(function: Callable[..., Any]) -> str:
     Returns
     -------
     str
-        Hash of the code, of the constants and defaults, and of all values that the code reads: variables of its module and of functions around
-        it, with arrays by their content, functions by what they do, and of modules the attributes that are read. Where a function is defined,
-        in which line, and its documentation do not matter.
+        Hash of the code, of the constants and defaults, and of all values that the code reads: variables of its module
+        and of functions around it, with arrays by their content, functions by what they do, and of modules the
+        attributes that are read. Where a function is defined, in which line, and its documentation do not matter.
 
     Raises
     ------
@@ -66,8 +68,8 @@ def frozen(function: Callable[..., Any], *, compiled: bool = True) -> Callable[.
     function : callable
         A Python function, or what numba made of one.
     compiled : bool, optional
-        Whether numba will compile it: Python functions that it calls are then compiled ones in the copy. Else the copy is for Python, and
-        objects that are neither numbers, arrays nor functions are those of the function itself.
+        Whether numba will compile it: Python functions that it calls are then compiled ones in the copy. Else the copy
+        is for Python, and objects that are neither numbers, arrays nor functions are those of the function itself.
 
     Returns
     -------
@@ -222,7 +224,8 @@ class _Digest:
         except (TokenizationError, RuntimeError, TypeError) as error:
             function, name = self._path[-1] if self._path else "", self._read[-1] if self._read else ""
             raise TypeError(
-                f"the function {function!r} reads {name!r}, a {type(value).__name__}, of which it can't be told whether it has changed; "
+                f"the function {function!r} reads {name!r}, a {type(value).__name__}, of which it can't be told "
+                "whether it has changed; "
                 "let it read numbers, arrays, tuples of these, and functions instead"
             ) from error
 

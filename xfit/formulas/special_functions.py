@@ -1,9 +1,9 @@
 """Functions of formulas that sympy lacks, with derivatives in which nothing cancels, and their value to any precision.
 
-With w(z) = exp(-z^2) erfc(-iz) at z = x + i y, which is analytic, the derivatives of its real part are Re w' and -Im w',
-and those of its imaginary part Im w' and Re w' (NIST Handbook 2010, 7.10). Far from zero w' = 2 i / sqrt(pi) - 2 z w and
-w'' = -2 w - 2 z w' are differences of nearly equal numbers, so that they are functions of their own; for the same reason
-so are the derivatives of erfcx and jinc.
+With w(z) = exp(-z^2) erfc(-iz) at z = x + i y, which is analytic, the derivatives of its real part are Re w' and -Im
+w', and those of its imaginary part Im w' and Re w' (NIST Handbook 2010, 7.10). Far from zero w' = 2 i / sqrt(pi) - 2 z
+w and w'' = -2 w - 2 z w' are differences of nearly equal numbers, so that they are functions of their own; for the same
+reason so are the derivatives of erfcx and jinc.
 """
 
 from __future__ import annotations
@@ -202,10 +202,12 @@ class bspline_prime(sympy.Function):
 
 
 class voigt(_RealFunction):
-    """Voigt profile of unit area: a Gaussian of standard deviation sigma, convolved with a Lorentzian of half width gamma.
+    """Voigt profile of unit area: a Gaussian of standard deviation sigma, convolved with a
+    Lorentzian of half width gamma.
 
-    It is Re w(z) / (sigma sqrt(2 pi)) with z = (x + i gamma) / (sigma sqrt(2)). As it solves the heat equation, its derivative
-    with respect to sigma is sigma times the second one with respect to x; by the chain rule it would cancel in the wings.
+    It is Re w(z) / (sigma sqrt(2 pi)) with z = (x + i gamma) / (sigma sqrt(2)). As it solves the heat equation, its
+    derivative with respect to sigma is sigma times the second one with respect to x; by the chain rule it would cancel
+    in the wings.
     """
 
     nargs = 3

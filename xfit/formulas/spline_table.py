@@ -29,8 +29,8 @@ class Table:
     values : float64 (n,) or (n, m)
         Values there.
     beyond : tuple of {"cubic", "constant", "zero"}
-        What is below and above the grid of one argument: the end pieces going on, the value of the end, or nothing; to nothing the value of
-        the end goes within a step of the grid, smoothly. Of two arguments the end pieces go on.
+        What is below and above the grid of one argument: the end pieces going on, the value of the end, or nothing; to
+        nothing the value of the end goes within a step of the grid, smoothly. Of two arguments the end pieces go on.
 
     Raises
     ------
@@ -83,7 +83,8 @@ class Table:
 
     @property
     def knots(self) -> tuple[np.ndarray, ...]:
-        """Where pieces begin and end: the points, and of one argument as many beyond each end as what is there needs, in even steps.
+        """Where pieces begin and end: the points, and of one argument as many beyond each end as what
+        is there needs, in even steps.
 
         Outside of them the first and the last piece go on.
         """
@@ -98,7 +99,8 @@ class Table:
     def pieces(self) -> np.ndarray:
         """Coefficients of the polynomials between the knots, from the constant on.
 
-        Of one argument: (n - 1, 4); of two: (n - 1, m - 1, 4, 4), powers of the first argument before those of the second.
+        Of one argument: (n - 1, 4); of two: (n - 1, m - 1, 4, 4), powers of the first argument before those of the
+        second.
         """
         along = _pieces(self.points[0], self.values)
         if len(self.points) == 1:
@@ -112,7 +114,9 @@ class Table:
 
 
 def _beyond(kind: str, end: float, step: float) -> tuple[np.ndarray, np.ndarray]:
-    """Pieces above a grid that ends with this value, and those below one that begins with it; as many as `_ADDED` says."""
+    """Pieces above a grid that ends with this value, and those below one that begins with it;
+    as many as `_ADDED` says.
+    """
     a, b = 3 * end / step**2, 2 * end / step**3
     pieces: dict[str, tuple[list[list[float]], list[list[float]]]] = {
         "cubic": ([], []),

@@ -1,4 +1,6 @@
-"""A formula's value and gradients as straight-line code: what is shared named once, what does not vary taken out of the loop."""
+"""A formula's value and gradients as straight-line code: what is shared named once, what does
+not vary taken out of the loop.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,8 @@ class StraightLine:
     outputs : list of str
         Value and gradients.
     guards : list of str
-        Names among what is common of conditions that hold in nearly every channel, whatever the parameters: a loop in which they do is faster.
+        Names among what is common of conditions that hold in nearly every channel, whatever the parameters: a loop in
+        which they do is faster.
     """
 
     invariant: list[tuple[str, str]]
@@ -92,9 +95,9 @@ def _powers_by_logarithms(
 ) -> tuple[dict[sympy.Symbol, sympy.Expr], set[sympy.Symbol], list[sympy.Expr]]:
     """Write powers whose base's logarithm is needed anyway as exponentials of it: one logarithm serves both.
 
-    Such a logarithm stands in the derivative with respect to an exponent. Where the base is zero, the product of the two is zero, as its
-    limit is for positive exponents. Where the base is negative, the power is that of its magnitude times one or minus one for whole
-    exponents, otherwise NaN; its derivative with respect to the exponent is NaN there.
+    Such a logarithm stands in the derivative with respect to an exponent. Where the base is zero, the product of the
+    two is zero, as its limit is for positive exponents. Where the base is negative, the power is that of its magnitude
+    times one or minus one for whole exponents, otherwise NaN; its derivative with respect to the exponent is NaN there.
 
     Returns
     -------

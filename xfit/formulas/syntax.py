@@ -1,4 +1,6 @@
-"""The text of a formula to Python's syntax tree: sizes, names, definitions after ``;``; nothing of it is ever evaluated."""
+"""The text of a formula to Python's syntax tree: sizes, names, definitions after ``;``;
+nothing of it is ever evaluated.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ MAX_EXPONENT = 64
 MAX_EXTREMA = 16
 MAX_CALLS = 8
 
-#: Parts beyond which a formula is kept as it is written: what sympy asks of each of them takes longer the more there are.
+#: Parts beyond which a formula is kept as it is written: what sympy asks of each of them takes longer the more there
+#: are.
 MAX_SIMPLIFIED = 250
 
 #: Whole numbers beyond which roots of them are floats: sympy looks for their factors.

@@ -64,15 +64,16 @@ def traced_formula(function: Callable[..., Any], coordinates: Sequence[str], par
     Parameters
     ----------
     function : callable
-        ``f(x, *parameters)`` or ``f((x0, x1), *parameters)`` of arithmetic, NumPy's and SciPy's functions of arrays, and `numpy.where`.
+        ``f(x, *parameters)`` or ``f((x0, x1), *parameters)`` of arithmetic, NumPy's and SciPy's functions of arrays,
+        and `numpy.where`.
     coordinates, parameters : sequence of str
         What they are called in the formula.
 
     Returns
     -------
     str or None
-        None where the function does something else, such as deciding by a value. That the formula has the function's values is for the
-        caller to check: a function may look at what it is given.
+        None where the function does something else, such as deciding by a value. That the formula has the function's
+        values is for the caller to check: a function may look at what it is given.
     """
     x = tuple(_Traced(name) for name in coordinates)
     try:

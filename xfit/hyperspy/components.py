@@ -115,13 +115,16 @@ def check_kind(item: Mapping[str, Any]) -> None:
             else f"{kind}, of {package}"
         )
         raise ValueError(
-            f"component {name!r} is {whose}; xfit has no such component. Make it an Expression (formula) in HyperSpy, or build the model in "
-            f"xfit with a component of your own (xfit.components.Function, @xfit.component). xfit has: {', '.join(known)}"
+            f"component {name!r} is {whose}; xfit has no such component. Make it an Expression (formula) in HyperSpy, "
+            "or build the model in "
+            "xfit with a component of your own (xfit.components.Function, @xfit.component). xfit has: "
+            f"{', '.join(known)}"
         )
     for key, flags in dict(item.get("_whitelist", {})).items():
         if isinstance(flags, str) and "fn" in flags.replace(" ", "").split(","):
             raise ValueError(
-                f"component {name!r} ({kind}): its {key!r} is a pickled Python function, which xfit never runs; make the component an Expression"
+                f"component {name!r} ({kind}): its {key!r} is a pickled Python function, which xfit never runs; make "
+                "the component an Expression"
             )
 
 
@@ -147,13 +150,16 @@ def _set(kind: str, component: Component, name: str, item: Mapping[str, Any], sc
 
 
 def _set_coefficients(component: Component, names: Sequence[str], item: Mapping[str, Any]) -> None:
-    """Give the coefficients of a fine structure HyperSpy's values times the intensity, and their bounds, where these are none or zero."""
+    """Give the coefficients of a fine structure HyperSpy's values times the intensity, and their bounds,
+    where these are none or zero.
+    """
     intensity = float(component["intensity"].value)
     rows = zip(names, item["value"], item["_bounds"], strict=True)
     for name, value, (low, high) in rows:
         if low not in (None, 0.0) or high not in (None, 0.0):
             raise ValueError(
-                f"{cleaned(component.name)}.{FINE_STRUCTURE} has the bounds {low} and {high}; xfit's coefficients are those times the intensity, "
+                f"{cleaned(component.name)}.{FINE_STRUCTURE} has the bounds {low} and {high}; xfit's coefficients are "
+                "those times the intensity, "
                 f"which keeps only a bound at zero: set bmin and bmax to None or 0"
             )
         component[name].set(value=float(value) * intensity, min=low, max=high, free=bool(item["free"]))
@@ -175,19 +181,21 @@ def _same(component: Component, item: Mapping[str, Any]) -> Converted:
     missing = [n for n in names if n not in own]
     if missing or [n for n in own if n not in names]:
         raise ValueError(
-            f"component {item.get('name')!r} ({item['_id_name']}) has the parameters {names}, not {own}: it was stored by another version "
+            f"component {item.get('name')!r} ({item['_id_name']}) has the parameters {names}, not {own}: it was stored "
+            "by another version "
             f"of HyperSpy; open and store it with the present one"
         )
     return Converted(component, {n: n for n in names})
 
 
-# --- those that are made from more than values --------------------------------------------------------------------------
+# --- those that are made from more than values
 
 
 def _polynomial(item: Mapping[str, Any], name: str, da: xr.DataArray, dims: tuple[Any, ...]) -> Converted:
     if _names(item) == ["coefficients"]:
         raise ValueError(
-            f"component {item.get('name')!r} is a Polynomial of HyperSpy before 1.5; open and store it with the present HyperSpy"
+            f"component {item.get('name')!r} is a Polynomial of HyperSpy before 1.5; open and store it with the "
+            "present HyperSpy"
         )
     return _same(Polynomial(order=len(item["parameters"]) - 1, name=name), item)
 
@@ -245,10 +253,11 @@ def _allowed(name: str) -> str:
 
 
 def expression_text(text: str) -> str:
-    """Formula that sympy reads, in the words of xfit's parser: powers and functions spelt its way, substitutions as HyperSpy makes them.
+    """Formula that sympy reads, in the words of xfit's parser: powers and functions spelt its way,
+    substitutions as HyperSpy makes them.
 
-    Those are made one after the other, so that one which nothing before it needs is none, and a name that has been replaced stays a
-    parameter where a later one brings it back.
+    Those are made one after the other, so that one which nothing before it needs is none, and a name that has been
+    replaced stays a parameter where a later one brings it back.
 
     Raises
     ------
@@ -271,7 +280,8 @@ def expression_text(text: str) -> str:
         back = sorted(replaced & set(parser.names(value)))
         if back:
             raise parser.FormulaError(
-                f"formula {text!r}: {part!r} brings back {back}, replaced before; HyperSpy makes them parameters: give these other names"
+                f"formula {text!r}: {part!r} brings back {back}, replaced before; HyperSpy makes them parameters: give "
+                "these other names"
             )
         kept.append(f"{name} = {value}")
     found = "; ".join(kept)
@@ -282,7 +292,8 @@ def expression_text(text: str) -> str:
 def _pattern(item: Mapping[str, Any], name: str, da: xr.DataArray, dims: tuple[Any, ...]) -> Converted:
     if item.get("degree", 3) != 3:
         raise ValueError(
-            f"component {item.get('name')!r} interpolates with splines of degree {item['degree']}; xfit's are cubic: call prepare_interpolator()"
+            f"component {item.get('name')!r} interpolates with splines of degree {item['degree']}; xfit's are cubic: "
+            "call prepare_interpolator()"
         )
     pattern = signal_to_array(item["signal1D"]).reset_coords(drop=True).squeeze(drop=True)
     interpolate = bool(item.get("interpolate", True))
@@ -291,7 +302,8 @@ def _pattern(item: Mapping[str, Any], name: str, da: xr.DataArray, dims: tuple[A
         (dim,) = dims
         if pattern.size != da.sizes[dim]:
             raise ValueError(
-                f"component {item.get('name')!r} has a pattern of {pattern.size} channels and interpolate=False, the data have {da.sizes[dim]}"
+                f"component {item.get('name')!r} has a pattern of {pattern.size} channels and interpolate=False, the "
+                f"data have {da.sizes[dim]}"
             )
         if is_binned(pattern[pattern.dims[0]]):
             pattern = pattern / widths_of(pattern[pattern.dims[0]], "a pattern that is binned")

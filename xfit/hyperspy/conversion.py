@@ -67,8 +67,8 @@ class Conversion:
     binned : bool
         Whether the data are integrals over channels.
     stored : Dataset
-        What HyperSpy's maps hold of earlier fits, NaN where nothing: ``value`` and ``stderr`` over navigation and ``param``, ``chisq``, and
-        ``fitted``, the number of fitted parameters, which HyperSpy calls ``dof``.
+        What HyperSpy's maps hold of earlier fits, NaN where nothing: ``value`` and ``stderr`` over navigation and
+        ``param``, ``chisq``, and ``fitted``, the number of fitted parameters, which HyperSpy calls ``dof``.
     links : tuple of Link
         Which parameter is which.
     notes : tuple of str
@@ -99,7 +99,9 @@ class Conversion:
 
     @property
     def options(self) -> dict[str, Any]:
-        """Options of `xfit.multifit` that make the same fit: ``dim``, ``start``, ``active``, ``where``, ``variance``, ``binned``."""
+        """Options of `xfit.multifit` that make the same fit: ``dim``, ``start``, ``active``,
+        ``where``, ``variance``, ``binned``.
+        """
         found = {
             "start": dict(self.start) or None,
             "active": dict(self.active) or None,
@@ -119,7 +121,8 @@ class Conversion:
         return multifit(self.data, self.model, **(own | options))
 
     def evaluate(self, components: Sequence[str] | None = None) -> xr.DataArray:
-        """Return the model's curves at the stored values, and where none are stored at the model's: HyperSpy's ``m.as_signal()``.
+        """Return the model's curves at the stored values, and where none are stored at the model's:
+        HyperSpy's ``m.as_signal()``.
 
         Parameters
         ----------
@@ -194,7 +197,9 @@ class Conversion:
         )
 
     def in_bounds(self) -> Conversion:
-        """Return the same with values beyond their bounds moved to the nearer one, as HyperSpy does before a bounded fit."""
+        """Return the same with values beyond their bounds moved to the nearer one, as
+        HyperSpy does before a bounded fit.
+        """
         model = self.model.copy()
         model.ensure_in_bounds()
         start = {

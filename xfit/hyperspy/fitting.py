@@ -41,9 +41,10 @@ _KEPT = (CONVERGED, MAX_NFEV, SINGULAR, STALLED, POOR_FIT)
 def multifit(m: Any, *, mask: Any = None, **options: Any) -> xr.Dataset:
     """Fit a model of HyperSpy at all positions with xfit, and put the result into its maps.
 
-    Values, errors, chi-squared and the number of fitted parameters lie where HyperSpy's ``multifit`` would have put them, so that plots,
-    ``m.red_chisq``, ``parameter.as_signal()``, ``m.store()`` go on as after it. Stored values are start values, as there; bounds are kept by
-    default, and values beyond them begin at the nearer one. A pixel that can't be fitted keeps what its maps held.
+    Values, errors, chi-squared and the number of fitted parameters lie where HyperSpy's ``multifit`` would have put
+    them, so that plots, ``m.red_chisq``, ``parameter.as_signal()``, ``m.store()`` go on as after it. Stored values are
+    start values, as there; bounds are kept by default, and values beyond them begin at the nearer one. A pixel that
+    can't be fitted keeps what its maps held.
 
     Parameters
     ----------
@@ -52,8 +53,8 @@ def multifit(m: Any, *, mask: Any = None, **options: Any) -> xr.Dataset:
     mask : bool array or signal over the navigation dimensions, optional
         Where True nothing is fitted, as in HyperSpy.
     **options
-        As for `xfit.multifit`. Without them the fit is that of the model: its weights, channels, active maps, stored values.
-        ``where=`` is combined with the model's channels.
+        As for `xfit.multifit`. Without them the fit is that of the model: its weights, channels, active maps, stored
+        values. ``where=`` is combined with the model's channels.
 
     Returns
     -------
@@ -140,12 +141,14 @@ def _combined(conversion: Conversion, mask: Any, where: Any) -> xr.DataArray | N
         shape = tuple(conversion.data.sizes[d] for d in conversion.navigation)
         if values.dtype != bool or values.shape != shape:
             raise ValueError(
-                f"mask has shape {values.shape} and dtype {values.dtype}; it must be booleans of the navigation shape {shape}"
+                f"mask has shape {values.shape} and dtype {values.dtype}; it must be booleans of the navigation shape "
+                f"{shape}"
             )
         parts.append(xr.DataArray(~values, dims=conversion.navigation))
     if not all(isinstance(part, xr.DataArray) for part in parts):
         raise TypeError(
-            f"where must be a boolean DataArray, not {type(where).__name__}; for an array of pixels to leave out use mask="
+            f"where must be a boolean DataArray, not {type(where).__name__}; for an array of pixels to leave out use "
+            "mask="
         )
     if not parts:
         return None

@@ -103,9 +103,9 @@ def open_models(path: str | os.PathLike[str], *, signal: int | None = None, lazy
 
     Notes
     -----
-    HyperSpy stores Python classes and functions of its users as pickles, which run when they are read. Here they stay bytes: a model with
-    such a part is refused by the part's name, the others open. ``.zspy`` files hold no pickles: arrays that are stored as such are refused with the
-    file.
+    HyperSpy stores Python classes and functions of its users as pickles, which run when they are read. Here they stay
+    bytes: a model with such a part is refused by the part's name, the others open. ``.zspy`` files hold no pickles:
+    arrays that are stored as such are refused with the file.
     """
     path = local_path(path)
     signals = _read(path, lazy)
@@ -126,7 +126,9 @@ def _read(path: Path, lazy: bool) -> list[dict[str, Any]]:
     """Signals of a file with their models."""
     suffix = path.suffix.lower()
     if suffix not in (".hspy", ".hdf5", ".zspy"):
-        raise ValueError(f"path={str(path)!r} must be a .hspy or .zspy file; save others with s.save('name.hspy') in HyperSpy")  # fmt: skip
+        raise ValueError(
+            f"path={str(path)!r} must be a .hspy or .zspy file; save others with s.save('name.hspy') in HyperSpy"
+        )
     if not path.exists():
         raise FileNotFoundError(f"there is no file {str(path)!r}")
     try:

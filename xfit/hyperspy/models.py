@@ -115,7 +115,7 @@ def conversion_of(model: Mapping[str, Any], da: xr.DataArray) -> Conversion:
     )
 
 
-# --- data -----------------------------------------------------------------------------------------------------------------
+# --- data
 
 
 def _renamed(da: xr.DataArray) -> xr.DataArray:
@@ -176,14 +176,15 @@ def _response(
     step, own = x[1] - x[0], at[1] - at[0] if at.size > 1 else x[1] - x[0]
     if abs(own - step) > 1e-3 * abs(step):
         raise ValueError(
-            f"the low-loss spectra have channels of {own:g}, the core loss of {step:g}; HyperSpy convolves them as if they were the same: "
+            f"the low-loss spectra have channels of {own:g}, the core loss of {step:g}; HyperSpy convolves them as if "
+            "they were the same: "
             f"interpolate the low loss first"
         )
     zero = int(np.abs(at).argmin())
     return xr.DataArray(given.data, dims=(*navigation, dim), coords={dim: (np.arange(at.size) - zero) * step})
 
 
-# --- components -------------------------------------------------------------------------------------------------------------
+# --- components
 
 
 def _checked_components(model: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -223,7 +224,8 @@ def _set_active(
     on = np.asarray(on, bool)
     if on.shape != shape:
         raise ValueError(
-            f"the map of where {component.name!r} is active has shape {on.shape}, the signal's navigation {shape}: it was stored for another signal"
+            f"the map of where {component.name!r} is active has shape {on.shape}, the signal's navigation {shape}: it "
+            "was stored for another signal"
         )
     component.active = bool(on.any())
     if component.active and not on.all():
@@ -231,14 +233,17 @@ def _set_active(
 
 
 def _hold_followed(item: Mapping[str, Any], part: Converted, mapped: bool) -> list[str]:
-    """Fix what a component that is off gives to twins, as it is not fitted in HyperSpy; return what is different from the model."""
+    """Fix what a component that is off gives to twins, as it is not fitted in HyperSpy; return
+    what is different from the model.
+    """
     if part.component.active and not mapped:
         return []
     followed = [_ours(part, source)[0] for source in item["parameters"] if source.get("_twins")]
     held = [parameter for parameter in followed if parameter is not None and parameter.free and not parameter.is_tied]
     if mapped:
         return [
-            f"{cleaned(p.full_name)} is fitted where its component is off, too, for a twin follows it; HyperSpy holds it there"
+            f"{cleaned(p.full_name)} is fitted where its component is off, too, for a twin follows it; HyperSpy holds "
+            "it there"
             for p in held
         ]
     for parameter in held:
@@ -261,14 +266,16 @@ def _tie(items: Sequence[Mapping[str, Any]], parts: Sequence[Converted], model: 
                 followed, divisor = _ours(parts[k], source)
                 if FINE_STRUCTURE in (target["_id_name"], source["_id_name"]) and parts[place].coefficients:
                     raise ValueError(
-                        f"{parts[place].component.name}.{FINE_STRUCTURE} is a twin, which xfit's coefficients, that contain the intensity, "
+                        f"{parts[place].component.name}.{FINE_STRUCTURE} is a twin, which xfit's coefficients, that "
+                        "contain the intensity, "
                         f"can't be; untwin it, or tie them in xfit"
                     )
                 if tied is None:
                     continue
                 if followed is None:
                     raise ValueError(
-                        f"{cleaned(tied.full_name)} is the twin of {source['_id_name']!r} of {each.get('name')!r}, which does not take part; untwin it"
+                        f"{cleaned(tied.full_name)} is the twin of {source['_id_name']!r} of {each.get('name')!r}, "
+                        "which does not take part; untwin it"
                     )
                 _tie_to(tied, scale, followed, divisor, target)
 
@@ -284,7 +291,8 @@ def _tie_to(tied: Parameter, scale: float, source: Parameter, divisor: float, it
     function = item.get("twin_function")
     if not text and function is not None and _is_function(function):
         raise ValueError(
-            f"{cleaned(tied.full_name)} is tied to {cleaned(source.full_name)} by a Python function, which xfit neither reads nor runs; give the formula as "
+            f"{cleaned(tied.full_name)} is tied to {cleaned(source.full_name)} by a Python function, which xfit "
+            "neither reads nor runs; give the formula as "
             f"twin_function_expr instead"
         )
     # Whether a fit may change it is no longer asked; once untied, it may.
@@ -307,7 +315,7 @@ def _is_function(value: Any) -> bool:
     return not (isinstance(value, tuple | list) and len(value) == 2 and value[1] is None)
 
 
-# --- maps -------------------------------------------------------------------------------------------------------------------
+# --- maps
 
 
 def _links(k: int, part: Converted) -> list[Link]:
@@ -332,7 +340,8 @@ def _map(item: Mapping[str, Any], link: Link, maps: Mapping[str, _Map | None], s
     found = np.asarray(found)
     if found.size != int(np.prod(shape, dtype=int)):
         raise ValueError(
-            f"the map of {item['_id_name']!r} has shape {found.shape}, the signal's navigation {shape}: it was stored for another signal"
+            f"the map of {item['_id_name']!r} has shape {found.shape}, the signal's navigation {shape}: it was stored "
+            "for another signal"
         )
     is_set = found["is_set"].reshape(shape).astype(bool)
     scale: Any = link.scale

@@ -21,8 +21,8 @@ def from_hyperspy(signal: Any) -> xr.DataArray:
     Returns
     -------
     DataArray
-        Navigation dimensions first, a coordinate for each axis, metadata as attributes, a noise variance as the coordinate
-        ``variance``; see `xfit.open`. The values are those of the signal, not a copy.
+        Navigation dimensions first, a coordinate for each axis, metadata as attributes, a noise variance as the
+        coordinate ``variance``; see `xfit.open`. The values are those of the signal, not a copy.
 
     Raises
     ------
@@ -48,7 +48,8 @@ def to_hyperspy(da: xr.DataArray, *, signal_dims: Hashable | Sequence[Hashable] 
     da : DataArray
         Data with dask chunks become a lazy signal.
     signal_dims : hashable or sequence of hashable, optional
-        The signal dimensions, an empty list for none. By default those whose coordinates say ``navigate = 0``, else the last one.
+        The signal dimensions, an empty list for none. By default those whose coordinates say ``navigate = 0``, else the
+        last one.
 
     Returns
     -------

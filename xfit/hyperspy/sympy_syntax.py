@@ -87,7 +87,8 @@ def _chosen(text: str, condition: ast.expr, value: ast.expr, other: ast.expr) ->
         return other
     if not isinstance(condition, ast.Compare) or len(condition.ops) != 1:
         raise FormulaError(
-            f"formula {text!r}: the condition {ast.unparse(condition)!r} must be a comparison such as x < 5, or several with & and |"
+            f"formula {text!r}: the condition {ast.unparse(condition)!r} must be a comparison such as x < 5, or "
+            "several with & and |"
         )
     return _call("where", condition, value, other)
 

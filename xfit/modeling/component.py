@@ -85,7 +85,8 @@ def _remember(kind: type[Component]) -> None:
         mains = {"__main__", "__mp_main__"}
         if not {other.__module__, kind.__module__} & mains or other.__module__.startswith("xfit."):
             raise ValueError(
-                f"there is a component called {kind.__name__!r} already, {other.__module__}.{other.__qualname__}; stored "
+                f"there is a component called {kind.__name__!r} already, {other.__module__}.{other.__qualname__}; "
+                "stored "
                 f"models know components by this name: choose another"
             )
     _kinds[kind.__name__] = kind
@@ -292,7 +293,8 @@ class Component:
         return [p for p in chosen if not (only_linear and not p.linear) and not (only_nonlinear and p.linear)]
 
     def check_reach(self, values: Mapping[str, float], *coordinates: np.ndarray) -> None:
-        """Refuse a fit at whose start the component is not known in the channels; those that are given by a table say more.
+        """Refuse a fit at whose start the component is not known in the channels; those that
+        are given by a table say more.
 
         Parameters
         ----------
@@ -323,8 +325,8 @@ class Component:
         Where a bound, or a parameter that is fixed or tied, makes the shape another than the one that was found, the
         amplitudes are fitted to the data for the shape that is used.
 
-        From one spectrum the component's own values are set too. Maps change nothing; they can be start values of a fit:
-        ``start=dict(peak.estimate(da))``.
+        From one spectrum the component's own values are set too. Maps change nothing; they can be start values of a
+        fit: ``start=dict(peak.estimate(da))``.
 
         Parameters
         ----------
@@ -399,7 +401,8 @@ class Component:
             close = difflib.get_close_matches(name, self._by_name, 1)
             hint = f"did you mean .{close[0]}.value? " if close else ""
             raise AttributeError(
-                f"{type(self).__name__} has no attribute {name!r} to set; {hint}'name', 'active' and 'convolved' can be set"
+                f"{type(self).__name__} has no attribute {name!r} to set; {hint}'name', 'active' and 'convolved' can "
+                "be set"
             )
         object.__setattr__(self, name, value)
 

@@ -55,7 +55,9 @@ class ComponentList:
             if component.model is not None:
                 raise ValueError(f"component {component.name!r} is in another model; add component.copy()")
         if len(self._components) + len(added) > MOST_COMPONENTS:
-            raise ValueError(f"a model has at most {MOST_COMPONENTS} components, not {len(self._components) + len(added)}")  # fmt: skip
+            raise ValueError(
+                f"a model has at most {MOST_COMPONENTS} components, not {len(self._components) + len(added)}"
+            )
         for component in added:
             component.name = unique_name(component.name, {other.name for other in self._components})
             object.__setattr__(component, "model", self)
@@ -76,7 +78,8 @@ class ComponentList:
             used = set(_names(parameter.tie_formula))
             if parameter.full_name not in leaving and used & leaving:
                 raise ValueError(
-                    f"{cleaned(parameter.full_name)} is tied to {parameter.tie_formula!r}; untie it before removing its source"
+                    f"{cleaned(parameter.full_name)} is tied to {parameter.tie_formula!r}; untie it before removing "
+                    "its source"
                 )
         # All are untied while the others are still there to give the values that stay.
         for component in chosen:

@@ -48,7 +48,9 @@ def _functions(text: str, names: tuple[str, ...]) -> tuple[Callable[..., Any], _
 
 
 def _slope(expr: sympy.Expr, name: str) -> sympy.Expr:
-    """Derivative of an expression, in which the larger of two equal numbers is the same one wherever it is asked for."""
+    """Derivative of an expression, in which the larger of two equal numbers is the same one
+    wherever it is asked for.
+    """
     import sympy
 
     from xfit.formulas.special_functions import Larger
@@ -80,7 +82,8 @@ def _value(*values: Any, text: str, names: tuple[str, ...]) -> Any:
 
 
 def _error(*arrays: Any, text: str, names: tuple[str, ...]) -> Any:
-    """Standard error of a formula at arrays of the parameters' values, errors and covariances, in the order of `combinations`.
+    """Standard error of a formula at arrays of the parameters' values, errors and covariances,
+    in the order of `combinations`.
 
     NaN where the value is not finite, and at a kink: where the derivatives on both sides differ along what varies.
     """
@@ -169,8 +172,8 @@ def derived_map(result: xr.Dataset, model: Model, name: str) -> xr.DataArray:
 def derived_error(result: xr.Dataset, model: Model, name: str) -> xr.DataArray:
     """Map of the standard error of a derived quantity, by linear propagation.
 
-    What is fixed or held at a bound adds nothing; where that is all, the error is NaN. It is NaN, too, where the quantity is
-    not finite, as the area below a peak of heavy tails, and where it has a kink, as a width at zero.
+    What is fixed or held at a bound adds nothing; where that is all, the error is NaN. It is NaN, too, where the
+    quantity is not finite, as the area below a peak of heavy tails, and where it has a kink, as a width at zero.
 
     Parameters
     ----------

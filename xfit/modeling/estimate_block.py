@@ -1,4 +1,6 @@
-"""One component's estimates, taken alone: pixels x channels in, estimates of parameters out; NumPy only, whoever schedules it."""
+"""One component's estimates, taken alone: pixels x channels in, estimates of parameters out;
+NumPy only, whoever schedules it.
+"""
 
 from __future__ import annotations
 
@@ -111,7 +113,9 @@ class Estimation:
 
 @dataclass(frozen=True)
 class SignalGrid:
-    """Coordinates as estimators want them: one of its own ascending, two as they are; and the channels' widths or areas."""
+    """Coordinates as estimators want them: one of its own ascending, two as they are; and
+    the channels' widths or areas.
+    """
 
     coordinates: list[np.ndarray]
     spacing: np.ndarray

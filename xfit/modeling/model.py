@@ -32,11 +32,11 @@ class Model(ComponentList):
     name : str, optional
         Name of the model.
     response : DataArray, optional
-        What the components are convolved with whose ``convolved`` is set (all but backgrounds, by default): the response of
-        an instrument, or a low-loss spectrum. Its dimension is the signal's, with a coordinate in the same steps that says
-        by how much each of its points shifts the component; it may have navigation dimensions too, for one per pixel. The
-        components are evaluated beyond the data, as far as it reaches, and multiplied by its values as they are: those of a
-        response that keeps areas add up to one.
+        What the components are convolved with whose ``convolved`` is set (all but backgrounds, by default): the
+        response of an instrument, or a low-loss spectrum. Its dimension is the signal's, with a coordinate in the same
+        steps that says by how much each of its points shifts the component; it may have navigation dimensions too, for
+        one per pixel. The components are evaluated beyond the data, as far as it reaches, and multiplied by its values
+        as they are: those of a response that keeps areas add up to one.
 
     Examples
     --------
@@ -85,7 +85,8 @@ class Model(ComponentList):
         Returns
         -------
         dict of str to str
-            Full name of each tied parameter and its formula, which names parameters that are not tied, or stand before it.
+            Full name of each tied parameter and its formula, which names parameters that are not tied, or stand before
+            it.
 
         Raises
         ------

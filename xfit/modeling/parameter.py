@@ -38,8 +38,8 @@ class Parameter:
     free : bool
         Whether a fit may change it.
     units : str, optional
-        Units of the value, where they do not follow from those of data and coordinates, which is the default. Nothing is converted: a
-        fit refuses units that contradict those of the data.
+        Units of the value, where they do not follow from those of data and coordinates, which is the default. Nothing
+        is converted: a fit refuses units that contradict those of the data.
     linear : bool
         Whether the component is linear in it (jointly with all others so marked).
     dimension : mapping of str to float, optional

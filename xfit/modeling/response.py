@@ -1,4 +1,6 @@
-"""What components are convolved with (an instrument's response, a low-loss spectrum), checked and laid out like the data."""
+"""What components are convolved with (an instrument's response, a low-loss spectrum),
+checked and laid out like the data.
+"""
 
 from __future__ import annotations
 
@@ -109,11 +111,13 @@ def response_of(
     (dim,) = dims
     if dim not in response.dims:
         raise ValueError(
-            f"response has dimensions {list(response.dims)}, but not the signal dimension {dim!r} that it is convolved along"
+            f"response has dimensions {list(response.dims)}, but not the signal dimension {dim!r} that it is convolved "
+            "along"
         )
     if dim not in response.coords:
         raise ValueError(
-            f"response has no coordinate {dim!r}; it must say where each point lies, zero being where nothing is shifted"
+            f"response has no coordinate {dim!r}; it must say where each point lies, zero being where nothing is "
+            "shifted"
         )
     from xfit.arrays.matching import check_coordinate_units
 
@@ -143,7 +147,8 @@ def _check_components(model: Model) -> None:
     for component in convolved:
         if component.coordinates != ("x",):
             raise ValueError(
-                f"component {component.name!r} uses the coordinates {list(component.coordinates)}; what is convolved is "
+                f"component {component.name!r} uses the coordinates {list(component.coordinates)}; what is convolved "
+                "is "
                 f"evaluated beyond the data, where only x is known: set convolved=False on it"
             )
 

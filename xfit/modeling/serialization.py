@@ -85,7 +85,8 @@ def read_json(text: str) -> Mapping[str, Any]:
     Raises
     ------
     ModelFormatError
-        For what is no JSON, NaN and infinities among it, and for what is longer, deeper or has longer numbers than a model.
+        For what is no JSON, NaN and infinities among it, and for what is longer, deeper or has longer numbers than a
+        model.
     """
     if len(text) > LARGEST_JSON:
         raise ModelFormatError(f"not a stored model: {len(text)} letters, and a model has at most {LARGEST_JSON}")
@@ -110,8 +111,9 @@ def model_from_dict(data: Mapping[str, Any], kind: type[M]) -> M:
     Parameters
     ----------
     data : mapping
-        As `model_to_dict` returns it. All but ``components`` and their ``type`` may be left out: a component then has the name, the
-        options and the parameters that it has when it is made without arguments. A parameter may be a number, its value.
+        As `model_to_dict` returns it. All but ``components`` and their ``type`` may be left out: a component then has
+        the name, the options and the parameters that it has when it is made without arguments. A parameter may be a
+        number, its value.
     kind : type
         `xfit.Model`, or a class made from it.
 
@@ -123,7 +125,8 @@ def model_from_dict(data: Mapping[str, Any], kind: type[M]) -> M:
     Examples
     --------
     >>> import xfit
-    >>> m = xfit.Model.from_dict({"components": [{"type": "Gaussian", "name": "Fe", "parameters": {"centre": 708, "sigma": {"max": 5}}}]})
+    >>> iron = {"type": "Gaussian", "name": "Fe", "parameters": {"centre": 708, "sigma": {"max": 5}}}
+    >>> m = xfit.Model.from_dict({"components": [iron]})
     >>> m["Fe"].centre, m["Fe"].sigma.max
     (<Parameter Fe.centre: 708>, 5.0)
     """
@@ -139,7 +142,9 @@ def model_from_dict(data: Mapping[str, Any], kind: type[M]) -> M:
     if not isinstance(data["components"], list):
         raise ModelFormatError(f"components must be a list, not {type(data['components']).__name__}")
     if len(data["components"]) > MOST_COMPONENTS:
-        raise ModelFormatError(f"components has {len(data['components'])} entries; a model has at most {MOST_COMPONENTS}")  # fmt: skip
+        raise ModelFormatError(
+            f"components has {len(data['components'])} entries; a model has at most {MOST_COMPONENTS}"
+        )
     name = data.get("name")
     if name is not None and not isinstance(name, str):
         raise ModelFormatError(f"name must be text or null, not {shown(name)}")

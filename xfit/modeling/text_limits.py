@@ -1,4 +1,6 @@
-"""Limits of texts: of names, and of JSON and TOML before a parser sees them: levels, dots in keys, digits of numbers."""
+"""Limits of texts: of names, and of JSON and TOML before a parser sees them: levels,
+dots in keys, digits of numbers.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +11,22 @@ import reprlib
 from collections.abc import Iterator
 from typing import Any
 
-#: Most levels of lists and objects within each other, dots in a key of TOML, digits of a number: more than any float has, less than Python refuses.
+#: Most levels of lists and objects within each other, dots in a key of TOML, digits of a number: more than any float
+#: has, less than Python refuses.
 DEEPEST, MOST_DOTS, MOST_DIGITS = 64, 10, 1000
 
 #: Most letters of a name or a unit, and components of a model.
 LONGEST_NAME, MOST_COMPONENTS = 200, 2000
 
-#: Strings, also such as are not closed. Every branch ends somewhere and none is tried again, nor within what it has passed over, so that the time is linear.
+#: Strings, also such as are not closed. Every branch ends somewhere and none is tried again, nor within what it has
+#: passed over, so that the time is linear.
 _JSON_STRING = r'"(?:[^"\\]++|\\.)*+"?'
-_TOML_STRING = r'"""(?:[^"\\]++|\\.|"(?!""))*+(?:""")?|' r"'''(?:[^']++|'(?!''))*+(?:''')?|" r'"(?:[^"\\\n]++|\\.)*+"?|' r"'[^'\n]*+'?|#[^\n]*+"  # fmt: skip
+_TOML_STRING = (
+    r'"""(?:[^"\\]++|\\.|"(?!""))*+(?:""")?|'
+    r"'''(?:[^']++|'(?!''))*+(?:''')?|"
+    r'"(?:[^"\\\n]++|\\.)*+"?|'
+    r"'[^'\n]*+'?|#[^\n]*+"
+)
 
 _JSON = re.compile(rf"{_JSON_STRING}|[\[\]{{}}]|(?<!\d)\d{{{MOST_DIGITS + 1},}}", re.DOTALL)
 _TOML = re.compile(_TOML_STRING, re.DOTALL)

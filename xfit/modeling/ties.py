@@ -1,4 +1,6 @@
-"""Ties between the parameters of a model: checked, put in the order in which they are evaluated, evaluated, inverted."""
+"""Ties between the parameters of a model: checked, put in the order in which they are
+evaluated, evaluated, inverted.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,8 @@ def _check_text(parameter: Parameter, text: str) -> tuple[str, ...]:
     parser.parse(text)
     if not used:
         raise ValueError(
-            f"{cleaned(parameter.full_name)}: the tie {text!r} names no other parameter; for a constant set value and free=False"
+            f"{cleaned(parameter.full_name)}: the tie {text!r} names no other parameter; for a constant set value and "
+            "free=False"
         )
     if parameter.full_name in used:
         raise ValueError(f"{cleaned(parameter.full_name)} can't be tied to itself: {text!r}")
@@ -165,7 +168,8 @@ def resolve(model: Model) -> dict[str, str]:
     Returns
     -------
     dict
-        Full name of each tied parameter and its formula, in which there are only parameters that are not tied or stand before it.
+        Full name of each tied parameter and its formula, in which there are only parameters that are not tied or stand
+        before it.
 
     Raises
     ------
@@ -303,7 +307,8 @@ def _inverted(parameter: Parameter, value: float, graph: TieGraph) -> tuple[Para
     if len(roots) != 1:
         found = f"{len(roots)} were found" if roots else "none was found"
         raise ValueError(
-            f"{cleaned(parameter.full_name)} is tied to {text!r}; to make that {value:g}, exactly one value of {used[0]} is "
+            f"{cleaned(parameter.full_name)} is tied to {text!r}; to make that {value:g}, exactly one value of "
+            f"{used[0]} is "
             f"needed, but {found}; {hint}"
         )
     return known[used[0]], roots[0]

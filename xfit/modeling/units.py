@@ -34,14 +34,17 @@ def parameter_units(model: Model, da: xr.DataArray, axes: Axes) -> list[str]:
     Raises
     ------
     ValueError
-        For a parameter whose own units are others than those that follow: its value is taken as it is, on the coordinate of the data.
+        For a parameter whose own units are others than those that follow: its value is taken as it is, on the
+        coordinate of the data.
     """
     found = []
     for parameter, units in _with_units(model, da, axes):
         if parameter.units is not None and differ(parameter.units, units):
             raise ValueError(
-                f"{cleaned(parameter.full_name)} has units {parameter.units!r}, but with these data its value is in {units!r}, and no units are "
-                f"converted: convert the coordinate or the data and their attribute units (or the value and the bounds), and leave "
+                f"{cleaned(parameter.full_name)} has units {parameter.units!r}, but with these data its value is in "
+                f"{units!r}, and no units are "
+                "converted: convert the coordinate or the data and their attribute units (or the value and the "
+                "bounds), and leave "
                 f"the units of the parameter out (units=None)"
             )
         found.append(units if parameter.units is None else parameter.units)
@@ -82,7 +85,8 @@ def check_units(
         own = values.attrs.get("units")
         if own != left_over and differ(own, units[name]):
             raise ValueError(
-                f"{cleaned(what)}: {cleaned(name)} is in {own!r} there, but with these data in {units[name]!r}, and no units are converted: convert the "
+                f"{cleaned(what)}: {cleaned(name)} is in {own!r} there, but with these data in {units[name]!r}, and no "
+                "units are converted: convert the "
                 f"values and their attribute units, or the data's coordinate"
             )
 

@@ -12,7 +12,8 @@ STEPS = {"ArrowLeft": (-1, 0), "ArrowRight": (1, 0), "ArrowUp": (0, 1), "ArrowDo
 
 
 class ArrowKeys(JSComponent):
-    """Hears arrow keys: of the whole page, in a notebook only where it has the focus, for there they move between cells.
+    """Hears arrow keys: of the whole page, in a notebook only where it has the focus, for
+    there they move between cells.
 
     Parameters
     ----------

@@ -1,4 +1,6 @@
-"""Pixels of lazy arrays by the chunks that they lie in, the latest of which are kept: looking around reads a chunk from its file and no more."""
+"""Pixels of lazy arrays by the chunks that they lie in, the latest of which are kept: looking around reads a
+chunk from its file and no more.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,8 @@ class Blocks(Generic[Array]):
         chunk = self._chunk(known)
         key = tuple(chunk.values())
         if key not in self._kept and key not in self._visited and self._is_file():
-            # The first pixel of a chunk is cut out of its file, which is faster than to keep all of it; who comes back stays longer.
+            # The first pixel of a chunk is cut out of its file, which is faster than to keep all of it; who comes back
+            # stays longer.
             self._visited.add(key)
             return self._array.isel(known).compute()
         block = self._block(tuple(chunk.values()), chunk)

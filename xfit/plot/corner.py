@@ -87,7 +87,15 @@ def _draw_cell(axes: Axes, i: int, j: int, quantities: Sequence[Quantity], rows:
         axes.plot(x[both], y[both], ".", color=COMPONENTS[0], markersize=2, alpha=0.5)
     r = _correlation(x[both], y[both])
     if np.isfinite(r):
-        axes.text(0.04, 0.96, f"r = {r:+.2f}", transform=axes.transAxes, va="top", fontsize="x-small", bbox={"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 1})  # fmt: skip
+        axes.text(
+            0.04,
+            0.96,
+            f"r = {r:+.2f}",
+            transform=axes.transAxes,
+            va="top",
+            fontsize="x-small",
+            bbox={"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 1},
+        )
     if j:
         axes.tick_params(labelleft=False)
 

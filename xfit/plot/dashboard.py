@@ -1,4 +1,6 @@
-"""The dashboard: maps, what was fitted in the pixel that is clicked, its parameters, distributions, the worst pixels, export."""
+"""The dashboard: maps, what was fitted in the pixel that is clicked, its parameters,
+distributions, the worst pixels, export.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,8 @@ class Dashboard(Looking):
     variance, response : optional
         As for `xarray.Dataset.fit.plot`.
     refresh : callable, optional
-        Called every few seconds while the page is open; returns the result as it is now, or None where nothing has changed.
+        Called every few seconds while the page is open; returns the result as it is now, or None where nothing has
+        changed.
 
     Raises
     ------
@@ -138,7 +141,14 @@ class Dashboard(Looking):
         self.place.param.watch(first, ["pixel", "version"])
         self.place.param.watch(then, ["settled", "version"])
         below = table.pane, pn.Row(*self._downloads()), self._worst_list()
-        return pn.Column(title.pane, pane, *below, sizing_mode="stretch_width", max_width=MOST, styles={"min-width": f"{figures.least}px"})  # fmt: skip
+        return pn.Column(
+            title.pane,
+            pane,
+            *below,
+            sizing_mode="stretch_width",
+            max_width=MOST,
+            styles={"min-width": f"{figures.least}px"},
+        )
 
     def _controls(self) -> list[Any]:
         """Chooser of the map, and of the slice along each further dimension."""
@@ -146,7 +156,10 @@ class Dashboard(Looking):
         # By number: what is chosen is sent as it is.
         options = {drawn(name): k for k, name in enumerate(names)}
         chooser = pn.widgets.Select(**named("Map"), options=options, value=names.index(self.place.quantity), width=200)
-        chooser.link(self.place, callbacks={"value": lambda place, event: place.param.update(quantity=names[event.new], chosen=None)})  # fmt: skip
+        chooser.link(
+            self.place,
+            callbacks={"value": lambda place, event: place.param.update(quantity=names[event.new], chosen=None)},
+        )
         controls: list[Any] = [chooser]
         for k, d in enumerate(self.dims[:-2]):
             places, words = coordinate(self.result.dataset, d)
@@ -197,10 +210,11 @@ class Dashboard(Looking):
         return self.view().servable(**options)
 
     def show(self, **options: Any) -> Any:
-        """Open the page in a browser; see ``xfit.plot.serving.serve`` for the options. Ends when it is interrupted, unless ``threaded=True``.
+        """Open the page in a browser; see ``xfit.plot.serving.serve`` for the options. Ends when it is interrupted,
+        unless ``threaded=True``.
 
-        Only this machine can connect, and only by the address that is printed, which has a token. Every visitor has a page of their own on the same
-        result; that of the first follows, and is followed by, ``place`` of this object.
+        Only this machine can connect, and only by the address that is printed, which has a token. Every visitor has a
+        page of their own on the same result; that of the first follows, and is followed by, ``place`` of this object.
         """
         return serve(self._page, **options)
 

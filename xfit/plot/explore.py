@@ -1,4 +1,6 @@
-"""Start values chosen by eye: a spectrum, the model on it, a slider for each parameter, and peaks that are dragged into place."""
+"""Start values chosen by eye: a spectrum, the model on it, a slider for each parameter, and
+peaks that are dragged into place.
+"""
 
 from __future__ import annotations
 
@@ -69,8 +71,10 @@ class Explorer:
         plan = make_plan(da, model, dim, FitArguments.of(options))
         if len(plan.axes.dims) != 1:
             raise ValueError(
-                f"explore() shows spectra, on which peaks are dragged along one axis; the model is {len(plan.axes.dims)}-D. Start values of images "
-                'are estimated by start="estimate", and fit.fit.plot(da) and fit.fit.dashboard(da) show what came of them'
+                "explore() shows spectra, on which peaks are dragged along one axis; the model is "
+                f"{len(plan.axes.dims)}-D. Start values of images "
+                'are estimated by start="estimate", and fit.fit.plot(da) and fit.fit.dashboard(da) show what came of '
+                "them"
             )
         load()
         self.da, self.dim, self._options = plan.da, plan.axes.dims[0], options
@@ -108,7 +112,9 @@ class Explorer:
         return {d: place[d] for d in self.navigation[:-2]}
 
     def overview(self) -> xr.DataArray | None:
-        """Summed signal over the last two navigation dimensions, to choose a pixel on; None where too much would have to be read."""
+        """Summed signal over the last two navigation dimensions, to choose a pixel on; None where
+        too much would have to be read.
+        """
         part = self.da.isel(self.further())
         if part.chunks is not None and part.nbytes > self.CHEAP:
             return None
@@ -238,7 +244,11 @@ class Explorer:
         options = {key: _part(value, place) for key, value in self._options.items()}
         if self.place is None:
             # Whatever belongs to pixels does not belong to their mean.
-            options = {key: value for key, value in options.items() if not (isinstance(value, xr.DataArray) and set(value.dims) & set(self.navigation))}  # fmt: skip
+            options = {
+                key: value
+                for key, value in options.items()
+                if not (isinstance(value, xr.DataArray) and set(value.dims) & set(self.navigation))
+            }
         fit = multifit(self.spectrum, self._model, self.dim, **options)
         self.message = f"{fit.attrs['message']}, reduced chi-squared {float(fit.red_chisq):.4g}"
         values = {
@@ -274,10 +284,11 @@ class Explorer:
         return self.view().servable(**options)
 
     def show(self, **options: Any) -> Any:
-        """Open the page in a browser; see ``xfit.plot.serving.serve`` for the options. Ends when it is interrupted, unless ``threaded=True``.
+        """Open the page in a browser; see ``xfit.plot.serving.serve`` for the options. Ends when it is interrupted,
+        unless ``threaded=True``.
 
-        Only this machine can connect, and only by the address that is printed, which has a token. There is one model: the page that was opened last
-        shows what becomes of it.
+        Only this machine can connect, and only by the address that is printed, which has a token. There is one model:
+        the page that was opened last shows what becomes of it.
         """
         return serve(self.view, **options)
 

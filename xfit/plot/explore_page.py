@@ -1,4 +1,6 @@
-"""The page of `xfit.plot.explore`: the plot on which peaks are dragged, a row for each parameter, the map on which a pixel is chosen."""
+"""The page of `xfit.plot.explore`: the plot on which peaks are dragged, a row for each parameter, the
+map on which a pixel is chosen.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +84,14 @@ def explore_page(explorer: Explorer) -> Page:
     )
     left = pn.Column(*choosers, pane, buttons, words.pane, sizing_mode="stretch_width", max_width=MOST)
     head = pn.pane.HTML("<small>Drag circles to move components, squares to make them wider.</small>")
-    right = pn.Column(head, *(row for row, _ in rows), *ties, height=min(760, 60 + 65 * len(rows) + 25 * len(ties)), width=_BESIDE, scroll=True)  # fmt: skip
+    right = pn.Column(
+        head,
+        *(row for row, _ in rows),
+        *ties,
+        height=min(760, 60 + 65 * len(rows) + 25 * len(ties)),
+        width=_BESIDE,
+        scroll=True,
+    )
     return Page(whole(beside(left, right, pn.Column(*overview))), follow)
 
 
@@ -136,7 +145,10 @@ def _overview(explorer: Explorer) -> tuple[list[Any], Callable[[], None], list[A
         return [], lambda: None, []
     signal = explorer.overview()
     if signal is None:
-        words = f"There is no map to click on: its data have more than {explorer.CHEAP / 2**30:.2g} GiB and would all be read. The sliders choose the pixel."
+        words = (
+            f"There is no map to click on: its data have more than {explorer.CHEAP / 2**30:.2g} GiB and would all "
+            "be read. The sliders choose the pixel."
+        )
         return [pn.pane.HTML(f"<small>{words}</small>", width=_BESIDE)], lambda: None, []
     cross = ColumnDataSource({"x": [], "y": []})
     plot, show = (_signal_map if signal.ndim == 2 else _signal_line)(signal, cross)
@@ -146,7 +158,9 @@ def _overview(explorer: Explorer) -> tuple[list[Any], Callable[[], None], list[A
         places = [coordinate(signal, d)[0] for d in signal.dims]
         numbers = [nearest(p, v) for p, v in zip(reversed(places), (event.x, event.y), strict=False)]
         if None not in numbers:
-            at: dict[Hashable, int] = {d: int(n) for d, n in zip(reversed(signal.dims), numbers, strict=True) if n is not None}  # fmt: skip
+            at: dict[Hashable, int] = {
+                d: int(n) for d, n in zip(reversed(signal.dims), numbers, strict=True) if n is not None
+            }
             explorer.look_at({**explorer.further(), **at})
 
     def mark() -> None:
@@ -170,7 +184,17 @@ def _overview(explorer: Explorer) -> tuple[list[Any], Callable[[], None], list[A
 def _signal_map(signal: xr.DataArray, cross: ColumnDataSource) -> tuple[Any, Callable[[xr.DataArray], None]]:
     (x0, y0, width, height), (up, across) = corner_of(signal)
     ratio = float(np.clip(height / width, 0.25, 1.0)) if same_units(signal, signal.dims) else 0.6
-    plot = figure(frame_width=300, frame_height=round(300 * ratio), title=f"{label(signal)}: click a pixel", x_axis_label=across, y_axis_label=up, tools="wheel_zoom,pan,reset", x_range=range_of(x0, x0 + width), y_range=range_of(y0, y0 + height), output_backend="canvas")  # fmt: skip
+    plot = figure(
+        frame_width=300,
+        frame_height=round(300 * ratio),
+        title=f"{label(signal)}: click a pixel",
+        x_axis_label=across,
+        y_axis_label=up,
+        tools="wheel_zoom,pan,reset",
+        x_range=range_of(x0, x0 + width),
+        y_range=range_of(y0, y0 + height),
+        output_backend="canvas",
+    )
     plot.grid.visible = False
     plot.toolbar.logo = None
     mapper = LinearColorMapper(nan_color=MISSING)
@@ -189,7 +213,18 @@ def _signal_map(signal: xr.DataArray, cross: ColumnDataSource) -> tuple[Any, Cal
 
 def _signal_line(signal: xr.DataArray, cross: ColumnDataSource) -> tuple[Any, Callable[[xr.DataArray], None]]:
     x, words = coordinate(signal, signal.dims[0])
-    plot = figure(sizing_mode="stretch_width", min_width=LEAST, max_width=MOST, height=200, title="click a pixel", x_axis_label=words, y_axis_label=label(signal), tools="xwheel_zoom,xpan,reset", min_border_left=75, output_backend="canvas")  # fmt: skip
+    plot = figure(
+        sizing_mode="stretch_width",
+        min_width=LEAST,
+        max_width=MOST,
+        height=200,
+        title="click a pixel",
+        x_axis_label=words,
+        y_axis_label=label(signal),
+        tools="xwheel_zoom,xpan,reset",
+        min_border_left=75,
+        output_backend="canvas",
+    )
     source = ColumnDataSource({"x": x, "signal": signal.values})
     plot.line("x", "signal", source=source, color=COMPONENTS[0])
     plot.scatter("x", "signal", source=source, color=COMPONENTS[0], size=4)
@@ -205,7 +240,15 @@ def _row(explorer: Explorer, parameter: Parameter) -> tuple[Any, Callable[[], No
     name = parameter.full_name
     low, high = _range(explorer, parameter)
     units = explorer.units[name]
-    slider = pn.widgets.EditableFloatSlider(**named_in_html(f"{name} ({units})" if units else name), start=low, end=high, step=(high - low) / 500, value=float(parameter.value), width=300, format=PrintfTickFormatter(format="%.5g"))  # fmt: skip
+    slider = pn.widgets.EditableFloatSlider(
+        **named_in_html(f"{name} ({units})" if units else name),
+        start=low,
+        end=high,
+        step=(high - low) / 500,
+        value=float(parameter.value),
+        width=300,
+        format=PrintfTickFormatter(format="%.5g"),
+    )
     free = pn.widgets.Checkbox(**named("free"), value=parameter.free, width=50, align="end")
     least = pn.widgets.FloatInput(**named("min"), value=bounds_of(parameter)[0], width=75)
     most = pn.widgets.FloatInput(**named("max"), value=bounds_of(parameter)[1], width=75)
@@ -266,14 +309,23 @@ def _plot(explorer: Explorer) -> tuple[Any, Callable[[], None]]:
     x, x_label = coordinate(explorer.spectrum, explorer.dim)
     names = [each.name for each in explorer.model]
     lines, points = ColumnDataSource(), ColumnDataSource()
-    plot = figure(sizing_mode="stretch_width", min_width=LEAST, height=_HEIGHT, x_axis_label=x_label, y_axis_label=label(explorer.spectrum, "data"), output_backend="canvas")  # fmt: skip
+    plot = figure(
+        sizing_mode="stretch_width",
+        min_width=LEAST,
+        height=_HEIGHT,
+        x_axis_label=x_label,
+        y_axis_label=label(explorer.spectrum, "data"),
+        output_backend="canvas",
+    )
     drawn: dict[str, Any] = {"data": plot.scatter("x", "data", source=lines, color=DATA, size=4)}
     for k, name in enumerate(names):
         drawn[name] = plot.line("x", f"component {k}", source=lines, color=COMPONENTS[k % len(COMPONENTS)])
     drawn["model"] = plot.line("x", "model", source=lines, color=MODEL, line_width=2)
     plot.add_layout(legend_of(drawn), "above")
     plot.toolbar.logo = None
-    dots: Any = plot.scatter("x", "y", source=points, size=13, marker="marker", fill_color="white", line_color=_CHOSEN, line_width=2.5)  # fmt: skip
+    dots: Any = plot.scatter(
+        "x", "y", source=points, size=13, marker="marker", fill_color="white", line_color=_CHOSEN, line_width=2.5
+    )
     tool = PointDrawTool(
         renderers=[dots], add=False, description="Drag circles to move components, squares to make them wider"
     )

@@ -48,7 +48,9 @@ def settled(figure: Figure) -> Figure:
 
 
 def _as_text(figure: Figure) -> None:
-    """Spell out controls in names and units of files, and leave dollars as they are where no formula of matplotlib's stands between them: drawing would fail."""
+    """Spell out controls in names and units of files, and leave dollars as they are where no formula of matplotlib's
+    stands between them: drawing would fail.
+    """
     from matplotlib.mathtext import MathTextParser
     from matplotlib.text import Text
 
@@ -81,7 +83,15 @@ def draw_image(axes: Axes, image: xr.DataArray, scale: Scale, title: str, bar: s
         Over two dimensions: up, then across.
     """
     y, x = cell_edges(image)
-    mesh = axes.pcolormesh(x, y, np.ma.masked_invalid(drawable(image.values)), cmap=colour_map(scale), vmin=scale.low, vmax=scale.high, rasterized=True)  # fmt: skip
+    mesh = axes.pcolormesh(
+        x,
+        y,
+        np.ma.masked_invalid(drawable(image.values)),
+        cmap=colour_map(scale),
+        vmin=scale.low,
+        vmax=scale.high,
+        rasterized=True,
+    )
     up, across = (coordinate(image, d)[1] for d in image.dims)
     axes.set(xlabel=across, ylabel=up, title=title)
     plain_ticks(axes, image)
@@ -99,7 +109,8 @@ def draw_image(axes: Axes, image: xr.DataArray, scale: Scale, title: str, bar: s
 
 
 def plain_ticks(axes: Axes, array: xr.DataArray) -> None:
-    """Ticks along the dimensions of a map or line: whole numbers, for an offset would stand in the label, and as few as these need.
+    """Ticks along the dimensions of a map or line: whole numbers, for an offset would stand in the
+    label, and as few as these need.
 
     Parameters
     ----------

@@ -1,4 +1,6 @@
-"""Maps on a page, the histogram of the one that is chosen, and what both show of each other: the pixel, and those that were brushed."""
+"""Maps on a page, the histogram of the one that is chosen, and what both show of each other: the
+pixel, and those that were brushed.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +70,9 @@ class MarkedMaps:
         return {"x": [places[-1]], "y": [places[-2] if self._flat else 0.0]}
 
     def follow(self, name: str, width: int) -> pn.pane.HoloViews:
-        """A map that follows the slice and the version; without a name, that of the chosen quantity, with marked pixels on it."""
+        """A map that follows the slice and the version; without a name, that of the chosen
+        quantity, with marked pixels on it.
+        """
         place = self._looking.place
         stream = Params(place, ["version", "slice", *([] if name else ["quantity"])])
         moving = hv.DynamicMap(lambda quantity=name, **_: self._element(quantity), streams=[stream])
@@ -111,13 +115,24 @@ class MarkedMaps:
             figure.toolbar.logo = None
             if chosen:
                 # Black with a white rim is seen on every colour.
-                figure.scatter("x", "y", source=self._marked, fill_color="black", line_color="white", line_width=0.7, size=5)  # fmt: skip
+                figure.scatter(
+                    "x", "y", source=self._marked, fill_color="black", line_color="white", line_width=0.7, size=5
+                )
             else:
                 for axis in figure.axis:
                     axis.update(ticker=BasicTicker(desired_num_ticks=3, num_minor_ticks=0))
             if self._flat:
                 for colour, width in (("white", 5.0), (_CHOSEN, 2.5)):
-                    figure.scatter("x", "y", source=self._cross, marker="square", size=11, fill_alpha=0.0, line_color=colour, line_width=width)  # fmt: skip
+                    figure.scatter(
+                        "x",
+                        "y",
+                        source=self._cross,
+                        marker="square",
+                        size=11,
+                        fill_alpha=0.0,
+                        line_color=colour,
+                        line_width=width,
+                    )
             else:
                 figure.vspan("x", source=self._cross, line_color=_CHOSEN, line_width=2)
             if heard:
@@ -156,7 +171,9 @@ def histogram(looking: Looking, width: int) -> pn.pane.HoloViews:
 def legend(status: np.ndarray) -> str:
     """Colours, names and shares of the statuses that occur, HTML."""
     rows = (
-        f"<span style='white-space:nowrap'><span aria-hidden='true' style='display:inline-block;width:0.9em;height:0.9em;border:1px solid #888;background:{STATUSES[code]}'></span> "
+        "<span style='white-space:nowrap'><span aria-hidden='true' "
+        "style='display:inline-block;width:0.9em;height:0.9em;border:1px solid "
+        f"#888;background:{STATUSES[code]}'></span> "
         f"{MEANINGS[code].replace('_', ' ')} {share:.1%}</span>"
         for code, share in shares_of(status)
     )

@@ -26,7 +26,8 @@ def open_fit(path: str, options: Mapping[str, Any] | None = None) -> tuple[xr.Da
     Parameters
     ----------
     path : str
-        A store of `xfit.multifit` or of a SAMFire run, finished or not, or a result that was written by ``to_zarr`` or ``to_netcdf``.
+        A store of `xfit.multifit` or of a SAMFire run, finished or not, or a result that was written by ``to_zarr`` or
+        ``to_netcdf``.
     options : mapping, optional
         What the file system of a URL needs.
 
@@ -72,7 +73,9 @@ def _watch(archive: Archive) -> Refresh | None:
     return refresh
 
 
-def open_data(path: str, fit: xr.Dataset, variable: str | None = None, options: Mapping[str, Any] | None = None) -> xr.DataArray:  # fmt: skip
+def open_data(
+    path: str, fit: xr.Dataset, variable: str | None = None, options: Mapping[str, Any] | None = None
+) -> xr.DataArray:
     """Open the data of a fit lazily.
 
     Parameters

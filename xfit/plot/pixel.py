@@ -30,8 +30,8 @@ class PixelView:
     components : Dataset
         Curves of the components.
     sigma : DataArray
-        One standard deviation of the noise, over the signal dimensions: of the variance if there is one, of the counts that a
-        Poisson loss expects, else the root of the mean squared residual.
+        One standard deviation of the noise, over the signal dimensions: of the variance if there is one, of the counts
+        that a Poisson loss expects, else the root of the mean squared residual.
     noise : str
         Which of these.
     title : str
@@ -71,8 +71,8 @@ def view_of(
     Raises
     ------
     ValueError
-        For data of other dimensions than the fit's, for places that do not belong together, and for a dimension without indexer or
-        an unknown one.
+        For data of other dimensions than the fit's, for places that do not belong together, and for a dimension without
+        indexer or an unknown one.
     """
     ds = result.dataset
     check_data_of(result, da)
@@ -185,7 +185,8 @@ def cut_like(result: FitResult, array: Any, name: str) -> Any:
             array = array.sel({d: wanted})
         elif array.sizes[d] != ds.sizes[d]:
             raise ValueError(
-                f"{name} has {array.sizes[d]} places along {d!r} and the result {ds.sizes[d]}; without coordinates of both it "
+                f"{name} has {array.sizes[d]} places along {d!r} and the result {ds.sizes[d]}; without coordinates of "
+                "both it "
                 f"is not known which belong together: cut {name} like the result"
             )
         else:

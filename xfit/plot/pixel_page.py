@@ -1,4 +1,6 @@
-"""Figures of one pixel on a page, curves or images: made once, so that only numbers travel when another pixel is chosen."""
+"""Figures of one pixel on a page, curves or images: made once, so that only numbers travel
+when another pixel is chosen.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from bokeh.models.annotations import ColorBar, Legend, LegendItem, Title
 from bokeh.plotting import figure
 
 from xfit.plot.pixel import PixelView
-from xfit.plot.style import (  # fmt: skip
+from xfit.plot.style import (
     BAND,
     COMPONENTS,
     DATA,
@@ -33,10 +35,12 @@ from xfit.plot.style import (  # fmt: skip
 #: Fewer points than this are drawn as points.
 _FEW = 400
 
-#: Least and greatest width of curves, which are as wide as there is room, and that of an image, in pixels of the screen.
+#: Least and greatest width of curves, which are as wide as there is room, and that of an image, in pixels of the
+#: screen.
 LEAST, MOST, _IMAGE = 400, 640, 160
 
-#: What all figures here have in common: drawn on canvas, which is as fast as WebGL for what is shown and much faster without a graphics card.
+#: What all figures here have in common: drawn on canvas, which is as fast as WebGL for what is shown and much faster
+#: without a graphics card.
 _LOOK: dict[str, Any] = {"output_backend": "canvas", "toolbar_location": "right"}
 
 
@@ -70,16 +74,42 @@ class Curves:
             "x_range": range_of(*_span([self._x], 0.0)),
             **_LOOK,
         }
-        above = figure(height=330, y_axis_label=label(view.data, "data"), tools="pan,box_zoom,wheel_zoom,reset,save", y_range=range_of(0, 1), **look)  # fmt: skip
+        above = figure(
+            height=330,
+            y_axis_label=label(view.data, "data"),
+            tools="pan,box_zoom,wheel_zoom,reset,save",
+            y_range=range_of(0, 1),
+            **look,
+        )
         look["x_range"] = above.x_range
-        below = figure(height=205, x_axis_label=x_label, y_axis_label=label(view.residual), tools="pan,box_zoom,wheel_zoom,reset", y_range=range_of(0, 1), **look)  # fmt: skip
+        below = figure(
+            height=205,
+            x_axis_label=x_label,
+            y_axis_label=label(view.residual),
+            tools="pan,box_zoom,wheel_zoom,reset",
+            y_range=range_of(0, 1),
+            **look,
+        )
         above.xaxis.major_label_text_font_size = "0pt"
         shown = {"data": _points(above, self.source, "data", few)}
         for k, name in enumerate(self._names):
-            shown[name] = above.line("x", f"component {k}", source=self.source, color=COMPONENTS[k % len(COMPONENTS)], line_dash=_DASHES[k // len(COMPONENTS) % 3], line_width=1.5)  # fmt: skip
+            shown[name] = above.line(
+                "x",
+                f"component {k}",
+                source=self.source,
+                color=COMPONENTS[k % len(COMPONENTS)],
+                line_dash=_DASHES[k // len(COMPONENTS) % 3],
+                line_width=1.5,
+            )
         shown["fit"] = above.line("x", "fit", source=self.source, color=MODEL, line_width=1.5)
         above.add_layout(legend_of(shown), "above")
-        above.add_tools(HoverTool(renderers=[shown["data"]], mode="vline", tooltips=[(x_label, "@x"), ("data", "@data"), ("fit", "@fit"), ("residual", "@residual")]))  # fmt: skip
+        above.add_tools(
+            HoverTool(
+                renderers=[shown["data"]],
+                mode="vline",
+                tooltips=[(x_label, "@x"), ("data", "@data"), ("fit", "@fit"), ("residual", "@residual")],
+            )
+        )
         below.varea("x", "below", "over", source=self.source, fill_color=BAND, fill_alpha=0.6)
         below.line([self._x.min(), self._x.max()], [0, 0], color=MODEL)
         _points(below, self.source, "residual", few)
@@ -99,7 +129,14 @@ class Curves:
 
     def _numbers(self, view: PixelView) -> dict[str, np.ndarray]:
         sigma = np.nan_to_num(view.sigma.values)
-        numbers = {"x": self._x, "data": view.data.values, "fit": view.model.values, "residual": view.residual.values, "below": -sigma, "over": sigma}  # fmt: skip
+        numbers = {
+            "x": self._x,
+            "data": view.data.values,
+            "fit": view.model.values,
+            "residual": view.residual.values,
+            "below": -sigma,
+            "over": sigma,
+        }
         numbers |= {f"component {k}": _unless_zero(view.components[name].values) for k, name in enumerate(self._names)}
         return {name: np.asarray(each, float) for name, each in numbers.items()}
 
@@ -134,11 +171,28 @@ class Images:
         shown: list[Any] = []
         x0, y0, width, height = self._corner
         ratio = float(np.clip(height / width, 0.3, 2.5)) if same_units(view.data, (up, across)) else 1.0
-        panels = ((label(view.data, "data"), "data", same), ("fit", "fit", same), (label(view.residual), "residual", middle))  # fmt: skip
+        panels = (
+            (label(view.data, "data"), "data", same),
+            ("fit", "fit", same),
+            (label(view.residual), "residual", middle),
+        )
         for title, name, mapper in panels:
             # One axis for all: what is zoomed in one is zoomed in the others.
-            ranges = {"x_range": shown[0].x_range, "y_range": shown[0].y_range} if shown else {"x_range": range_of(x0, x0 + width), "y_range": range_of(y0, y0 + height)}  # fmt: skip
-            plot = figure(frame_width=_IMAGE, frame_height=round(_IMAGE * ratio), title=title, x_axis_label=words[1], y_axis_label=words[0] if not shown else None, tools="pan,box_zoom,wheel_zoom,reset,save", **ranges, **_LOOK | {"toolbar_location": None if shown else "left"})  # fmt: skip
+            ranges = (
+                {"x_range": shown[0].x_range, "y_range": shown[0].y_range}
+                if shown
+                else {"x_range": range_of(x0, x0 + width), "y_range": range_of(y0, y0 + height)}
+            )
+            plot = figure(
+                frame_width=_IMAGE,
+                frame_height=round(_IMAGE * ratio),
+                title=title,
+                x_axis_label=words[1],
+                y_axis_label=words[0] if not shown else None,
+                tools="pan,box_zoom,wheel_zoom,reset,save",
+                **ranges,
+                **_LOOK | {"toolbar_location": None if shown else "left"},
+            )
             plot.grid.visible = False
             plot.toolbar.logo = None
             plot.yaxis.major_label_text_font_size = "0pt" if shown else "11px"
@@ -196,7 +250,17 @@ def legend_of(shown: dict[str, Any]) -> Legend:
     widest = max(map(len, shown))
     columns = max(1, min(len(shown), (LEAST - 60) // (45 + 7 * widest)))
     items = [LegendItem(label=drawn(name), renderers=[each]) for name, each in shown.items()]
-    return Legend(items=items, orientation="horizontal", location="left", ncols=columns, spacing=14, click_policy="hide", border_line_color=None, margin=2, label_text_font_size="9pt")  # fmt: skip
+    return Legend(
+        items=items,
+        orientation="horizontal",
+        location="left",
+        ncols=columns,
+        spacing=14,
+        click_policy="hide",
+        border_line_color=None,
+        margin=2,
+        label_text_font_size="9pt",
+    )
 
 
 def _span(parts: list[np.ndarray], margin: float) -> tuple[float, float]:

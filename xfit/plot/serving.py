@@ -1,4 +1,6 @@
-"""Serving of pages: who may ask for them is told by the name of the host and by a token in the address, as Jupyter has it."""
+"""Serving of pages: who may ask for them is told by the name of the host and by a token in
+the address, as Jupyter has it.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,8 @@ class Guard(Matcher):
     hosts : iterable of str
         Names that the ``Host`` of a request may have, beside those of this machine; ports do not matter.
     token : str
-        What a request must have in its address (``?token=``), as ``Authorization: token`` or in the cookie that the first page sets.
+        What a request must have in its address (``?token=``), as ``Authorization: token`` or in the cookie that the
+        first page sets.
 
     Raises
     ------
@@ -63,7 +66,9 @@ class Guard(Matcher):
         application.websocket_origins.update(f"{_in_brackets(host)}:{server.port}" for host in self.hosts)
 
     def match(self, request: HTTPServerRequest) -> dict[str, Any] | None:
-        """Tell whether a request is to be refused; where it has the token in its address, set the cookie with the answer."""
+        """Tell whether a request is to be refused; where it has the token in its address,
+        set the cookie with the answer.
+        """
         if _hostname(request.host) not in self.hosts:
             return {"target_kwargs": {"reason": "the page is not served under this name of a host"}}
         if self._is_token(request.query_arguments.get("token", [b""])[-1]):
@@ -184,7 +189,9 @@ def _in_thread(begun: Callable[..., Any]) -> StoppableThread:
 
 
 def open_in_browser(url: str) -> None:
-    """Open an address with a token by way of a file that only this user can read: other users see what a browser is called with."""
+    """Open an address with a token by way of a file that only this user can read: other users see
+    what a browser is called with.
+    """
     with tempfile.NamedTemporaryFile("w", prefix="xfit-", suffix=".html", delete=False, encoding="utf-8") as file:
         file.write(
             f'<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0; url={html.escape(url)}">'

@@ -10,27 +10,46 @@ import xarray as xr
 
 from xfit.display import cleaned
 
-#: Colours of components: those of Okabe and Ito (https://jfly.uni-koeln.de/color/), which colour-blind people can tell apart, without black and yellow.
+#: Colours of components: those of Okabe and Ito (https://jfly.uni-koeln.de/color/), which colour-blind people can tell
+#: apart, without black and yellow.
 COMPONENTS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 
 DATA, MODEL, BAND, MISSING = "#444444", "#000000", "#BBBBBB", "#E4E4E4"
 
 #: Colours of statuses, by their numbers: what has converged is pale, what needs a look is not.
-STATUSES = ("#999999", "#CFE8F3", "#E69F00", "#D55E00", "#882255", "#CC79A7", "#332288", "#AA4499", "#E4E4E4", "#44AA99", "#117733", "#F0E442", "#0072B2", "#DDCC77", "#000000")  # fmt: skip
+STATUSES = (
+    "#999999",
+    "#CFE8F3",
+    "#E69F00",
+    "#D55E00",
+    "#882255",
+    "#CC79A7",
+    "#332288",
+    "#AA4499",
+    "#E4E4E4",
+    "#44AA99",
+    "#117733",
+    "#F0E442",
+    "#0072B2",
+    "#DDCC77",
+    "#000000",
+)
 
 #: Parameters that are places, of which a map shows shifts from their median.
 _PLACES = ("centre", "center", "centre_x", "centre_y", "x0", "onset", "energy_shift", "shift", "velocity", "position")
 
 _SPEEDS = ("km/s", "m/s", "km s-1", "m s-1", "km s^-1", "m s^-1")
 
-#: Colour maps with even steps of lightness, safe for the colour-blind: matplotlib's, and one of P. Kovesi (arXiv:1509.03700) that colorcet registers.
+#: Colour maps with even steps of lightness, safe for the colour-blind: matplotlib's, and one of P. Kovesi
+#: (arXiv:1509.03700) that colorcet registers.
 SEQUENTIAL, DIVERGING = "viridis", "CET_CBD1"
 
 
 #: What is larger is drawn as this: differences of larger numbers, and ticks beside them, are none.
 _LARGEST = 1e306
 
-#: Least extent of what is drawn: of its numbers, below which they differ by rounding, and of all, below which numbers lose their digits.
+#: Least extent of what is drawn: of its numbers, below which they differ by rounding, and of all, below which numbers
+#: lose their digits.
 _FINEST, _SMALLEST = 1e-12, 1e-300
 
 
@@ -58,8 +77,8 @@ class Scale(NamedTuple):
 def scale_of(values: np.ndarray, quantity: str = "", units: str = "", share: float = 98.0) -> Scale:
     """Limits that hold the given share (%) of the finite values; symmetric for velocities, shifts and places.
 
-    Velocities and shifts are shown about zero where both signs occur, places about their median. What is measured in units of a
-    velocity and has one sign, such as a width, is neither.
+    Velocities and shifts are shown about zero where both signs occur, places about their median. What is measured in
+    units of a velocity and has one sign, such as a width, is neither.
     """
     finite = drawable(values[np.isfinite(values)])
     if not finite.size:
@@ -111,7 +130,9 @@ _NOTHING = "\u200b"
 
 
 def drawn(text: str) -> str:
-    """Text of a file for a figure or a widget of a page: looks as it is, and is neither a tag nor a formula, whoever puts it into a page."""
+    """Text of a file for a figure or a widget of a page: looks as it is, and is neither a tag nor a
+    formula, whoever puts it into a page.
+    """
     clean = _NOTHING.join(map(cleaned, text.split(_NOTHING)))
     return _BEGINNING.sub(lambda found: found[0] + _NOTHING, clean)
 

@@ -36,7 +36,8 @@ class ViewState(param.Parameterized):
     pixel : tuple of int
         Number of the chosen pixel along each navigation dimension.
     slice : tuple of int
-        Its numbers along the dimensions that are not on the map: what maps follow, which need not be drawn again for another pixel.
+        Its numbers along the dimensions that are not on the map: what maps follow, which need not be drawn again for
+        another pixel.
     chosen : tuple of float, or None
         Range of the quantity whose pixels are marked.
     settled : tuple of int
@@ -168,7 +169,10 @@ class Looking:
         found = {}
         for k in sorted((k for k in largest if rank[k] > -np.inf), key=lambda k: -rank[k]):
             place = (*self.place.slice, *map(int, np.unravel_index(k, red.shape)))
-            at = ", ".join(f"{drawn(str(d))} {coordinate(self.result.dataset, d)[0][n]:.5g}" for d, n in zip(self.dims, place, strict=True))  # fmt: skip
+            at = ", ".join(
+                f"{drawn(str(d))} {coordinate(self.result.dataset, d)[0][n]:.5g}"
+                for d, n in zip(self.dims, place, strict=True)
+            )
             words = MEANINGS[int(status.flat[k])].replace("_", " ")
             found[f"{at}: {red.flat[k]:.4g}, {words}"] = place
         return found

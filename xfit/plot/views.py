@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 #: Pixels along a side of a map from which on datashader makes the picture.
 LARGE = 500
 
-#: Drawing by the browser itself: as fast as WebGL for what is shown here, and much faster where there is no graphics card.
+#: Drawing by the browser itself: as fast as WebGL for what is shown here, and much faster where there is no graphics
+#: card.
 CANVAS = {"plot.output_backend": "canvas"}
 
 #: How much higher than wide a map may be before it becomes narrower instead.
@@ -72,7 +73,8 @@ class Views:
         Parameters
         ----------
         params : sequence of str, optional
-            Parameters, derived quantities, or variables of the result such as ``"red_chisq"``; by default all parameters that were fitted.
+            Parameters, derived quantities, or variables of the result such as ``"red_chisq"``; by default all
+            parameters that were fitted.
         columns : int
             How many beside each other.
 
@@ -141,7 +143,8 @@ class Views:
         da : DataArray
             The data that were fitted; of lazy ones a chunk is read for a pixel.
         source : holoviews element, optional
-            A map, for instance of `map`, on which pixels are clicked; without it there is a slider for each navigation dimension.
+            A map, for instance of `map`, on which pixels are clicked; without it there is a slider for each navigation
+            dimension.
         variance, response : optional
             As for `xarray.Dataset.fit.plot`.
 
@@ -170,7 +173,9 @@ class Views:
             axes = [_chosen_by(d, p, default=m) for d, p, m in zip(self._dims, places, middle, strict=True)]
             return hv.DynamicMap(draw, kdims=axes)
         if len(self._dims) > 2:
-            raise ValueError(f"a click has two places and the map has {list(self._dims)}; leave source= away, or cut the result")  # fmt: skip
+            raise ValueError(
+                f"a click has two places and the map has {list(self._dims)}; leave source= away, or cut the result"
+            )
         tap = Tap(source=source, x=middle[-1], y=middle[0] if len(middle) == 2 else None)
         return hv.DynamicMap(lambda x, y: draw(*((x,) if len(middle) == 1 else (y, x))), streams=[tap])
 
@@ -228,7 +233,8 @@ def _as_title(words: str) -> str:
 def frame_of(values: xr.DataArray, width: int) -> dict[str, Any]:
     """Size of a map's frame: of a given width and as high as its coordinates say, unless it would leave the screen.
 
-    Where the coordinates have different units, their lengths say nothing and the frame is three quarters as high as wide.
+    Where the coordinates have different units, their lengths say nothing and the frame is three quarters as high as
+    wide.
     """
     if not same_units(values, values.dims):
         return {"aspect": None, "frame_width": width, "frame_height": round(0.75 * width)}
@@ -260,7 +266,8 @@ def rasterized(element: Any, quantity: Callable[[], Quantity]) -> Any:
         from holoviews.operation.datashader import rasterize
     except ImportError as error:
         raise ImportError(
-            f"the map has more than {LARGE} pixels along a side, of which datashader makes the picture; install it with: pip install 'xfit[view]'"
+            f"the map has more than {LARGE} pixels along a side, of which datashader makes the picture; install it "
+            "with: pip install 'xfit[view]'"
         ) from error
     # A mean of statuses would be another status.
     aggregator = "max" if quantity().name == "status" else "mean"
@@ -275,7 +282,9 @@ def rasterized(element: Any, quantity: Callable[[], Quantity]) -> Any:
 
 
 def _with_errors(picture: Any, mesh: Any) -> Any:
-    """A picture of a map whose coordinates are uneven with its errors, which datashader leaves out: the same part of them at the same size."""
+    """A picture of a map whose coordinates are uneven with its errors, which datashader leaves out: the same
+    part of them at the same size.
+    """
     from holoviews.operation.datashader import rasterize
 
     left, bottom, right, top = picture.bounds.lbrt()
@@ -320,7 +329,15 @@ def curves_of(view: PixelView) -> Any:
     shown.append(hv.Curve((x, view.model.values), axis, up, label="fit").opts(color=MODEL))
     # Each by itself: ranges follow the pixel only so.
     overlay = hv.Overlay([each.opts(framewise=True) for each in shown])
-    return overlay.opts(title=_as_title(drawn(view.title)), fontsize={"title": 10}, legend_position="right", width=600, height=320, show_grid=True, backend_opts=CANVAS)  # fmt: skip
+    return overlay.opts(
+        title=_as_title(drawn(view.title)),
+        fontsize={"title": 10},
+        legend_position="right",
+        width=600,
+        height=320,
+        show_grid=True,
+        backend_opts=CANVAS,
+    )
 
 
 def residual_of(view: PixelView) -> Any:

@@ -1,4 +1,6 @@
-"""What pages have in common: what they are loaded with, words and figures that change, parts beside each other, names of widgets."""
+"""What pages have in common: what they are loaded with, words and figures that change, parts beside
+each other, names of widgets.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What a result says that should make a reader careful: errors that mean something else, lines too narrow, patterns that end within the data."""
+"""What a result says that should make a reader careful: errors that mean something else, lines too narrow, patterns
+that end within the data.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,13 @@ from xfit.modeling.derived import derived_map
 from xfit.modeling.model import Model
 from xfit.modeling.text_limits import json_of
 
-#: Full width at half maximum, in channels, below which a line is not what the model makes of it: the model is taken in the middle of channels,
-#: where a Gaussian of less than a channel has any sum; and of data that are integrals over channels one of two is 6 % too wide.
+#: Full width at half maximum, in channels, below which a line is not what the model makes of it: the model is taken in
+#: the middle of channels, where a Gaussian of less than a channel has any sum; and of data that are integrals over
+#: channels one of two is 6 % too wide.
 _LEAST, _LEAST_BINNED = 1.0, 2.0
 
-#: Degrees of freedom below which Student's distribution is wider than the normal one by more than a percent in its middle 68.3 %.
+#: Degrees of freedom below which Student's distribution is wider than the normal one by more than a percent in its
+#: middle 68.3 %.
 _FEW = 20
 
 #: Scale of the loss of that name, in standard deviations, from which on simulated fits had the one minimum.
@@ -50,19 +54,22 @@ def _errors_words(result: xr.Dataset) -> Iterator[str]:
     attrs = result.attrs
     if "xfit_noise_gain" in attrs and not attrs.get("xfit_reweight"):
         yield (
-            "the variance is estimated from the data: levels are low by about one count in each channel, whatever their errors. "
+            "the variance is estimated from the data: levels are low by about one count in each channel, whatever "
+            "their errors. "
             "loss='poisson', or reweight=True, does not have this"
         )
     if attrs.get("xfit_loss") == "arctan" and attrs.get("xfit_loss_scale", _LEAST_ARCTAN) < _LEAST_ARCTAN:
         yield (
-            f"loss='arctan' with a loss_scale below {_LEAST_ARCTAN:g} has other minima, of which small errors say nothing; use a larger one"
+            f"loss='arctan' with a loss_scale below {_LEAST_ARCTAN:g} has other minima, of which small errors say "
+            "nothing; use a larger one"
         )
     if "dof" not in result or not attrs.get("xfit_scale_covariance"):
         return
     few = np.asarray(((result["dof"] > 0) & (result["dof"] < _FEW) & (result["status"] == CONVERGED)).values)
     if few.any():
         yield (
-            f"errors are scaled by few degrees of freedom{_where(few)}: intervals of one error hold the truth less often than 68.3 %; "
+            f"errors are scaled by few degrees of freedom{_where(few)}: intervals of one error hold the truth less "
+            "often than 68.3 %; "
             f"conf_interval() takes account of it"
         )
 
@@ -102,8 +109,10 @@ def _narrow(result: xr.Dataset, model: Model, component: Component, dims: tuple[
         if bad.any():
             width = np.median(np.abs(widths)[bad])
             yield (
-                f"{component.name} is narrower than {what}{_where(bad)}: {name} {width:.3g}, channels of {np.median(channels[bad]):.3g}. The model is "
-                f"taken in the middle of channels, not averaged over them, so that its area and width need not be those of the line"
+                f"{component.name} is narrower than {what}{_where(bad)}: {name} {width:.3g}, channels of "
+                f"{np.median(channels[bad]):.3g}. The model is "
+                "taken in the middle of channels, not averaged over them, so that its area and width need not be "
+                "those of the line"
             )
 
 
@@ -125,7 +134,8 @@ def _ended(result: xr.Dataset, component: Component, dims: tuple[str, ...]) -> I
     bad = beyond(x, *(_value(result, f"{component.name}.{key}") for key in ("xscale", "shift")))
     if bad.any():
         yield (
-            f"{component.name} is a pattern that does not reach over the data{_where(bad)} and does not end at zero; the value of its end is taken "
+            f"{component.name} is a pattern that does not reach over the data{_where(bad)} and does not end at zero; "
+            "the value of its end is taken "
             f"beyond (see its extrapolate)"
         )
 

@@ -95,7 +95,8 @@ def model_curves(
 
 
 def ending(pixel: xr.Dataset, model: Model, dims: tuple[str, ...]) -> str:
-    """How the fit of a pixel ended, in words; where a derivative is not finite, of which parameter and in which channel.
+    """How the fit of a pixel ended, in words; where a derivative is not finite, of which
+    parameter and in which channel.
 
     Parameters
     ----------

@@ -50,7 +50,9 @@ def _check_words(attrs: Mapping[Any, Any]) -> None:
         keys = set(found) if isinstance(found, dict) else set()
         entries = found.values() if isinstance(found, dict) else found
         if not isinstance(found, kind) or not all(isinstance(each, entry) for each in entries):
-            raise ValueError(f"the attribute {name!r} of the result is damaged: it must be a {kind.__name__}, not {shown(found)}")  # fmt: skip
+            raise ValueError(
+                f"the attribute {name!r} of the result is damaged: it must be a {kind.__name__}, not {shown(found)}"
+            )
         if name == "xfit_digests" and {"python", "digests"} - keys:
             raise ValueError(f"the attribute {name!r} of the result is damaged: it must have 'python' and 'digests'")
 
@@ -115,7 +117,8 @@ class FitResult:
         Raises
         ------
         ValueError
-            For a component of the user's own that is not defined here, or whose function or formula is another one than was fitted.
+            For a component of the user's own that is not defined here, or whose function or formula is another one than
+            was fitted.
         """
         if self._model is None:
             attrs = self._require().attrs
@@ -245,7 +248,8 @@ class FitResult:
         Parameters
         ----------
         da : DataArray
-            The data that were fitted, or a part of them: the model is taken at the very labels of these, in their order.
+            The data that were fitted, or a part of them: the model is taken at the very labels of these, in their
+            order.
         response : DataArray, optional
             As for `evaluate`.
 
@@ -343,8 +347,8 @@ class FitResult:
     def report(self, *, min_correlation: float = 0.1, **indexers: Any) -> str:
         """How the fit went, as text; notebooks show tables.
 
-        Of a map: statuses, goodness of fit, and the spread of every parameter. Of one pixel: goodness of fit, values with errors,
-        derived quantities, correlations, and warnings.
+        Of a map: statuses, goodness of fit, and the spread of every parameter. Of one pixel: goodness of fit, values
+        with errors, derived quantities, correlations, and warnings.
 
         Parameters
         ----------

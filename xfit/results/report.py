@@ -123,7 +123,8 @@ def pixel_of(result: xr.Dataset, navigation: tuple[Hashable, ...], indexers: Map
 
 
 def _check_within(places: Any, dim: Hashable, position: Any) -> None:
-    """Refuse a number beyond the ends of a coordinate by more than a step: the nearest place would not be what was meant.
+    """Refuse a number beyond the ends of a coordinate by more than a step: the nearest
+    place would not be what was meant.
 
     Raises
     ------
@@ -172,7 +173,8 @@ def _check_position(result: xr.Dataset, d: str, position: Any) -> None:
     size = result.sizes[d]
     if not isinstance(np.asarray(position).item(), int) or not -size <= int(position) < size:
         raise ValueError(
-            f"{cleaned(d)}={position!r} must be a whole number below {size}: there are {size} places without coordinates"
+            f"{cleaned(d)}={position!r} must be a whole number below {size}: there are {size} places without "
+            "coordinates"
         )
 
 
@@ -212,7 +214,9 @@ def _place(indexers: Mapping[str, Any]) -> str:
 
 
 def number_fitted(result: xr.Dataset, model: Model) -> xr.DataArray:
-    """Number of parameters that were fitted in each pixel, those of components that are off included where a tie follows them."""
+    """Number of parameters that were fitted in each pixel, those of components that are off
+    included where a tie follows them.
+    """
     known = result["value"].notnull()
     count = (result["free"] & known).sum("param")
     ties = model.resolve_ties()
@@ -232,9 +236,11 @@ def _statistics(pixel: xr.Dataset, model: Model) -> str:
     dof = int(pixel["dof"])
     scaled = "scaled by" if attrs.get("xfit_scale_covariance") else "not scaled by"
     lines = [
-        f"{cleaned(str(attrs.get('xfit_optimizer', '?')))}, loss {cleaned(str(attrs.get('xfit_loss', '?')))} = {_number(float(pixel['loss']))}; "
+        f"{cleaned(str(attrs.get('xfit_optimizer', '?')))}, loss {cleaned(str(attrs.get('xfit_loss', '?')))} = "
+        f"{_number(float(pixel['loss']))}; "
         f"{dof + free} channels, {free} free parameters, {int(pixel['nfev'])} evaluations",
-        f"chi-squared {_number(float(pixel['chisq']))}, reduced {_number(float(pixel['red_chisq']))}; errors {scaled} it",
+        f"chi-squared {_number(float(pixel['chisq']))}, reduced {_number(float(pixel['red_chisq']))}; errors {scaled} "
+        "it",
     ]
     criteria = [
         f"{name.upper().replace('AICC', 'AICc')} {_number(float(pixel[name]))}"
@@ -316,7 +322,9 @@ def _warnings(pixel: xr.Dataset, model: Model) -> list[str]:
 
 
 def summary(result: xr.Dataset, model: Model) -> Report:
-    """Summary of a map: statuses, goodness of fit, spread of every parameter over the converged pixels, and what should make a reader careful."""
+    """Summary of a map: statuses, goodness of fit, spread of every parameter over the converged pixels, and what
+    should make a reader careful.
+    """
     ds = result[["value", "stderr", "at_bound", "red_chisq", "status", "nfev", "dof"]].compute()
     status = ds["status"].values
     title = f"{cleaned(str(result.attrs.get('title', 'fit')))}: {status.size} pixels"

@@ -13,10 +13,11 @@ _MOST = 24
 
 
 def digits_of(error: float) -> int:
-    """Decimal place to which an error is given: two significant digits up to 354, one up to 949, else two of the next power.
+    """Decimal place to which an error is given: two significant digits up to 354, one up to
+    949, else two of the next power.
 
-    These are the rules of the Particle Data Group (Review of Particle Physics, section 5.3, doi:10.1103/PhysRevD.110.030001), which
-    go by the three leading digits.
+    These are the rules of the Particle Data Group (Review of Particle Physics, section 5.3,
+    doi:10.1103/PhysRevD.110.030001), which go by the three leading digits.
     """
     # As text: powers of ten are no floats where the smallest and largest numbers are.
     mantissa, power = f"{error:.2e}".split("e")
@@ -45,7 +46,8 @@ def rounded(value: float, error: float) -> str:
         return f"{value:.6g}"
     places = digits_of(error)
     largest = max(abs(value), error)
-    # Of the shortest text: one with fewer digits would be rounded up to the next power, one with more down where floats are coarse.
+    # Of the shortest text: one with fewer digits would be rounded up to the next power, one with more down where floats
+    # are coarse.
     exponent = Decimal(repr(float(largest))).adjusted()
     if places + exponent > _MOST:
         return f"{value:.{_DIGITS}g} ± {error:.2g}"

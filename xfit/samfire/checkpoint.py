@@ -48,7 +48,9 @@ class CheckpointError(ValueError):
 
 
 def described(value: Any) -> str:
-    """Words for strategies and tests of goodness that are the same in every process: functions by what they do, not where they lie."""
+    """Words for strategies and tests of goodness that are the same in every process: functions by
+    what they do, not where they lie.
+    """
     value = getattr(value, "py_func", value)
     if isinstance(value, FunctionType):
         return f"function({digest(value)})"
@@ -94,7 +96,10 @@ class Checkpoints:
         if not self.exists:
             strange = next((key for key in self._keys() if not _PARTIAL.fullmatch(key)), None)
             if strange is not None:
-                raise ValueError(f"store={without_secrets(self.url)!r} is not empty and holds no run, but {strange!r}; give a folder that is empty or not there")  # fmt: skip
+                raise ValueError(
+                    f"store={without_secrets(self.url)!r} is not empty and holds no run, but {strange!r}; give a "
+                    "folder that is empty or not there"
+                )
             if self._create("samfire.json", _sealed(wanted)):
                 return
         known = self._words("samfire.json")
@@ -104,7 +109,8 @@ class Checkpoints:
         differs = [key for key in wanted if known.get(key) != wanted[key]]
         if differs:
             raise ValueError(
-                f"store={without_secrets(self.url)!r} holds a run that differs in: {', '.join(differs)}. Give the same arguments to go on with it, or "
+                f"store={without_secrets(self.url)!r} holds a run that differs in: {', '.join(differs)}. Give the same "
+                "arguments to go on with it, or "
                 "another store"
             )
 
@@ -143,7 +149,9 @@ class Checkpoints:
         self.put(name, _sealed(words))
 
     def _create(self, name: str, content: bytes) -> bool:
-        """Keep a file unless there is one of its name, as far as the file system can tell; return whether it was kept."""
+        """Keep a file unless there is one of its name, as far as the file system can tell;
+        return whether it was kept.
+        """
         if self._local is None:
             self.put(name, content)
             return True
@@ -180,12 +188,18 @@ class Checkpoints:
     def _read(self, path: str, limit: int | None) -> bytes:
         size = self._fs.size(path)
         if limit is not None and size is not None and size > limit:
-            raise self.damaged(path.removeprefix(self._folder).lstrip("/"), f"it has {size:,} bytes, and at most {limit:,} are read")  # fmt: skip
+            raise self.damaged(
+                path.removeprefix(self._folder).lstrip("/"), f"it has {size:,} bytes, and at most {limit:,} are read"
+            )
         return bytes(self._fs.cat_file(path))
 
     def damaged(self, name: str, why: str) -> CheckpointError:
         """The error for a file."""
-        again = "the same call goes on with the run, and makes it anew" if name != "samfire.json" else "begin in another store, or delete this one"  # fmt: skip
+        again = (
+            "the same call goes on with the run, and makes it anew"
+            if name != "samfire.json"
+            else "begin in another store, or delete this one"
+        )
         return CheckpointError(f"{without_secrets(self.url)}/{name} is damaged ({why}); {again}")
 
     def words(self, name: str) -> dict[str, Any] | None:

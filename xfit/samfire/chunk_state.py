@@ -106,7 +106,8 @@ class ChunkState(NamedTuple):
     phase : int
         The strategy (its number; -1 before the first) in which the marks were last brought up to date.
     shown : dict of int to int8 (n,)
-        The marks that each neighbour showed when the chunk was visited last in this phase: what was good then is not news.
+        The marks that each neighbour showed when the chunk was visited last in this phase: what was good then is not
+        news.
     """
 
     rows: np.ndarray
@@ -138,14 +139,17 @@ def empty_state(spec: SamfireSpec, chunk: int) -> ChunkState:
 
 
 def step_of(phase: int, turn: int, step: int = 0) -> int:
-    """Number of a step, so that later ones have larger numbers: strategy (-1 for seeds), turn of the chunk, step of the turn."""
+    """Number of a step, so that later ones have larger numbers: strategy (-1 for seeds), turn
+    of the chunk, step of the turn.
+    """
     return ((phase + 1) << 44) | (turn << 20) | step
 
 
 def marks_in(mark: np.ndarray, was: int, phase: int, strategies: Sequence[Strategy]) -> np.ndarray:
     """Bring marks from one phase to a later one.
 
-    A local strategy that follows a global one spreads from what that one has solved alone; otherwise it spreads from all good pixels.
+    A local strategy that follows a global one spreads from what that one has solved alone; otherwise it spreads from
+    all good pixels.
     """
     mark = mark.copy()
     for k in range(was + 1, phase + 1):
@@ -189,8 +193,15 @@ class ChunkPixels:
         self._laid_out = y, coordinates, _, given = arguments_of(self.data, self.extra, self.spec.table, fit_spec)
         # Steps fit a few dozen pixels each: what they share is made once.
         self._bench = Workbench(
-            fit_spec.program, fit_spec.settings, fit_spec.options, coordinates, y.shape[1], given.response, given.grid, given.start
-        )  # fmt: skip
+            fit_spec.program,
+            fit_spec.settings,
+            fit_spec.options,
+            coordinates,
+            y.shape[1],
+            given.response,
+            given.grid,
+            given.start,
+        )
 
     def fit(self, pixels: np.ndarray, start: np.ndarray | None, on: np.ndarray | None = None) -> np.ndarray:
         """Fit some pixels.
@@ -287,14 +298,24 @@ def good_of(rows: np.ndarray, spec: SamfireSpec) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         good = np.asarray(spec.goodness.good(statistics_of(rows, spec)))
     if good.shape != converged.shape or good.dtype != bool:
-        raise TypeError(f"the test of goodness must return a boolean array of shape {converged.shape}; got {good.dtype} {good.shape}")  # fmt: skip
+        raise TypeError(
+            f"the test of goodness must return a boolean array of shape {converged.shape}; got {good.dtype} "
+            f"{good.shape}"
+        )
     return converged & good
 
 
 def record(
-    state: ChunkState, pixels: np.ndarray, fits: tuple[np.ndarray, np.ndarray, np.ndarray], strategy: int, step: int, spec: SamfireSpec
-) -> np.ndarray:  # fmt: skip
-    """Write fits into a state: all good ones, and of others those that are better than what was there; return which are good."""
+    state: ChunkState,
+    pixels: np.ndarray,
+    fits: tuple[np.ndarray, np.ndarray, np.ndarray],
+    strategy: int,
+    step: int,
+    spec: SamfireSpec,
+) -> np.ndarray:
+    """Write fits into a state: all good ones, and of others those that are better than what was
+    there; return which are good.
+    """
     rows, good, on = fits
     state.tries[pixels] += 1
     status = rows[:, spec.columns.scalar("status")].astype(int)

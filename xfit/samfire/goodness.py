@@ -40,7 +40,8 @@ class Goodness(Protocol):
 class RedChisq:
     """Good where the reduced chi-squared is within ``tolerance`` of what is expected.
 
-    It needs a true variance: without one, the reduced chi-squared is the mean squared residual, and ``expected`` must be of that size.
+    It needs a true variance: without one, the reduced chi-squared is the mean squared residual, and ``expected`` must
+    be of that size.
 
     Parameters
     ----------
@@ -118,7 +119,8 @@ def goodness_of(given: Any) -> Goodness:
     Parameters
     ----------
     given : None, Goodness or callable
-        None is ``RedChisq()``. A function, compiled by numba or to be compiled, names as its arguments the statistics that it needs.
+        None is ``RedChisq()``. A function, compiled by numba or to be compiled, names as its arguments the statistics
+        that it needs.
 
     Raises
     ------
@@ -133,7 +135,8 @@ def goodness_of(given: Any) -> Goodness:
     plain = getattr(given, "py_func", given)
     if not callable(given) or isinstance(given, type):
         raise TypeError(
-            f"goodness={given!r} must be a test such as xfit.samfire.RedChisq(tolerance=1.0), or a function of some of {', '.join(_STATISTICS)}"
+            f"goodness={given!r} must be a test such as xfit.samfire.RedChisq(tolerance=1.0), or a function of some of "
+            f"{', '.join(_STATISTICS)}"
         )
     names = tuple(inspect.signature(plain).parameters)
     unknown = [name for name in names if name not in _STATISTICS]

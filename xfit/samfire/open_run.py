@@ -133,9 +133,15 @@ class StoredRun:
         """
         layout = self._store.words(_LAYOUT)
         if layout is None:
-            raise ValueError(f"{without_secrets(self._store.url)} holds a SAMFire run that has not said yet what its result will be like; begin it again with the same arguments, and it will")  # fmt: skip
+            raise ValueError(
+                f"{without_secrets(self._store.url)} holds a SAMFire run that has not said yet what its result will be "
+                "like; begin it again with the same arguments, and it will"
+            )
         if layout.get("format", 1) not in range(1, FORMAT + 1):
-            raise ValueError(f"{without_secrets(self._store.url)}: the run is stored in format {layout['format']!r}, this xfit reads up to {FORMAT}; update xfit")  # fmt: skip
+            raise ValueError(
+                f"{without_secrets(self._store.url)}: the run is stored in format {layout['format']!r}, this xfit "
+                f"reads up to {FORMAT}; update xfit"
+            )
         try:
             return self._opened(layout)
         except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
@@ -160,7 +166,9 @@ class StoredRun:
         return ds.assign(found)
 
     def watch(self) -> Callable[[], xr.Dataset | None]:
-        """A function that opens the run again if there is more of it than when it was asked last, and returns None if not."""
+        """A function that opens the run again if there is more of it than when it was asked
+        last, and returns None if not.
+        """
         seen = self._store.known(), self.ended
 
         def refresh() -> xr.Dataset | None:
@@ -252,14 +260,19 @@ class StoredRun:
         status[status == NOT_REACHED] = rest
         return known.reshape(*shape, -1)
 
-    def _check_rows(self, visit: Visit, state: dict[str, np.ndarray], shape: tuple[int, ...], columns: Columns, parts: int) -> None:  # fmt: skip
+    def _check_rows(
+        self, visit: Visit, state: dict[str, np.ndarray], shape: tuple[int, ...], columns: Columns, parts: int
+    ) -> None:
         """Refuse a visit of another run."""
         n = math.prod(shape)
         wanted = {"rows": (n, columns.total), "mark": (n,), "tries": (n,), "strategy": (n,)}
         found = {name: state[name].shape for name in wanted}
         on = state["on"].shape
         if found != wanted or len(on) != 2 or on[0] != n or (parts and on[1] != parts):
-            raise self._store.damaged("visits/{}_{}_{}.npz".format(*visit), f"its rows have the shape {found['rows']}, and should have {wanted['rows']}")  # fmt: skip
+            raise self._store.damaged(
+                "visits/{}_{}_{}.npz".format(*visit),
+                f"its rows have the shape {found['rows']}, and should have {wanted['rows']}",
+            )
 
 
 def is_inside(name: str) -> bool:

@@ -54,26 +54,30 @@ class Samfire:
     da, model, dim
         As for `xfit.multifit`; the data have one to three navigation dimensions.
     seeds : sequence of positions, mapping, or boolean DataArray, optional
-        Pixels that are fitted first, from the model's values: tuples of indices along the navigation dimensions, labels by dimension
-        (``{"y": [3, 40], "x": [5, 60]}``, one list for each), or a mask.
+        Pixels that are fitted first, from the model's values: tuples of indices along the navigation dimensions, labels
+        by dimension (``{"y": [3, 40], "x": [5, 60]}``, one list for each), or a mask.
     start : mapping or Dataset, optional
-        Start values of the seeds, as for `xfit.multifit`; or an earlier result, whose good pixels are seeds that need not be fitted.
+        Start values of the seeds, as for `xfit.multifit`; or an earlier result, whose good pixels are seeds that need
+        not be fitted.
     strategies : Strategy or sequence of them, optional
         Used one after another; by default ``ReducedChiSquared()``, then ``Histogram()``.
     goodness : Goodness or callable, optional
         Which fits are good; by default ``RedChisq(tolerance=1.0)``.
     optional : sequence of str, optional
-        Components that a pixel may do without: of the choices that are good, the one that ``criterion`` prefers is kept.
+        Components that a pixel may do without: of the choices that are good, the one that ``criterion`` prefers is
+        kept.
     criterion : {"aicc", "aic", "bic"}, optional
         What is lowest for that choice; "bic" asks more of a component the more channels there are.
     store : str, optional
-        Path or URL of a folder for checkpoints. A run that was killed goes on from them when it is begun again with the same arguments.
+        Path or URL of a folder for checkpoints. A run that was killed goes on from them when it is begun again with the
+        same arguments.
     storage_options : mapping, optional
         What the file system of ``store`` needs.
     client : distributed.Client, optional
         Where to run; by default the client that is active, or threads of this process.
     progress : bool or callable, optional
-        A bar on the console; by default where there is one. Or a function that is called with a `Snapshot` after every visit of a chunk.
+        A bar on the console; by default where there is one. Or a function that is called with a `Snapshot` after every
+        visit of a chunk.
     **fit_options
         Of the fits, as for `xfit.multifit`.
 
@@ -145,7 +149,8 @@ class Samfire:
         self._given = None if earlier is None else _packed(earlier, self._plan, self._spec.columns)
         if not self._seeds and self._given is None:
             raise ValueError(
-                "SAMFire needs seeds: positions of pixels that the model's values are good starts for (seeds=[(y, x), ...]), or an "
+                "SAMFire needs seeds: positions of pixels that the model's values are good starts for (seeds=[(y, x), "
+                "...]), or an "
                 "earlier result with good pixels (start=result)"
             )
         if store is not None:
@@ -157,7 +162,9 @@ class Samfire:
         self._run: Run | None = None
 
     def status_map(self) -> Any:
-        """HoloViews ``DynamicMap`` that shows, while the run goes on, which pixels are done; ask for it before `run`."""
+        """HoloViews ``DynamicMap`` that shows, while the run goes on, which pixels are
+        done; ask for it before `run`.
+        """
         if self._live is None:
             self._live = LiveMap(self._grid, [str(d) for d in self._spec.navigation])
         return self._live.view()
@@ -178,9 +185,9 @@ class Samfire:
         Returns
         -------
         Dataset
-            As that of `xfit.multifit`, with ``order`` (rank of the step in which a pixel was fitted; pixels of one step were fitted
-            together), ``strategy`` (number of the strategy that began its fit; -1: a seed) and ``tries``; with optional components also
-            ``active``. Computed for NumPy data, else chunked like the data.
+            As that of `xfit.multifit`, with ``order`` (rank of the step in which a pixel was fitted; pixels of one step
+            were fitted together), ``strategy`` (number of the strategy that began its fit; -1: a seed) and ``tries``;
+            with optional components also ``active``. Computed for NumPy data, else chunked like the data.
 
         Raises
         ------
@@ -260,7 +267,9 @@ class Samfire:
     def _lay_out(self, store: Checkpoints) -> None:
         """Say in the store what the result will be like, for those who look at it while the run goes on."""
         end(store, False)
-        nothing = dask.array.empty([int(e[-1]) for e in self._grid.edges] + [self._width], chunks=(*self._grid.chunks, -1))  # fmt: skip
+        nothing = dask.array.empty(
+            [int(e[-1]) for e in self._grid.edges] + [self._width], chunks=(*self._grid.chunks, -1)
+        )
         names = [component.name for component in self._plan.model] if self._spec.optional else []
         template = self._assembled(nothing).drop_vars("part", errors="ignore")
         lay_out(store, template, self._grid, self._spec.columns, names)
@@ -272,8 +281,15 @@ class Samfire:
         total = spec.columns.total
         options = spec.fit_spec.options
         result = assemble(
-            packed[..., :total], self._data, plan.model, spec.fit_spec.program, spec.fit_spec.settings, plan.axes, options, how
-        )  # fmt: skip
+            packed[..., :total],
+            self._data,
+            plan.model,
+            spec.fit_spec.program,
+            spec.fit_spec.settings,
+            plan.axes,
+            options,
+            how,
+        )
         result = _noted(result, packed[..., total:], plan, bool(spec.optional))
         return noted(result, plan) if isinstance(packed, np.ndarray) else noted_at_start(result, plan)
 
@@ -285,7 +301,8 @@ def _criterion(given: str, needed: bool, plan: Plan) -> str:
     loss = plan.fit_spec.options.loss
     if needed and not loss.has_likelihood:
         raise ValueError(
-            f"loss {loss.name!r} is no likelihood, so that choices of optional components can't be compared by criterion={given!r}"
+            f"loss {loss.name!r} is no likelihood, so that choices of optional components can't be compared by "
+            f"criterion={given!r}"
         )
     return given
 
@@ -299,10 +316,18 @@ def _noted(result: xr.Dataset, notes: Any, plan: Plan, optional: bool) -> xr.Dat
         "tries": "fits of the pixel",
     }
     for k, name in enumerate(NOTES):
-        result[name] = (navigation, notes[..., k].astype(np.int32 if name == "order" else np.int16), {"long_name": words[name]})  # fmt: skip
+        result[name] = (
+            navigation,
+            notes[..., k].astype(np.int32 if name == "order" else np.int16),
+            {"long_name": words[name]},
+        )
     if optional:
         names = [component.name for component in plan.model]
-        result["active"] = ((*navigation, "part"), notes[..., len(NOTES) :].astype(bool), {"long_name": "whether a component takes part"})  # fmt: skip
+        result["active"] = (
+            (*navigation, "part"),
+            notes[..., len(NOTES) :].astype(bool),
+            {"long_name": "whether a component takes part"},
+        )
         result = result.assign_coords(part=np.array(names, object))
     return result
 
@@ -319,7 +344,8 @@ def _optional(names: Sequence[str], model: Model) -> tuple[int, ...]:
         raise ValueError(f"optional={given!r}: {off} are switched off in the model, so that no choice is left")
     if len(given) > 6:
         raise ValueError(
-            f"optional names {len(given)} components, which are {2 ** len(given)} fits of every pixel; at most 6 are taken"
+            f"optional names {len(given)} components, which are {2 ** len(given)} fits of every pixel; at most 6 are "
+            "taken"
         )
     return tuple(known.index(name) for name in given)
 
@@ -336,7 +362,8 @@ def _positions(seeds: Any, da: xr.DataArray, navigation: tuple[Hashable, ...]) -
             or dict(seeds.sizes) != dict(zip(navigation, sizes, strict=True))
         ):
             raise ValueError(
-                f"seeds must be a boolean map over {dict(zip(navigation, sizes, strict=True))}; got {seeds.dtype} over {dict(seeds.sizes)}"
+                f"seeds must be a boolean map over {dict(zip(navigation, sizes, strict=True))}; got {seeds.dtype} over "
+                f"{dict(seeds.sizes)}"
             )
         check_same_labels(seeds, "seeds", da, navigation)
         return [tuple(map(int, row)) for row in np.argwhere(seeds.transpose(*navigation).values)]
@@ -371,7 +398,8 @@ def _labelled(seeds: Mapping[Any, Any], da: xr.DataArray, navigation: tuple[Hash
         index = da.get_index(d).get_indexer(labels)
         if (index < 0).any():
             raise ValueError(
-                f"seeds[{d!r}]: no pixel is labelled {list(labels[index < 0])}; labels begin with {list(da.get_index(d)[:3])}"
+                f"seeds[{d!r}]: no pixel is labelled {list(labels[index < 0])}; labels begin with "
+                f"{list(da.get_index(d)[:3])}"
             )
         columns.append(index)
     if len({len(column) for column in columns}) != 1:

@@ -106,7 +106,13 @@ class Run:
         listener: Callable[[int, Summary], None] | None = None,
     ) -> None:
         self._spec, self._sources, self._given, self._seeds = spec, sources, given, seeds
-        self._executor, self._store, self._reporter, self._token, self._listener = executor, store, reporter, token, listener  # fmt: skip
+        self._executor, self._store, self._reporter, self._token, self._listener = (
+            executor,
+            store,
+            reporter,
+            token,
+            listener,
+        )
         self._known = store.known() if store is not None else set()
         self._stopping = threading.Event()
         self._began = time.monotonic()
@@ -180,9 +186,12 @@ class Run:
         self._flying.clear()
         self._in_flight = 0
         _LOG.warning(
-            "interrupted: %s of %s pixels are fitted well, %s tried without success; the result has what is done%s", f"{self._good:,}",
-            f"{self._pixels:,}", f"{self._poor:,}", "" if self._store is None else ", and the same call goes on with it",
-        )  # fmt: skip
+            "interrupted: %s of %s pixels are fitted well, %s tried without success; the result has what is done%s",
+            f"{self._good:,}",
+            f"{self._pixels:,}",
+            f"{self._poor:,}",
+            "" if self._store is None else ", and the same call goes on with it",
+        )
 
     def _left(self) -> bool:
         return any(summary is None or summary.todo for summary in self._summaries)
@@ -262,8 +271,10 @@ class Run:
         if not self._good:
             tried = sum(seeds.size for seeds in self._seeds.values())
             raise ValueError(
-                f"none of {tried} seed(s) is good: each must converge from the model's values and pass the test of goodness "
-                f"({self._spec.goodness!r}; without variance= the reduced chi-squared is the mean squared residual). Give other seeds, better start "
+                f"none of {tried} seed(s) is good: each must converge from the model's values and pass the test of "
+                "goodness "
+                f"({self._spec.goodness!r}; without variance= the reduced chi-squared is the mean squared residual). "
+                "Give other seeds, better start "
                 "values of the model, a variance, or another test (goodness=)"
                 if tried
                 else "no pixel of the result in start= is good: none converged and passes the test of goodness "
@@ -301,8 +312,18 @@ class Run:
             number = 0
             if not self._stopping.is_set():
                 number = advance(
-                    pending, clock, running, first, unfinished, gained, self._neighbours, self._facing, limit, queue, ready
-                )  # fmt: skip
+                    pending,
+                    clock,
+                    running,
+                    first,
+                    unfinished,
+                    gained,
+                    self._neighbours,
+                    self._facing,
+                    limit,
+                    queue,
+                    ready,
+                )
             for chunk in ready[:number]:
                 self._visit(phase, int(chunk), int(clock[chunk]) + 1, showing)
             if not self._in_flight:
@@ -344,15 +365,22 @@ class Run:
         candidates = np.asarray(strategy.candidates(values, counts), float)
         if candidates.ndim != 2 or candidates.shape[1] != self._spec.free.size:
             raise TypeError(
-                f"{type(strategy).__name__}.candidates must return an array of shape (any, {self._spec.free.size}); got {candidates.shape}"
+                f"{type(strategy).__name__}.candidates must return an array of shape (any, {self._spec.free.size}); "
+                f"got {candidates.shape}"
             )
         waiting = deque(c for c, summary in enumerate(self._summaries) if summary is None or summary.todo)
         while (waiting and not self._stopping.is_set()) or self._in_flight:
             while waiting and self._in_flight < 64 and not self._stopping.is_set():
                 chunk = waiting.popleft()
                 self._submit(
-                    (phase, chunk, 1), tasks.attempt, self._visited[chunk], self._blocks(chunk), candidates, phase, self._store
-                )  # fmt: skip
+                    (phase, chunk, 1),
+                    tasks.attempt,
+                    self._visited[chunk],
+                    self._blocks(chunk),
+                    candidates,
+                    phase,
+                    self._store,
+                )
             self._wait()
 
     def _database(self) -> list[Database]:

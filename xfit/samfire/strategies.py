@@ -21,10 +21,10 @@ class Strategy:
 class LocalStrategy(Strategy):
     """Spread from good pixels to their neighbours.
 
-    A pixel is fitted from the weighted mean of its good neighbours. Those with the largest sum of weights come first. A neighbour's
-    weight is `weight` of its reduced chi-squared times `decay` of its distance. Where the mean was no good start, the heaviest alone is:
-    between two domains a mean is a start for neither. A pixel that has failed is tried again when it has gained a neighbour, from the
-    heaviest of the new ones.
+    A pixel is fitted from the weighted mean of its good neighbours. Those with the largest sum of weights come first. A
+    neighbour's weight is `weight` of its reduced chi-squared times `decay` of its distance. Where the mean was no good
+    start, the heaviest alone is: between two domains a mean is a start for neither. A pixel that has failed is tried
+    again when it has gained a neighbour, from the heaviest of the new ones.
 
     Parameters
     ----------
@@ -128,8 +128,8 @@ class GlobalStrategy(Strategy):
         Parameters
         ----------
         values : float64 (n, n_free)
-            Vectors of values of the free parameters that good pixels have: means over cells of their joint histogram. NaN where a component
-            takes no part.
+            Vectors of values of the free parameters that good pixels have: means over cells of their joint histogram.
+            NaN where a component takes no part.
         counts : int64 (n,)
             How many pixels each stands for.
 
@@ -145,14 +145,14 @@ class GlobalStrategy(Strategy):
 class Histogram(GlobalStrategy):
     """Begin from the values that are most frequent among the good pixels.
 
-    Candidates are joint vectors, not all combinations of modes: good pixels that are near the same modes of all parameters' histograms give
-    one, their mean; the most frequent first.
+    Candidates are joint vectors, not all combinations of modes: good pixels that are near the same modes of all
+    parameters' histograms give one, their mean; the most frequent first.
 
     Parameters
     ----------
     bins : "fd" or int
-        Number of bins of each parameter, or Freedman and Diaconis' rule (Z. Wahrscheinlichkeitstheorie verw. Gebiete 57, 453 (1981),
-        doi:10.1007/BF01025868).
+        Number of bins of each parameter, or Freedman and Diaconis' rule (Z. Wahrscheinlichkeitstheorie verw. Gebiete
+        57, 453 (1981), doi:10.1007/BF01025868).
     max_candidates : int
         Largest number of vectors.
     """
@@ -238,7 +238,8 @@ def strategies_of(given: Any, navigation: Sequence[Any]) -> tuple[Strategy, ...]
     for each in found:
         if not isinstance(each, LocalStrategy | GlobalStrategy):
             raise TypeError(
-                f"strategies holds {each!r}; each must be a strategy such as xfit.samfire.ReducedChiSquared(radius=3), Nearest() or Histogram()"
+                f"strategies holds {each!r}; each must be a strategy such as xfit.samfire.ReducedChiSquared(radius=3), "
+                "Nearest() or Histogram()"
             )
         if isinstance(each, LocalStrategy):
             each.radii(navigation)

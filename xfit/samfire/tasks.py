@@ -78,7 +78,14 @@ def _kept(store: Checkpoints | None, visit: tuple[int, int, int], visited: Visit
     return visited
 
 
-def again(store: Checkpoints, visit: tuple[int, int, int], function: Callable[..., Visited], spec: SamfireSpec, chunk: int, *arguments: Any) -> Visited:  # fmt: skip
+def again(
+    store: Checkpoints,
+    visit: tuple[int, int, int],
+    function: Callable[..., Visited],
+    spec: SamfireSpec,
+    chunk: int,
+    *arguments: Any,
+) -> Visited:
     """A visit that was made in an earlier run, or, where its file is damaged, anew as it was made then."""
     try:
         found = store.read(visit)

@@ -142,7 +142,7 @@ def _visited(spec: SamfireSpec, chunk: int, state: ChunkState, before: np.ndarra
 
 def visit_seeds(
     spec: SamfireSpec, chunk: int, pixels: ChunkPixels | None, given: np.ndarray | None, seeds: np.ndarray
-) -> Visited:  # fmt: skip
+) -> Visited:
     """First visit of a chunk with seeds.
 
     Parameters
@@ -247,13 +247,12 @@ def visit_locally(
     priority = np.empty(margin.inside.size)
     steps = fits = 0
     while True:
-        best = rank(
-            margin.inside, margin.mark, margin.gained, margin.tried, margin.weight, offsets, decay, priority
-        )  # fmt: skip
+        best = rank(margin.inside, margin.mark, margin.gained, margin.tried, margin.weight, offsets, decay, priority)
         if not best > 0.0:
             break
         chosen = np.flatnonzero(priority >= _TOGETHER * best)
-        # First from the mean of all good neighbours; where that is no good start, from the heaviest of the new ones alone.
+        # First from the mean of all good neighbours; where that is no good start, from the heaviest of the new ones
+        # alone.
         alone = (state.tries[chosen] > 0) | strategy.nearest
         step = step_of(phase, turn, steps)
         for pixels_now, one in ((chosen, alone), (chosen[~alone], np.ones(np.count_nonzero(~alone), bool))):
@@ -278,8 +277,17 @@ def _starts(
     """Start values of some pixels from their neighbours."""
     start = np.empty((chosen.size, margin.values.shape[1]))
     begin_at(
-        margin.inside[chosen], margin.mark, margin.gained, margin.tried, margin.weight, offsets, decay, margin.values, alone, start
-    )  # fmt: skip
+        margin.inside[chosen],
+        margin.mark,
+        margin.gained,
+        margin.tried,
+        margin.weight,
+        offsets,
+        decay,
+        margin.values,
+        alone,
+        start,
+    )
     return start
 
 
@@ -299,7 +307,7 @@ def _take_in(
 
 def visit_globally(
     spec: SamfireSpec, chunk: int, previous: ChunkState | None, pixels: ChunkPixels, candidates: np.ndarray, phase: int
-) -> Visited:  # fmt: skip
+) -> Visited:
     """Try candidates one after another in all pixels that are left."""
     state = copy_in(previous or empty_state(spec, chunk), phase, spec.strategies)
     before = state.mark.copy()

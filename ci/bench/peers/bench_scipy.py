@@ -1,4 +1,6 @@
-"""scipy / numpy: curve_fit, leastsq, least_squares, minimize with analytic Jacobians; and MINPACK with numba kernels."""
+"""scipy / numpy: curve_fit, leastsq, least_squares, minimize with analytic Jacobians; and
+MINPACK with numba kernels.
+"""
 
 import models
 import numpy as np

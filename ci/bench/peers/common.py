@@ -1,8 +1,10 @@
 """Harness: @case registers a (workload, variant); `python bench_x.py` runs all cases of that script, each in its own
-process pinned to one core; `python bench_x.py w1:lm w2:trf` runs some; `--list` lists.  Results go to results/results.jsonl.
+process pinned to one core; `python bench_x.py w1:lm w2:trf` runs some; `--list` lists. Results go to
+results/results.jsonl.
 
 A case function gets the loaded dataset d and returns fit(idx) -> (P, ok) or (P, ok, extra):
-    idx  pixel numbers to fit,  P [len(idx), npar] in d["names"] order (NaN where the fit raised),  ok bool [len(idx)] or None
+    idx pixel numbers to fit, P [len(idx), npar] in d["names"] order (NaN where the fit raised), ok bool [len(idx)] or
+    None
 Only fit() is timed (after a warm-up call on a few pixels, whose time is reported as `warm_s`: JIT, imports, caches).
 """
 
@@ -196,8 +198,10 @@ def run_one(key, n_override=None, tool=None):
     print(
         f"{tool:10s} {key:22s} n={n:<6d} {rec['fits_per_s']:11.1f} fits/s wall"
         + (f" {cpu:11.1f} /cpu-s" if cpu else " " * 19)
-        + f"  relerr {rec['med_rel_err']:.3e} (opt {rec['med_rel_err_opt']:.3e})  at_opt {rec['at_opt']:.4f} lost {rec['lost']:.4f}"
-        f" flagged {rec['flagged_fail']} nan {rec['nan']}  spread {rec['spread']:.2f} setup {setup_s:.2f}s warm {warm_s:.2f}s rss {rss0:.0f}/{rs:.0f}/{rss1:.0f}MB {extra}",
+        + f"  relerr {rec['med_rel_err']:.3e} (opt {rec['med_rel_err_opt']:.3e})"
+        + f"  at_opt {rec['at_opt']:.4f} lost {rec['lost']:.4f}"
+        f" flagged {rec['flagged_fail']} nan {rec['nan']}  spread {rec['spread']:.2f} setup {setup_s:.2f}s warm "
+        f"{warm_s:.2f}s rss {rss0:.0f}/{rs:.0f}/{rss1:.0f}MB {extra}",
         flush=True,
     )
 

@@ -1,4 +1,6 @@
-"""Write one small file of every format that xfit has, by whichever xfit is imported, and note what they hold; see README.md beside this."""
+"""Write one small file of every format that xfit has, by whichever xfit is imported, and note what they
+hold; see README.md beside this.
+"""
 
 import json
 import shutil
@@ -13,7 +15,9 @@ import xarray as xr
 
 
 def data() -> xr.DataArray:
-    """A map of 2 x 4 spectra, the same in every version of every package: a line on a constant, and a ripple for noise."""
+    """A map of 2 x 4 spectra, the same in every version of every package: a line on a
+    constant, and a ripple for noise.
+    """
     e, y, x = np.arange(24.0), np.arange(2.0)[:, None, None], np.arange(4.0)[:, None]
     values = 5 + (20 + x) * np.exp(-((e - 11 - 0.25 * x + 0.5 * y) ** 2) / 8) + 0.125 * np.where(e % 2, -1.0, 1.0)
     # On a grid that floating point has, so that the last bits of exp don't matter.
@@ -103,8 +107,12 @@ def samfire(to: Path, work: Path) -> dict:
 
 
 KINDS: dict[str, Callable[[Path, Path], dict]] = {
-    "model": model_files, "result": results, "run": runs, "models": beside, "samfire": samfire
-}  # fmt: skip
+    "model": model_files,
+    "result": results,
+    "run": runs,
+    "models": beside,
+    "samfire": samfire,
+}
 
 
 def main(to: Path, kinds: list[str]) -> None:

@@ -1,4 +1,6 @@
-"""Chunks that claim, or hold, more than their arrays have: refused before memory is taken; and those of every codec that are as they should be."""
+"""Chunks that claim, or hold, more than their arrays have: refused before memory is taken; and those of every codec
+that are as they should be.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,12 @@ PACKED: dict[str, Callable[[bytes], bytes]] = {
 
 def store(path: Path, version: int = 2) -> Path:
     """Data with a coordinate of numbers and one of text."""
-    da = xr.DataArray(np.arange(6.0).reshape(2, 3), dims=("y", "e"), coords={"e": np.arange(3.0), "y": np.array(["a", "b"], object)}, name="c")  # fmt: skip
+    da = xr.DataArray(
+        np.arange(6.0).reshape(2, 3),
+        dims=("y", "e"),
+        coords={"e": np.arange(3.0), "y": np.array(["a", "b"], object)},
+        name="c",
+    )
     da.to_dataset().to_zarr(path, zarr_format=version, consolidated=False)
     return path
 
@@ -68,7 +75,9 @@ def sharded(path: Path, compressors: Any, index: str) -> Path:
     """An array whose shard has six chunks of four numbers each, all 1."""
     group = zarr.open_group(path, mode="w")
     shards: Any = {"shape": (6, 4), "index_location": index}
-    group.create_array("d", data=np.ones((6, 4)), chunks=(1, 4), shards=shards, compressors=compressors, dimension_names=["y", "e"])  # fmt: skip
+    group.create_array(
+        "d", data=np.ones((6, 4)), chunks=(1, 4), shards=shards, compressors=compressors, dimension_names=["y", "e"]
+    )
     return path / "d/c/0/0"
 
 
@@ -90,7 +99,9 @@ def here(folder: Path) -> Any:
 @pytest.mark.parametrize("index", ["start", "end"])
 @pytest.mark.parametrize(("name", "codec"), [("gzip", GzipCodec()), ("zstd", ZstdCodec()), ("blosc", BloscCodec())])
 @pytest.mark.parametrize("part", [slice(None), slice(1, 3)], ids=["whole", "part"])
-def test_more_is_packed_in_a_shard_than_there_can_be(tmp_path: Path, name: str, codec: Any, index: str, part: slice) -> None:  # fmt: skip
+def test_more_is_packed_in_a_shard_than_there_can_be(
+    tmp_path: Path, name: str, codec: Any, index: str, part: slice
+) -> None:
     shard = sharded(tmp_path / "a.zarr", codec, index)
     assert (xfit.open(tmp_path / "a.zarr", chunks="file")[part] == 1).all()
     packed = PACKED[name]
@@ -100,7 +111,10 @@ def test_more_is_packed_in_a_shard_than_there_can_be(tmp_path: Path, name: str, 
     write_shard(shard, [good, good, much, good, good, good], index)
     begin = 2 * len(good) + (100 if index == "start" else 0)
     # Four numbers have 32 bytes, and 1,024 may be beside them.
-    words = rf"a\.zarr: the chunk 'd/c/0/0' is damaged.*: bytes {begin} to {begin + len(much)} of the shard: {len(much)} bytes of {name} claim 2e\+04 bytes or more, .* at most 1.06e\+03 bytes"  # fmt: skip
+    words = (
+        rf"a\.zarr: the chunk 'd/c/0/0' is damaged.*: bytes {begin} to {begin + len(much)} of the shard: "
+        rf"{len(much)} bytes of {name} claim 2e\+04 bytes or more, .* at most 1.06e\+03 bytes"
+    )
     with pytest.raises(
         UnreadError, match=rf"a\.zarr: numbers of 'd' can't be read, in the part \[2:3, 0:4\] .*{words}"
     ):
@@ -121,7 +135,9 @@ def test_more_is_packed_in_a_shard_than_there_can_be(tmp_path: Path, name: str, 
         ({"length": 2**64 - 40}, "of the shard: 4 values have at most 2112"),
     ],
 )
-def test_an_index_that_leads_out_of_its_shard(tmp_path: Path, third: dict[str, int], words: str, index: str, part: slice) -> None:  # fmt: skip
+def test_an_index_that_leads_out_of_its_shard(
+    tmp_path: Path, third: dict[str, int], words: str, index: str, part: slice
+) -> None:
     shard = sharded(tmp_path / "a.zarr", None, index)
     write_shard(shard, [np.ones(4).tobytes()] * 6, index, **third)
     with pytest.raises(RefusedFileError, match=f"'d/c/0/0' is damaged.*{words}"):
@@ -163,7 +179,8 @@ def test_more_members_than_one(tmp_path: Path) -> None:
 
 def test_frames_of_zstd() -> None:
     about = {"zarr_format": 3, "codecs": [{"name": "bytes"}, {"name": "zstd"}]}
-    # As zstd packs them: single frames of all widths of sizes, several, with a run of one byte, and one that may be skipped.
+    # As zstd packs them: single frames of all widths of sizes, several, with a run of one byte, and one that may be
+    # skipped.
     for size in (10, 300, 70_000, 200_000):
         raw = bytes(numcodecs.Zstd().encode(os.urandom(size)))
         check_chunk(raw, about, size // 8 + 1, 8)
@@ -172,9 +189,12 @@ def test_frames_of_zstd() -> None:
     skipped = (0x184D2A50).to_bytes(4, "little") + (3).to_bytes(4, "little") + b"abc"
     with pytest.raises(ValueError, match=r"of zstd claim 3.15e\+06"):
         check_chunk(skipped + bytes(numcodecs.Zstd().encode(MUCH)), about, 10, 8)
-    # A frame that does not say how much it holds (RFC 8878, section 3.1.1.1.1): flags 0, a window, the last block is raw and of 3 bytes.
+    # A frame that does not say how much it holds (RFC 8878, section 3.1.1.1.1): flags 0, a window, the last block is
+    # raw and of 3 bytes.
     with pytest.raises(ValueError, match="of zstd claim"):
-        check_chunk(0xFD2FB528.to_bytes(4, "little") + b"\x00\x00" + (3 << 3 | 1).to_bytes(3, "little") + b"abc", about, 10, 8)  # fmt: skip
+        check_chunk(
+            0xFD2FB528.to_bytes(4, "little") + b"\x00\x00" + (3 << 3 | 1).to_bytes(3, "little") + b"abc", about, 10, 8
+        )
 
 
 @pytest.mark.parametrize("version", [2, 3])

@@ -29,9 +29,15 @@ def test_the_bytes_of_zarr(dtype: str, pieces: tuple[int, ...] | None, compresso
     """Of whole chunks and those at the edges, in shards or not, with any codec that zarr has."""
     made: dict[str, zarr.core.buffer.Buffer] = {}
     array = zarr.create_array(
-        zarr.storage.MemoryStore(made), shape=SHAPE, dtype=dtype, compressors=compressors, fill_value=0,
-        chunks=pieces or SIZE, shards=SIZE if pieces else None, config={"write_empty_chunks": True},
-    )  # fmt: skip
+        zarr.storage.MemoryStore(made),
+        shape=SHAPE,
+        dtype=dtype,
+        compressors=compressors,
+        fill_value=0,
+        chunks=pieces or SIZE,
+        shards=SIZE if pieces else None,
+        config={"write_empty_chunks": True},
+    )
     values = np.random.default_rng(3).integers(0, 5, SHAPE).astype(dtype)
     array[:] = values
     encode = encoder_of(array.metadata)
@@ -55,10 +61,14 @@ def test_what_only_zarr_can_write() -> None:
 
 
 def test_few_operations_on_files(tmp_path: Path) -> None:
-    """A chunk costs for each variable, and for the mark, a file that is written and put in its place, and perhaps its folders; no file is removed."""
+    """A chunk costs for each variable, and for the mark, a file that is written and put in its place, and perhaps its
+    folders; no file is removed.
+    """
     changes: list[str] = []
     listening = True
-    sys.addaudithook(lambda event, arguments: changes.append(event) if listening and is_change(event, arguments, tmp_path) else None)  # fmt: skip
+    sys.addaudithook(
+        lambda event, arguments: changes.append(event) if listening and is_change(event, arguments, tmp_path) else None
+    )
 
     def counted(chunks: int) -> dict[str, int]:
         changes.clear()

@@ -25,7 +25,8 @@ pytestmark = pytest.mark.slow
 def cluster(folder: Path, *workers: dict[str, str]) -> Iterator[Client]:
     """A scheduler and workers, each a process of its own with the variables given; on loopback.
 
-    Those with the client's width of vectors have empty caches; code of another width is that of the usual cache, or is compiled.
+    Those with the client's width of vectors have empty caches; code of another width is that of the usual cache, or is
+    compiled.
     """
     where = folder / "scheduler.json"
     processes: list[subprocess.Popen[bytes]] = []
@@ -80,7 +81,9 @@ def stored(tmp_path: Path) -> xr.DataArray:
 
 
 def test_workers_take_the_clients_code_and_others_make_their_own(stored, tmp_path) -> None:
-    """Of three workers one has vectors of another width; the others, with empty caches, compile nothing, and all have the same bits."""
+    """Of three workers one has vectors of another width; the others, with empty caches, compile
+    nothing, and all have the same bits.
+    """
     expected = stored.fit.multifit(two_peaks()).compute()
     with cluster(tmp_path, {}, {}, OTHER_WIDTH) as client:
         stored.fit.multifit(two_peaks(), store=tmp_path / "fit.zarr")

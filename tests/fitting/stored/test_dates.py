@@ -40,7 +40,10 @@ def write(path: Path, number: int, name: str = "e", **attrs: Any) -> Path:
 def test_many_stay_numbers(tmp_path: Path, ending: str, attrs: dict[str, str]) -> None:
     with pytest.warns(
         UserWarning,
-        match=rf"6 dates of 'e' are left as the numbers .* \({attrs['units']}, calendar {attrs['calendar']}\): more than 5 would",
+        match=(
+            rf"6 dates of 'e' are left as the numbers .* \({attrs['units']}, calendar {attrs['calendar']}\): more "
+            r"than 5 would"
+        ),
     ):
         found = xfit.open(write(tmp_path / f"a{ending}", 6, **attrs))
     np.testing.assert_array_equal(found["e"], np.arange(6.0))

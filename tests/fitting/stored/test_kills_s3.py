@@ -1,4 +1,6 @@
-"""Processes that are killed before and after requests to an S3 server: the old is there whole, or the new goes on; nothing is damaged afterwards."""
+"""Processes that are killed before and after requests to an S3 server: the old is there whole, or the new goes on;
+nothing is damaged afterwards.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Models beside a signal: whole or not there when a process is killed; what is damaged is named; what others made is left alone."""
+"""Models beside a signal: whole or not there when a process is killed; what is damaged is named;
+what others made is left alone.
+"""
 
 from __future__ import annotations
 
@@ -102,7 +104,13 @@ def test_what_others_made_is_left_alone(store: Path) -> None:
         kept.remove("photos")
     kept.store(fit_of(4.5), "a", overwrite=True)
     kept.remove("a")
-    assert {each.parent.name for each in (store / "xfit_models").rglob("one.jpg")} == {"photos", "a", "a.b", "a.0123456", "a.0123456z"}  # fmt: skip
+    assert {each.parent.name for each in (store / "xfit_models").rglob("one.jpg")} == {
+        "photos",
+        "a",
+        "a.b",
+        "a.0123456",
+        "a.0123456z",
+    }
     kept.store(fit_of(4.5), "b")
     (next((store / "xfit_models").glob("b.*")) / "notes.txt").write_text("mine")
     with pytest.raises(FileExistsError, match=r"'notes\.txt' in it is no part of a zarr store"):
@@ -128,11 +136,15 @@ def test_what_others_made_in_object_stores_is_left_alone() -> None:
 
 @pytest.mark.parametrize("damage", ["flipped", "truncated", "empty", "gone"])
 def test_damaged_numbers_are_no_numbers(store: Path, damage: str) -> None:
-    numbers = [each for each in group(store).joinpath("value").rglob("*") if each.is_file() and each.name[0] not in ".z"]  # fmt: skip
+    numbers = [
+        each for each in group(store).joinpath("value").rglob("*") if each.is_file() and each.name[0] not in ".z"
+    ]
     spoil(numbers[0], damage)
     kept = xfit.models(store)
     if damage == "gone":
-        with pytest.raises(ValueError, match=r"/value is damaged \(it has 0 of 1 files\); fit again, or \.remove\('a'\)"):  # fmt: skip
+        with pytest.raises(
+            ValueError, match=r"/value is damaged \(it has 0 of 1 files\); fit again, or \.remove\('a'\)"
+        ):
             kept.restore("a")
     else:
         # By zstandard's checksum, where it is read.

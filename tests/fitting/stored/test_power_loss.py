@@ -1,4 +1,6 @@
-"""Power that is lost at any moment, and files of which only what was synchronised is sure to be on the disk: the old is there, or the new goes on."""
+"""Power that is lost at any moment, and files of which only what was synchronised is sure to be on the disk: the old is
+there, or the new goes on.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,10 @@ from xfit.fitting.stored.begin import DamagedStoreWarning
 from xfit.fitting.stored.check import check
 from xfit.plot.open_stored import open_fit
 
-pytestmark = [needs_linux, pytest.mark.filterwarnings("ignore:Object at .* is not recognized as a component of a Zarr hierarchy")]  # fmt: skip
+pytestmark = [
+    needs_linux,
+    pytest.mark.filterwarnings("ignore:Object at .* is not recognized as a component of a Zarr hierarchy"),
+]
 
 
 @pytest.fixture

@@ -1,4 +1,6 @@
-"""Fits into a store on clusters: scheduler and workers as processes of their own, encrypted connections, workers that join, die or are of another version."""
+"""Fits into a store on clusters: scheduler and workers as processes of their own, encrypted connections, workers that
+join, die or are of another version.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +75,18 @@ class Cluster:
         """Start a scheduler on loopback, and wait for its address."""
         where = self.folder / "scheduler.json"
         where.unlink(missing_ok=True)
-        process = self.start("scheduler", "--protocol", "tls", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard", "--scheduler-file", str(where))  # fmt: skip
+        process = self.start(
+            "scheduler",
+            "--protocol",
+            "tls",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--no-dashboard",
+            "--scheduler-file",
+            str(where),
+        )
         while not where.exists():
             assert process.poll() is None, (self.folder / "log-0").read_text()
             time.sleep(0.05)
@@ -81,12 +94,24 @@ class Cluster:
 
     def worker(self) -> subprocess.Popen:
         """Start a worker with one thread, without a nanny: this process is the worker."""
-        return self.start("worker", "--scheduler-file", str(self.folder / "scheduler.json"), "--nthreads", "1", "--no-nanny", "--no-dashboard", "--local-directory", str(self.folder))  # fmt: skip
+        return self.start(
+            "worker",
+            "--scheduler-file",
+            str(self.folder / "scheduler.json"),
+            "--nthreads",
+            "1",
+            "--no-nanny",
+            "--no-dashboard",
+            "--local-directory",
+            str(self.folder),
+        )
 
     def client(self) -> Client:
         """Connect."""
         f = self.files
-        security = Security(tls_ca_file=f["ca-file"], tls_client_cert=f["cert"], tls_client_key=f["key"], require_encryption=True)  # fmt: skip
+        security = Security(
+            tls_ca_file=f["ca-file"], tls_client_cert=f["cert"], tls_client_key=f["key"], require_encryption=True
+        )
         return Client(scheduler_file=str(self.folder / "scheduler.json"), security=security)
 
     def close(self) -> None:
@@ -266,7 +291,9 @@ def _deadly(common, chunk, blocks):
 
 
 def test_a_chunk_that_ends_its_workers(stored, expected, tmp_path, monkeypatch) -> None:
-    """As one does that is too large for their memory: an error that names it; the others can be done by the next run."""
+    """As one does that is too large for their memory: an error that names it; the
+    others can be done by the next run.
+    """
     from xfit.fitting.stored import run
 
     store = tmp_path / "fit.zarr"

@@ -1,4 +1,6 @@
-"""Stored runs that are damaged, or lie beside what others made: what is wrong is named, and nothing of others is touched."""
+"""Stored runs that are damaged, or lie beside what others made: what is wrong is named, and
+nothing of others is touched.
+"""
 
 from __future__ import annotations
 
@@ -172,14 +174,19 @@ def test_nothing_is_written_through_a_link_that_is_made_later(tmp_path) -> None:
 
 
 def test_what_a_run_reads_is_not_where_it_writes(tmp_path) -> None:
-    """Starts, masks, variances and data from the store itself are refused, lazy or in wrappers; read into memory they are taken."""
+    """Starts, masks, variances and data from the store itself are refused, lazy or in wrappers;
+    read into memory they are taken.
+    """
     store = tmp_path / "fit.zarr"
     fit = first(store)
     da = data()
     for options in (
-        {"start": fit}, {"where": fit.status == 1}, {"variance": fit.chisq + 1}, {"start": {"left.A": fit.fit["left.A"]}},
+        {"start": fit},
+        {"where": fit.status == 1},
+        {"variance": fit.chisq + 1},
+        {"start": {"left.A": fit.fit["left.A"]}},
         {"variance": xr.open_zarr(f"file://{store}").chisq.rename("other").chunk(y=1)},
-    ):  # fmt: skip
+    ):
         for way in ("overwrite", "resume"):
             with pytest.raises(
                 ValueError,
@@ -213,7 +220,9 @@ def test_resume_is_of_the_same_labels(tmp_path) -> None:
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="Linux tells which file is synchronised")
 @pytest.mark.parametrize("made", [False, True])
 def test_what_lies_on_the_disk_when_a_run_returns(tmp_path, monkeypatch, made) -> None:
-    """Where the system synchronises single files alone: each file, and the folders with their names, whoever made them."""
+    """Where the system synchronises single files alone: each file, and the folders with their
+    names, whoever made them.
+    """
     synced: set[str] = set()
     plain = os.fsync
 
@@ -257,8 +266,27 @@ def format_1(store: Path, da: xr.DataArray) -> xr.Dataset:
     first(store)
     words = json.loads((store / "zarr.json").read_text())
     manifest = json.loads(words["attributes"]["xfit_run"])
-    kept = ("format", "schema", "shape", "dtype", "chunks", "coordinates", "content", "model", "start", "lower", "upper", "free", "active",
-            "variance", "options", "estimates", "path", "layout", "variables")  # fmt: skip
+    kept = (
+        "format",
+        "schema",
+        "shape",
+        "dtype",
+        "chunks",
+        "coordinates",
+        "content",
+        "model",
+        "start",
+        "lower",
+        "upper",
+        "free",
+        "active",
+        "variance",
+        "options",
+        "estimates",
+        "path",
+        "layout",
+        "variables",
+    )
     words["attributes"]["xfit_run"] = json.dumps({name: manifest[name] for name in kept} | {"format": 1})
     del words["consolidated_metadata"]
     (store / "zarr.json").write_text(json.dumps(words))
@@ -271,7 +299,9 @@ def format_1(store: Path, da: xr.DataArray) -> xr.Dataset:
 
 
 def test_stores_of_format_1(tmp_path, one, other) -> None:
-    """They are opened, accepted where they are whole, refused by name where not, and stay whole until what replaces them is."""
+    """They are opened, accepted where they are whole, refused by name where not, and stay
+    whole until what replaces them is.
+    """
     store = tmp_path / "fit.zarr"
     format_1(store, data())
     assert_same_bits(xfit.open(str(store)).compute(), one)
@@ -307,7 +337,9 @@ def test_stores_of_format_1(tmp_path, one, other) -> None:
 
 @pytest.mark.slow
 def test_workers_in_another_folder(tmp_path, monkeypatch, one) -> None:
-    """A relative path is the client's; workers that see another folder under its name end the run, and write nothing there."""
+    """A relative path is the client's; workers that see another folder under its name end the
+    run, and write nothing there.
+    """
     from distributed import Client, LocalCluster
 
     here, there = tmp_path / "here", tmp_path / "there"
@@ -339,7 +371,9 @@ def _blind() -> None:
 
 @pytest.mark.parametrize("place", [1, 2, 4])
 def test_of_two_that_begin_at_once_the_first_ends_before_it_writes_on(monkeypatch, place) -> None:
-    """Another run says that it writes just before the first looks for the so-manieth time, which it does before each of its files."""
+    """Another run says that it writes just before the first looks for the so-manieth time, which it
+    does before each of its files.
+    """
     store, plain, count = MemoryStore(), Archive.check_writer, [0]
     before: dict[str, int] = {}
 
@@ -360,7 +394,9 @@ def test_of_two_that_begin_at_once_the_first_ends_before_it_writes_on(monkeypatc
 
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_what_another_run_writes_last_over_a_description_is_written_again(monkeypatch, overwrite) -> None:
-    """A process that was stopped between its look at who writes and its write: a coordinate and the metadata of an array are not this run's."""
+    """A process that was stopped between its look at who writes and its write: a coordinate and the metadata of an
+    array are not this run's.
+    """
     da, store = data(), MemoryStore()
     expected = da.fit.multifit(two_peaks(), max_nfev=77).compute()
     if overwrite:

@@ -1,4 +1,6 @@
-"""Stored runs that are killed at any write, overwritten, or written by two: the old result is whole, or the new one goes on."""
+"""Stored runs that are killed at any write, overwritten, or written by two: the old result is
+whole, or the new one goes on.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +85,8 @@ def test_killed_at_any_write_of_a_run_that_replaces_another(way, one, other) -> 
     assert news[-1] is True
 
 
-#: Forks a child for each kill: it is ended before the n-th change of a file or folder in the store, and the parent goes on.
+#: Forks a child for each kill: it is ended before the n-th change of a file or folder in the store, and the parent goes
+#: on.
 KILLS = """
 import os, shutil, sys, warnings
 sys.path.insert(0, {root!r})
@@ -154,10 +157,17 @@ if __name__ == "__main__":
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="each kill is of a fork")
 @pytest.mark.parametrize(("kind", "usual"), [("first", 29), ("overwrite", 37)])
 def test_killed_at_any_change_of_a_folder(kind, usual, tmp_path) -> None:
-    """SIGKILL before every so many-th file is opened, renamed or removed, folder made or removed; with a step of 1 before each."""
+    """SIGKILL before every so many-th file is opened, renamed or removed, folder made or removed;
+    with a step of 1 before each.
+    """
     script = tmp_path / "kills.py"
     script.write_text(textwrap.dedent(KILLS).format(root=str(ROOT)))
-    done = subprocess.run([sys.executable, str(script), kind, str(tmp_path), str(step(usual))], capture_output=True, text=True, check=False)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, str(script), kind, str(tmp_path), str(step(usual))],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     # Files are made under another name and renamed, in folders of their own.
     assert int(done.stdout.split()[-1]) > 150
@@ -184,14 +194,18 @@ def test_a_run_that_is_replaced_ends_and_says_by_whom(place, way, tmp_path) -> N
     store = tmp_path / "fit.zarr" if place == "folder" else MemoryStore()
     model = two_peaks() if way == "resume" else two_peaks(**{"left.A": 31.0})
     da = data((4, 4))
-    with pytest.raises(StoreError, match=rf"is written by another run now, .*{way}=True, by process {os.getpid()} on .* at 20"):  # fmt: skip
+    with pytest.raises(
+        StoreError, match=rf"is written by another run now, .*{way}=True, by process {os.getpid()} on .* at 20"
+    ):
         replaced(store, lambda: da.fit.multifit(model, store=store, progress=False, **{way: True}))
     assert is_result(xr.open_zarr(store), da.fit.multifit(model).compute())
     assert check(store) == []
 
 
 def test_what_a_replaced_run_writes_last_is_written_again(monkeypatch) -> None:
-    """A process that was stopped between its look at who writes and its write: the chunk it has spoilt loses its mark."""
+    """A process that was stopped between its look at who writes and its write: the chunk it
+    has spoilt loses its mark.
+    """
     store, plain = MemoryStore(), Archive.write
     da = data((4, 4))
     expected = da.fit.multifit(two_peaks(), max_nfev=77).compute()

@@ -48,8 +48,11 @@ def da(tmp_path: Path) -> xr.DataArray:
 @pytest.mark.parametrize("zarr_format", [2, 3])
 @pytest.mark.parametrize("place", ["path", "memory URL", "memory store"])
 def test_there_and_back_and_the_signal_stays(tmp_path, place, zarr_format, consolidated) -> None:
-    store = {"path": str(tmp_path / "map.zarr"), "memory store": MemoryStore(),
-             "memory URL": f"memory://models-{zarr_format}-{consolidated}.zarr"}[place]  # fmt: skip
+    store = {
+        "path": str(tmp_path / "map.zarr"),
+        "memory store": MemoryStore(),
+        "memory URL": f"memory://models-{zarr_format}-{consolidated}.zarr",
+    }[place]
     da = signal_in(store, zarr_format=zarr_format, consolidated=consolidated)
     before = xr.open_zarr(store, consolidated=consolidated).load()
     kept = xfit.models(store)

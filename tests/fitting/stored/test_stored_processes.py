@@ -111,8 +111,11 @@ def test_an_object_store(s3, expected) -> None:
     stored.fit.multifit(two_peaks(), resume=True, progress=counted.append, **options)
     assert counted == []
     words = subprocess.run(
-        [sys.executable, "-m", "xfit.command", "info", options["store"], *(f"-o{k}={v}" for k, v in s3.items())], capture_output=True, text=True, check=True
-    ).stdout  # fmt: skip
+        [sys.executable, "-m", "xfit.command", "info", options["store"], *(f"-o{k}={v}" for k, v in s3.items())],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     assert "9 of 9 done: complete" in words
 
 
@@ -242,7 +245,9 @@ class Slow(WrapperStore):
 
 def test_slow_storage(tmp_path, expected) -> None:
     """What is slow changes nothing, and the variables of a chunk do not wait for each other."""
-    spectra().rename("a").to_dataset().to_zarr(tmp_path / "map", encoding={"a": {"chunks": (4, 3, 60)}}, consolidated=False)  # fmt: skip
+    spectra().rename("a").to_dataset().to_zarr(
+        tmp_path / "map", encoding={"a": {"chunks": (4, 3, 60)}}, consolidated=False
+    )
     da = xr.open_zarr(Slow(LocalStore(tmp_path / "map")), consolidated=False).a
     Slow.most = 0
     with dask.config.set(scheduler="synchronous"):

@@ -1,4 +1,6 @@
-"""Fits into a store: the numbers of fits in memory, bounded, resumed, refused where something differs, and no chunk lost to a fault."""
+"""Fits into a store: the numbers of fits in memory, bounded, resumed, refused where something differs,
+and no chunk lost to a fault.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,12 @@ from xfit.fitting.stored.info import info
 
 @pytest.mark.parametrize("place", ["path", "file URL", "memory URL", "memory store"])
 def test_the_numbers_of_a_fit_in_memory(place, tmp_path, expected) -> None:
-    store = {"path": tmp_path / "fit.zarr", "file URL": f"file://{tmp_path}/fit.zarr", "memory URL": "memory://stored-of-a-test",
-             "memory store": MemoryStore()}[place]  # fmt: skip
+    store = {
+        "path": tmp_path / "fit.zarr",
+        "file URL": f"file://{tmp_path}/fit.zarr",
+        "memory URL": "memory://stored-of-a-test",
+        "memory store": MemoryStore(),
+    }[place]
     fit = spectra().fit.multifit(two_peaks(), store=store, overwrite=True)
     assert fit["value"].chunks is not None
     assert list(fit) == list(expected)
@@ -35,15 +41,21 @@ def test_the_numbers_of_a_fit_in_memory(place, tmp_path, expected) -> None:
 
 
 def test_all_kinds_of_data_and_options(tmp_path) -> None:
-    """NumPy data, a line of spectra, images, a last chunk of one pixel, maps of starts, masks, all covariances, other losses."""
+    """NumPy data, a line of spectra, images, a last chunk of one pixel, maps of starts, masks,
+    all covariances, other losses.
+    """
     flat = peak_map((9, 1)).isel(x=0).chunk(y=4)
     cases = {
         "numpy": (peak_map((5, 4)), two_peaks(), {}),
         "line": (flat, two_peaks(), {"covariance": True}),
-        "maps": (flat, two_peaks(), {"start": {"left.A": flat.isel({flat.dims[-1]: 0}, drop=True) * 0 + 30}, "where": flat > -5}),
+        "maps": (
+            flat,
+            two_peaks(),
+            {"start": {"left.A": flat.isel({flat.dims[-1]: 0}, drop=True) * 0 + 30}, "where": flat > -5},
+        ),
         "huber": (flat, two_peaks(), {"loss": "huber", "variance": 0.04}),
         "images": (image_map(("v", "u"), 5).chunk(frame=2), spot(), {}),
-    }  # fmt: skip
+    }
     for name, (da, model, options) in cases.items():
         fit = da.fit.multifit(model, store=tmp_path / name, **options)
         assert_same_bits(fit.compute(), da.fit.multifit(model, **options).compute())
@@ -52,7 +64,9 @@ def test_all_kinds_of_data_and_options(tmp_path) -> None:
 
 
 def test_chunks_for_reading_back(tmp_path, expected) -> None:
-    """By default the map of a parameter is read alone; smaller pieces when asked for; one file a chunk and variable either way."""
+    """By default the map of a parameter is read alone; smaller pieces when asked for; one file a
+    chunk and variable either way.
+    """
     store = tmp_path / "fit.zarr"
     fit = spectra().fit.multifit(two_peaks(), store=store)
     assert fit["value"].encoding["chunks"] == (4, 3, 1)
@@ -101,13 +115,19 @@ def test_runs_that_differ_are_refused(tmp_path) -> None:
     moved = da.assign_coords({da.dims[-1]: da[da.dims[-1]] + 1})
     wide = two_peaks(**{"left.A": 31.0})
     for other, model, options, words in (
-        (changed, two_peaks(), {}, "content of data"), (moved, two_peaks(), {}, "coordinates"), (da.astype("f4"), two_peaks(), {}, "dtype .stored 'float64', given 'float32'"),
-        (da.chunk(y=5), two_peaks(), {}, "chunks: y"), (da.isel(y=slice(8)), two_peaks(), {}, "shape: y .stored 10, given 8."),
-        (da, wide, {}, "model"), (da, two_peaks(), {"loss": "huber"}, "options: loss: name .stored 'ls', given 'huber'."),
-        (da, two_peaks(), {"variance": 0.05}, "variance .stored 0.04, given 0.05."), (da, two_peaks(), {"max_nfev": 9}, "max_nfev"),
-        (da, two_peaks(), {"bounded": False}, "lower|upper|bounded"), (da, two_peaks(), {"zarr_chunks": {"y": 2}}, "layout: y"),
+        (changed, two_peaks(), {}, "content of data"),
+        (moved, two_peaks(), {}, "coordinates"),
+        (da.astype("f4"), two_peaks(), {}, "dtype .stored 'float64', given 'float32'"),
+        (da.chunk(y=5), two_peaks(), {}, "chunks: y"),
+        (da.isel(y=slice(8)), two_peaks(), {}, "shape: y .stored 10, given 8."),
+        (da, wide, {}, "model"),
+        (da, two_peaks(), {"loss": "huber"}, "options: loss: name .stored 'ls', given 'huber'."),
+        (da, two_peaks(), {"variance": 0.05}, "variance .stored 0.04, given 0.05."),
+        (da, two_peaks(), {"max_nfev": 9}, "max_nfev"),
+        (da, two_peaks(), {"bounded": False}, "lower|upper|bounded"),
+        (da, two_peaks(), {"zarr_chunks": {"y": 2}}, "layout: y"),
         (da, two_peaks(), {"path": "serpentine"}, "path .stored 'independent', given 'serpentine'."),
-    ):  # fmt: skip
+    ):
         with pytest.raises(ValueError, match=words):
             other.fit.multifit(model, store=store, resume=True, **{"variance": 0.04, **options})
     with pytest.raises(FileExistsError, match="resume=True to go on with it, or overwrite=True"):
@@ -127,14 +147,17 @@ def test_what_is_no_result_is_never_removed(tmp_path) -> None:
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
 
 
-@pytest.mark.parametrize(("options", "error", "words"), [
-    ({"resume": True}, ValueError, "resume= are of fits with store="),
-    ({"progress": True}, ValueError, "progress= are of fits with store="),
-    ({"store": "x", "storage_options": {"key": "k"}}, TypeError, "storage_options go with a URL"),
-    ({"store": "x", "zarr_chunks": {"z": 1}}, ValueError, "no dimension 'z'"),
-    ({"store": "x", "zarr_chunks": {"y": 3}}, ValueError, "must divide that of the run's chunks, 4"),
-    ({"store": "x", "progress": 3}, TypeError, "progress=3"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"resume": True}, ValueError, "resume= are of fits with store="),
+        ({"progress": True}, ValueError, "progress= are of fits with store="),
+        ({"store": "x", "storage_options": {"key": "k"}}, TypeError, "storage_options go with a URL"),
+        ({"store": "x", "zarr_chunks": {"z": 1}}, ValueError, "no dimension 'z'"),
+        ({"store": "x", "zarr_chunks": {"y": 3}}, ValueError, "must divide that of the run's chunks, 4"),
+        ({"store": "x", "progress": 3}, TypeError, "progress=3"),
+    ],
+)
 def test_refused_before_any_work(options, error, words, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(error, match=words):

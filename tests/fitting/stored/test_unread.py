@@ -25,7 +25,9 @@ MANY = 40
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A map whose fifth chunk of six, rows 8 and 9, is cut short."""
     e = np.arange(16.0)
-    da = xr.DataArray(np.random.default_rng(0).random((2 * CHUNKS, 3, 16)), dims=("y", "x", "e"), coords={"e": e}, name="counts")  # fmt: skip
+    da = xr.DataArray(
+        np.random.default_rng(0).random((2 * CHUNKS, 3, 16)), dims=("y", "x", "e"), coords={"e": e}, name="counts"
+    )
     place = tmp_path / "map.zarr"
     da.chunk(y=2).to_dataset().to_zarr(place, zarr_format=request.param, consolidated=False)
     damaged = place / "counts" / ("4.0.0" if request.param == 2 else "c/4/0/0")
@@ -52,7 +54,8 @@ def test_what_is_read_here(store: Path, tmp_path: Path) -> None:
 
 
 def test_stored_runs(store: Path, tmp_path: Path) -> None:
-    # Of few chunks all are read before the run, for its fingerprint; of more, the run goes on and says which could not be read.
+    # Of few chunks all are read before the run, for its fingerprint; of more, the run goes on and says which could not
+    # be read.
     da = xfit.open(store, chunks="file")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -73,7 +76,9 @@ def test_a_run_of_many_chunks_goes_on(tmp_path: Path) -> None:
     (tmp_path / "map.zarr" / "counts" / "c" / str(bad) / "0").write_bytes(b"damaged")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        xfit.open(tmp_path / "map.zarr", chunks="file").fit.multifit(model(), store=tmp_path / "fit.zarr", progress=False)  # fmt: skip
+        xfit.open(tmp_path / "map.zarr", chunks="file").fit.multifit(
+            model(), store=tmp_path / "fit.zarr", progress=False
+        )
     found = info(tmp_path / "fit.zarr")
     assert found.done == MANY - 1
     assert (

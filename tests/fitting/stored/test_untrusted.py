@@ -120,16 +120,53 @@ def test_pickles_beside_a_signal_and_in_runs_do_not_run(tmp_path: Path, result: 
         (V2 | {"filters": [{"id": "delta", "dtype": "<f8"}, {"id": "of another"}]}, "'of another'"),
         (V2 | {"filters": "pickle"}, "must be a list"),
         (V3 | {"codecs": ["pickle"]}, "'pickle'"),
-        (V3 | {"codecs": [{"name": "sharding_indexed", "configuration": {"chunk_shape": [1, 8], "codecs": [{"name": "unknown"}]}}]}, "'unknown'"),
-        (V3 | {"codecs": [{"name": "sharding_indexed", "configuration": {"chunk_shape": [1, 8], "index_codecs": [{"name": "unknown"}]}}]}, "'unknown'"),
+        (
+            V3
+            | {
+                "codecs": [
+                    {
+                        "name": "sharding_indexed",
+                        "configuration": {"chunk_shape": [1, 8], "codecs": [{"name": "unknown"}]},
+                    }
+                ]
+            },
+            "'unknown'",
+        ),
+        (
+            V3
+            | {
+                "codecs": [
+                    {
+                        "name": "sharding_indexed",
+                        "configuration": {"chunk_shape": [1, 8], "index_codecs": [{"name": "unknown"}]},
+                    }
+                ]
+            },
+            "'unknown'",
+        ),
         (V3 | {"storage_transformers": [{"name": "unknown"}]}, "'unknown'"),
         # Python objects.
         (V2 | {"dtype": "|O"}, "Python objects"),
         (V2 | {"dtype": [["a", "|O"], ["b", "<f8"]], "filters": [{"id": "vlen-utf8"}]}, "Python objects"),
         # Figures.
-        (V3 | {"shape": [10**8, 64], "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [1, 64]}}}, "1e\\+08 chunks.*100000000"),
+        (
+            V3 | {"shape": [10**8, 64], "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [1, 64]}}},
+            "1e\\+08 chunks.*100000000",
+        ),
         (V2 | {"shape": [MOST_CHUNKS + 1, 1], "chunks": [1, 1]}, f"most that are read are {MOST_CHUNKS}"),
-        (V3 | {"codecs": [{"name": "sharding_indexed", "configuration": {"chunk_shape": [1, 1], "codecs": [{"name": "bytes"}]}}], "shape": [10**6, 8]}, "8e\\+06 chunks"),
+        (
+            V3
+            | {
+                "codecs": [
+                    {
+                        "name": "sharding_indexed",
+                        "configuration": {"chunk_shape": [1, 1], "codecs": [{"name": "bytes"}]},
+                    }
+                ],
+                "shape": [10**6, 8],
+            },
+            "8e\\+06 chunks",
+        ),
         (V2 | {"chunks": [1 << 40, 8], "shape": [1 << 40, 8]}, "claims chunks of"),
         (V2 | {"shape": [1 << 62] * 30, "chunks": [1 << 62] * 30}, r"10\*\*"),
         (V3 | {"shape": [-1, 8]}, "shape must be"),
@@ -138,15 +175,21 @@ def test_pickles_beside_a_signal_and_in_runs_do_not_run(tmp_path: Path, result: 
         (V2 | {"chunks": None}, "chunks must be"),
         (V2 | {"dtype": "nothing"}, "no type of numbers"),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("consolidated", [False, True])
 def test_what_a_store_claims_is_checked(tmp_path: Path, about: dict[str, Any], words: str, consolidated: bool) -> None:
     path = store_of(tmp_path / "map.zarr", about)
     if consolidated and about["zarr_format"] == 3:
         inline = {"kind": "inline", "must_understand": False, "metadata": {"counts": about}}
-        (path / "zarr.json").write_text(json.dumps({"zarr_format": 3, "node_type": "group", "attributes": {}, "consolidated_metadata": inline}))  # fmt: skip
+        (path / "zarr.json").write_text(
+            json.dumps({"zarr_format": 3, "node_type": "group", "attributes": {}, "consolidated_metadata": inline})
+        )
     elif consolidated:
-        held = {".zgroup": {"zarr_format": 2}, "counts/.zarray": about, "counts/.zattrs": {"_ARRAY_DIMENSIONS": ["x", "e"]}}  # fmt: skip
+        held = {
+            ".zgroup": {"zarr_format": 2},
+            "counts/.zarray": about,
+            "counts/.zattrs": {"_ARRAY_DIMENSIONS": ["x", "e"]},
+        }
         (path / ".zmetadata").write_text(json.dumps({"zarr_consolidated_format": 1, "metadata": held}))
     with pytest.raises(RefusedFileError, match=f"map.zarr.*counts.*{words}"):
         xfit.open(path)
@@ -160,12 +203,19 @@ def test_what_is_stored_in_known_ways_is_read(tmp_path: Path) -> None:
     for k, packed in enumerate((BloscCodec(), GzipCodec(), ZstdCodec(), None)):
         for shards in (None, (4, 8)):
             group = zarr.open_group(tmp_path / f"{k}{shards}.zarr", mode="w")
-            group.create_array("d", data=values, chunks=(1, 4), shards=shards, compressors=packed, dimension_names=["x", "e"])  # fmt: skip
+            group.create_array(
+                "d", data=values, chunks=(1, 4), shards=shards, compressors=packed, dimension_names=["x", "e"]
+            )
             np.testing.assert_array_equal(xfit.open(tmp_path / f"{k}{shards}.zarr"), values)
     values = values + 1  # of format 2 xarray takes the fill value, 0, for missing
-    for k, (filters, packed) in enumerate([([numcodecs.Delta("<f8")], numcodecs.Blosc()), (None, numcodecs.Zlib()), (None, numcodecs.LZMA())]):  # fmt: skip
+    for k, (filters, packed) in enumerate(
+        [([numcodecs.Delta("<f8")], numcodecs.Blosc()), (None, numcodecs.Zlib()), (None, numcodecs.LZMA())]
+    ):
         group = zarr.open_group(tmp_path / f"two{k}.zarr", mode="w", zarr_format=2)
-        group.create_array("d", data=values, filters=filters, compressors=packed).attrs["_ARRAY_DIMENSIONS"] = ["x", "e"]  # fmt: skip
+        group.create_array("d", data=values, filters=filters, compressors=packed).attrs["_ARRAY_DIMENSIONS"] = [
+            "x",
+            "e",
+        ]
         np.testing.assert_array_equal(xfit.open(tmp_path / f"two{k}.zarr"), values)
     words = xr.DataArray([1.0, 2.0], dims="x", coords={"x": np.array(["a", "bc"], object)}, name="d")
     for format in (2, 3):
@@ -175,11 +225,25 @@ def test_what_is_stored_in_known_ways_is_read(tmp_path: Path) -> None:
 
 def test_coordinates_that_nothing_is_stored_of_are_refused(tmp_path: Path) -> None:
     """They are read when a store is opened; of data, whose chunks are read when they are needed, none need be there."""
-    path = store_of(tmp_path / "map.zarr", V3 | {"shape": [10**9, 8], "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [10**6, 8]}}})  # fmt: skip
+    path = store_of(
+        tmp_path / "map.zarr",
+        V3 | {"shape": [10**9, 8], "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [10**6, 8]}}},
+    )
     assert xfit.open(path, chunks="file").sizes == {"x": 10**9, "e": 8}
-    store_of(path.with_name("other.zarr"), V3 | {"shape": [10**9], "dimension_names": ["x"], "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [10**6]}}}, "x")  # fmt: skip
+    store_of(
+        path.with_name("other.zarr"),
+        V3
+        | {
+            "shape": [10**9],
+            "dimension_names": ["x"],
+            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [10**6]}},
+        },
+        "x",
+    )
     path.with_name("other.zarr").joinpath("x").rename(path / "x")
-    with pytest.raises(RefusedFileError, match=r"coordinate 'x' claims \[1000000000\] values, 8e\+09 bytes, and 0 bytes are stored"):  # fmt: skip
+    with pytest.raises(
+        RefusedFileError, match=r"coordinate 'x' claims \[1000000000\] values, 8e\+09 bytes, and 0 bytes are stored"
+    ):
         xfit.open(path)
 
 
@@ -195,7 +259,9 @@ def test_damaged_descriptions_are_named(tmp_path: Path, name: str, text: str) ->
 def test_stores_with_very_many_chunks_are_put_together(tmp_path: Path) -> None:
     """Twenty thousand chunks of one pixel: dask gets multiples of them, and the same numbers."""
     values = np.arange(20_000.0 * 2).reshape(20_000, 2)
-    zarr.open_group(tmp_path / "a.zarr", mode="w").create_array("d", shape=values.shape, chunks=(1, 2), dtype=float, dimension_names=["x", "e"])  # fmt: skip
+    zarr.open_group(tmp_path / "a.zarr", mode="w").create_array(
+        "d", shape=values.shape, chunks=(1, 2), dtype=float, dimension_names=["x", "e"]
+    )
     da = xfit.open(tmp_path / "a.zarr", chunks="file")
     # At most 10,000, in whole multiples of what is read at once.
     assert da.chunksizes["x"] == (2,) * 10_000

@@ -106,7 +106,8 @@ class Row:
 def one_thread() -> Iterator[bool]:
     """Keep all tools to one thread; gives whether the linear algebra could be, which takes threadpoolctl."""
     with contextlib.ExitStack() as stack:
-        # For tools that compute by dask themselves. It holds for all threads, as the other does; those of this process are the command's.
+        # For tools that compute by dask themselves. It holds for all threads, as the other does; those of this process
+        # are the command's.
         stack.enter_context(dask.config.set(scheduler="synchronous"))
         able = importlib.util.find_spec("threadpoolctl") is not None
         if able:
@@ -198,7 +199,9 @@ def compare(workload: Workload, values: np.ndarray, reference: np.ndarray, error
 
 
 def with_positive_widths(workload: Workload, values: np.ndarray) -> np.ndarray:
-    """Values (n_pixels, n_parameters) where peaks with a negative sigma, which are the same for a positive one, have that."""
+    """Values (n_pixels, n_parameters) where peaks with a negative sigma, which are the same
+    for a positive one, have that.
+    """
     values, at = np.array(values, np.float64), 0
     for part in workload.parts:
         if part.kind in ("gaussian", "voigt"):

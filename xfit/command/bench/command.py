@@ -42,8 +42,9 @@ def bench(
 ) -> None:
     """Compare the speed of xfit with that of other tools that are installed, on this machine.
 
-    Every tool fits the same spectra from the same start on one thread, in turns. It is also shown whether they find what xfit finds.
-    With --pixels all tools fit as many; for a few only, it shows what a call of xfit costs besides fitting, some milliseconds.
+    Every tool fits the same spectra from the same start on one thread, in turns. It is also shown whether they find
+    what xfit finds. With --pixels all tools fit as many; for a few only, it shows what a call of xfit costs besides
+    fitting, some milliseconds.
 
     \b
     Examples:
@@ -80,7 +81,8 @@ def bench(
     console.print(f"xfit {about['xfit']}, Python {about['python']}; {versions}", highlight=False)
     console.print(f"{about['machine']}; threads: {about['threads']}; medians of {rounds} rounds", highlight=False)
     console.print(
-        f"same: spectra all of whose values agree with xfit's to {SAME:g} of their errors; differs by: the largest difference, in errors",
+        f"same: spectra all of whose values agree with xfit's to {SAME:g} of their errors; differs by: the largest "
+        "difference, in errors",
         highlight=False,
     )
     for row in rows:

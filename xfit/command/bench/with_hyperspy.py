@@ -14,7 +14,9 @@ _KINDS = {"gaussian": "Gaussian", "voigt": "Voigt", "offset": "Offset", "power l
 
 
 def fitter(workload: Workload) -> Callable[[np.ndarray], np.ndarray]:
-    """Make what fits by MINPACK, or a trust region where there are bounds, with HyperSpy's analytical gradients where it has them."""
+    """Make what fits by MINPACK, or a trust region where there are bounds, with HyperSpy's
+    analytical gradients where it has them.
+    """
     import hyperspy.api as hs
 
     def fit(data: np.ndarray) -> np.ndarray:

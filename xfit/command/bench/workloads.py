@@ -1,4 +1,6 @@
-"""Workloads: small problems made with a fixed seed, described by their parts, from which every tool makes its own model."""
+"""Workloads: small problems made with a fixed seed, described by their parts, from which
+every tool makes its own model.
+"""
 
 from __future__ import annotations
 
@@ -94,7 +96,9 @@ class Workload:
         return total
 
     def data(self, pixels: int) -> np.ndarray:
-        """Spectra (pixels, channels), each with parameters of its own within 5 % of the truth; the first are the same for any number."""
+        """Spectra (pixels, channels), each with parameters of its own within 5 % of the truth; the
+        first are the same for any number.
+        """
         truth = np.array([value for part in self.parts for value in part.truth])
         rows = []
         for pixel in range(pixels):

@@ -38,13 +38,15 @@ class EELSCLEdge(Component):
     .. math:: f(E) = \mathrm{intensity}\; \frac{d\sigma}{dE}\bigg(E - \Delta, \mathrm{effective\_angle}\bigg), \quad
         \Delta = \mathrm{onset\_energy} - E_0
 
-    From hydrogenic wave functions (R. F. Egerton's SIGMAK and SIGMAL), or from a table of generalised oscillator strengths; see
-    `xfit.components.core_loss.cross_sections`. Far above the edge a power law goes on. Values are looked up in a table, to 0.03 %.
+    From hydrogenic wave functions (R. F. Egerton's SIGMAK and SIGMAL), or from a table of generalised oscillator
+    strengths; see `xfit.components.core_loss.cross_sections`. Far above the edge a power law goes on. Values are looked
+    up in a table, to 0.03 %.
 
     Parameters
     ----------
     edge : str
-        Such as "C_K" or "Fe_L3"; the hydrogenic one of L3 is that of all L electrons. Edges other than K and L3 need ``gos``.
+        Such as "C_K" or "Fe_L3"; the hydrogenic one of L3 is that of all L electrons. Edges other than K and L3 need
+        ``gos``.
     beam_energy : float
         In keV.
     collection_angle : float
@@ -52,40 +54,43 @@ class EELSCLEdge(Component):
     convergence_angle : float
         Semi-angle of the convergent beam, in mrad; with it the effective angle is computed (Egerton's CONCOR2).
     gos : DataArray or mapping, optional
-        Generalised oscillator strengths, as `xfit.read_gos` reads them; or plain data as `options` gives them. By default
-        hydrogenic ones.
+        Generalised oscillator strengths, as `xfit.read_gos` reads them; or plain data as `options` gives them. By
+        default hydrogenic ones.
     name : str, optional
         Name of the component; by default that of the edge.
     fine_structure_width : float, optional
-        Energy in eV above ``onset_energy`` below which fine structure takes the place of the cross-section; by default there is none. It needs
-        ``fine_structure_coefficients``.
+        Energy in eV above ``onset_energy`` below which fine structure takes the place of the cross-section; by default
+        there is none. It needs ``fine_structure_coefficients``.
     fine_structure_onset : float, optional
         Energy in eV above ``onset_energy`` where the fine structure begins; below it there is nothing.
     fine_structure_coefficients : int, optional
-        Number of cubic B-splines that make up the fine structure: 4 is a cubic, and about one for each three channels follows white
-        lines. Zero for nothing, where peaks of their own stand for it.
+        Number of cubic B-splines that make up the fine structure: 4 is a cubic, and about one for each three channels
+        follows white lines. Zero for nothing, where peaks of their own stand for it.
     intensity : float
-        Factor: the areal density of the atoms per barn, times the counts of the incident beam; at least zero by default.
+        Factor: the areal density of the atoms per barn, times the counts of the incident beam; at least zero by
+        default.
     onset_energy : float
         Energy of the edge, in eV as x must be; fixed by default at the tabulated one.
     effective_angle : float
         Effective collection angle in mrad, from 1 to 150; fixed by default.
     onset_width : float
-        Energy in eV over which the edge rises, in a straight line; fixed by default at 1. With that of a channel the edge is
-        what falls into each channel, and can be shifted by parts of one.
+        Energy in eV over which the edge rises, in a straight line; fixed by default at 1. With that of a channel the
+        edge is what falls into each channel, and can be shifted by parts of one.
     fine_structure_0, fine_structure_1, ... : float
         Coefficients of the B-splines, in units of the data; with leading zeros from ten of them on.
 
     Raises
     ------
     TypeError, ValueError
-        For an edge that is not known, for energies and angles that can't be, and for a ``fine_structure_width`` without coefficients.
+        For an edge that is not known, for energies and angles that can't be, and for a ``fine_structure_width`` without
+        coefficients.
 
     Notes
     -----
-    Parameterised as eXSpy's EELSCLEdge but for ``onset_width``, for there an edge rises at once, and for the fine structure: the splines
-    are the same, eXSpy's coefficients are these over the intensity. Here all amplitudes are linear, and with the others fixed the fit is.
-    eXSpy integrates to 0.1 % (rounded constants) and interpolates in straight lines.
+    Parameterised as eXSpy's EELSCLEdge but for ``onset_width``, for there an edge rises at once, and for the fine
+    structure: the splines are the same, eXSpy's coefficients are these over the intensity. Here all amplitudes are
+    linear, and with the others fixed the fit is. eXSpy integrates to 0.1 % (rounded constants) and interpolates in
+    straight lines.
 
     Examples
     --------
@@ -172,7 +177,8 @@ class EELSCLEdge(Component):
         ends = (angle.min, angle.max) if angle.free else ()
         if not all(low <= each <= high for each in (values["effective_angle"], *ends)):
             raise ValueError(
-                f"component {self.name!r}: the tables of cross-sections are of effective angles from {low:g} to {high:g} mrad; the value "
+                f"component {self.name!r}: the tables of cross-sections are of effective angles from {low:g} to "
+                f"{high:g} mrad; the value "
                 f"{values['effective_angle']:g}{' or a bound' if ends else ''} lies beyond"
             )
 

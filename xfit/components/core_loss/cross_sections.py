@@ -1,8 +1,9 @@
-"""Cross-sections of inner-shell ionisation by fast electrons: from hydrogenic wave functions, or from a table of oscillator strengths.
+"""Cross-sections of inner-shell ionisation by fast electrons: from hydrogenic wave functions, or from a
+table of oscillator strengths.
 
 R. F. Egerton (2011), Electron Energy-Loss Spectroscopy in the Electron Microscope, third edition, sections 3.2 and 3.6,
-doi:10.1007/978-1-4419-9583-4. Energies are in eV (of the beam in keV), angles in mrad, momentum transfers q in units of one
-over the Bohr radius, cross-sections in barn per eV and atom.
+doi:10.1007/978-1-4419-9583-4. Energies are in eV (of the beam in keV), angles in mrad, momentum transfers q in units of
+one over the Bohr radius, cross-sections in barn per eV and atom.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ import xarray as xr
 from xfit.components.core_loss.edge_energies import EDGES
 from xfit.formulas.spline_table import Table
 
-# Rydberg's constant times hc in eV, Bohr's radius in m, and the rest energy of an electron in eV: CODATA 2022, Mohr et al. (2025), Rev. Mod. Phys. 97,
-# 025002, doi:10.1103/RevModPhys.97.025002. Written out, or they would be those of each SciPy's year.
+# Rydberg's constant times hc in eV, Bohr's radius in m, and the rest energy of an electron in eV: CODATA 2022, Mohr et
+# al. (2025), Rev. Mod. Phys. 97, 025002, doi:10.1103/RevModPhys.97.025002. Written out, or they would be those of each
+# SciPy's year.
 RYDBERG = 13.605693122990
 BOHR_RADIUS = 5.29177210544e-11
 _REST_ENERGY = 0.51099895069e6
@@ -96,7 +98,8 @@ def edge_of(name: str) -> Edge:
     element, _, shell = name.partition("_") if isinstance(name, str) else ("", "", "")
     if element not in EDGES:
         raise ValueError(
-            f"edge={name!r} is not known; it must be an element and a shell, such as 'Fe_L3'; elements are: {', '.join(EDGES)}"
+            f"edge={name!r} is not known; it must be an element and a shell, such as 'Fe_L3'; elements are: "
+            f"{', '.join(EDGES)}"
         )
     number, energies = EDGES[element]
     if shell not in energies:
@@ -107,7 +110,8 @@ def edge_of(name: str) -> Edge:
 
 
 def check_edge(edge: Edge, beam_energy: float, hydrogenic: bool) -> None:
-    """Refuse an edge without hydrogenic wave functions where these are wanted, and one that costs a beam too much energy.
+    """Refuse an edge without hydrogenic wave functions where these are wanted, and one that
+    costs a beam too much energy.
 
     Raises
     ------
@@ -122,7 +126,8 @@ def check_edge(edge: Edge, beam_energy: float, hydrogenic: bool) -> None:
             else "only K and L3 have"
         )
         raise ValueError(
-            f"edge={edge.name!r} has no hydrogenic cross-section ({instead}); others need a table: gos=xfit.read_gos(...)"
+            f"edge={edge.name!r} has no hydrogenic cross-section ({instead}); others need a table: "
+            "gos=xfit.read_gos(...)"
         )
     if edge.onset >= _MOST_LOST * 1e3 * beam_energy:
         raise ValueError(
@@ -131,7 +136,7 @@ def check_edge(edge: Edge, beam_energy: float, hydrogenic: bool) -> None:
         )
 
 
-# --- scattering --------------------------------------------------------------------------------------------------------
+# --- scattering
 
 
 def effective_angle(beam_energy: float, energy: float, convergence: float, collection: float) -> float:
@@ -149,8 +154,8 @@ def effective_angle(beam_energy: float, energy: float, convergence: float, colle
     Returns
     -------
     float
-        In mrad; Egerton's CONCOR2 (appendix B of the book). Its characteristic angle is the energy loss over twice gamma
-        T (equation 3.28), of which eXSpy's lacks the two.
+        In mrad; Egerton's CONCOR2 (appendix B of the book). Its characteristic angle is the energy loss over twice
+        gamma T (equation 3.28), of which eXSpy's lacks the two.
     """
     if convergence == 0:
         return collection
@@ -169,7 +174,9 @@ def effective_angle(beam_energy: float, energy: float, convergence: float, colle
 
 
 def _momenta(beam_energy: float, energy: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """Square of the smallest q, four times the product of the momenta before and after, and half of m v squared in eV."""
+    """Square of the smallest q, four times the product of the momenta before and after, and
+    half of m v squared in eV.
+    """
     beam = beam_energy * 1e3
     before = (beam**2 + 2 * beam * _REST_ENERGY) / (2 * _REST_ENERGY * RYDBERG)
     after = ((beam - energy) ** 2 + 2 * (beam - energy) * _REST_ENERGY) / (2 * _REST_ENERGY * RYDBERG)
@@ -215,11 +222,11 @@ def integrated(
     return np.asarray(factor * half * (values * _WEIGHTS).sum(axis=2))
 
 
-# --- hydrogenic wave functions -----------------------------------------------------------------------------------------
+# --- hydrogenic wave functions
 
 
 def _coulomb(k2: np.ndarray, numerator: float, rest: np.ndarray) -> np.ndarray:
-    r"""Factor :math:`e^{-2\beta'/k}/(1 - e^{-2\pi/k})`, which goes over to the bound states where k squared is negative.
+    r"""Factor :math:`e^{-2\beta'/k}/(1 - e^{-2\pi/k})`; it goes over to the bound states where k squared is negative.
 
     :math:`\beta' = \arctan(n k/\mathrm{rest})`, n being the numerator, in the first two quadrants.
     """
@@ -276,7 +283,9 @@ def strength_l(number: int, energy: np.ndarray, q2: np.ndarray, with_l1: bool) -
 
 
 def l_exponent(number: int) -> float:
-    """Exponent of Egerton's factor for L shells: of the excess energy plus 0.1 eV over 1.8 eV times the squared number."""
+    """Exponent of Egerton's factor for L shells: of the excess energy plus 0.1 eV over 1.8 eV
+    times the squared number.
+    """
     return _L_EXPONENTS[number - 11] if number - 11 < len(_L_EXPONENTS) else 0.1
 
 
@@ -320,7 +329,7 @@ def _smooth(edge: Edge, energy: np.ndarray, angle: np.ndarray, beam_energy: floa
     return integrated(strength, energy, angle, beam_energy)
 
 
-# --- tables ------------------------------------------------------------------------------------------------------------
+# --- tables
 
 
 @dataclass(frozen=True)
@@ -374,7 +383,8 @@ def tabulated(gos: xr.DataArray, onset: float, beam_energy: float) -> EdgeTable:
     Parameters
     ----------
     gos : DataArray
-        Per eV and atom, over ``energy`` (above the edge, in eV) and ``q`` (in 1/m), both rising; see `xfit.components.core_loss.gos`.
+        Per eV and atom, over ``energy`` (above the edge, in eV) and ``q`` (in 1/m), both rising; see
+        `xfit.components.core_loss.gos`.
     onset : float
         Energy of the edge, in eV.
     beam_energy : float

@@ -46,8 +46,8 @@ class FineStructure:
     def splines(self, name: str) -> SplineSum:
         """Sum of the B-splines, each times its coefficient, over ``x`` and ``onset_energy``, under a name.
 
-        The knots are those of eXSpy: even, without the second point and the last but one. Such splines are sums of those with even
-        knots; all but the first and last few are one of these.
+        The knots are those of eXSpy: even, without the second point and the last but one. Such splines are sums of
+        those with even knots; all but the first and last few are one of these.
         """
         at = f"(x - onset_energy)/{self.step!r}"
         shares = tuple(map(tuple, _in_even_splines(self.coefficients).tolist()))
@@ -73,8 +73,8 @@ def fine_structure_of(width: Any, onset: Any, coefficients: Any) -> FineStructur
     Raises
     ------
     TypeError, ValueError
-        For what is no number, for energies below the edge, for an onset or coefficients without a width, and for a width of which it is not
-        said what is in it.
+        For what is no number, for energies below the edge, for an onset or coefficients without a width, and for a
+        width of which it is not said what is in it.
     """
     for name, value in (("fine_structure_onset", onset), ("fine_structure_width", width)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, numbers.Real)):
@@ -92,12 +92,15 @@ def fine_structure_of(width: Any, onset: Any, coefficients: Any) -> FineStructur
         return None
     if not (np.isfinite(width) and 0 <= onset < width):
         raise ValueError(
-            f"fine_structure_onset={onset!r} and fine_structure_width={width!r} must be energies above the edge in eV, the width the larger"
+            f"fine_structure_onset={onset!r} and fine_structure_width={width!r} must be energies above the edge in eV, "
+            "the width the larger"
         )
     if not told:
         raise ValueError(
-            f"fine_structure_width={width!r} takes the cross-section away up to there, and nothing is said of what takes its place: give "
-            f"fine_structure_coefficients=, from {low} to {high} B-splines (about one for each three channels), or 0 to leave the range empty for "
+            f"fine_structure_width={width!r} takes the cross-section away up to there, and nothing is said of what "
+            "takes its place: give "
+            f"fine_structure_coefficients=, from {low} to {high} B-splines (about one for each three channels), or 0 "
+            "to leave the range empty for "
             f"components of your own"
         )
     return FineStructure(float(width), float(onset), int(coefficients))

@@ -14,7 +14,8 @@ def checked_gos(gos: Any) -> xr.DataArray:
     Raises
     ------
     TypeError, ValueError
-        For anything but finite numbers of zero and above over ``energy`` (from zero, in eV) and ``q`` (above zero, in 1/m).
+        For anything but finite numbers of zero and above over ``energy`` (from zero, in eV) and ``q`` (above zero, in
+        1/m).
     """
     if not isinstance(gos, xr.DataArray):
         raise TypeError(f"gos must be an xarray.DataArray over 'energy' and 'q', not {type(gos).__name__}")

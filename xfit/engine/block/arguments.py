@@ -18,13 +18,14 @@ def taken(array: np.ndarray | None, pixels: np.ndarray | slice) -> np.ndarray | 
 
 @dataclass(frozen=True)
 class BlockArguments:
-    """Arguments of `xfit.engine.block.fit_block.fit_block`: where there is one row for all pixels, it may stand for that of each.
+    """Arguments of `xfit.engine.block.fit_block.fit_block`: where there is one row for all pixels,
+    it may stand for that of each.
 
     Attributes
     ----------
     start : mapping of str to array (n_pixels,), or float64 (n_pixels, n_parameters)
-        Start values per pixel by full parameter name (of fixed parameters: their values); where NaN, that of the settings. Or all
-        of them, none NaN.
+        Start values per pixel by full parameter name (of fixed parameters: their values); where NaN, that of the
+        settings. Or all of them, none NaN.
     variance : array (n_pixels or 1, n_channels), optional
         Variance of the data.
     where : bool array (n_pixels or 1, n_channels or 1), optional
@@ -36,13 +37,14 @@ class BlockArguments:
     response : array (n_pixels or 1, n_response), optional
         Response for the components in ``program.convolved``; a pixel where it is not finite is not fitted.
     grid : float64 (n_channels + n_response - 1,), optional
-        Coordinate x of the points at which those are evaluated: where it lies for channel i and point j of the response is
-        ``grid[i + n_response - 1 - j]``.
+        Coordinate x of the points at which those are evaluated: where it lies for channel i and point j of the response
+        is ``grid[i + n_response - 1 - j]``.
     bounds : mapping of (str, {"min", "max"}) to array (n_pixels,)
-        Bounds per pixel by full parameter name; where NaN, those of the settings. Starts outside of them move to the nearer one.
+        Bounds per pixel by full parameter name; where NaN, those of the settings. Starts outside of them move to the
+        nearer one.
     varying : collection of str, optional
-        Which of "start", "variance", "where" and "response" differ from pixel to pixel: a block of one pixel does not show it, and linear
-        fits go by it. By default what has a row for each pixel.
+        Which of "start", "variance", "where" and "response" differ from pixel to pixel: a block of one pixel does not
+        show it, and linear fits go by it. By default what has a row for each pixel.
     options : FitOptions
         How to fit.
     """

@@ -1,4 +1,6 @@
-"""Blocks that can be told to stop: they are fitted in pieces of a fraction of a second, and check before each whether to go on."""
+"""Blocks that can be told to stop: they are fitted in pieces of a fraction of a second, and check
+before each whether to go on.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +17,12 @@ import numpy as np
 from xfit.engine.evaluation.state import STOP
 from xfit.engine.math.layout import LANES
 
-#: Seconds that a piece of a block takes: short enough to stop at once, and long enough that pixels which end early leave others to do.
+#: Seconds that a piece of a block takes: short enough to stop at once, and long enough that pixels which end early
+#: leave others to do.
 _SHORT, _LONG = 0.1, 0.4
 
-#: Pixels of a piece, if they take no longer than that: some of those that are fitted side by side wait for the last at its end.
+#: Pixels of a piece, if they take no longer than that: some of those that are fitted side by side wait for the last at
+#: its end.
 _MANY = 512
 
 
@@ -40,7 +44,9 @@ _paces: dict[Any, Pace] = {}
 
 
 def pace_of(kind: Hashable) -> Pace:
-    """Return the pace of a kind of fit: the time per pixel measured in one block sets the size of the pieces in the next of the same kind."""
+    """Return the pace of a kind of fit: the time per pixel measured in one block sets the size of the pieces
+    in the next of the same kind.
+    """
     return _paces.setdefault(kind, Pace())
 
 
@@ -155,7 +161,8 @@ def _is_cancelled() -> bool:
 
 
 def pieces(pixels: np.ndarray, pace: Pace, flags: np.ndarray | None = None) -> Iterator[np.ndarray]:
-    """Cut the pixels of a block into pieces that each take a fraction of a second, and end the call between them if it is to stop.
+    """Cut the pixels of a block into pieces that each take a fraction of a second, and end the call
+    between them if it is to stop.
 
     Parameters
     ----------

@@ -29,8 +29,8 @@ from xfit.engine.pixel.rows import Block
 #: Elements of data that are converted to float64 at a time: what the engine works on stays in the cache.
 _BATCH = 1 << 18
 
-#: Numbers of results that are fitted together where data are read as they are: what is filled with NaN is still in the cache when
-#: the results come.
+#: Numbers of results that are fitted together where data are read as they are: what is filled with NaN is still in the
+#: cache when the results come.
 _RESULTS = 1 << 17
 
 _NONE = np.empty((1, 0))
@@ -66,8 +66,8 @@ def fit_block(
     order : int64 (n_pixels,), optional
         The order in which pixels are fitted, if each begins where the one before it ended; by default that of ``y``.
     profile : tuple of int64 (n_wanted,), float64 (n_levels, n_channels + 1), optional
-        Positions of parameters whose intervals are wanted instead of fits, and by how much the loss rises at their ends; see
-        `xfit.engine.pixel.profile`. The start values are then the solutions.
+        Positions of parameters whose intervals are wanted instead of fits, and by how much the loss rises at their
+        ends; see `xfit.engine.pixel.profile`. The start values are then the solutions.
     into : float64 (n_pixels, Columns.total), optional
         Where to write the results, instead of memory of their own.
     bench : Workbench, optional
@@ -133,8 +133,16 @@ def fit_block(
                 continue
             pattern, problem = bench.pattern(on), bench.problem(on)
             group = Pixels(
-                problem, block, _rows_of(given.response, batch), pattern.free, pattern.limits, options.loss, data, spread, varies
-            )  # fmt: skip
+                problem,
+                block,
+                _rows_of(given.response, batch),
+                pattern.free,
+                pattern.limits,
+                options.loss,
+                data,
+                spread,
+                varies,
+            )
             if profile:
                 part = ends[batch]
                 for piece in pieces(pixels, pace):
@@ -291,7 +299,9 @@ def _starts(
 def _patterns(
     settings: Settings, active: np.ndarray | None, batch: slice | np.ndarray, chained: bool
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Groups of pixels of a batch with the same active components; where they are chained, each group is a piece of the chain."""
+    """Groups of pixels of a batch with the same active components; where they are chained, each
+    group is a piece of the chain.
+    """
     if active is None:
         yield settings.active, np.arange(_number_in(batch))
         return

@@ -1,4 +1,6 @@
-"""Exceptions that the functions of components and of losses raise: their pixels have a status of their own, and their words are kept."""
+"""Exceptions that the functions of components and of losses raise: their pixels have a status of their
+own, and their words are kept.
+"""
 
 from __future__ import annotations
 
@@ -162,7 +164,9 @@ def as_text(errors: Mapping[str, str]) -> str:
     return "; ".join(f"{name}: {words}" for name, words in errors.items())
 
 
-def note_at_values(program: Program, values: np.ndarray, coordinates: Mapping[str, np.ndarray], curve: np.ndarray) -> None:  # fmt: skip
+def note_at_values(
+    program: Program, values: np.ndarray, coordinates: Mapping[str, np.ndarray], curve: np.ndarray
+) -> None:
     """Log what functions raise where an evaluated curve is not a number.
 
     Parameters

@@ -88,8 +88,8 @@ def interval_block(
 def profile_factors(intervals: Intervals, options: FitOptions, channels: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the positions, and by how much the loss rises at the ends, by level and degrees of freedom.
 
-    Where the scale of the errors is taken from the fit it is the quantile of the F distribution, as in lmfit's ``conf_interval``, else
-    that of chi-squared (Wilks, Ann. Math. Statist. 9, 60 (1938), doi:10.1214/aoms/1177732360).
+    Where the scale of the errors is taken from the fit it is the quantile of the F distribution, as in lmfit's
+    ``conf_interval``, else that of chi-squared (Wilks, Ann. Math. Statist. 9, 60 (1938), doi:10.1214/aoms/1177732360).
     """
     levels = np.array(intervals.levels)[:, None]
     dof = np.arange(channels + 1)[None]
@@ -123,7 +123,7 @@ def _bootstrap(
     good = np.flatnonzero(fitted[:, columns["status"]][:, 0] == CONVERGED)
     model = evaluate_block(
         program, values, coordinates, width=arguments.width, response=arguments.response, grid=arguments.grid
-    )  # fmt: skip
+    )
     step = max(_AT_ONCE // (intervals.samples * y.shape[1]), 1)
     chances = np.stack([(1 - levels) / 2, (1 + levels) / 2], axis=1).ravel()
     for first in range(0, good.size, step):
@@ -132,7 +132,9 @@ def _bootstrap(
         scale = (
             fitted[pixels, columns["red_chisq"]].ravel() if arguments.options.scale_covariance else np.ones(pixels.size)
         )
-        data = np.concatenate([_drawn(i, s, intervals, y, model, numbers, arguments) for i, s in zip(pixels, scale, strict=True)])  # fmt: skip
+        data = np.concatenate(
+            [_drawn(i, s, intervals, y, model, numbers, arguments) for i, s in zip(pixels, scale, strict=True)]
+        )
         repeated = np.repeat(pixels, intervals.samples)
         samples = fit_block(program, settings, data, coordinates, _from_solutions(arguments, repeated, values, program))
         found = np.where(samples[:, columns["status"]] == CONVERGED, samples[:, columns["value"]], np.nan)

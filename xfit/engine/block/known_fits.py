@@ -34,7 +34,9 @@ _tried: list[bool] = []
 
 
 def try_shipped_code() -> None:
-    """Make the known fits by the machine code that came with the package, once in a process; where they go wrong, all code is compiled here."""
+    """Make the known fits by the machine code that came with the package, once in a process; where they go
+    wrong, all code is compiled here.
+    """
     if _tried or not known_fits():
         return
     with _trying:

@@ -106,7 +106,8 @@ def fit_linear(pixels: Pixels, which: np.ndarray, known: Known) -> None:
 
 
 def _solve_dependent(pixels: Pixels, which: np.ndarray) -> None:
-    """Give pixels whose columns depend on each other a solution of the least chi-squared: the one of least norm, if there are no bounds.
+    """Give pixels whose columns depend on each other a solution of the least chi-squared: the one of least
+    norm, if there are no bounds.
 
     Their status remains `SINGULAR`, without errors: other solutions are as good.
     """
@@ -199,7 +200,9 @@ def _alike(design: Design, equations: Equations) -> Alike | None:
 
 
 def _padded(rows: np.ndarray) -> np.ndarray:
-    """Rows, their number rounded up to threes, each a little longer, or all would compete for the same lines of the cache."""
+    """Rows, their number rounded up to threes, each a little longer, or all would compete
+    for the same lines of the cache.
+    """
     padded = np.zeros((-(-len(rows) // 3) * 3, rows.shape[1] + 8))
     padded[: len(rows), :-8] = rows
     return padded
@@ -210,9 +213,20 @@ def _fit_alike(pixels: Pixels, linear: Linear, alike: Alike, which: np.ndarray) 
     block = pixels.block
     left = np.empty_like(which)
     number = fit_alike(
-        pixels.y, which, linear.equations, *alike, linear.affine, pixels.free, block.pairs, pixels.limits,
-        linear.group, linear.problems, linear.rows, left, block.out,
-    )  # fmt: skip
+        pixels.y,
+        which,
+        linear.equations,
+        *alike,
+        linear.affine,
+        pixels.free,
+        block.pairs,
+        pixels.limits,
+        linear.group,
+        linear.problems,
+        linear.rows,
+        left,
+        block.out,
+    )
     return left[:number]
 
 
@@ -259,10 +273,23 @@ def _fit_weighted(pixels: Pixels, linear: Linear, which: np.ndarray) -> np.ndarr
     block, free = pixels.block, pixels.free
     left = np.empty_like(which)
     number = fit_weighted(
-        pixels.y, pixels.variance, block.where, np.ascontiguousarray(block.lower[:, free]), np.ascontiguousarray(block.upper[:, free]), which,
-        linear.equations, linear.affine, free, block.pairs, pixels.limits, linear.group, linear.problems, linear.rows,
-        left, block.out,
-    )  # fmt: skip
+        pixels.y,
+        pixels.variance,
+        block.where,
+        np.ascontiguousarray(block.lower[:, free]),
+        np.ascontiguousarray(block.upper[:, free]),
+        which,
+        linear.equations,
+        linear.affine,
+        free,
+        block.pairs,
+        pixels.limits,
+        linear.group,
+        linear.problems,
+        linear.rows,
+        left,
+        block.out,
+    )
     return left[:number]
 
 
@@ -277,6 +304,11 @@ def _fit_singly(pixels: Pixels, which: np.ndarray) -> None:
     prepare_engine("linear alone")
     state = state_of(pixels.problem, pixels.free, pixels.y.shape[1])
     fit_linear_singly(
-        pixels.problem, state, _of_doubles(pixels).block, pixels.response, which, pixels.limits,
+        pixels.problem,
+        state,
+        _of_doubles(pixels).block,
+        pixels.response,
+        which,
+        pixels.limits,
         np.empty(pixels.free.size, bool),
-    )  # fmt: skip
+    )

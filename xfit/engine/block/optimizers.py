@@ -39,7 +39,8 @@ class Optimizer:
         What it is.
     options : mapping
         Default options of a minimiser: the tolerances on the loss and on the parameters.
-        Parameters are in units of their conditional errors at the start, the loss in units of what one degree of freedom has there.
+        Parameters are in units of their conditional errors at the start, the loss in units of what one degree of
+        freedom has there.
     limit : str
         The option of a minimiser that limits evaluations or, where it has none, iterations.
     """
@@ -156,7 +157,8 @@ def optimizer_of(name: str) -> Optimizer:
     found = _BY_NAME.get(_SYNONYMS.get(plain, plain))
     if found is None:
         raise ValueError(
-            f"unknown optimizer {name!r}; use one of: {', '.join(o.name for o in _KNOWN)} (xfit.optimizers() says what each can do)"
+            f"unknown optimizer {name!r}; use one of: {', '.join(o.name for o in _KNOWN)} (xfit.optimizers() says what "
+            "each can do)"
         )
     return found
 
@@ -180,14 +182,12 @@ def check_pair(optimizer: Optimizer, loss: Loss) -> None:
 def optimizers() -> None:
     """Print what each optimizer can do.
 
-    ``errors`` says for which losses standard errors come with the result: all but Python functions of arrays, for every optimizer,
-    for they are computed where it ended and not by how it went there.
+    ``errors`` says for which losses standard errors come with the result: all but Python functions of arrays, for every
+    optimizer, for they are computed where it ended and not by how it went there.
     """
     from xfit.display import text_table
 
-    rows = [
-        (o.name, o.bounds, o.gradient, "yes", ", ".join(_words(o.losses)), o.scope, o.about) for o in _KNOWN
-    ]  # fmt: skip
+    rows = [(o.name, o.bounds, o.gradient, "yes", ", ".join(_words(o.losses)), o.scope, o.about) for o in _KNOWN]
     print(text_table(("optimizer", "bounds", "gradients", "errors", "losses", "scope", ""), rows))
 
 

@@ -132,7 +132,9 @@ class Columns:
         return slice(further_at(self.n), self.total)
 
     def of_parameters(self, positions: np.ndarray, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
-        """Columns with values, errors, bounds met, covariances and bias of parameters, given the pairs whose covariance is kept."""
+        """Columns with values, errors, bounds met, covariances and bias of parameters, given the
+        pairs whose covariance is kept.
+        """
         among = np.isin(np.arange(self.n), positions)
         marks = {"value": among, "stderr": among, "at_bound": among, "bias": among}
         marks["covariance"] = (among[:, None] | among).ravel()

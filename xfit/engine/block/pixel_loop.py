@@ -17,7 +17,9 @@ from xfit.engine.pixel.rows import Block, Limits
 
 @dataclass
 class Scratch:
-    """Memory for the fits of pixels with the same free parameters; that for pixels side by side when it is first needed."""
+    """Memory for the fits of pixels with the same free parameters; that for pixels side by
+    side when it is first needed.
+    """
 
     state: State
     lanes: LaneFit | None = None

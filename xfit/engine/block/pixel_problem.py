@@ -125,7 +125,8 @@ class PixelProblem:
         value = np.asarray(function(y, model, weight))
         if value.shape != ():
             raise TypeError(
-                f"the loss {self.pixels.loss.name!r} returned an array of shape {value.shape}; it must return one number"
+                f"the loss {self.pixels.loss.name!r} returned an array of shape {value.shape}; it must return one "
+                "number"
             )
         return float(value)
 
@@ -180,7 +181,9 @@ class PixelProblem:
         return found
 
     def deviations(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Deviations of the model from the data in standard deviations (n_channels,) and their Jacobian (n_channels, n_free)."""
+        """Deviations of the model from the data in standard deviations (n_channels,) and their
+        Jacobian (n_channels, n_free).
+        """
         check()
         s = self._state
         kind = s.kind
@@ -192,7 +195,8 @@ class PixelProblem:
         return -rows[-1], rows[:-1].T
 
     def linear_map(self) -> tuple[np.ndarray, np.ndarray]:
-        """All parameters as linear functions of the free ones near the start, where their ties are: (n,) and (n, n_free).
+        """All parameters as linear functions of the free ones near the start, where their
+        ties are: (n,) and (n, n_free).
 
         What belongs to components that are switched off is NaN.
         """

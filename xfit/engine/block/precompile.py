@@ -120,14 +120,15 @@ def part_for(program: Program, options: FitOptions, single: bool = False) -> str
 
 
 def prepare_engine(part: str = "fit") -> None:
-    """Load a part of the engine, which is compiled if it never was on this machine; the first call in a process does it, the others wait for it.
+    """Load a part of the engine, which is compiled if it never was on this machine; the first call in a process does
+    it, the others wait for it.
 
     Parameters
     ----------
     part : str
-        What is needed: "fit" (pixels side by side), by itself, with rows written by the functions of one pixel, or with ties; "alone" (those
-        functions), "pixel", "evaluate", "objective", "linear", "linear of single precision", "linear alone", "profile" or "wave"; and what few
-        problems need, "ties", "axis" and "loss".
+        What is needed: "fit" (pixels side by side), by itself, with rows written by the functions of one pixel, or with
+        ties; "alone" (those functions), "pixel", "evaluate", "objective", "linear", "linear of single precision",
+        "linear alone", "profile" or "wave"; and what few problems need, "ties", "axis" and "loss".
     """
     if (ahead := _ahead.pop(part, None)) is not None:
         ahead.result()
@@ -154,7 +155,8 @@ def _prepare(part: str) -> None:
 
 
 def prepare_ahead(part: str) -> None:
-    """Begin to prepare a part of the engine in a thread, while this one compiles a model; `prepare_engine` waits for it.
+    """Begin to prepare a part of the engine in a thread, while this one compiles a model;
+    `prepare_engine` waits for it.
 
     That also raises what the thread has raised.
     """
@@ -189,7 +191,9 @@ PREPARE.append(_prepare_entry)
 
 
 def code_for(part: str, program: Program) -> dict[str, bytes]:
-    """Machine code of a part of the engine and of a program's kernels, for `xfit.engine.codegen.code_store.offer`: what is on the disk of it."""
+    """Machine code of a part of the engine and of a program's kernels, for
+    `xfit.engine.codegen.code_store.offer`: what is on the disk of it.
+    """
     # What few fits need is compiled in their course, if at all.
     units = dict.fromkeys((*_PARTS[part], *_PARTS["pixel"], "ties", "axis", "loss"))
     pieces = [(kind_of(unit), engine_hash()) for unit in units] + [(KIND, key) for key in kernel_keys(program)]

@@ -1,4 +1,6 @@
-"""Workbench: what the fits of a block share, made once: coordinates, and for each choice of active components structures and scratch."""
+"""Workbench: what the fits of a block share, made once: coordinates, and for each choice of active
+components structures and scratch.
+"""
 
 from __future__ import annotations
 
@@ -125,7 +127,8 @@ class Workbench:
 #: Workbenches that nobody uses, the one that was used last at the end.
 _idle: list[Workbench] = []
 
-#: How many of them are kept, and how large (bytes) they may be: enough that the chunks of a map find one in every thread.
+#: How many of them are kept, and how large (bytes) they may be: enough that the chunks of a map find one in every
+#: thread.
 _KEPT, _SMALL = 2 * (os.cpu_count() or 1), 4 << 20
 
 

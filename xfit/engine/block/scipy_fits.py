@@ -21,9 +21,43 @@ optimize: Any = scipy.optimize
 Ended = tuple[np.ndarray, int]
 
 #: Options that `multifit` and these functions set themselves.
-_TAKEN = ("fun", "func", "x0", "jac", "jacobian", "bounds", "ranges", "args", "method", "hess", "hessp", "loss", "f_scale", "callback",
-          "constraints", "minimizer_kwargs", "workers", "vectorized", "updating", "x_scale", "full_output",
-          "task", "weight_x", "jac_x", "delta0", "step_delta", "scale_delta", "f", "xdata", "ydata", "beta0", "weight_y", "jac_beta", "fix_beta", "fix_x")  # fmt: skip
+_TAKEN = (
+    "fun",
+    "func",
+    "x0",
+    "jac",
+    "jacobian",
+    "bounds",
+    "ranges",
+    "args",
+    "method",
+    "hess",
+    "hessp",
+    "loss",
+    "f_scale",
+    "callback",
+    "constraints",
+    "minimizer_kwargs",
+    "workers",
+    "vectorized",
+    "updating",
+    "x_scale",
+    "full_output",
+    "task",
+    "weight_x",
+    "jac_x",
+    "delta0",
+    "step_delta",
+    "scale_delta",
+    "f",
+    "xdata",
+    "ydata",
+    "beta0",
+    "weight_y",
+    "jac_beta",
+    "fix_beta",
+    "fix_x",
+)
 
 #: How often methods are begun again at most that stop next to bounds or in valleys.
 _RESTARTS = 20
@@ -136,9 +170,16 @@ def fit_by_scipy(
 
 
 def _tried(
-    run: Callable[..., Ended], optimizer: Optimizer, problem: PixelProblem, start: np.ndarray, options: Mapping[str, Any], grad: str
-) -> Ended:  # fmt: skip
-    """Run an optimizer; where it meets a derivative that is not finite, or ends at no point, the best point that was seen counts."""
+    run: Callable[..., Ended],
+    optimizer: Optimizer,
+    problem: PixelProblem,
+    start: np.ndarray,
+    options: Mapping[str, Any],
+    grad: str,
+) -> Ended:
+    """Run an optimizer; where it meets a derivative that is not finite, or ends at no point, the
+    best point that was seen counts.
+    """
     try:
         theta, status = run(optimizer, problem, start, dict(options), grad)
     except UnknownDerivativeError:
@@ -154,7 +195,9 @@ def _stops_early(optimizer: Optimizer) -> bool:
 
 
 def _onto_bounds(problem: PixelProblem, theta: np.ndarray) -> np.ndarray:
-    """Move what lies next to a bound onto it, where that makes the loss no larger: interior points come close, but never there."""
+    """Move what lies next to a bound onto it, where that makes the loss no larger: interior
+    points come close, but never there.
+    """
     theta = problem.inside(theta)
     lower, upper = problem.bounds
     for bound in (lower, upper):
@@ -170,7 +213,9 @@ def _onto_bounds(problem: PixelProblem, theta: np.ndarray) -> np.ndarray:
 
 
 def _status(problem: PixelProblem, success: bool, exhausted: bool) -> int:
-    """Status of a fit that is at no minimum by what its derivatives say; without derivatives it is the optimizer's word."""
+    """Status of a fit that is at no minimum by what its derivatives say; without
+    derivatives it is the optimizer's word.
+    """
     if problem.pixels.loss.function is not None and success:
         return CONVERGED
     return MAX_NFEV if exhausted else STALLED
@@ -284,7 +329,9 @@ def _minimize(
 
 
 def _hessian(optimizer: Optimizer, scaled: _Scaled, exact: bool) -> Any:
-    """Second derivatives for the methods that use them; approximated by the method where derivatives are differences."""
+    """Second derivatives for the methods that use them; approximated by the method where
+    derivatives are differences.
+    """
     if optimizer.gradient != "Hessian":
         return None
     return scaled.hessian if exact else optimize.BFGS() if optimizer.name == "trust-constr" else "2-point"
@@ -355,7 +402,8 @@ def _odr(optimizer: Optimizer, problem: PixelProblem, start: np.ndarray, options
     held = ((start <= lower) & (gradient > 0)) | ((start >= upper) & (gradient < 0))
     if held.all():
         return start, _status(problem, True, False)
-    # What is fitted are deviations in units of their standard deviations, to nothing: so there is no weight to get wrong.
+    # What is fitted are deviations in units of their standard deviations, to nothing: so there is no weight to get
+    # wrong.
     target = np.zeros_like(problem.deviations(start)[0])
 
     def deviations(x: np.ndarray, beta: np.ndarray) -> np.ndarray:

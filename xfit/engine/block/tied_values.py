@@ -1,4 +1,6 @@
-"""Values of tied parameters for many pixels at once, and their slopes: the instructions of `xfit.engine.evaluation.tie_machine` on arrays."""
+"""Values of tied parameters for many pixels at once, and their slopes: the instructions of
+`xfit.engine.evaluation.tie_machine` on arrays.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ def set_tied(ties: Ties, values: np.ndarray) -> None:
 
 
 def slopes_of_ties(ties: Ties, values: np.ndarray) -> np.ndarray:
-    """Derivatives of the ties with respect to what their formulas name, float64 (n_derivatives,), at one pixel's parameters (n_parameters,)."""
+    """Derivatives of the ties with respect to what their formulas name, float64 (n_derivatives,), at one pixel's
+    parameters (n_parameters,).
+    """
     spans = zip(ties.derivative_span[:-1], ties.derivative_span[1:], strict=True)
     return np.array([_run(ties, range(*span), values[None])[0] for span in spans], np.float64)
 

@@ -1,4 +1,6 @@
-"""How much the compiled kernels take on the disk, and which are removed when that is too much: those that were used longest ago."""
+"""How much the compiled kernels take on the disk, and which are removed when that is too much:
+those that were used longest ago.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-#: Environment variable with the most that kernels may take, in MiB, and what that is without it: some thousand formulas.
+#: Environment variable with the most that kernels may take, in MiB, and what that is without it: some thousand
+#: formulas.
 VARIABLE, LIMIT = "XFIT_CACHE_LIMIT", 256
 
 
@@ -78,7 +81,8 @@ def stored_kernels(folder: Path) -> list[StoredKernel]:
 def prune(folder: Path, most: int, keep: str = "") -> list[StoredKernel]:
     """Remove kernels until the rest takes no more than ``most`` bytes; return those that were removed.
 
-    A process that has loaded a kernel keeps it; one that another process compiles or loads at the moment is not removed.
+    A process that has loaded a kernel keeps it; one that another process compiles or loads at the moment is not
+    removed.
 
     Parameters
     ----------

@@ -1,4 +1,6 @@
-"""Machine code kept on the disk, in a folder in which nobody else can have put it, each piece compiled by one process only."""
+"""Machine code kept on the disk, in a folder in which nobody else can have put it, each piece
+compiled by one process only.
+"""
 
 from __future__ import annotations
 
@@ -53,14 +55,18 @@ def name_of(kind: str, key: str) -> str:
 
 
 def cache_folder() -> Path:
-    """Folder of machine code, in ``XFIT_CACHE_DIR`` or the user's cache folder; in the latter where others may write the former."""
+    """Folder of machine code, in ``XFIT_CACHE_DIR`` or the user's cache folder; in the latter
+    where others may write the former.
+    """
     root = os.environ.get("XFIT_CACHE_DIR") or user_cache_dir("xfit", appauthor=False)
     return _private_folder(str(local_path(root)))
 
 
 @lru_cache
 def _private_folder(root: str) -> Path:
-    """The first folder of those that can be used in which nobody else can have put code; why it is not the first is told once in a process."""
+    """The first folder of those that can be used in which nobody else can have put code; why it is not the
+    first is told once in a process.
+    """
     user = f"xfit-{os.getuid()}" if hasattr(os, "getuid") else "xfit"
     reasons = []
     # Which folder of temporary files there is is asked only where it is needed: on a full disk there is none.
@@ -74,7 +80,11 @@ def _private_folder(root: str) -> Path:
     else:
         raise PermissionError("; ".join(reasons))
     if reasons:
-        warnings.warn(f"machine code is not kept in the usual place: {'; '.join(reasons)}. It is kept in {folder}", RuntimeWarning, stacklevel=4)  # fmt: skip
+        warnings.warn(
+            f"machine code is not kept in the usual place: {'; '.join(reasons)}. It is kept in {folder}",
+            RuntimeWarning,
+            stacklevel=4,
+        )
     return folder
 
 
@@ -124,9 +134,11 @@ _offered: dict[str, bytes] = {}
 
 
 def offer(pieces: Mapping[str, bytes]) -> None:
-    """Let machine code be taken where there is none on the disk: from a process that could run anything in this one anyway.
+    """Let machine code be taken where there is none on the disk: from a process that could
+    run anything in this one anyway.
 
-    Names hold the processor, the compilers and the sources that it was made for; what has another name is never asked for.
+    Names hold the processor, the compilers and the sources that it was made for; what has another name is never asked
+    for.
     """
     _offered.update(pieces)
 
@@ -140,7 +152,8 @@ def content_of(kind: str, key: str) -> bytes | None:
 def kept(name: str) -> tuple[dict[str, Any], bytes] | None:
     """Return what is said of a piece of machine code, and the code; None where there is none.
 
-    A file that belongs to another user or is damaged causes a warning and is not used. Where there is no file, offered code is used.
+    A file that belongs to another user or is damaged causes a warning and is not used. Where there is no file, offered
+    code is used.
     """
     path = cache_folder() / f"{name}{SUFFIX}"
     try:
@@ -162,7 +175,9 @@ def kept(name: str) -> tuple[dict[str, Any], bytes] | None:
 
 
 def keep(name: str, said: dict[str, Any], code: bytes) -> None:
-    """Keep a piece of machine code, so that no reader ever sees half of it; where the disk is full or only read, do nothing but warn."""
+    """Keep a piece of machine code, so that no reader ever sees half of it; where the disk is full or
+    only read, do nothing but warn.
+    """
     folder = cache_folder()
     temporary = ""
     try:

@@ -1,4 +1,6 @@
-"""Kernels around Python functions: the user's function inlined in the channel loop, gradients given or by differences."""
+"""Kernels around Python functions: the user's function inlined in the channel loop,
+gradients given or by differences.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,9 @@ def may_raise(kernel: FunctionKernel) -> bool:
 
 
 def may_fail(compiled: Any) -> bool:
-    """Whether compiled code may end with an exception: what LLVM left of it returns something else than success somewhere."""
+    """Whether compiled code may end with an exception: what LLVM left of it returns
+    something else than success somewhere.
+    """
     library = getattr(compiled, "_library", None)
     # Not public: where numba has it no more, every function is taken to be one that may.
     if library is None:
@@ -84,7 +88,8 @@ def channel_that_raises(function: Callable[..., Any], coordinates: int, paramete
     Returns
     -------
     callable
-        Of float64 (coordinates, n), bool (n,) that says which channels count, and float64 (parameters,); it returns -1 where there is none.
+        Of float64 (coordinates, n), bool (n,) that says which channels count, and float64 (parameters,); it returns -1
+        where there is none.
     """
     arguments = ", ".join([*(f"x[{d}, i]" for d in range(coordinates)), *(f"p[{k}]" for k in range(parameters))])
     source = f"""
@@ -134,7 +139,9 @@ def guarded(name: str, count: int, results: int, namespace: dict[str, Any]) -> A
     """
     arguments = ", ".join(f"a{k}" for k in range(count))
     values = [f"v{k}" for k in range(results or 1)]
-    taken = [f"        {v} = float(found[{k}])" for k, v in enumerate(values)] if results else ["        v0 = float(found)"]  # fmt: skip
+    taken = (
+        [f"        {v} = float(found[{k}])" for k, v in enumerate(values)] if results else ["        v0 = float(found)"]
+    )
     lines = [f"def guard({arguments}):", *(f"    {v} = nan" for v in values), "    try:"]
     lines += [f"        found = {name}({arguments})", *taken, "    except Exception:"]
     lines += [*(f"        {v} = nan" for v in values)]

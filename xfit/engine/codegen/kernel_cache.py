@@ -95,7 +95,8 @@ def load_kernel(key: str, write_source: Callable[[], str]) -> CompiledKernel:
     key : str
         Whatever determines the source.
     write_source : callable
-        Makes the source, Python code that defines ``kernel`` and ``lane_kernel``; called only if the cache has no machine code.
+        Makes the source, Python code that defines ``kernel`` and ``lane_kernel``; called only if the cache has no
+        machine code.
 
     Returns
     -------
@@ -118,7 +119,7 @@ def _load(key: str, write_source: Callable[[], str]) -> CompiledKernel:
     address = load_object(code)
     return CompiledKernel(
         address(_ONE), address(_LANES), tuple(said["amplitudes"]), said["scratch"], said["proportional"]
-    )  # fmt: skip
+    )
 
 
 def _kept(name: str, write_source: Callable[[], str]) -> tuple[dict[str, Any], bytes]:

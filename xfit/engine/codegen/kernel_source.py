@@ -1,8 +1,8 @@
 """Formula to kernel source: sympy, common subexpressions, invariants hoisted, plain Python that numba compiles.
 
-Two kernels are written from one formula. Both add the component's value to ``f`` and fill its rows of the Jacobian for a tile of
-channels: ``kernel`` those of one pixel, ``f[i]``, ``jac[k, i]`` with parameters ``p[k]``; ``lane_kernel`` those of eight pixels side by
-side, where each of these numbers is a vector (`xfit.engine.math.vector`).
+Two kernels are written from one formula. Both add the component's value to ``f`` and fill its rows of the Jacobian for
+a tile of channels: ``kernel`` those of one pixel, ``f[i]``, ``jac[k, i]`` with parameters ``p[k]``; ``lane_kernel``
+those of eight pixels side by side, where each of these numbers is a vector (`xfit.engine.math.vector`).
 """
 
 from __future__ import annotations
@@ -90,7 +90,10 @@ def kernel_source(kernel: FormulaKernel) -> str:
     amplitudes = amplitude_codes(graph, output, parameters)
     proportional = _proportional(graph, output, parameters, amplitudes)
     tables = "".join(_table_source(k, lookup.table) for k, lookup in enumerate(kernel.lookups))
-    return f"{_HEADER}{_imports(body)}{tables}\nAMPLITUDES = {amplitudes!r}\nPROPORTIONAL = {proportional}\nSCRATCH = {scratch}\n\n\n{body}"
+    return (
+        f"{_HEADER}{_imports(body)}{tables}\nAMPLITUDES = {amplitudes!r}\nPROPORTIONAL = {proportional}\nSCRATCH = "
+        f"{scratch}\n\n\n{body}"
+    )
 
 
 def _imports(body: str) -> str:
@@ -101,7 +104,9 @@ def _imports(body: str) -> str:
 
 
 def _table_source(k: int, table: Table) -> str:
-    """Write a table's polynomials as constants, with what the functions in `xfit.engine.math.spline_lookup` need to find them."""
+    """Write a table's polynomials as constants, with what the functions in
+    `xfit.engine.math.spline_lookup` need to find them.
+    """
     grids = [(float(grid[0]), _inverse_step(grid)) for grid in table.knots]
     arrays = [table.pieces, *(table.knots if len(grids) == 1 else ())]
     written = [f'np.frombuffer(bytes.fromhex("{a.tobytes().hex()}")).reshape({a.shape})' for a in arrays]
@@ -115,7 +120,9 @@ def _inverse_step(grid: np.ndarray) -> float:
 
 
 def _is_short(graph: Graph, output: int, parameters: tuple[str, ...]) -> bool:
-    """Whether a formula's derivatives, written out, are so short that sympy looks for what they have in common in no time."""
+    """Whether a formula's derivatives, written out, are so short that sympy looks for what
+    they have in common in no time.
+    """
     if not graph.suits_sympy(output, MOST_FOR_SYMPY // max(len(parameters), 1)):
         return False
     slopes = gradient(graph, output, parameters)
@@ -134,8 +141,8 @@ def amplitude_codes(graph: Graph, output: int, parameters: tuple[str, ...]) -> t
     Returns
     -------
     tuple of int
-        For each parameter `LINEAR` if the formula is linear in it and no derivative depends on it but in proportion; the
-        position of the amplitude that the derivative is proportional to; or `OTHER`.
+        For each parameter `LINEAR` if the formula is linear in it and no derivative depends on it but in proportion;
+        the position of the amplitude that the derivative is proportional to; or `OTHER`.
     """
     bits = [graph.bits([name]) for name in parameters]
     enters, never = conflicts(graph, output), decided_by(graph, output)
@@ -185,7 +192,9 @@ def _body(split: StraightLine, coordinates: tuple[str, ...], parameters: tuple[s
 
 
 def _common_body(split: StraightLine, coordinates: tuple[str, ...], parameters: tuple[str, ...]) -> list[str]:
-    """Source of a function that computes what all pixels share: numbers first, so that it vectorises, then vectors of them."""
+    """Source of a function that computes what all pixels share: numbers first, so that it
+    vectorises, then vectors of them.
+    """
     count = len(split.costly) * LANE_TILE
     lines = ['@njit(error_model="numpy", fastmath={"contract"})', "def common(x_, ldx, p_, scratch_, n):"]
     lines += [
@@ -241,7 +250,8 @@ def _lane_body(split: StraightLine, coordinates: tuple[str, ...], parameters: tu
     if not split.guards:
         return [*lines, *loop]
     known = {f"        {name} = {code}" for name, code in split.common if name in split.guards}
-    # The same text, so that the numbers are the same: the compiler takes out what depends on a condition that always holds.
+    # The same text, so that the numbers are the same: the compiler takes out what depends on a condition that always
+    # holds.
     faster = [f"{line[: line.index('=')]}= reals(0.0) == 0.0" if line in known else line for line in loop]
     return [*lines, "    if failed == 0:", *_within(faster), "    else:", *_within(loop)]
 

@@ -1,7 +1,8 @@
-"""Machine code of several functions in one piece: linked first, then optimised once, kept as an object file and loaded by LLVM.
+"""Machine code of several functions in one piece: linked first, then optimised once, kept as an
+object file and loaded by LLVM.
 
-numba by itself optimises every function with all that it calls, translates it to machine code and wraps it for Python, and then does so again
-with the function that calls it.
+numba by itself optimises every function with all that it calls, translates it to machine code and wraps it for Python,
+and then does so again with the function that calls it.
 """
 
 from __future__ import annotations
@@ -41,10 +42,11 @@ def made() -> int:
 
 @contextmanager
 def linked_first() -> Iterator[None]:
-    """Have numba make LLVM's text of functions and nothing else: it is neither optimised, nor translated, nor wrapped for Python.
+    """Have numba make LLVM's text of functions and nothing else: it is neither optimised, nor
+    translated, nor wrapped for Python.
 
-    None of what is replaced is numba's public interface. What was compiled so can be called by functions that are compiled later, but not from
-    Python; see `xfit.engine.math.jit`.
+    None of what is replaced is numba's public interface. What was compiled so can be called by functions that are
+    compiled later, but not from Python; see `xfit.engine.math.jit`.
     """
     linked: list[Any] = []
 
@@ -113,7 +115,9 @@ def _for_linking(library: Any) -> Any:
 
 @contextmanager
 def _without_collection() -> Iterator[None]:
-    """Switch Python's garbage collector off: it takes a quarter of the time of a compilation, which makes little garbage."""
+    """Switch Python's garbage collector off: it takes a quarter of the time of a
+    compilation, which makes little garbage.
+    """
     collects = gc.isenabled()
     gc.disable()
     try:
@@ -177,7 +181,8 @@ def _linked(symbol: str, function: Any, signature: Any) -> Any:
 def _link(module: Any, libraries: list[Any]) -> None:
     """Link libraries into a module.
 
-    LLVM leaves out what nothing refers to yet, so that a library that is called by a later one may have to be linked twice.
+    LLVM leaves out what nothing refers to yet, so that a library that is called by a later one may have to be linked
+    twice.
     """
     for library in libraries:
         module.link_in(_for_linking(library))

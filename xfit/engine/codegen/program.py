@@ -92,7 +92,8 @@ class Program:
         Returns
         -------
         bool (n_parameters,)
-            Free parameters of active components, and those that a tie of an active component follows, be it through other ties.
+            Free parameters of active components, and those that a tie of an active component follows, be it through
+            other ties.
         """
         on = np.repeat(active, [len(kernel.parameters) for kernel in self.kernels])
         needed = dict(zip(self.parameters, map(bool, on), strict=True))
@@ -113,7 +114,9 @@ class Program:
         return tuple(dict.fromkeys(name for kernel in self.kernels for name in kernel.coordinates))
 
     def coordinates_read(self) -> set[str]:
-        """Names of the coordinates that values depend on: not of one that a constant has. A user's function reads all that it has."""
+        """Names of the coordinates that values depend on: not of one that a constant has. A user's
+        function reads all that it has.
+        """
         found: set[str] = set()
         for kernel in self.kernels:
             if isinstance(kernel, FunctionKernel):
@@ -132,7 +135,8 @@ class Program:
         VersionError
             If another process has sent the program, which has other versions of xfit, numba or Python.
         """
-        # Not when it arrives: that may be at a scheduler, which fits nothing, and says of such an error only that there was one.
+        # Not when it arrives: that may be at a scheduler, which fits nothing, and says of such an error only that there
+        # was one.
         if "_made_by" in self.__dict__:
             check_versions(self.__dict__["_made_by"])
         return _load(self)
@@ -151,7 +155,8 @@ class Channels:
     x : float64 (n_rows, n_channels)
         Coordinates of the channels, as the engine reads them.
     grid : float64 (n_rows, any)
-        Coordinates of the convolved components, rounded up to whole vectors; see `xfit.engine.evaluation.whole_axis.lay_out`.
+        Coordinates of the convolved components, rounded up to whole vectors; see
+        `xfit.engine.evaluation.whole_axis.lay_out`.
     response : int
         Number of points of the response; 0 for none.
     """
@@ -218,7 +223,9 @@ class LoadedProgram:
         return self._structure(active, address, plain, 0, plan, numbers)
 
     def structure_side_by_side(self, active: np.ndarray, whole: np.ndarray) -> Structure:
-        """Arrays of the active components, for the engine of pixels side by side; empty if any of them can't do that."""
+        """Arrays of the active components, for the engine of pixels side by side; empty if
+        any of them can't do that.
+        """
         chosen = np.flatnonzero(active)
         kernels = [compiled_kernel(self.program.kernels[k]) for k in chosen]
         able = all(kernel.lane_address for kernel in kernels) and not (active & whole).any()
@@ -297,15 +304,17 @@ class LoadedProgram:
         return moving.isdisjoint(constants)
 
     def bent(self, free: np.ndarray) -> np.ndarray:
-        """In which of the free parameters the model is not linear, bool (n_free,); what a tie depends on counts as linear."""
+        """In which of the free parameters the model is not linear, bool (n_free,); what a
+        tie depends on counts as linear.
+        """
         codes = np.array([c for kernel in self.program.kernels for c in _amplitudes(kernel)], np.int64)
         return (codes[free] != LINEAR) & ~np.isin(free, self.ties.column)
 
     def amplitudes(self, free: np.ndarray) -> np.ndarray:
         """Codes of the free parameters for `xfit.engine.lm.amplitudes`, positions being those among the free ones.
 
-        What a tie touches has derivatives that are sums over components, in proportion to no single amplitude: where there is such a
-        parameter, the others of its component are amplitudes and shapes at the start only.
+        What a tie touches has derivatives that are sums over components, in proportion to no single amplitude: where
+        there is such a parameter, the others of its component are amplitudes and shapes at the start only.
         """
         codes = [c for kernel in self.program.kernels for c in _amplitudes(kernel)]
         touched = {int(k) for k in (*self.ties.tied, *self.ties.column)}
@@ -381,7 +390,8 @@ def kernel_keys(program: Program) -> list[str]:
 
 
 def curve_of(kernel: Kernel, x: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Values of a component of one coordinate, by its own kernel: the engine, which may not be compiled yet, is not needed.
+    """Values of a component of one coordinate, by its own kernel: the engine, which may not
+    be compiled yet, is not needed.
 
     Parameters
     ----------

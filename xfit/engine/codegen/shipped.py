@@ -55,7 +55,8 @@ _V2 = frozenset(("cx16", "popcnt", "sahf", "sse3", "sse4.1", "sse4.2", "ssse3"))
 _V3 = _V2 | {"avx", "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe"}
 _V4 = _V3 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
 
-#: The better ones first. Those of x86-64 are the levels of the System V ABI, <https://gitlab.com/x86-psABIs/x86-64-ABI>.
+#: The better ones first. Those of x86-64 are the levels of the System V ABI,
+#: <https://gitlab.com/x86-psABIs/x86-64-ABI>.
 LEVELS = (
     Level("x86-64-v4", ("x86_64", "AMD64"), _V4, 8),
     Level("x86-64-v3", ("x86_64", "AMD64"), _V3, 4),
@@ -82,7 +83,8 @@ def folder() -> Path | None:
 
 
 def shipped(kind: str, key: str) -> tuple[dict[str, Any], bytes] | None:
-    """Return what is said of a piece of machine code that came with the package, and the code; None where there is none.
+    """Return what is said of a piece of machine code that came with the package, and the
+    code; None where there is none.
 
     A file that is damaged causes a warning and is not used.
 
@@ -101,7 +103,8 @@ def shipped(kind: str, key: str) -> tuple[dict[str, Any], bytes] | None:
         return None
     except (OSError, ValueError) as error:
         warnings.warn(
-            f"machine code {path}, which was installed with xfit, is not taken: {error}; compiling it. Installing xfit again mends it",
+            f"machine code {path}, which was installed with xfit, is not taken: {error}; compiling it. Installing xfit "
+            "again mends it",
             RuntimeWarning,
             stacklevel=2,
         )
@@ -115,7 +118,9 @@ def refuse(why: str) -> None:
 
 @lru_cache(maxsize=1)
 def known_fits() -> str:
-    """Hash of the results that known fits must have by the code that came with the package; empty where there is none."""
+    """Hash of the results that known fits must have by the code that came with the package;
+    empty where there is none.
+    """
     path = folder()
     try:
         return "" if path is None or _refused else (path / KNOWN).read_text().strip()

@@ -1,4 +1,6 @@
-"""The engine compiled by processes that end: numba's compiler takes some 300 MiB, which the process that fits would keep."""
+"""The engine compiled by processes that end: numba's compiler takes some 300 MiB, which the
+process that fits would keep.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Ties from formulas to instructions of the stack machine, values and exact derivatives both, each formula by itself."""
+"""Ties from formulas to instructions of the stack machine, values and exact derivatives
+both, each formula by itself.
+"""
 
 from __future__ import annotations
 

@@ -21,8 +21,8 @@ def why_not_private(folder: Path, *, owners: Iterable[int] = ()) -> str:
     Returns
     -------
     str
-        Empty for a folder that is not there, and for one that its owner, who is trusted, alone may write. Where users are not told apart by
-        numbers (Windows), it is left to the system, whose folders of users are private.
+        Empty for a folder that is not there, and for one that its owner, who is trusted, alone may write. Where users
+        are not told apart by numbers (Windows), it is left to the system, whose folders of users are private.
     """
     if not hasattr(os, "getuid"):
         return ""
@@ -33,7 +33,10 @@ def why_not_private(folder: Path, *, owners: Iterable[int] = ()) -> str:
     if found.st_uid not in {os.geteuid(), 0, *owners}:
         return f"{folder} belongs to another user (number {found.st_uid})"
     if _others_may_write(found):
-        return f"other users may write {folder} (mode {stat.filemode(found.st_mode)}); chmod 700 makes it private, after a look at what is in it"
+        return (
+            f"other users may write {folder} (mode {stat.filemode(found.st_mode)}); chmod 700 makes it private, "
+            "after a look at what is in it"
+        )
     return ""
 
 
@@ -46,13 +49,18 @@ def _others_may_write(found: os.stat_result) -> bool:
 def is_own(file: Path, *, owners: Iterable[int] = ()) -> bool:
     """Whether nobody else can have written a file in a folder that is private by `why_not_private`.
 
-    Others' files may have been left there while it was not. Files that anybody may write are no worse than their folder if nobody else may enter it.
+    Others' files may have been left there while it was not. Files that anybody may write are no worse than their folder
+    if nobody else may enter it.
     """
     if not hasattr(os, "getuid"):
         return True
     found = file.lstat()
     closed = not file.parent.stat().st_mode & (stat.S_IXGRP | stat.S_IXOTH)
-    return found.st_uid in {os.geteuid(), 0, *owners} and stat.S_ISREG(found.st_mode) and (closed or not _others_may_write(found))  # fmt: skip
+    return (
+        found.st_uid in {os.geteuid(), 0, *owners}
+        and stat.S_ISREG(found.st_mode)
+        and (closed or not _others_may_write(found))
+    )
 
 
 def make_private(folder: Path) -> None:

@@ -47,5 +47,6 @@ def check_versions(theirs: Mapping[str, str], here: str | None = None) -> None:
         place = here or f"process {os.getpid()} on {socket.gethostname()} ({sys.executable})"
         ours, others = (", ".join(f"{n} {v.get(n, 'unknown')}" for n in differing) for v in (own, theirs))
         raise VersionError(
-            f"{place} has {ours}, and the fit comes from {others}; install the same versions on the client, the scheduler and all workers"
+            f"{place} has {ours}, and the fit comes from {others}; install the same versions on the client, the "
+            "scheduler and all workers"
         )

@@ -1,8 +1,9 @@
 """Difference quotients in the place of derivatives that are not finite where the model is.
 
-The derivative of ``x**a`` with respect to ``a`` is ``x**a log(x)``, which is 0 times infinity at ``x = 0``; that of ``1 / (1 + exp(u))`` is
-infinity over infinity where the exponential overflows. The model itself is finite there. One such channel would make the whole
-column useless; a quotient of differences in that channel is its limit, to some ten digits where the model is smooth.
+The derivative of ``x**a`` with respect to ``a`` is ``x**a log(x)``, which is 0 times infinity at ``x = 0``; that of
+``1 / (1 + exp(u))`` is infinity over infinity where the exponential overflows. The model itself is finite there. One
+such channel would make the whole column useless; a quotient of differences in that channel is its limit, to some ten
+digits where the model is smooth.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from xfit.engine.math.call import call_kernel
 from xfit.engine.math.jit import inner
 from xfit.engine.math.layout import PITCH
 
-#: Step of a difference relative to the parameter: the cube root of the rounding error, which is best for central differences.
+#: Step of a difference relative to the parameter: the cube root of the rounding error, which is best for central
+#: differences.
 _STEP = 6.055454452393343e-06
 
 
@@ -89,9 +91,7 @@ def replace_rows(
             value = values + side * PITCH
             for i in range(n):
                 spare[value + i] = 0.0
-            call_kernel(
-                address, x, x_at, width, q, first, spare, value, spare, spare_at + first * PITCH, n, scratch
-            )  # fmt: skip
+            call_kernel(address, x, x_at, width, q, first, spare, value, spare, spare_at + first * PITCH, n, scratch)
         q[first + j] = middle
         for i in range(n):
             if math.isfinite(rows[value_at + i]) and not math.isfinite(rows[row + i]):

@@ -87,14 +87,28 @@ def _replace_derivatives(p: Problem, s: State, q: np.ndarray, start: int, n: int
     for k in range(structure.address.size):
         first = structure.first[k]
         replace_rows(
-            structure.address[k], p.x, structure.xrow[k] * width + start, width, q, s.parameters, first,
-            structure.number[k], s.tile, first * PITCH, s.parameters * PITCH, n, s.spare, 0, s.scratch,
-        )  # fmt: skip
+            structure.address[k],
+            p.x,
+            structure.xrow[k] * width + start,
+            width,
+            q,
+            s.parameters,
+            first,
+            structure.number[k],
+            s.tile,
+            first * PITCH,
+            s.parameters * PITCH,
+            n,
+            s.spare,
+            0,
+            s.scratch,
+        )
 
 
 @inner
 def fill_tile(p: Problem, s: State, q: np.ndarray, start: int, n: int, careful: bool) -> None:
-    """Evaluate the Jacobian and add the model to the row after that of the last parameter, on ``n`` channels from ``start``.
+    """Evaluate the Jacobian and add the model to the row after that of the last parameter, on
+    ``n`` channels from ``start``.
 
     The chain rule of the ties is included: their derivatives must stand in ``s.derivative``.
     """
@@ -105,9 +119,19 @@ def fill_tile(p: Problem, s: State, q: np.ndarray, start: int, n: int, careful: 
     for k in range(structure.address.size):
         first = structure.first[k]
         call_kernel(
-            structure.address[k], p.x, structure.xrow[k] * width + start, width, q, first, tile, s.parameters * pitch,
-            tile, first * pitch, n, s.scratch,
-        )  # fmt: skip
+            structure.address[k],
+            p.x,
+            structure.xrow[k] * width + start,
+            width,
+            q,
+            first,
+            tile,
+            s.parameters * pitch,
+            tile,
+            first * pitch,
+            n,
+            s.scratch,
+        )
     _fill_rest(p, s, q, start, n, careful)
     for d in range(ties.row.size):
         slope = get(s.derivative, d)
@@ -137,13 +161,15 @@ def _deviate_lanes(p: Problem, s: State, start: int, n: int) -> None:
     put(s.total, 0, total)
 
 
-#: Turn the model of a tile into deviations, and fill the row after it with factors of the derivatives, for losses other than squares.
+#: Turn the model of a tile into deviations, and fill the row after it with factors of the derivatives, for losses other
+#: than squares.
 _deviate_by_loss = by_width(_deviate_one, _deviate_lanes)
 
 
 @inner
 def deviation_tile(p: Problem, s: State, q: np.ndarray, count: int, start: int, n: int, careful: bool) -> None:
-    """Fill a tile with the first ``count`` weighed Jacobian rows in use and, in the row after the last parameter, the deviations.
+    """Fill a tile with the first ``count`` weighed Jacobian rows in use and, in the row after the
+    last parameter, the deviations.
 
     A channel that is left out has zeros everywhere, whatever the model is there (it may well be NaN).
     """
@@ -260,8 +286,8 @@ def gram_of_one(p: Problem, s: State, q_: Pointer, gram_: Pointer) -> int:
 def gram_of(p: Problem, s: State, q: np.ndarray, gram: np.ndarray) -> float:
     """Gram matrix of one pixel at ``q``; return the loss.
 
-    Derivatives are looked at where their Gram matrix is not finite although the loss is, and replaced; ``s.flags[UNKNOWN]`` says whether
-    some could not be.
+    Derivatives are looked at where their Gram matrix is not finite although the loss is, and replaced;
+    ``s.flags[UNKNOWN]`` says whether some could not be.
     """
     gram_of_one(p, s, address_of(q), address_of(gram))
     return get(gram, at(s.count, s.count))
@@ -269,7 +295,9 @@ def gram_of(p: Problem, s: State, q: np.ndarray, gram: np.ndarray) -> float:
 
 @apart
 def jacobian_of(p: Problem, s: State, curve: int) -> int:
-    """Fill ``s.jacobian``, or ``s.curve``, with the weighed derivatives of one pixel at its current point and, after them, with minus the deviations."""
+    """Fill ``s.jacobian``, or ``s.curve``, with the weighed derivatives of one pixel at its current point and, after
+    them, with minus the deviations.
+    """
     jacobian = s.jacobian if curve == 0 else s.curve
     _differentiate_ties(p, s, s.q, True)
     for start in range(0, s.length, s.tile_channels):

@@ -1,10 +1,10 @@
 """Fast Fourier transforms of `LANES` complex sequences side by side, in place, for convolutions.
 
-Sequences are stored point by point: point j has their real parts in vector ``2 j``, their imaginary parts in ``2 j + 1``
-(`xfit.engine.math.vector`). `forward` leaves frequencies in the scrambled order in which decimation in frequency makes them, and
-`backward` takes them so: a product of two transforms needs no order, so that nothing is ever sorted. Radices 4, 2 and, once, 3
-(J. W. Cooley and J. W. Tukey 1965, doi:10.1090/S0025-5718-1965-0178586-1; W. M. Gentleman and G. Sande 1966,
-doi:10.1145/1464291.1464352).
+Sequences are stored point by point: point j has their real parts in vector ``2 j``, their imaginary parts in
+``2 j + 1`` (`xfit.engine.math.vector`). `forward` leaves frequencies in the scrambled order in which decimation in
+frequency makes them, and `backward` takes them so: a product of two transforms needs no order, so that nothing is ever
+sorted. Radices 4, 2 and, once, 3 (J. W. Cooley and J. W. Tukey 1965, doi:10.1090/S0025-5718-1965-0178586-1; W. M.
+Gentleman and G. Sande 1966, doi:10.1145/1464291.1464352).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The Gram matrix of a few long rows, register-blocked: the larger part of a fit's arithmetic.
 
-Products and sums are in the order of the channels: of pixels side by side each sum for itself, of one pixel in `SPAN` sums, channels modulo eight,
-that are added in the end, by halves. So numbers are the same whatever the processor's vectors are.
+Products and sums are in the order of the channels: of pixels side by side each sum for itself, of one pixel in `SPAN`
+sums, channels modulo eight, that are added in the end, by halves. So numbers are the same whatever the processor's
+vectors are.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Losses: of each channel its value, and the deviation and factor that make its least-squares problem.
 
-A loss is a sum over channels of ``rho(y, mu)``, in units in which that of least squares is the squared deviation in standard
-deviations. The engine is one for least squares: near a point, a channel's loss is that of a deviation ``g / sqrt(h)`` whose
-derivatives are those of the model times ``sqrt(h)``, where ``2 g`` is the first derivative of ``rho`` with respect to ``mu``, and ``2 h``
-the second or something positive in its place. For counts that is their expectation, so that steps are those of Fisher's scoring.
+A loss is a sum over channels of ``rho(y, mu)``, in units in which that of least squares is the squared deviation in
+standard deviations. The engine is one for least squares: near a point, a channel's loss is that of a deviation
+``g / sqrt(h)`` whose derivatives are those of the model times ``sqrt(h)``, where ``2 g`` is the first derivative of
+``rho`` with respect to ``mu``, and ``2 h`` the second or something positive in its place. For counts that is their
+expectation, so that steps are those of Fisher's scoring.
 """
 
 from __future__ import annotations
@@ -29,15 +30,16 @@ LEAST_SQUARES, POISSON, HUBER, SOFT_L1, CAUCHY, ARCTAN, CUSTOM = range(7)
 #: Rows of `State.work`: scratch of custom losses, then the sums below.
 MODEL, VALUE, FIRST, SECOND, SUMS = range(5)
 
-#: What is summed over the channels: the loss, the weighted squares of the deviations, squares of the first derivatives, and the second
-#: derivatives with their squares.
+#: What is summed over the channels: the loss, the weighted squares of the deviations, squares of the first derivatives,
+#: and the second derivatives with their squares.
 LOSS, SQUARES, GRADIENTS, SLOPES, SLOPES_SQUARED = range(5)
 SUMMED = 5
 
 #: Part of the mean count below which the variance of a channel is no longer that of the model, but this.
 SMALLEST_MEAN = 1e-9
 
-#: Smallest curvature, as a part of that of the parabola through the same slope: what outliers have, or losses that bend down.
+#: Smallest curvature, as a part of that of the parabola through the same slope: what outliers have, or losses that bend
+#: down.
 SMALLEST_CURVATURE = 0.1
 
 
@@ -51,7 +53,8 @@ class CompiledLoss(Record):
     scale : float
         Of robust losses: the deviation, in standard deviations, from which on they are not quadratic.
     gain, shift, dispersion : float
-        Of POISSON: data divided by ``gain`` and moved by ``shift`` have a variance that is their mean, times ``dispersion``.
+        Of POISSON: data divided by ``gain`` and moved by ``shift`` have a variance that is their mean, times
+        ``dispersion``.
     counts : bool
         Whether the data must not be negative.
     address : int
@@ -69,10 +72,11 @@ class CompiledLoss(Record):
 
 @vectorisable
 def poisson(y: Any, mu: Any, smallest: Any) -> tuple[Any, Any, Any]:
-    """Cash's statistic (Astrophys. J. 228, 939 (1979), doi:10.1086/156922) with the term that makes it zero at ``mu = y``.
+    """Cash's statistic (Astrophys. J. 228, 939 (1979), doi:10.1086/156922) with the term
+    that makes it zero at ``mu = y``.
 
-    Below ``smallest`` it goes on as a parabola with the same slope, so that models of zero and below have a loss too, one that
-    leads back.
+    Below ``smallest`` it goes on as a parabola with the same slope, so that models of zero and below have a loss too,
+    one that leads back.
 
     Returns
     -------
@@ -101,7 +105,9 @@ def poisson(y: Any, mu: Any, smallest: Any) -> tuple[Any, Any, Any]:
 
 @vectorisable
 def huber(r: Any, scale: Any) -> tuple[Any, Any, Any]:
-    """Value, weight and second derivative of Huber's loss (Ann. Math. Statist. 35, 73 (1964), doi:10.1214/aoms/1177703732)."""
+    """Value, weight and second derivative of Huber's loss (Ann. Math. Statist. 35, 73 (1964),
+    doi:10.1214/aoms/1177703732).
+    """
     size = abs(r)
     inside = size <= scale
     value = r * r if inside else scale * (2.0 * size - scale)
@@ -139,13 +145,21 @@ def arctan(r: Any, scale: Any) -> tuple[Any, Any, Any]:
 
 @inner
 def _poisson_tile(
-    loss: CompiledLoss, smallest: float, y: np.ndarray, m: np.ndarray, n: int, f: np.ndarray, factor: np.ndarray, work: np.ndarray
-) -> tuple[float, float]:  # fmt: skip
+    loss: CompiledLoss,
+    smallest: float,
+    y: np.ndarray,
+    m: np.ndarray,
+    n: int,
+    f: np.ndarray,
+    factor: np.ndarray,
+    work: np.ndarray,
+) -> tuple[float, float]:
     """Loss and Pearson's chi-squared of a tile; ``f`` becomes deviations, ``factor`` those of the derivatives."""
     values, shift = work[VALUE], loss.shift
     part = 1.0 / loss.dispersion
     scale = math.sqrt(part)
-    # Selections, not branches, and two loops: LLVM takes several channels at a time only where it has few pairs of arrays to compare.
+    # Selections, not branches, and two loops: LLVM takes several channels at a time only where it has few pairs of
+    # arrays to compare.
     for i in range(n):
         used = m[i] != 0.0
         value, _, factor[i] = poisson(y[i], select(used, m[i] * f[i] + shift, 1.0), smallest)
@@ -233,8 +247,8 @@ def apply_loss(loss: CompiledLoss, s: State, start: int, n: int) -> None:
     start, n : int
         First channel of the tile, and how many it has.
     s : State
-        The tile's row after that of the last parameter holds the model, and becomes ``g / sqrt(h)``; the row after that is filled with what
-        multiplies the derivatives of the model.
+        The tile's row after that of the last parameter holds the model, and becomes ``g / sqrt(h)``; the row after that
+        is filled with what multiplies the derivatives of the model.
     """
     total, kind = s.work[SUMS], s.kind
     y, m = s.y[start : start + n], s.m[start : start + n]

@@ -1,4 +1,6 @@
-"""What few models need, compiled apart and only for these: ties, components that need the whole axis, losses other than least squares."""
+"""What few models need, compiled apart and only for these: ties, components that need the whole axis,
+losses other than least squares.
+"""
 
 from __future__ import annotations
 

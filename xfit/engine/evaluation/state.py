@@ -40,7 +40,8 @@ class Structure(Record):
     scratch : int
         Numbers of scratch that the kernels need at most.
     plan, numbers : int64 (any,), float64 (any,)
-        Further components, which need the whole axis at once; see `xfit.engine.evaluation.whole_axis`. Empty if there are none.
+        Further components, which need the whole axis at once; see `xfit.engine.evaluation.whole_axis`. Empty if there
+        are none.
     """
 
     address: Integers
@@ -75,10 +76,11 @@ class Problem(Record):
     parameters: int
 
 
-#: What is known of each pixel between steps: the rows of `State.known`. FRESH: not yet evaluated; AGAIN: evaluate at moved amplitudes
-#: first; DONE: converged; LOST: to be fitted alone; CLAIM: the loss at the start with the best amplitudes, above which no fit may end;
-#: DECREASE and SLOPE: what the step promises; PROMISE: what the full step promises; FALL: by what factor that fell last; FULL: full steps
-#: in a row; FLOOR: rounding of the data's sum of squares.
+#: What is known of each pixel between steps: the rows of `State.known`. FRESH: not yet evaluated; AGAIN: evaluate at
+#: moved amplitudes first; DONE: converged; LOST: to be fitted alone; CLAIM: the loss at the start with the best
+#: amplitudes, above which no fit may end; DECREASE and SLOPE: what the step promises; PROMISE: what the full step
+#: promises; FALL: by what factor that fell last; FULL: full steps in a row; FLOOR: rounding of the data's sum of
+#: squares.
 (
     FRESH,
     AGAIN,
@@ -104,13 +106,15 @@ KNOWN = 18
 #: What holds a parameter: nothing, a bound, or that it has no influence on the model.
 FREE, AT_LOWER, AT_UPPER, FLAT = 0.0, -1.0, 1.0, 2.0
 
-#: What `State.flags` say: whether derivatives had to be replaced before, so that they are looked at at once; whether some could not be
-#: replaced at the point that was evaluated last; and, set from another thread, whether fits are to be given up.
+#: What `State.flags` say: whether derivatives had to be replaced before, so that they are looked at at once; whether
+#: some could not be replaced at the point that was evaluated last; and, set from another thread, whether fits are to be
+#: given up.
 CAREFUL, UNKNOWN, STOP = 0, 1, 2
 
 
 class State(Record):
-    """The state of one pixel, or of `LANES` side by side, in whose state the fields of type ``Vectors`` hold a number of each.
+    """The state of one pixel, or of `LANES` side by side, in whose state the fields of type
+    ``Vectors`` hold a number of each.
 
     Attributes
     ----------
@@ -119,21 +123,23 @@ class State(Record):
     channels, length : int
         How many channels the data have; how many are evaluated, the rest being left out.
     pitch, tile_channels, group, passes : int
-        Length of a row of the tile; channels of a tile; channels of a vector of it; how often a tile is read for the sums of its products.
+        Length of a row of the tile; channels of a tile; channels of a vector of it; how often a tile is read for the
+        sums of its products.
     kind : int
         The loss; see `xfit.engine.evaluation.loss_functions`.
     squares : bool
-        Whether derivatives are multiplied by ``g`` instead of ``sqrt(h)`` (see there): their Gram matrix is then the middle of the
-        sandwich that errors of a custom loss are made of.
+        Whether derivatives are multiplied by ``g`` instead of ``sqrt(h)`` (see there): their Gram matrix is then the
+        middle of the sandwich that errors of a custom loss are made of.
     floor : float
-        Part of a channel's weight that its curvature is at least taken to be, of robust losses; see `SMALLEST_CURVATURE`.
+        Part of a channel's weight that its curvature is at least taken to be, of robust losses; see
+        `SMALLEST_CURVATURE`.
     plain, whole : bool
         Whether data have no weights, so that ``m`` is one in every channel in use; whether no channel is left out.
     used : int
         Channels of the one pixel that take part.
     y, m : (length,)
-        Data times ``m``, zero where a channel is left out; channel width (for binned data) over the standard deviation, zero where a
-        channel is left out. For losses of counts and of users neither is divided by standard deviations.
+        Data times ``m``, zero where a channel is left out; channel width (for binned data) over the standard deviation,
+        zero where a channel is left out. For losses of counts and of users neither is divided by standard deviations.
     smallest, total : (1,)
         Of the loss of counts: the mean below which the variance is this; the loss.
     weight_of_channels, work : float64 (length,), float64 (5, PITCH)
@@ -143,7 +149,8 @@ class State(Record):
     lower, upper : (count,)
         Bounds.
     gram, gram_trial : (triangle of count + 1,)
-        Gram matrices there: lower triangles, see `xfit.engine.math.cholesky`. The last row holds minus half the gradient, and the loss.
+        Gram matrices there: lower triangles, see `xfit.engine.math.cholesky`. The last row holds minus half the
+        gradient, and the loss.
     known : (KNOWN,)
         Scalars.
     inverse, weight : (count,)
@@ -177,7 +184,8 @@ class State(Record):
     jacobian, curve : float64 (count + 1, length)
         Of one pixel: the Jacobian, and its bending along the step.
     qr, spread, apart : float64
-        Of one pixel: scratch of QR; rows of the covariance; bounds of parameters that are held at a kink meanwhile, NaN for all others.
+        Of one pixel: scratch of QR; rows of the covariance; bounds of parameters that are held at a kink meanwhile, NaN
+        for all others.
     first, best, kept, lowest, highest, spare : float64
         Of one pixel: starts and ends of attempts, bounds, scratch.
     """

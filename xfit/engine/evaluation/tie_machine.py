@@ -87,9 +87,10 @@ STACK = 64
 class Ties(Record):
     """The ties of a model as arrays.
 
-    A tie may name parameters that are tied themselves, so that a chain of ties is as long as its formulas together. Derivatives are those
-    with respect to what a formula names; the chain rule is in the order of the list. A Jacobian row of a parameter that is tied has got
-    all that is added to it before it is added, in turn, to the rows of what it follows.
+    A tie may name parameters that are tied themselves, so that a chain of ties is as long as its formulas together.
+    Derivatives are those with respect to what a formula names; the chain rule is in the order of the list. A Jacobian
+    row of a parameter that is tied has got all that is added to it before it is added, in turn, to the rows of what it
+    follows.
 
     Attributes
     ----------
@@ -98,7 +99,8 @@ class Ties(Record):
     span : int64 (n_tied + 1,)
         Where the instructions of each tied parameter's value begin and end.
     row, column : int64 (n_derivatives,)
-        Which tied parameter (index into ``tied``) has which parameter (position) in its formula; the last of ``tied`` come first.
+        Which tied parameter (index into ``tied``) has which parameter (position) in its formula; the last of ``tied``
+        come first.
     derivative_span : int64 (n_derivatives + 1,)
         Where the instructions of each derivative begin and end.
     operation, position : int64 (n_instructions,)

@@ -1,10 +1,12 @@
 """Components that need the whole axis at once: convolved with a response, or cumulated (Shirley backgrounds).
 
-A component whose only free parameter is its amplitude (an edge at its tabulated energy) is *steady*: its curve over the amplitude is kept
-from one evaluation, and one pixel, to the next, until another of its parameters or the response changes.
+A component whose only free parameter is its amplitude (an edge at its tabulated energy) is *steady*: its curve over the
+amplitude is kept from one evaluation, and one pixel, to the next, until another of its parameters or the response
+changes.
 
-All that they need lies in two arrays, for every array that the engine hands down costs each of its calls seven numbers: integers
-(`WholeAxis`, then what is listed of each component and row) and numbers (parts that begin where the plan says).
+All that they need lies in two arrays, for every array that the engine hands down costs each of its calls seven numbers:
+integers (`WholeAxis`, then what is listed of each component and row) and numbers (parts that begin where the plan
+says).
 """
 
 from __future__ import annotations
@@ -45,8 +47,8 @@ class WholeAxis(NamedTuple):
     parameters : int
         Number of parameters of the model.
     listed, targets : int
-        Where in the integers the rows are listed whose derivatives are needed, and then, for each row that is convolved, the
-        position of its parameter; the orders of what is cumulated follow.
+        Where in the integers the rows are listed whose derivatives are needed, and then, for each row that is
+        convolved, the position of its parameter; the orders of what is cumulated follow.
     pitch : int
         Length of a row of ``grid`` and ``rows``.
     transformed : int
@@ -93,9 +95,10 @@ class WholeAxis(NamedTuple):
 
 _TRANSFORMED = WholeAxis._fields.index("transformed")
 
-#: Integers of each component: address, first parameter, number of parameters, row of coordinates, position of the factor of what
-#: is cumulated or -1, whether convolved, where its rows begin and end among the listed rows, position of the amplitude of
-#: a steady one or -1, row of the responses that its kept curve was convolved with, where its order begins (see `order_of`).
+#: Integers of each component: address, first parameter, number of parameters, row of coordinates, position of the
+#: factor of what is cumulated or -1, whether convolved, where its rows begin and end among the listed rows, position of
+#: the amplitude of a steady one or -1, row of the responses that its kept curve was convolved with, where its order
+#: begins (see `order_of`).
 _ADDRESS, _FIRST, _COUNT, _XROW, _FACTOR, _CONVOLVED, _BEGIN, _END, _AMPLITUDE, _SEEN, _ORDER = range(11)
 _LISTED = 11
 
@@ -136,7 +139,8 @@ class WholeComponent:
 
 
 def order_of(x: np.ndarray) -> np.ndarray:
-    """Points from the largest coordinate to the smallest; ``-1 - i`` for a point ``i`` whose coordinate is that of the one before.
+    """Points from the largest coordinate to the smallest; ``-1 - i`` for a point ``i`` whose
+    coordinate is that of the one before.
 
     Parameters
     ----------
@@ -210,9 +214,21 @@ def lay_out(
     sizes = np.array([c.order.size for c in components])
     orders = head.targets + lines + np.cumsum(sizes) - sizes
     each = [
-        (c.address, c.first, c.count, c.xrow, c.factor, int(c.convolved), end - len(c.rows), end, c.amplitude, _NEVER, order)
+        (
+            c.address,
+            c.first,
+            c.count,
+            c.xrow,
+            c.factor,
+            int(c.convolved),
+            end - len(c.rows),
+            end,
+            c.amplitude,
+            _NEVER,
+            order,
+        )
         for c, end, order in zip(components, ends, orders, strict=True)
-    ]  # fmt: skip
+    ]
     integers = np.array([*head, *(n for one in each for n in one), *rows, *([parameters] * lines)], np.int64)
     return np.concatenate([integers, *(c.order for c in components)]), numbers
 
@@ -221,9 +237,27 @@ def lay_out(
 def _head(plan: np.ndarray) -> WholeAxis:
     """Read the first integers."""
     return WholeAxis(
-        plan[0], plan[1], plan[2], plan[3], plan[4], plan[5], plan[6], plan[7], plan[8], plan[9],
-        plan[10], plan[11], plan[12], plan[13], plan[14], plan[15], plan[16], plan[17], plan[18], plan[19],
-    )  # fmt: skip
+        plan[0],
+        plan[1],
+        plan[2],
+        plan[3],
+        plan[4],
+        plan[5],
+        plan[6],
+        plan[7],
+        plan[8],
+        plan[9],
+        plan[10],
+        plan[11],
+        plan[12],
+        plan[13],
+        plan[14],
+        plan[15],
+        plan[16],
+        plan[17],
+        plan[18],
+        plan[19],
+    )
 
 
 @inner
@@ -267,7 +301,9 @@ def set_response(plan: np.ndarray, numbers: np.ndarray, response: np.ndarray, ro
 
 @inner
 def _cumulate(plan: np.ndarray, order: int, n: int, numbers: np.ndarray, at: int, factor: float, total_at: int) -> None:
-    """Add to each point ``factor`` times the sum over all points of larger x; keep that sum at ``total_at`` if that is not -1."""
+    """Add to each point ``factor`` times the sum over all points of larger x; keep that sum at
+    ``total_at`` if that is not -1.
+    """
     above = 0.0
     # Of the points of the same x that come before, which are not above it.
     level = 0.0
@@ -424,13 +460,41 @@ def _evaluate(plan: np.ndarray, numbers: np.ndarray, x: np.ndarray, q: np.ndarra
             at += head.grid
             call_kernel(address, numbers, at, width, q, first, numbers, last, numbers, target, n, numbers)
             replace_rows(
-                address, numbers, at, width, q, head.parameters, first, count, numbers, target, last, n, numbers, head.spare, numbers
-            )  # fmt: skip
+                address,
+                numbers,
+                at,
+                width,
+                q,
+                head.parameters,
+                first,
+                count,
+                numbers,
+                target,
+                last,
+                n,
+                numbers,
+                head.spare,
+                numbers,
+            )
         else:
             call_kernel(address, x, at, width, q, first, numbers, last, numbers, target, n, numbers)
             replace_rows(
-                address, x, at, width, q, head.parameters, first, count, numbers, target, last, n, numbers, head.spare, numbers
-            )  # fmt: skip
+                address,
+                x,
+                at,
+                width,
+                q,
+                head.parameters,
+                first,
+                count,
+                numbers,
+                target,
+                last,
+                n,
+                numbers,
+                head.spare,
+                numbers,
+            )
         for i in range(n):
             numbers[head.values + start + i] = numbers[last + i]
         for r in range(plan[one + _BEGIN], plan[one + _END]):

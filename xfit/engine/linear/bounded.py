@@ -33,7 +33,8 @@ def solve_free(
 ) -> float:
     """Solve for what is not held, the rest being at ``edges``; return the smallest squared pivot of the scaled matrix.
 
-    ``inverse`` is that of `invert_norms`. The Cholesky factor of the scaled matrix is left in ``work``, with inverses on its diagonal.
+    ``inverse`` is that of `invert_norms`. The Cholesky factor of the scaled matrix is left in ``work``, with inverses
+    on its diagonal.
     """
     smallest = 1.0
     for i in range(count):
@@ -91,8 +92,9 @@ def solve_bounded(
     """Minimise ``p' M p / 2 - b' p`` within bounds by an active set.
 
     The method is that of Lawson and Hanson (Solving Least Squares Problems, SIAM 1995, chapter 23,
-    doi:10.1137/1.9781611971217) for bounds on both sides (Stark and Parker, Comput. Stat. 10, 129 (1995)), on the normal equations as
-    Bro and de Jong do (J. Chemometrics 11, 393 (1997)). It begins at the unbounded solution moved into the bounds.
+    doi:10.1137/1.9781611971217) for bounds on both sides (Stark and Parker, Comput. Stat. 10, 129 (1995)), on the
+    normal equations as Bro and de Jong do (J. Chemometrics 11, 393 (1997)). It begins at the unbounded solution moved
+    into the bounds.
 
     Parameters
     ----------

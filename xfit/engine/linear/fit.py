@@ -34,7 +34,9 @@ CANCELLED = 1e-5
 
 @inner
 def _explain(to_solution: np.ndarray, group: Group, p: Problems) -> None:
-    """Solutions, and the sums of squares that they leave, from products of the data with the directions, in ``p.gram``."""
+    """Solutions, and the sums of squares that they leave, from products of the data with the
+    directions, in ``p.gram``.
+    """
     k = to_solution.shape[0]
     chisq = get(group.squares, 0)
     for j in range(k):
@@ -216,9 +218,16 @@ def fit_weighted(
             i = pixels[begin + lane] if begin + lane < pixels.size else -1
             if i >= 0:
                 ready = weigh_into(
-                    i, lane, y[i], variance[row_of(variance, i)], where[row_of(where, i)], equations, k, group,
+                    i,
+                    lane,
+                    y[i],
+                    variance[row_of(variance, i)],
+                    where[row_of(where, i)],
+                    equations,
+                    k,
+                    group,
                     out[i, scalars_at(n) :],
-                )  # fmt: skip
+                )
                 if lower.shape[0] > 1:
                     for j in range(k):
                         of_lower[j * LANES + lane] = lower[i, j]
@@ -250,9 +259,7 @@ def fit_weighted(
             if not chisq > CANCELLED * of_squares[lane]:
                 weight = group.weight[lane, : y.shape[1]] if group.own[lane] else equations.weight
                 chisq = squares_left(y[i], equations, weight, numbers_in(p.solution), lane, k)
-            of_chisq[lane] = write_scalars(
-                chisq, int(used[lane]), logs[lane], k, limits, out[i, scalars_at(n) :]
-            )  # fmt: skip
+            of_chisq[lane] = write_scalars(chisq, int(used[lane]), logs[lane], k, limits, out[i, scalars_at(n) :])
         fill_values(affine, free, p, rows)
         fill_errors(affine, get(group.scale, 0), pairs, limits, p, rows)
         for lane in range(LANES):
@@ -276,7 +283,9 @@ def fit_linear_singly(
     limits: Limits,
     flags: Flags,
 ) -> None:
-    """Solve linear problems whose design differs from pixel to pixel, or that need a QR factorisation, by the engine."""
+    """Solve linear problems whose design differs from pixel to pixel, or that need a QR
+    factorisation, by the engine.
+    """
     for i in pixels:
         if not prepare_with_response(p, s, block, response, i):
             continue
@@ -295,16 +304,15 @@ def _solve_pixel(p: Problem, s: State, alpha: float, flags: np.ndarray) -> int:
     if not math.isfinite(loss):
         return NONFINITE_MODEL
     for j in range(count):
-        # In terms of the parameters themselves, not of their distance from the start, bounds and penalty are what they are.
+        # In terms of the parameters themselves, not of their distance from the start, bounds and penalty are what they
+        # are.
         total = s.gram[last + j]
         for k in range(count):
             total += element(s.gram, j, k) * s.first[k]
         s.step[j] = total
     for j in range(count):
         s.gram[at(j, j)] += alpha
-    solved = solve_bounded(
-        s.gram, s.step, s.lower, s.upper, count, flags, s.moved, s.inverse, s.qr, s.solution
-    )  # fmt: skip
+    solved = solve_bounded(s.gram, s.step, s.lower, s.upper, count, flags, s.moved, s.inverse, s.qr, s.solution)
     if solved:
         move_to(p, s, s.solution)
         return CONVERGED

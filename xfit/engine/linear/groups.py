@@ -27,7 +27,8 @@ from xfit.engine.pixel.likelihood import log_of_product
 from xfit.engine.pixel.packed_row import DOF, EVALUATIONS, STATUS
 from xfit.engine.pixel.status import BAD_DATA, BAD_VARIANCE, MASKED
 
-#: Whether the dot products of four pixels are added at a time: where vectors of the processor hold a span. Sums are the same ones.
+#: Whether the dot products of four pixels are added at a time: where vectors of the processor hold a span. Sums are the
+#: same ones.
 _FOUR = WIDE_SUMS and LANES >= 4
 
 #: Products of derivatives that are computed at a time where there is no table of them all.
@@ -80,8 +81,8 @@ class Group(Record, wide=True):
     own : bool (LANES,)
         Whether it has weights of its own.
     used, squares, logs, scale, fine : float64 (LANES,)
-        Channels in use; weighted sum of squares; sum of the logarithms of the variances; variance of data of unit weight; whether
-        the parameters can be told apart.
+        Channels in use; weighted sum of squares; sum of the logarithms of the variances; variance of data of unit
+        weight; whether the parameters can be told apart.
     """
 
     weight: RealTable
@@ -134,7 +135,9 @@ def subtract(y: np.ndarray, base: np.ndarray, weight: np.ndarray, weighted: np.n
 def _weigh_channels(
     y: np.ndarray, variance: np.ndarray, base: np.ndarray, weight: np.ndarray, weighted: np.ndarray
 ) -> tuple[int, int, float]:
-    """Fill ``weight`` and ``weighted``; return channels in use, variances that are not above zero, and the weighted sum of squares."""
+    """Fill ``weight`` and ``weighted``; return channels in use, variances that are not above zero,
+    and the weighted sum of squares.
+    """
     # Arithmetic and selections only, so that it vectorises; x - x is zero for finite x alone.
     number = invalid = 0
     for c in range(y.size):
@@ -223,9 +226,19 @@ def _dots(a: np.ndarray, begin: int, p: np.ndarray, q: np.ndarray, start: int, s
 
 @inner
 def _add_block(
-    rows: np.ndarray, t: int, begin: int, pixels: np.ndarray, g: int, start: int, size: int, place: int, gram: np.ndarray
-) -> None:  # fmt: skip
-    """Add the dot products of three rows with those of two pixels, or of four; products and sums are in a fixed order."""
+    rows: np.ndarray,
+    t: int,
+    begin: int,
+    pixels: np.ndarray,
+    g: int,
+    start: int,
+    size: int,
+    place: int,
+    gram: np.ndarray,
+) -> None:
+    """Add the dot products of three rows with those of two pixels, or of four; products and
+    sums are in a fixed order.
+    """
     a, b, c, p, q = rows[t], rows[t + 1], rows[t + 2], pixels[g], pixels[g + 1]
     ap = aq = bp = bq = cp = cq = no_span(a)
     e = place * LANES + g
@@ -265,9 +278,11 @@ def _add_two(gram: np.ndarray, place: int, second: int, p: float, q: float) -> N
 def add_products(
     rows: np.ndarray, begin: int, count: int, pixels: np.ndarray, start: int, size: int, place: int, gram: np.ndarray
 ) -> None:
-    """Add the dot products of ``count`` rows with those of the pixels of a group to the vectors of ``gram`` from ``place`` on.
+    """Add the dot products of ``count`` rows with those of the pixels of a group to the vectors
+    of ``gram`` from ``place`` on.
 
-    ``begin`` is where a tile of ``size`` channels begins in the rows, ``start`` where in the pixels'. Rows end with zeros up to a whole span.
+    ``begin`` is where a tile of ``size`` channels begins in the rows, ``start`` where in the pixels'. Rows end with
+    zeros up to a whole span.
     """
     at_once = 4 if _FOUR else 2
     threes = count - count % 3

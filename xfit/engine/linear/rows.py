@@ -1,4 +1,6 @@
-"""Packed rows of linear fits: values, errors and bias of all parameters from the solutions for the free ones, eight side by side."""
+"""Packed rows of linear fits: values, errors and bias of all parameters from the solutions for the
+free ones, eight side by side.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Small least-squares problems within bounds, from their normal equations, and their errors: side by side.
 
-Every decision is a selection for each of the eight, so that the numbers of one do not depend on who is beside it. Matrices are lower
-triangles of vectors, see `xfit.engine.math.cholesky`.
+Every decision is a selection for each of the eight, so that the numbers of one do not depend on who is beside it.
+Matrices are lower triangles of vectors, see `xfit.engine.math.cholesky`.
 """
 
 from __future__ import annotations
@@ -105,7 +105,9 @@ def _solve_free(count: int, p: Problems) -> Any:
 
 @inner
 def _infeasible(j: int, count: int, p: Problems) -> Any:
-    """Where parameter ``j`` should change sides: -1 and 1 where it has left its bounds, 2 where it would leave the one it is held at."""
+    """Where parameter ``j`` should change sides: -1 and 1 where it has left its bounds, 2 where it
+    would leave the one it is held at.
+    """
     value, side, lower, upper = get(p.solution, j), get(p.side, j), get(p.lower, j), get(p.upper, j)
     slope = get(p.gram, at(count, j))
     size = abs(slope)
@@ -121,9 +123,11 @@ def _infeasible(j: int, count: int, p: Problems) -> Any:
 
 @inner
 def _exchange(searching: Any, count: int, p: Problems) -> Any:
-    """Let what is out of place change sides: all of it while that helps, else the last alone; return where there was any.
+    """Let what is out of place change sides: all of it while that helps, else the last
+    alone; return where there was any.
 
-    ``p.fewest`` and ``p.patience`` hold the smallest number of such parameters so far, and how often it may still not fall.
+    ``p.fewest`` and ``p.patience`` hold the smallest number of such parameters so far, and how often it may still not
+    fall.
     """
     number, last = reals(0.0), reals(-1.0)
     for j in range(count):
@@ -152,9 +156,9 @@ def _exchange(searching: Any, count: int, p: Problems) -> Any:
 def solve_lanes(count: int, p: Problems) -> Any:
     """Minimise ``p' M p / 2 - b' p`` within bounds, by exchanges of blocks.
 
-    What has left its bounds is held there and what would leave a bound is let go, all at once (Portugal, Judice and Vicente,
-    Math. Comput. 63, 625 (1994), doi:10.1090/S0025-5718-1994-1250776-4); where that does not lead to fewer of them, one
-    at a time, which ends always (Murty, Math. Program. 7, 98 (1974), doi:10.1007/BF01585507).
+    What has left its bounds is held there and what would leave a bound is let go, all at once (Portugal, Judice and
+    Vicente, Math. Comput. 63, 625 (1994), doi:10.1090/S0025-5718-1994-1250776-4); where that does not lead to fewer of
+    them, one at a time, which ends always (Murty, Math. Program. 7, 98 (1974), doi:10.1007/BF01585507).
 
     Returns
     -------
@@ -202,7 +206,8 @@ def _fill_root(count: int, p: Problems) -> None:
 
 @inner
 def _fill_middle(alpha: float, count: int, p: Problems) -> None:
-    """Fill ``p.middle`` with ``S' G S`` of the root and the matrix without penalty, and ``p.bias`` with ``-alpha inv(G) p``.
+    """Fill ``p.middle`` with ``S' G S`` of the root and the matrix without penalty, and
+    ``p.bias`` with ``-alpha inv(G) p``.
 
     The solution without penalty has no bias, so that this is off by chance alone. NaN where there is no such solution.
     """

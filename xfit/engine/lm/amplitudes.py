@@ -1,8 +1,9 @@
 """Amplitudes set to their best values at a point, from its Gram matrix alone: variable projection without evaluations.
 
-A component that is an amplitude times a shape has derivatives of the shape's parameters in proportion to the amplitude. Hence the Gram matrix at
-the best amplitudes follows from that at any others. Steps then run along the floor of the valley that amplitudes and shapes form together
-(Golub and Pereyra, SIAM J. Numer. Anal. 10, 413 (1973), doi:10.1137/0710036).
+A component that is an amplitude times a shape has derivatives of the shape's parameters in proportion to the amplitude.
+Hence the Gram matrix at the best amplitudes follows from that at any others. Steps then run along the floor of the
+valley that amplitudes and shapes form together (Golub and Pereyra, SIAM J. Numer. Anal. 10, 413 (1973),
+doi:10.1137/0710036).
 """
 
 from __future__ import annotations
@@ -20,13 +21,16 @@ from xfit.engine.math.layout import OTHER, SHAPED
 from xfit.engine.math.vector import negation, select
 from xfit.engine.math.widths import full, fused, get, put
 
-#: An amplitude that would change by more than this factor is a sign that the shape is elsewhere: it is left to the steps.
+#: An amplitude that would change by more than this factor is a sign that the shape is elsewhere: it is left to the
+#: steps.
 LARGEST_FACTOR = 20.0
 
-#: Where the algebra holds only nearly, a start is left alone unless some amplitude is too small by more than this factor: it costs an evaluation.
+#: Where the algebra holds only nearly, a start is left alone unless some amplitude is too small by more than this
+#: factor: it costs an evaluation.
 MERE_GUESS = 5.0
 
-#: An amplitude smaller than before by this factor (a step took it to a bound) is too small to scale derivatives back from.
+#: An amplitude smaller than before by this factor (a step took it to a bound) is too small to scale derivatives back
+#: from.
 LARGEST_SCALE = 1e6
 
 #: Below this fraction of the sum of squares the algebra has lost too many digits.
@@ -48,7 +52,9 @@ def _scales(s: State, gram: np.ndarray) -> None:
 
 @inner
 def _best(s: State, gram: np.ndarray, chosen: np.ndarray) -> tuple[Any, Any]:
-    """Put the changes of the chosen amplitudes to their best values into ``s.step``; where these can be told apart, and the decrease."""
+    """Put the changes of the chosen amplitudes to their best values into ``s.step``; where these can be
+    told apart, and the decrease.
+    """
     solved = factorise(s, gram, chosen, full(s, 0.0))
     substitute(s, gram, chosen)
     decrease = full(s, 0.0)
@@ -62,7 +68,9 @@ def _best(s: State, gram: np.ndarray, chosen: np.ndarray) -> tuple[Any, Any]:
 
 @inner
 def promise_of_best(s: State, gram: np.ndarray) -> float:
-    """By how much the best amplitudes would lower the loss at one pixel's start, without bounds; zero where they can't be told apart."""
+    """By how much the best amplitudes would lower the loss at one pixel's start, without bounds; zero
+    where they can't be told apart.
+    """
     if s.starting.size == 0 or s.starting.size == s.count:
         return 0.0
     _scales(s, gram)
@@ -74,7 +82,8 @@ def promise_of_best(s: State, gram: np.ndarray) -> float:
 def relax(s: State, gram: np.ndarray, allowed: Any, start: bool) -> tuple[Any, Any]:
     """Move the amplitudes of the trial points to their best values and take the Gram matrices there.
 
-    Nothing is changed where the amplitudes can't be told apart, would leave their bounds, change sign or change by more than a large factor.
+    Nothing is changed where the amplitudes can't be told apart, would leave their bounds, change sign or change by more
+    than a large factor.
 
     Parameters
     ----------
@@ -83,8 +92,8 @@ def relax(s: State, gram: np.ndarray, allowed: Any, start: bool) -> tuple[Any, A
     allowed : vector of conditions
         Which pixels.
     start : bool
-        Whether these are at their first points. There amplitudes may grow by any factor, for they may be mere guesses: with one that is far too
-        small the first step would throw the shape away.
+        Whether these are at their first points. There amplitudes may grow by any factor, for they may be mere guesses:
+        with one that is far too small the first step would throw the shape away.
 
     Returns
     -------
@@ -130,7 +139,9 @@ def relax(s: State, gram: np.ndarray, allowed: Any, start: bool) -> tuple[Any, A
 
 @inner
 def _apply(s: State, gram: np.ndarray, transformed: Any, moved: Any, decrease: Any) -> None:
-    """Change the amplitudes of the trial points by ``s.step``, and Gram matrices: new deviations, and derivatives in proportion."""
+    """Change the amplitudes of the trial points by ``s.step``, and Gram matrices: new deviations,
+    and derivatives in proportion.
+    """
     count = s.count
     for j in range(count):
         total = full(s, 0.0)

@@ -1,9 +1,9 @@
 """Steps of losses whose curvature is known approximately only, extrapolated.
 
-Fisher's scoring, and what stands in its place for other losses, leaves out the curvature of the model times the deviations. So near the
-minimum each full step leaves a part of the distance, mostly along one direction, in which it falls by the same factor every time. Two
-steps tell that factor; Anderson's acceleration of depth one (J. ACM 12, 547 (1965), doi:10.1145/321296.321305), with lengths measured by
-the Gram matrix, goes where this leads.
+Fisher's scoring, and what stands in its place for other losses, leaves out the curvature of the model times the
+deviations. So near the minimum each full step leaves a part of the distance, mostly along one direction, in which it
+falls by the same factor every time. Two steps tell that factor; Anderson's acceleration of depth one (J. ACM 12, 547
+(1965), doi:10.1145/321296.321305), with lengths measured by the Gram matrix, goes where this leads.
 """
 
 from __future__ import annotations

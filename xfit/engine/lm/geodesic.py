@@ -1,4 +1,6 @@
-"""Steps of one pixel along narrow curved valleys: bent by half their geodesic acceleration (Transtrum and Sethna, arXiv:1201.5885)."""
+"""Steps of one pixel along narrow curved valleys: bent by half their geodesic acceleration (Transtrum
+and Sethna, arXiv:1201.5885).
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ _LARGEST = 0.75
 
 @inner
 def _curvature(p: Problem, s: State) -> None:
-    """Leave the Jacobian in ``s.curve`` and, after it, half the deviations' second derivative along the step times `_PROBE`."""
+    """Leave the Jacobian in ``s.curve`` and, after it, half the deviations' second derivative
+    along the step times `_PROBE`.
+    """
     jacobian_of(p, s, 1)
     for k in range(s.parameters):
         s.trial[k] = s.q[k]
@@ -44,8 +48,8 @@ def _curvature(p: Problem, s: State) -> None:
 def bend_step(p: Problem, s: State) -> None:
     """Add half the geodesic acceleration to the step, where it is small against the step itself.
 
-    With ``v`` the step and ``r'' `` the second derivative of the deviations along it, by differences, the acceleration solves the damped normal
-    equations with ``-J'r''`` on the right.
+    With ``v`` the step and ``r'' `` the second derivative of the deviations along it, by differences, the acceleration
+    solves the damped normal equations with ``-J'r''`` on the right.
     """
     _curvature(p, s)
     count = s.count

@@ -1,4 +1,6 @@
-"""Steps of one pixel from a QR factorisation of its Jacobian, whose condition number is not squared as that of the normal equations is."""
+"""Steps of one pixel from a QR factorisation of its Jacobian, whose condition number is not squared as
+that of the normal equations is.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +70,8 @@ def solve_triangular(s: State, damping: float) -> float:
     Returns
     -------
     float
-        The smallest diagonal entry relative to its column's norm; at or below `RANK` the columns are dependent and ``s.step`` is not set.
+        The smallest diagonal entry relative to its column's norm; at or below `RANK` the columns are dependent and
+        ``s.step`` is not set.
     """
     factor, work, count = s.jacobian, s.qr, s.count
     free, rows = 0, 2 * count
@@ -147,8 +150,8 @@ def _steps_of_lanes(p: Problem, s: State, damping: Any) -> Any:
     return step_by_cholesky(s, damping)
 
 
-#: Bounded, damped steps, into ``s.step``: by Cholesky and, for one pixel, where that is too ill-conditioned, by QR. Return where
-#: that could be solved.
+#: Bounded, damped steps, into ``s.step``: by Cholesky and, for one pixel, where that is too ill-conditioned, by QR.
+#: Return where that could be solved.
 solve = by_width(_step_of_one, _steps_of_lanes)
 
 
@@ -169,5 +172,6 @@ def _promise_of_lanes(s: State) -> tuple[Any, Any]:
     return promise_by_gram(s)
 
 
-#: What the quadratic model says of the steps, by what they were solved with; see `xfit.engine.lm.steps.promise_by_gram`.
+#: What the quadratic model says of the steps, by what they were solved with; see
+#: `xfit.engine.lm.steps.promise_by_gram`.
 promise = by_width(_promise_of_one, _promise_of_lanes)

@@ -1,8 +1,8 @@
 """One step of pixels side by side, each at its own pace: evaluate the trial points, and decide about each.
 
-Every decision is that of `xfit.engine.pixel.minimise`, taken for each pixel by selection. A pixel that needs more than plain steps (an
-ill-conditioned matrix, a parameter without influence, a curved valley, a step upwards) is given up here and fitted alone from its start. So a
-pixel's numbers depend on its own data alone.
+Every decision is that of `xfit.engine.pixel.minimise`, taken for each pixel by selection. A pixel that needs more than
+plain steps (an ill-conditioned matrix, a parameter without influence, a curved valley, a step upwards) is given up here
+and fitted alone from its start. So a pixel's numbers depend on its own data alone.
 """
 
 from __future__ import annotations
@@ -104,7 +104,8 @@ def _judge(s: State, old: Any, trial: Any) -> tuple[Any, Any, Any]:
     Returns
     -------
     accepted, settled, stuck : vectors of conditions
-        Where to take the trial point; where the two sums of squares can no longer be told apart; where the search leads nowhere.
+        Where to take the trial point; where the two sums of squares can no longer be told apart; where the search leads
+        nowhere.
     """
     actual, gain = gain_of(s, trial)
     unresolved = abs(get(s.known, DECREASE)) <= UNRESOLVED * get(s.known, CHISQ)
@@ -171,7 +172,9 @@ def _decide(p: Problem, s: State, going: Any, tolerance: float) -> tuple[Any, An
 
 @inner
 def _settle(s: State, settled: Any, stuck: Any) -> tuple[Any, Any]:
-    """Take out of what has settled the pixels that are at no minimum, or above their best amplitudes at the start: they are stuck."""
+    """Take out of what has settled the pixels that are at no minimum, or above their best amplitudes
+    at the start: they are stuck.
+    """
     if any_lane(settled):
         ends = is_stationary(s, least_of(s)) & negation(_above_claim(s, get(s.known, CHISQ)))
         stuck = stuck | (settled & negation(ends))

@@ -10,10 +10,12 @@ from xfit.engine.lm.trust_region import GAIN, STATIONARY
 from xfit.engine.math.cholesky import at
 from xfit.engine.math.jit import inner
 
-#: How far a parameter is moved away from a bound where it has no influence, in units of the distance from which it came.
+#: How far a parameter is moved away from a bound where it has no influence, in units of the distance from which it
+#: came.
 RELEASE = 0.05
 
-#: Lengths that a step of one parameter is tried with, each by the factor shorter. Where the loss is smooth, one of them lowers it.
+#: Lengths that a step of one parameter is tried with, each by the factor shorter. Where the loss is smooth, one of them
+#: lowers it.
 STEPS_ALONE, SHORTER = 4, 1e-3
 
 #: Factor that the loss rises by next to a pole at the end of the shortest step.
@@ -103,8 +105,8 @@ def _tried_alone(p: Problem, s: State, j: int) -> tuple[float, int, bool]:
 def step_alone(p: Problem, s: State, least: float) -> tuple[float, int, int, bool]:
     """Hold the parameters that lie at kinks: they promise a lower loss, but no step of them gives it.
 
-    Every step that moves one of them (an edge on a channel) raises the loss, whatever the others would gain. If none of them does, the
-    last of the steps that lower the loss is left as the trial point.
+    Every step that moves one of them (an edge on a channel) raises the loss, whatever the others would gain. If none of
+    them does, the last of the steps that lower the loss is left as the trial point.
 
     Parameters
     ----------
@@ -141,7 +143,9 @@ def step_alone(p: Problem, s: State, least: float) -> tuple[float, int, int, boo
 
 @inner
 def step_from_kink(p: Problem, s: State, least: float) -> tuple[float, int]:
-    """Let go of a parameter that is held at a kink, if by now it lowers the loss by ``least``; otherwise as `step_from_bound`."""
+    """Let go of a parameter that is held at a kink, if by now it lowers the loss by ``least``;
+    otherwise as `step_from_bound`.
+    """
     chisq, evaluations = s.known[CHISQ], 0
     for j in range(s.count):
         if math.isnan(s.apart[0, j]):

@@ -1,9 +1,9 @@
 """Bounded, damped Gauss-Newton steps from the normal equations.
 
-A step minimises ``|J s - r|^2 + damping * |D s|^2`` subject to bounds. The Gram matrix, scaled to a unit diagonal, is factorised by Cholesky's
-method; where that is too ill-conditioned, `xfit.engine.lm.qr` takes over for one pixel. Bounds are kept by an active set: what the step would
-carry beyond a bound is held there, and the rest solved again (Bjorck, Numerical Methods for Least Squares Problems, SIAM 1996,
-doi:10.1137/1.9781611971484).
+A step minimises ``|J s - r|^2 + damping * |D s|^2`` subject to bounds. The Gram matrix, scaled to a unit diagonal, is
+factorised by Cholesky's method; where that is too ill-conditioned, `xfit.engine.lm.qr` takes over for one pixel. Bounds
+are kept by an active set: what the step would carry beyond a bound is held there, and the rest solved again (Bjorck,
+Numerical Methods for Least Squares Problems, SIAM 1996, doi:10.1137/1.9781611971484).
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ from xfit.engine.math.layout import LINEAR, STARTING
 from xfit.engine.math.vector import any_lane, select
 from xfit.engine.math.widths import full, fused, get, put
 
-#: A parameter that changes the model by less than this part of the deviations, if it changes by its own size or the range of the coordinates,
-#: has no influence: a line far outside of the data. Its steps would be random, and as long as nothing else limits them.
+#: A parameter that changes the model by less than this part of the deviations, if it changes by its own size or the
+#: range of the coordinates, has no influence: a line far outside of the data. Its steps would be random, and as long as
+#: nothing else limits them.
 NO_INFLUENCE = 1e-12
 
-#: Square of the length of a step that may be taken without an evaluation, in units of the residual variance: a tenth of a standard error.
+#: Square of the length of a step that may be taken without an evaluation, in units of the residual variance: a tenth of
+#: a standard error.
 SHORT = 1e-2
 
 #: And what it may change a parameter by: by this part of itself, or of its last move.
@@ -49,10 +51,11 @@ def substitute(s: State, gram: np.ndarray, chosen: np.ndarray) -> None:
 
 @inner
 def hold(s: State) -> Any:
-    """Begin an active set: hold what sits at a bound and would leave through it, or has no influence; where anything is held.
+    """Begin an active set: hold what sits at a bound and would leave through it, or has no
+    influence; where anything is held.
 
-    Only parameters that the model is not linear in can be without influence at a size of their own, which is taken to be no less than the range
-    of the coordinates.
+    Only parameters that the model is not linear in can be without influence at a size of their own, which is taken to
+    be no less than the range of the coordinates.
     """
     held = full(s, 0.0) != 0.0
     level = NO_INFLUENCE * math.sqrt(get(s.gram, at(s.count, s.count)))
@@ -93,14 +96,16 @@ def _clip(s: State, undamped: bool) -> bool:
 def clip(s: State) -> bool:
     """Hold what the step would carry beyond a bound; return whether there is any.
 
-    Amplitudes that follow the shapes, which are not damped, wait for these: held at the same time, they would end far from their best values.
+    Amplitudes that follow the shapes, which are not damped, wait for these: held at the same time, they would end far
+    from their best values.
     """
     return _clip(s, False) or _clip(s, True)
 
 
 @inner
 def step_by_cholesky(s: State, damping: Any) -> Any:
-    """Solve for the bounded, damped steps from the current points, into ``s.step``; where the problem is well-conditioned.
+    """Solve for the bounded, damped steps from the current points, into ``s.step``; where
+    the problem is well-conditioned.
 
     A pixel's numbers do not depend on how often the others make it be solved again.
     """
@@ -184,7 +189,8 @@ def promise_by_gram(s: State) -> tuple[Any, Any]:
 def is_stationary(s: State, least: Any) -> Any:
     """Where no parameter by itself promises a decrease of more than ``least`` within its bounds.
 
-    For one in the interior that decrease is the loss times the square of the cosine between the deviations and its column.
+    For one in the interior that decrease is the loss times the square of the cosine between the deviations and its
+    column.
     """
     ok = full(s, 0.0) == 0.0
     for j in range(s.count):

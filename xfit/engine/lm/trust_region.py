@@ -1,10 +1,10 @@
 """The trust region: how long a step may be, what it promised and gave, and where a fit ends.
 
-The method is More's (Lecture Notes in Mathematics 630, 105 (1978), doi:10.1007/BFb0067700): a full Gauss-Newton step where it stays inside the
-region, else one damped until it does, lengths being measured in units of the running maximum of the column norms. A fit ends where the
-estimated distance to the minimum, the decrease of the sum of squares that a full step promises, is a small fraction of the residual variance.
-That last step counts with the rate at which the distance fell before; where it is so short that the quadratic model holds, it is taken
-without another evaluation.
+The method is More's (Lecture Notes in Mathematics 630, 105 (1978), doi:10.1007/BFb0067700): a full Gauss-Newton step
+where it stays inside the region, else one damped until it does, lengths being measured in units of the running maximum
+of the column norms. A fit ends where the estimated distance to the minimum, the decrease of the sum of squares that a
+full step promises, is a small fraction of the residual variance. That last step counts with the rate at which the
+distance fell before; where it is so short that the quadratic model holds, it is taken without another evaluation.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ RADII = (1.0, 0.1)
 #: Model evaluations after which steps follow the valley's curvature, which costs two more evaluations each.
 PATIENCE = 20
 
-#: Part of what the best amplitudes promise at the start that the loss of counts, which is not quadratic in them, must have fallen by.
+#: Part of what the best amplitudes promise at the start that the loss of counts, which is not quadratic in them, must
+#: have fallen by.
 PROMISED = 0.5
 
 #: Part of the deviations that the first step may change at least, however small the parameters and their influence.
@@ -53,7 +54,8 @@ SMALLEST_RADIUS = 1e-3
 #: The cosine between the deviations and a column, at a minimum.
 STATIONARY = 1e-6
 
-#: Rounding of the sum of squares that may be left where a fit ends, in units of the squares of the rounding of data and parameters.
+#: Rounding of the sum of squares that may be left where a fit ends, in units of the squares of the rounding of data and
+#: parameters.
 ROUNDING = 100.0
 
 #: Damping, relative to the weights, from which on columns that depend on each other give a step.
@@ -88,7 +90,9 @@ def variance_of(s: State) -> Any:
 
 @inner
 def enough_of(s: State, tolerance: float) -> tuple[Any, Any]:
-    """Return the decrease at which to stop if it is falling fast, and the larger one up to which its estimate is trusted."""
+    """Return the decrease at which to stop if it is falling fast, and the larger one up to
+    which its estimate is trusted.
+    """
     chisq, degrees = get(s.known, CHISQ), get(s.known, DEGREES)
     enough = larger_of(tolerance * variance_of(s), 4.0 * EPS * chisq) + get(s.known, FLOOR)
     return enough, larger_of(1e-6 * chisq / select(degrees < 1.0, 1.0, degrees), enough)
@@ -169,8 +173,8 @@ def note_step(s: State, noted: Any) -> None:
 def search_damping(p: Problem, s: State, needed: Any, longest: Any) -> tuple[Any, Any]:
     """Find dampings at which the steps are as long as the radii, to a tenth, and leave the steps in ``s.step``.
 
-    The inverse of the step's length is nearly linear in the damping (Hebden's observation, see More 1978), so that a secant on it needs two or
-    three solutions.
+    The inverse of the step's length is nearly linear in the damping (Hebden's observation, see More 1978), so that a
+    secant on it needs two or three solutions.
 
     Parameters
     ----------

@@ -32,7 +32,9 @@ _Q6, _Q7, _Q8, _Q9 = 2.4801492803272323e-05, 2.755759063238188e-06, 2.7630367871
 
 
 class _Selects(ast.NodeTransformer):
-    """Turns conditional expressions into calls of `select`, and ``not`` into `negation`, which serve vectors as well."""
+    """Turns conditional expressions into calls of `select`, and ``not`` into `negation`,
+    which serve vectors as well.
+    """
 
     def visit_IfExp(self, node: ast.IfExp) -> ast.AST:
         self.generic_visit(node)
@@ -45,7 +47,9 @@ class _Selects(ast.NodeTransformer):
 
 @lru_cache(maxsize=1)
 def _definitions(file: str) -> dict[str, ast.FunctionDef]:
-    """Functions of a module, without their decorators; read once, for `inspect.getsource` would take a tenth of `import xfit`."""
+    """Functions of a module, without their decorators; read once, for `inspect.getsource` would
+    take a tenth of `import xfit`.
+    """
     found = [each for each in ast.parse("".join(linecache.getlines(file))).body if isinstance(each, ast.FunctionDef)]
     for definition in found:
         definition.decorator_list = []

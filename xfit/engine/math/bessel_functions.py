@@ -1,8 +1,9 @@
 """Bessel functions J0 and J1, and jinc(x) = 2 J1(x) / x with its derivative, that vectorise.
 
 Up to eight they are polynomials in x^2, beyond Hankel's form with polynomials in (8 / x)^2 for modulus and phase, as in
-Hart et al., Computer Approximations (Wiley 1968), 6.8; the formulas are 9.2.5 and 9.2.6 of Abramowitz and Stegun (1964).
-Coefficients are from Remez's algorithm in 50 digits. Errors are below 1e-15 in all, relative to the largest value.
+Hart et al., Computer Approximations (Wiley 1968), 6.8; the formulas are 9.2.5 and 9.2.6 of Abramowitz and Stegun
+(1964). Coefficients are from Remez's algorithm in 50 digits. Errors are below 1e-15 in all, relative to the largest
+value.
 """
 
 from __future__ import annotations

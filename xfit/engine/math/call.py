@@ -11,7 +11,8 @@ from numba.extending import intrinsic
 from xfit.engine.math.layout import LANES
 from xfit.engine.math.records import LANE_ARRAY
 
-#: C signature of every component kernel: coordinates, their row length, parameters, value, Jacobian rows, channels, scratch.
+#: C signature of every component kernel: coordinates, their row length, parameters, value, Jacobian rows, channels,
+#: scratch.
 KERNEL_SIGNATURE = types.void(
     types.CPointer(types.float64),
     types.intp,
@@ -41,8 +42,8 @@ def call_kernel(
 ) -> Any:
     """Call the kernel at ``address``.
 
-    Arrays are C-contiguous float64, or vectors; ``*_at`` are offsets from their first element, in elements or vectors. The kernel
-    neither allocates nor raises, so no Python state is needed around it.
+    Arrays are C-contiguous float64, or vectors; ``*_at`` are offsets from their first element, in elements or vectors.
+    The kernel neither allocates nor raises, so no Python state is needed around it.
     """
     sig = types.void(address, x, x_at, row_length, p, p_at, f, f_at, jac, jac_at, n, scratch)
 

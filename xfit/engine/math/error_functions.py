@@ -1,7 +1,7 @@
 """Error functions that vectorise: erf, erfc, erfcx(x) = exp(x^2) erfc(x) and its derivative.
 
-As in Shepherd and Laframboise (Math. Comp. 36, 249 (1981), doi 10.1090/S0025-5718-1981-0595058-X), (1 + 2 x) erfcx(x) is
-one polynomial in t = (x - 4) / (x + 4) from zero to infinity, and so is its derivative's counterpart; degrees and
+As in Shepherd and Laframboise (Math. Comp. 36, 249 (1981), doi 10.1090/S0025-5718-1981-0595058-X), (1 + 2 x) erfcx(x)
+is one polynomial in t = (x - 4) / (x + 4) from zero to infinity, and so is its derivative's counterpart; degrees and
 coefficients are from Remez's algorithm in 60 digits. erfc is erfcx times an exponential of the exact square.
 """
 
@@ -113,7 +113,9 @@ def erf(x: float) -> float:
 
 @vectorisable
 def erfcx(x: float) -> float:
-    """Scaled complementary error function exp(x^2) erfc(x), to four units in the last place; or five near zero; infinite below -26.6."""
+    """Scaled complementary error function exp(x^2) erfc(x), to four units in the last place; or five
+    near zero; infinite below -26.6.
+    """
     size = abs(x)
     value = _scaled_complement(size)
     return _times_exp_of_square(2.0, size, 1.0) - value if x < 0.0 else value

@@ -2,10 +2,10 @@
 
 Its real part is the Voigt profile, its imaginary part on the real axis Dawson's integral. The method is that of Al Azah
 and Chandler-Wilde (SIAM J. Numer. Anal. 59, 2346 (2021), doi 10.1137/20M1373037), after Matta and Reichel (Math. Comp.
-25, 339 (1971), doi 10.1090/S0025-5718-1971-0295528-2): the integral by the trapezoidal rule, in steps of sqrt(pi/12), and
-what a pole between two nodes adds to it. One of two sets of nodes, half a step apart, is always more than a quarter of a
-step from the pole. In the sum for the real part all terms are positive, so nothing cancels, however small y is. Nodes
-and weights, the polynomials (Remez's algorithm) and the series are worked out in 45 digits.
+25, 339 (1971), doi 10.1090/S0025-5718-1971-0295528-2): the integral by the trapezoidal rule, in steps of sqrt(pi/12),
+and what a pole between two nodes adds to it. One of two sets of nodes, half a step apart, is always more than a quarter
+of a step from the pole. In the sum for the real part all terms are positive, so nothing cancels, however small y is.
+Nodes and weights, the polynomials (Remez's algorithm) and the series are worked out in 45 digits.
 """
 
 from __future__ import annotations
@@ -91,40 +91,75 @@ def _sum(odd: bool, x: float, y: float) -> tuple[float, float]:
     """
     x2, y2 = x * x, y * y
     re0, im0 = _two_nodes(
-        odd, x, x2, y2,
-        (0.2558316769866221, 0.30509839916005094), (0.0, 0.16286750396763996),
-        (0.7674950309598664, 0.1807356685638489), (0.5116633539732443, 0.250706969245996),
-    )  # fmt: skip
+        odd,
+        x,
+        x2,
+        y2,
+        (0.2558316769866221, 0.30509839916005094),
+        (0.0, 0.16286750396763996),
+        (0.7674950309598664, 0.1807356685638489),
+        (0.5116633539732443, 0.250706969245996),
+    )
     re1, im1 = _two_nodes(
-        odd, x, x2, y2,
-        (1.2791583849331105, 0.06342372596268704), (1.0233267079464885, 0.1143068661759066),
-        (1.7908217389063548, 0.013184497283710203), (1.5349900619197328, 0.03087323729106693),
-    )  # fmt: skip
+        odd,
+        x,
+        x2,
+        y2,
+        (1.2791583849331105, 0.06342372596268704),
+        (1.0233267079464885, 0.1143068661759066),
+        (1.7908217389063548, 0.013184497283710203),
+        (1.5349900619197328, 0.03087323729106693),
+    )
     re2, im2 = _two_nodes(
-        odd, x, x2, y2,
-        (2.302485092879599, 0.001623601108607448), (2.046653415892977, 0.004939647571913581),
-        (2.8141484468528435, 0.0001184401760668592), (2.558316769866221, 0.0004681809075069735),
-    )  # fmt: skip
+        odd,
+        x,
+        x2,
+        y2,
+        (2.302485092879599, 0.001623601108607448),
+        (2.046653415892977, 0.004939647571913581),
+        (2.8141484468528435, 0.0001184401760668592),
+        (2.558316769866221, 0.0004681809075069735),
+    )
     re3, im3 = _two_nodes(
-        odd, x, x2, y2,
-        (3.3258118008260875, 5.118264087700047e-06), (3.0699801238394655, 2.628665799613643e-05),
-        (3.837475154799332, 1.3102382619123278e-07), (3.5816434778127095, 8.743010328483478e-07),
-    )  # fmt: skip
+        odd,
+        x,
+        x2,
+        y2,
+        (3.3258118008260875, 5.118264087700047e-06),
+        (3.0699801238394655, 2.628665799613643e-05),
+        (3.837475154799332, 1.3102382619123278e-07),
+        (3.5816434778127095, 8.743010328483478e-07),
+    )
     re4, im4 = _two_nodes(
-        odd, x, x2, y2,
-        (4.349138508772576, 1.9869265173884656e-09), (4.093306831785954, 1.722624220227915e-08),
-        (4.86080186274582, 1.7849139143299767e-11), (4.604970185759198, 2.0105924521441884e-10),
-    )  # fmt: skip
+        odd,
+        x,
+        x2,
+        y2,
+        (4.349138508772576, 1.9869265173884656e-09),
+        (4.093306831785954, 1.722624220227915e-08),
+        (4.86080186274582, 1.7849139143299767e-11),
+        (4.604970185759198, 2.0105924521441884e-10),
+    )
     re5, im5 = _two_nodes(
-        odd, x, x2, y2,
-        (5.372465216719065, 9.498536269129225e-14), (5.116633539732442, 1.390149435273149e-12),
-        (5.884128570692309, 2.9943325866350354e-16), (5.628296893705687, 5.693808656908772e-15),
-    )  # fmt: skip
+        odd,
+        x,
+        x2,
+        y2,
+        (5.372465216719065, 9.498536269129225e-14),
+        (5.116633539732442, 1.390149435273149e-12),
+        (5.884128570692309, 2.9943325866350354e-16),
+        (5.628296893705687, 5.693808656908772e-15),
+    )
     re6, im6 = _two_nodes(
-        odd, x, x2, y2,
-        (6.395791924665553, 5.591744625227979e-19), (6.139960247678931, 1.381491414254464e-17),
-        (6.907455278638797, 6.185838287407227e-22), (6.651623601652175, 1.9856260097387415e-20),
-    )  # fmt: skip
+        odd,
+        x,
+        x2,
+        y2,
+        (6.395791924665553, 5.591744625227979e-19),
+        (6.139960247678931, 1.381491414254464e-17),
+        (6.907455278638797, 6.185838287407227e-22),
+        (6.651623601652175, 1.9856260097387415e-20),
+    )
     re = re0 + (re1 + (re2 + (re3 + (re4 + (re5 + re6)))))
     im = im0 + (im1 + (im2 + (im3 + (im4 + (im5 + im6)))))
     return y * re, x * im
@@ -170,8 +205,8 @@ def _pole(odd: bool, v: float, y: float, size: float, c: float, s: float) -> tup
 def _first_series(re: float, im: float) -> tuple[float, float]:
     """The series of w' over its first term, in u = re + i im = 1 / z^2: real and imaginary part.
 
-    A polynomial with real coefficients comes from twice the real part of u and its square modulus alone (Knuth, The Art of
-    Computer Programming 2, 4.6.4), and the small parts of what lies next to the real axis keep all their digits.
+    A polynomial with real coefficients comes from twice the real part of u and its square modulus alone (Knuth, The Art
+    of Computer Programming 2, 4.6.4), and the small parts of what lies next to the real axis keep all their digits.
     """
     double, size = 2.0 * re, re * re + im * im
     b11 = _A11 + double * _A12
@@ -236,9 +271,10 @@ def _far_derivatives(
 def wofz(x: float, y: float) -> tuple[float, float, float, float, float, float]:
     """w(z), w'(z) and w''(z) at z = x + i y, the real and the imaginary part of each.
 
-    In the upper half plane each part of w is right to 1e-14 of itself. So are the derivatives beyond |z| = 10, but next to
-    zeros of their parts; nearer, where they come from w, errors grow to 1e-13 and 1e-11. In the lower half plane, where w is
-    2 exp(-z^2) - w(-z), all is so but for what a rounding of x and y changes, which is |z|^2 times as much; w overflows there.
+    In the upper half plane each part of w is right to 1e-14 of itself. So are the derivatives beyond |z| = 10, but next
+    to zeros of their parts; nearer, where they come from w, errors grow to 1e-13 and 1e-11. In the lower half plane,
+    where w is 2 exp(-z^2) - w(-z), all is so but for what a rounding of x and y changes, which is |z|^2 times as much;
+    w overflows there.
     """
     near_x, near_y = abs(x), abs(y)
     near_x = _LARGEST if near_x > _LARGEST else near_x

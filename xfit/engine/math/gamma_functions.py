@@ -93,7 +93,9 @@ def gamma(x: float) -> float:
 
 @vectorisable
 def lgamma(x: float) -> float:
-    """Logarithm of the absolute value of gamma: to 1e-14, of itself where it is larger than one; infinite at the poles."""
+    """Logarithm of the absolute value of gamma: to 1e-14, of itself where it is larger than
+    one; infinite at the poles.
+    """
     turned = x < -0.5
     up, grown, _ = _moved(1.0 - x if turned else x)
     value = (up - 0.5) * (log(up) - 1.0) + (_HALF_LOG_TWO_PI - 0.5 + _stirling(up))
@@ -106,7 +108,9 @@ def lgamma(x: float) -> float:
 
 @vectorisable
 def digamma(x: float) -> float:
-    """Logarithmic derivative of the gamma function, to 1e-14, of itself where it is larger than one; NaN at the poles."""
+    """Logarithmic derivative of the gamma function, to 1e-14, of itself where it is larger
+    than one; NaN at the poles.
+    """
     turned = x < 0.0
     start = 1.0 - x if turned else x
     up, grown, q = _moved(start)

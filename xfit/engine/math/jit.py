@@ -14,7 +14,8 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 class _Inner(CPUDispatcher):
     """numba's function that compiled functions call; for a call from Python, another one is compiled.
 
-    The machine code of these is made with their callers' (`xfit.engine.codegen.machine_code`), so that there is nothing that Python could call.
+    The machine code of these is made with their callers' (`xfit.engine.codegen.machine_code`), so that there is nothing
+    that Python could call.
     """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -24,7 +25,9 @@ class _Inner(CPUDispatcher):
 
 
 def compiled_with_callers(function: _F, **options: Any) -> _F:
-    """Make a function one that is compiled into machine code together with those that call it, with options of `numba.njit`."""
+    """Make a function one that is compiled into machine code together with those that call it,
+    with options of `numba.njit`.
+    """
     made: Any = _Inner(function, targetoptions={"nopython": True, "boundscheck": None, **options})
     return made
 
@@ -32,7 +35,8 @@ def compiled_with_callers(function: _F, **options: Any) -> _F:
 def inner(function: _F) -> _F:
     """Compile a function that the engine calls.
 
-    Arithmetic is exact in order, so that numbers are the same whatever the processor's vectors are. It may not allocate: numba's reference
-    counting is switched off, for its atomic operations on every array of every call took a third of the engine's time.
+    Arithmetic is exact in order, so that numbers are the same whatever the processor's vectors are. It may not
+    allocate: numba's reference counting is switched off, for its atomic operations on every array of every call took a
+    third of the engine's time.
     """
     return compiled_with_callers(function, error_model="numpy", nogil=True, _nrt=False)

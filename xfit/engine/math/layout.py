@@ -18,8 +18,9 @@ VECTOR = 8
 #: What a parameter can be to the engine, besides the position of the amplitude that its derivative is proportional to.
 LINEAR, OTHER = -1, -2
 
-#: An amplitude that takes its best value at the start only, and what a shape of it is: `SHAPED` minus the amplitude's position. What else
-#: their derivatives depend on is not known, or the algebra holds only nearly (of losses that are no least squares).
+#: An amplitude that takes its best value at the start only, and what a shape of it is: `SHAPED` minus the amplitude's
+#: position. What else their derivatives depend on is not known, or the algebra holds only nearly (of losses that are no
+#: least squares).
 STARTING, SHAPED = -3, -4
 
 #: Whether the processor multiplies and adds with one rounding.
@@ -28,16 +29,18 @@ FUSED = has_fused()
 #: Pixels that the engine fits side by side: the elements of its vectors. Results are the same whatever it is.
 LANES = lanes()
 
-#: Channels of one pixel whose sums of products are kept apart, so that they are the same whatever the processor's vectors are.
+#: Channels of one pixel whose sums of products are kept apart, so that they are the same whatever the processor's
+#: vectors are.
 SPAN = 8
 
-#: Whether the processor's vectors hold so many numbers; and how many are added at a time where there are more sums than registers, in as
-#: many passes.
+#: Whether the processor's vectors hold so many numbers; and how many are added at a time where there are more sums than
+#: registers, in as many passes.
 WIDE_SUMS = has_wide_vectors()
 GROUP = SPAN if WIDE_SUMS else SPAN // 2
 PASSES = SPAN // GROUP
 
-#: Channels that a kernel of `LANES` pixels is given at a time: the same for all, for sums are begun anew with each tile.
+#: Channels that a kernel of `LANES` pixels is given at a time: the same for all, for sums are begun anew with each
+#: tile.
 LANE_TILE = 64
 
 #: Length of a row of such a tile: not a multiple of 4096 bytes, or loads would wait for stores to other rows.

@@ -1,4 +1,6 @@
-"""Parts of powers ``base**exponent`` that share a logarithm with their derivatives, also where the base is zero or negative."""
+"""Parts of powers ``base**exponent`` that share a logarithm with their derivatives, also where
+the base is zero or negative.
+"""
 
 from __future__ import annotations
 

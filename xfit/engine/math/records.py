@@ -1,7 +1,8 @@
 """Records: arrays and numbers that compiled functions are given by one pointer, instead of as seven numbers an array.
 
-A record lies in memory as a row of words of eight bytes: of an array its address and shape, of a number its value, of another record its
-address. Compiled functions read ``record.field`` from there and write numbers by ``record.field = value``.
+A record lies in memory as a row of words of eight bytes: of an array its address and shape, of a number its value, of
+another record its address. Compiled functions read ``record.field`` from there and write numbers by
+``record.field = value``.
 """
 
 from __future__ import annotations
@@ -106,8 +107,10 @@ class Record:
         dtype, dimensions = kind.__metadata__
         if value.dtype != dtype or value.ndim != max(dimensions, 1) or not value.flags.c_contiguous:
             raise TypeError(
-                f"{type(self).__name__}.{name} must be a contiguous array of {np.dtype(dtype)} with {max(dimensions, 1)} dimensions, "
-                f"not one of {value.dtype} with {value.ndim}{'' if value.flags.c_contiguous else ' and gaps between the elements'}"
+                f"{type(self).__name__}.{name} must be a contiguous array of {np.dtype(dtype)} with "
+                f"{max(dimensions, 1)} dimensions, "
+                f"not one of {value.dtype} with "
+                f"{value.ndim}{'' if value.flags.c_contiguous else ' and gaps between the elements'}"
             )
         self.memory[at] = value.ctypes.data
         self.memory[at + 1 : at + 1 + dimensions] = value.shape[:dimensions]

@@ -1,4 +1,6 @@
-"""Splines in kernels: a function given by a table (`xfit.formulas.spline_table.Table`), and its slopes, at numbers and at vectors."""
+"""Splines in kernels: a function given by a table (`xfit.formulas.spline_table.Table`), and its
+slopes, at numbers and at vectors.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Sums over the channels of one pixel in an order of their own, the same whatever the processor's vectors are: channels modulo eight, then by halves."""
+"""Sums over the channels of one pixel in an order of their own, the same whatever the processor's vectors are: channels
+modulo eight, then by halves.
+"""
 
 from __future__ import annotations
 

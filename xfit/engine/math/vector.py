@@ -1,7 +1,7 @@
 """Several float64 (`LANES`) as one value of a vector unit: a number of each of as many pixels.
 
-Arithmetic, comparisons and `select` are written as for a number, so that one text serves one pixel and eight: what is compiled
-depends on the types alone. A number next to a vector stands for as many equal ones.
+Arithmetic, comparisons and `select` are written as for a number, so that one text serves one pixel and eight: what is
+compiled depends on the types alone. A number next to a vector stands for as many equal ones.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Access to numbers of one pixel and to vectors of several by one text: what is compiled depends on the record's type alone."""
+"""Access to numbers of one pixel and to vectors of several by one text: what is compiled
+depends on the record's type alone.
+"""
 
 from __future__ import annotations
 

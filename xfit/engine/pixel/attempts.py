@@ -78,14 +78,15 @@ def _has_idle(s: State) -> bool:
     return False
 
 
-#: Attempts at a fit: with the usual first step; with a shorter one, that keeps away from bounds; of the amplitudes alone; from where that ended; from the best of all,
-#: for errors need what a fit leaves behind.
+#: Attempts at a fit: with the usual first step; with a shorter one, that keeps away from bounds; of the amplitudes
+#: alone; from where that ended; from the best of all, for errors need what a fit leaves behind.
 _USUAL, _SHORTER, _AMPLITUDES, _FROM_AMPLITUDES, _BEST, _NONE = range(6)
 
 
 @inner
 def _minimise(p: Problem, s: State, limits: Limits) -> Outcome:
-    """Fit one pixel from ``s.first``, trying again with shorter first steps if it did not converge, or a parameter has lost its influence.
+    """Fit one pixel from ``s.first``, trying again with shorter first steps if it did not converge, or a
+    parameter has lost its influence.
 
     What ends above the best amplitudes at the start is begun again from these.
     """
@@ -101,8 +102,14 @@ def _minimise(p: Problem, s: State, limits: Limits) -> Outcome:
         move_to(p, s, s.first)
         shorter = attempt == _SHORTER
         outcome = minimise(
-            p, s, limits.tolerance, limit, RADII[1] if shorter else RADII[0], shorter, limits.project and attempt == _USUAL
-        )  # fmt: skip
+            p,
+            s,
+            limits.tolerance,
+            limit,
+            RADII[1] if shorter else RADII[0],
+            shorter,
+            limits.project and attempt == _USUAL,
+        )
         nfev += outcome.nfev
         if attempt == _USUAL:
             claim = s.known[CLAIM]

@@ -85,9 +85,9 @@ def _invert_rows(root: np.ndarray, free: int) -> None:
 def covariance_root(p: Problem, s: State, by_qr: bool) -> int:
     """Rows ``b`` such that the covariance of any two parameters is the dot product of theirs, into ``s.spread``.
 
-    With ``J = QR`` the covariance of the free parameters is ``inv(R) inv(R)'``; a tied parameter's row is the sum of the
-    rows it depends on, times the derivatives of the tie, in ``s.derivative`` (linear propagation of errors). Rows are NaN for what has no
-    error: fixed, held at a bound, or tied to such alone.
+    With ``J = QR`` the covariance of the free parameters is ``inv(R) inv(R)'``; a tied parameter's row is the sum of
+    the rows it depends on, times the derivatives of the tie, in ``s.derivative`` (linear propagation of errors). Rows
+    are NaN for what has no error: fixed, held at a bound, or tied to such alone.
 
     Returns
     -------
@@ -112,7 +112,8 @@ def covariance_root(p: Problem, s: State, by_qr: bool) -> int:
             for k in range(free):
                 spread[s.rows[j], k] = root[row, k] if k >= row else 0.0
             row += 1
-    # What a tied parameter follows comes after it in the list of derivatives, so that this goes from the end to the beginning.
+    # What a tied parameter follows comes after it in the list of derivatives, so that this goes from the end to the
+    # beginning.
     for d in range(ties.row.size - 1, -1, -1):
         source = spread[ties.column[d]]
         target = spread[ties.tied[ties.row[d]]]
@@ -127,8 +128,8 @@ def covariance_root(p: Problem, s: State, by_qr: bool) -> int:
 def fill_sandwich(s: State, middle: np.ndarray, used: int) -> None:
     """Turn rows for the inverse of a matrix ``A`` into those for ``inv(A) B inv(A)``, in ``s.spread``.
 
-    With ``S S' = inv(A)`` the latter is ``S M S'`` with ``M = S' B S``, and its rows are those of ``S`` times the Cholesky
-    factor of ``M``.
+    With ``S S' = inv(A)`` the latter is ``S M S'`` with ``M = S' B S``, and its rows are those of ``S`` times the
+    Cholesky factor of ``M``.
 
     Parameters
     ----------

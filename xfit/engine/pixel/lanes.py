@@ -78,7 +78,8 @@ def lanes_of(problem: Problem, block: Block, free: np.ndarray, one: State, const
     one : State
         Of one pixel with the same free parameters.
     constants_hold : bool
-        Whether the constants of the kernels are the same for all pixels, which kernels find in their scratch's first number.
+        Whether the constants of the kernels are the same for all pixels, which kernels find in their scratch's first
+        number.
     """
     state = state_of(problem, free, block.y.shape[1], one.code, one.bent, one.flags, wide=True)
     state.scratch[0] = 1.0 if constants_hold else 0.0
@@ -93,7 +94,9 @@ def lanes_of(problem: Problem, block: Block, free: np.ndarray, one: State, const
 
 
 def is_simple(problem: Problem, limits: Limits) -> bool:
-    """Whether standard errors and covariances can be computed side by side; otherwise the functions of one pixel write the rows."""
+    """Whether standard errors and covariances can be computed side by side; otherwise the
+    functions of one pixel write the rows.
+    """
     return problem.ties.tied.size == 0 and not limits.covariance and problem.loss.kind == LEAST_SQUARES
 
 
@@ -136,7 +139,9 @@ def _leave(lane: int, one: State, w: State) -> None:
 def _finish_with_care(
     p: Problem, one: State, block: Block, i: int, lane: int, chisq: float, nfev: int, limits: Limits, lf: LaneFit
 ) -> None:
-    """Write a pixel that is done by the functions of one pixel: with ties, covariances, or another loss than least squares."""
+    """Write a pixel that is done by the functions of one pixel: with ties, covariances, or
+    another loss than least squares.
+    """
     prepare(p, one, block, i)
     _leave(lane, one, lf.state)
     gram = numbers_in(lf.state.gram)

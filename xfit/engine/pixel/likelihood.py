@@ -1,4 +1,6 @@
-"""What losses lack of minus twice the logarithm of a likelihood: constants of the data, for criteria that compare models."""
+"""What losses lack of minus twice the logarithm of a likelihood: constants of the data, for
+criteria that compare models.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +70,9 @@ def _log_of_each(factor: np.ndarray) -> float:
 
 @inner
 def _log_of_fours(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> tuple[float, bool]:
-    """Likewise of four rows of at most 512 factors, four of which are multiplied first; whether all these products are in range."""
+    """Likewise of four rows of at most 512 factors, four of which are multiplied first; whether
+    all these products are in range.
+    """
     product = 1.0
     exponents = 0
     beyond = 0.0
@@ -85,7 +89,9 @@ def _log_of_fours(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) ->
 
 @inner
 def log_of_product(factor: np.ndarray, width: np.ndarray, n: int) -> float:
-    """Sum of the logarithms of the factors that are not zero, each divided by its channel's width if there are widths."""
+    """Sum of the logarithms of the factors that are not zero, each divided by its channel's
+    width if there are widths.
+    """
     total = 0.0
     whole = n - n % 4
     for first in range(0, whole, 2048):

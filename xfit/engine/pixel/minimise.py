@@ -1,7 +1,8 @@
 """The fit of one pixel from one start, with all the care that the engine has.
 
-A fit that takes long is in a narrow curved valley: from then on steps are bent by their geodesic acceleration. What lies at a bound or at a kink
-where the others would end is let go of; a step to a bound that would take another parameter its influence stops short of it.
+A fit that takes long is in a narrow curved valley: from then on steps are bent by their geodesic acceleration. What
+lies at a bound or at a kink where the others would end is let go of; a step to a bound that would take another
+parameter its influence stops short of it.
 """
 
 from __future__ import annotations
@@ -61,11 +62,12 @@ from xfit.engine.math.entries import apart
 from xfit.engine.math.jit import inner
 from xfit.engine.pixel.status import CONVERGED, MAX_NFEV, NONFINITE_DERIVATIVE, NONFINITE_MODEL, SINGULAR, STALLED
 
-#: How many bent steps more may gain less than this part of what they promise than gain more, before steps are bent no more: it is not the curvature of the
-#: valley then that makes them short, and each costs two evaluations.
+#: How many bent steps more may gain less than this part of what they promise than gain more, before steps are bent no
+#: more: it is not the curvature of the valley then that makes them short, and each costs two evaluations.
 BENDS, GOOD = 12, 0.75
 
-#: How often amplitudes are set to their best values at a trial point by a robust loss, where that lowers it by more than this part of what the step promises.
+#: How often amplitudes are set to their best values at a trial point by a robust loss, where that lowers it by more
+#: than this part of what the step promises.
 CORRECTIONS, LEAST_CORRECTED = 4, 0.1
 
 #: How often in a fit parameters are tried alone where steps of all together led nowhere.
@@ -74,7 +76,8 @@ ALONE = 20
 #: Part of the first sum of squares that is nothing.
 NOTHING = 1e-40
 
-#: How often in a fit steps may stop short of bounds where other parameters would lose their influence, and by what part of the way.
+#: How often in a fit steps may stop short of bounds where other parameters would lose their influence, and by what part
+#: of the way.
 STOPS, STOP_AT = 3, 0.9
 
 #: And how often in an attempt that keeps away from bounds.
@@ -83,8 +86,8 @@ STOPS_INSIDE = 12
 #: Part of its influence, as a square, that a parameter must not lose by a step to a bound.
 SMALLEST_REST = 1e-18
 
-#: Least decrease, in units of the residual variance, for which a parameter leaves a kink: a hundredth of a standard error. The minimum may
-#: lie where kinks of several parameters meet, to which single ones lead ever more slowly.
+#: Least decrease, in units of the residual variance, for which a parameter leaves a kink: a hundredth of a standard
+#: error. The minimum may lie where kinks of several parameters meet, to which single ones lead ever more slowly.
 LEAST_AT_KINK = 1e-4
 
 
@@ -113,8 +116,8 @@ def _evaluate_trial(p: Problem, s: State, start: bool, project: bool) -> float:
     Parameters
     ----------
     start : bool
-        Whether it is the first point, the current one. What makes it worse there is undone, and ``s.known[CLAIM]`` becomes the loss that the
-        best amplitudes would have there: a fit must not end above it.
+        Whether it is the first point, the current one. What makes it worse there is undone, and ``s.known[CLAIM]``
+        becomes the loss that the best amplitudes would have there: a fit must not end above it.
 
     Returns
     -------
@@ -188,10 +191,12 @@ def _forget_weights(s: State, project: bool) -> None:
 
 @inner
 def _take_other_curvatures(p: Problem, s: State) -> None:
-    """Let a robust loss, from now on, be that of the parabolas which touch it and lie above it, or again that of its curvature.
+    """Let a robust loss, from now on, be that of the parabolas which touch it and lie above it,
+    or again that of its curvature.
 
-    The best amplitudes of the parabolas always lower the loss (Holland and Welsch, Commun. Stat. Theory Methods 6, 813 (1977),
-    doi:10.1080/03610927708827533), and lead over what is between; near the minimum the curvature leads there in fewer steps.
+    The best amplitudes of the parabolas always lower the loss (Holland and Welsch, Commun. Stat. Theory Methods 6, 813
+    (1977), doi:10.1080/03610927708827533), and lead over what is between; near the minimum the curvature leads there in
+    fewer steps.
     """
     if s.kind != POISSON:
         s.floor = 1.0 if s.floor != 1.0 else SMALLEST_CURVATURE
@@ -208,7 +213,8 @@ def _evaluate_again(p: Problem, s: State) -> None:
 
 @inner
 def _stops_short(p: Problem, s: State, inside: bool) -> bool:
-    """Move a trial point back from bounds that the step has taken parameters to, if others have lost their influence there.
+    """Move a trial point back from bounds that the step has taken parameters to, if others
+    have lost their influence there.
 
     An amplitude of zero takes the influence of its shape, which could never move again. Where ``inside``, in any case.
     """
@@ -240,8 +246,9 @@ def _start(p: Problem, s: State, reach: float, project: bool) -> int:
     s.known[NFEV] = 0.0
     s.known[DEGREES] = s.used - s.count
     s.known[FLOOR] = EPS * EPS * sum_of_squares(s)
-    # Where all channels are outliers, the best amplitudes follow from their weights, not from what little curvature there is. Errors of a user's loss
-    # are made of the curvatures here, should the fit end here; those of the others are not.
+    # Where all channels are outliers, the best amplitudes follow from their weights, not from what little curvature
+    # there is. Errors of a user's loss are made of the curvatures here, should the fit end here; those of the others
+    # are not.
     s.floor = 1.0 if s.kind != CUSTOM else SMALLEST_CURVATURE
     chisq = _evaluate_trial(p, s, True, project)
     s.floor = SMALLEST_CURVATURE
@@ -261,7 +268,9 @@ def _start(p: Problem, s: State, reach: float, project: bool) -> int:
 
 @inner
 def _is_last(s: State, tolerance: float, loose: float, enough: float) -> tuple[bool, bool]:
-    """Whether a full step that was solved for is the last, by its length or by its promise; whether it is near the minimum."""
+    """Whether a full step that was solved for is the last, by its length or by its promise;
+    whether it is near the minimum.
+    """
     decrease = s.known[DECREASE]
     fall, rate = falling(s, decrease)
     s.known[PROMISE], s.known[FALL] = decrease, fall
@@ -271,7 +280,9 @@ def _is_last(s: State, tolerance: float, loose: float, enough: float) -> tuple[b
 
 @inner
 def _released(p: Problem, s: State, releases: int, at_kinks: int, least: float, max_nfev: int, project: bool) -> int:
-    """Leave a bound or a kink where a fit would end, if that lowers the loss: return 1 or 2 for which, 0 for neither."""
+    """Leave a bound or a kink where a fit would end, if that lowers the loss: return 1 or 2
+    for which, 0 for neither.
+    """
     chisq = s.known[CHISQ]
     if releases > 0 and s.known[NFEV] + s.count <= max_nfev:
         lower, evaluations = step_from_bound(p, s)
@@ -294,7 +305,9 @@ def _released(p: Problem, s: State, releases: int, at_kinks: int, least: float, 
 def _minimise(
     p: Problem, s: State, tolerance: float, max_nfev: int, reach: float, inside: bool, project: bool
 ) -> tuple[int, bool]:
-    """Minimise; see `minimise`, but that parameters at kinks stay held. Return the status, and whether the last step was by QR."""
+    """Minimise; see `minimise`, but that parameters at kinks stay held. Return the status, and
+    whether the last step was by QR.
+    """
     known = s.known
     status = _start(p, s, reach, project)
     if status != 0:
@@ -307,7 +320,8 @@ def _minimise(
     alone, at_kinks = ALONE, 0
     while True:
         if approximate and known[NFEV] >= patience and 0 < s.starting.size < s.count:
-            # In a narrow valley that amplitudes and shapes form together, as far as the weights of the channels let the algebra hold.
+            # In a narrow valley that amplitudes and shapes form together, as far as the weights of the channels let the
+            # algebra hold.
             if not follows or s.kind != POISSON:
                 follows = True
                 _take_other_curvatures(p, s)
@@ -375,7 +389,8 @@ def _minimise(
         if bent:
             bends = min(bends + 1, BENDS) if gain >= GOOD else bends - 1
         if (abs(known[DECREASE]) <= UNRESOLVED * known[CHISQ] or not known[RADIUS] > 0.0) and gain <= GAIN:
-            # Below rounding, or next to what is not finite: the sum of squares can't tell any more which way leads down.
+            # Below rounding, or next to what is not finite: the sum of squares can't tell any more which way leads
+            # down.
             if near or known[CHISQ] <= NOTHING * at_start or is_stationary(s, least):
                 return CONVERGED if solved and not backwards and not any_flat(s) else SINGULAR, s.by_qr
             if not begun_again:

@@ -22,8 +22,8 @@ from xfit.engine.pixel.alone import prepare_with_response, write_all
 from xfit.engine.pixel.rows import Block, Limits, move_to
 from xfit.engine.pixel.status import CONVERGED, NONFINITE_DERIVATIVE, NONFINITE_MODEL, SINGULAR
 
-#: Largest decrease of the loss that a full step may still promise where a fit has converged, in units of the loss over the
-#: degrees of freedom: a hundredth of a standard error.
+#: Largest decrease of the loss that a full step may still promise where a fit has converged, in units of the loss over
+#: the degrees of freedom: a hundredth of a standard error.
 CLOSE = 1e-4
 
 #: How many full steps are taken then.
@@ -69,11 +69,11 @@ def _arrive(p: Problem, s: State, theta: np.ndarray) -> float:
 @entry
 def end_pixel(
     p: Problem, s: State, block: Block, i: int, theta: Reals, otherwise: int, polish: bool, nfev: int, limits: Limits
-) -> None:  # fmt: skip
+) -> None:
     """Write a pixel whose fit ended at ``theta``, with errors.
 
-    It has converged where a full step from there promises next to nothing, whatever the optimizer says of itself. Such steps are taken, as
-    long as they lower the loss.
+    It has converged where a full step from there promises next to nothing, whatever the optimizer says of itself. Such
+    steps are taken, as long as they lower the loss.
 
     Parameters
     ----------

@@ -1,6 +1,8 @@
-"""The packed row of a pixel: values, standard errors and bound flags of all parameters, then scalars, then what else is asked for.
+"""The packed row of a pixel: values, standard errors and bound flags of all parameters, then
+scalars, then what else is asked for.
 
-Compiled code and Python find every number by these functions; `xfit.engine.block.options.Columns` has the variables by their names.
+Compiled code and Python find every number by these functions; `xfit.engine.block.options.Columns` has the variables by
+their names.
 """
 
 from __future__ import annotations
@@ -43,7 +45,9 @@ def scalars_at(n: int) -> int:
 
 @register_jitable
 def further_at(n: int) -> int:
-    """Where covariances of pairs begin; after them comes the covariance matrix, after that the bias, each if it is asked for."""
+    """Where covariances of pairs begin; after them comes the covariance matrix, after that the
+    bias, each if it is asked for.
+    """
     return 3 * n + _COUNT
 
 

@@ -40,7 +40,9 @@ def _without(j: int, whole: State, s: State) -> None:
 
 @inner
 def _direction(j: int, whole: State) -> float:
-    """How all parameters follow number ``j`` to first order, into ``whole.step``; return the standard error of unit variance."""
+    """How all parameters follow number ``j`` to first order, into ``whole.step``; return the
+    standard error of unit variance.
+    """
     last = at(whole.count, 0)
     for k in range(whole.count):
         whole.side[k] = FREE
@@ -59,7 +61,9 @@ def _direction(j: int, whole: State) -> float:
 
 @inner
 def _loss_with(p: Problem, s: State, value: float, position: int, limits: Limits) -> float:
-    """Lowest loss with the parameter at ``position`` at ``value``, from where the others are in ``s.q``; NaN where it is not found."""
+    """Lowest loss with the parameter at ``position`` at ``value``, from where the others are in
+    ``s.q``; NaN where it is not found.
+    """
     for k in range(s.count):
         s.first[k] = min(max(s.q[s.rows[k]], s.lower[k]), s.upper[k])
     s.q[position] = value
@@ -73,9 +77,16 @@ def _loss_with(p: Problem, s: State, value: float, position: int, limits: Limits
 
 @inner
 def _end(
-    p: Problem, s: State, side: float, best: float, rise: float, error: float, j: int, limits: Limits,
+    p: Problem,
+    s: State,
+    side: float,
+    best: float,
+    rise: float,
+    error: float,
+    j: int,
+    limits: Limits,
     whole: State,
-) -> float:  # fmt: skip
+) -> float:
     """One end of an interval.
 
     The root of the rise is nearly linear in the parameter, so that a secant on it needs few points.
@@ -83,8 +94,8 @@ def _end(
     Returns
     -------
     float
-        The bound where the loss does not rise so far before; an infinity where it never does; NaN where a lower minimum or none is
-        found.
+        The bound where the loss does not rise so far before; an infinity where it never does; NaN where a lower minimum
+        or none is found.
     """
     centre = whole.q[whole.rows[j]]
     edge = whole.upper[j] if side > 0.0 else whole.lower[j]
@@ -155,8 +166,8 @@ def profile_pixels(
     wanted : int64 (n_wanted,)
         Which of the free parameters, counted among these; -1 for what is not free, whose ends stay as they are.
     factors : float64 (n_levels, largest number of degrees of freedom + 1)
-        By how much the loss rises at the ends: in units of the loss over the degrees of freedom where errors are scaled, by which it
-        is chosen.
+        By how much the loss rises at the ends: in units of the loss over the degrees of freedom where errors are
+        scaled, by which it is chosen.
     edges : float64 (n_pixels, n_levels, n_wanted, 2)
         Filled; comes filled with NaN.
     """
@@ -179,6 +190,4 @@ def profile_pixels(
             for level in range(factors.shape[0]):
                 rise = factors[level, dof] * (loss / dof if limits.scale_covariance else 1.0)
                 for side in range(2):
-                    edges[i, level, place, side] = _end(
-                        p, s, 2.0 * side - 1.0, loss, rise, error, j, limits, whole
-                    )  # fmt: skip
+                    edges[i, level, place, side] = _end(p, s, 2.0 * side - 1.0, loss, rise, error, j, limits, whole)

@@ -78,7 +78,8 @@ class Limits(Record):
     project : bool
         Whether amplitudes are always at their best values (variable projection).
     alpha : float
-        Penalty on the sum of the squares of the parameters, of linear fits; rows then end with what that adds to the parameters.
+        Penalty on the sum of the squares of the parameters, of linear fits; rows then end with what that adds to the
+        parameters.
     """
 
     tolerance: float
@@ -204,7 +205,9 @@ def _weigh_for_users(s: State, y: np.ndarray, width: np.ndarray) -> None:
 
 @inner
 def prepare(p: Problem, s: State, block: Block, i: int) -> bool:
-    """Weigh a pixel's data and set ``s`` to its start and bounds; write why it can't be fitted and return False, if so."""
+    """Weigh a pixel's data and set ``s`` to its start and bounds; write why it can't be
+    fitted and return False, if so.
+    """
     row = block.out[i]
     count, loss = s.count, p.loss
     scalars = row[scalars_at(s.parameters) :]

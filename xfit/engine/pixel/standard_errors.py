@@ -41,7 +41,9 @@ def _add_penalty(s: State, alpha: float) -> None:
 
 @inner
 def solve_held(s: State, gram: np.ndarray) -> bool:
-    """Solve for what is free with the last row of a Gram matrix on the right, into ``s.step``; whether the parameters can be told apart."""
+    """Solve for what is free with the last row of a Gram matrix on the right, into ``s.step``; whether the
+    parameters can be told apart.
+    """
     for j in range(s.count):
         s.scale[j] = 1.0 / math.sqrt(gram[at(j, j)]) if s.side[j] == FREE else 0.0
         s.solution[j] = 0.0
@@ -134,10 +136,10 @@ def _hold_for_errors(s: State) -> None:
 def finish(p: Problem, s: State, outcome: Outcome, pairs: np.ndarray, limits: Limits, out: np.ndarray) -> None:
     """Write the errors of a pixel that converged, whose row is written otherwise.
 
-    For likelihoods and least squares they are from the inverse of Fisher's information. Those of robust losses are Huber's
-    (Robust Statistics, Wiley 1981, section 7.6, doi:10.1002/0471725250): the sandwich of an estimate whose deviations have one
-    distribution in all channels, so that few channels far out decide as little on the errors as on the values. Those of a
-    custom loss are the sandwich as it stands, with a factor for the parameters that were fitted.
+    For likelihoods and least squares they are from the inverse of Fisher's information. Those of robust losses are
+    Huber's (Robust Statistics, Wiley 1981, section 7.6, doi:10.1002/0471725250): the sandwich of an estimate whose
+    deviations have one distribution in all channels, so that few channels far out decide as little on the errors as on
+    the values. Those of a custom loss are the sandwich as it stands, with a factor for the parameters that were fitted.
     """
     _hold_for_errors(s)
     scalars = out[scalars_at(s.parameters) :]
@@ -158,7 +160,9 @@ def finish(p: Problem, s: State, outcome: Outcome, pairs: np.ndarray, limits: Li
 
 @inner
 def _huber_scale(sums: np.ndarray, used: int, count: int) -> float:
-    """Variance of the deviations as a robust loss sees it, with Huber's correction for the parameters that were fitted."""
+    """Variance of the deviations as a robust loss sees it, with Huber's correction for the
+    parameters that were fitted.
+    """
     mean = sums[SLOPES] / used
     if used <= count or not mean > 0.0:
         return math.nan

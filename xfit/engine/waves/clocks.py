@@ -1,4 +1,6 @@
-"""Clocks of chunks that are visited in turns: which visit may begin, so that what it sees does not depend on who was faster."""
+"""Clocks of chunks that are visited in turns: which visit may begin, so that what it sees does
+not depend on who was faster.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,9 @@ def advance(
 ) -> int:
     """Move clocks as far as they go without a visit, and list the visits that may begin.
 
-    The visit of turn ``k + 1`` of a chunk sees what its neighbours were after their turn ``k``, so all their clocks must stand there. It
-    is made if one of them gained something on the side of the chunk in that turn; else only the clock moves.
+    The visit of turn ``k + 1`` of a chunk sees what its neighbours were after their turn ``k``, so all their clocks
+    must stand there. It is made if one of them gained something on the side of the chunk in that turn; else only the
+    clock moves.
 
     Parameters
     ----------

@@ -1,6 +1,7 @@
 """Where a wave of fits goes next: ranks of pixels by their good neighbours, and start values from these.
 
-Pixels lie in a flat array with a margin, so that every neighbour of every pixel is in it: neighbours are fixed distances apart.
+Pixels lie in a flat array with a margin, so that every neighbour of every pixel is in it: neighbours are fixed
+distances apart.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import math
 from xfit.engine.math.entries import entry
 from xfit.engine.math.records import Flags, Integers, Marks, Reals, RealTable
 
-#: What a pixel is: to be fitted; fitted well, and a start for its neighbours; fitted well, but not a start any more; not to be fitted.
+#: What a pixel is: to be fitted; fitted well, and a start for its neighbours; fitted well, but not a start any more;
+#: not to be fitted.
 LEFT, GOOD, SPENT, HOPELESS = range(4)
 
 
@@ -86,7 +88,8 @@ def begin_at(
     values : float64 (all, n_parameters)
         Values; NaN where a component takes no part, which does not count.
     alone : bool (n,)
-        Whether to begin from one neighbour: of those that a pixel gained since it was tried the heaviest, of equal ones the first.
+        Whether to begin from one neighbour: of those that a pixel gained since it was tried the heaviest, of equal ones
+        the first.
     start : float64 (n, n_parameters)
         Filled; NaN where no neighbour has a value.
     """

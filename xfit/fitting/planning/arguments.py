@@ -1,4 +1,6 @@
-"""The options of a fit, as a user gives them: what it is, and where its result goes; one list, from which every call that fits takes them."""
+"""The options of a fit, as a user gives them: what it is, and where its result goes; one list, from which
+every call that fits takes them.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,8 @@ class FitArguments:
     Attributes
     ----------
     engine : FitOptions
-        Arguments that the engine takes as they are given: ``optimizer``, ``tolerance``, ``max_nfev``, ``starts``, ``covariance``, ``grad``.
-        A new one needs a field there, and nothing here.
+        Arguments that the engine takes as they are given: ``optimizer``, ``tolerance``, ``max_nfev``, ``starts``,
+        ``covariance``, ``grad``. A new one needs a field there, and nothing here.
     optimizer_options : mapping
         What else was given: options of the optimizer.
     start, loss, loss_scale, variance, reweight, where, active, binned, bounded, bounds, path, spread, scale_covariance
@@ -44,7 +46,9 @@ class FitArguments:
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Self:
-        """Sort out what was given: names that are no argument of a fit are the optimizer's, which are checked with it."""
+        """Sort out what was given: names that are no argument of a fit are the optimizer's,
+        which are checked with it.
+        """
         own = {name: value for name, value in options.items() if name in _OWN}
         engine = {name: value for name, value in options.items() if name in _ENGINE}
         others = {name: value for name, value in options.items() if name not in FIT_ARGUMENTS}
@@ -91,6 +95,7 @@ class StoreArguments:
         asked = [each.name for each in fields(self) if getattr(self, each.name)]
         if asked:
             raise ValueError(
-                f"{', '.join(f'{name}=' for name in asked)} are of fits with store=; without it, a fit of chunked data is lazy and its result yours "
+                f"{', '.join(f'{name}=' for name in asked)} are of fits with store=; without it, a fit of chunked data "
+                "is lazy and its result yours "
                 "to compute, show the progress of, and write"
             )

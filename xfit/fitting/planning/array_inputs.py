@@ -36,12 +36,16 @@ def check_noise(
         raise TypeError(f"reweight={reweight!r} must be True or False")
     detector = Poisson() if isinstance(variance, str) and variance == "poisson" else variance
     if loss.kind == "poisson" and variance is not None:
-        raise ValueError("loss='poisson' knows the variance of counts; leave variance out (for a detector's gain and readout noise use "
-                         "variance=xfit.noise.Poisson(...) with reweight=True)")  # fmt: skip
+        raise ValueError(
+            "loss='poisson' knows the variance of counts; leave variance out (for a detector's gain and readout noise "
+            "use "
+            "variance=xfit.noise.Poisson(...) with reweight=True)"
+        )
     if not isinstance(detector, Poisson):
         if reweight:
             raise ValueError(
-                "reweight=True needs to know how the variance follows the model: give variance='poisson' or xfit.noise.Poisson(...)"
+                "reweight=True needs to know how the variance follows the model: give variance='poisson' or "
+                "xfit.noise.Poisson(...)"
             )
         return check_variance(variance, da), None, loss
     numbers_ = (float(detector.gain), float(detector.offset), float(detector.correlation))
@@ -53,7 +57,9 @@ def check_noise(
 
 
 def channels_used(where: xr.DataArray | None, axes: Axes) -> int:
-    """Number of channels that a mask leaves, the same in all pixels; of other masks all channels, since each pixel says for itself."""
+    """Number of channels that a mask leaves, the same in all pixels; of other masks all channels,
+    since each pixel says for itself.
+    """
     count = int(np.prod(axes.shape))
     if where is None or where.chunks is not None or not set(where.dims) <= set(axes.dims):
         return count
@@ -102,7 +108,8 @@ def check_start(
     given = _result_maps(start, program, tied) if isinstance(start, xr.Dataset) else start
     if not isinstance(given, Mapping):
         raise TypeError(
-            "start must be None, 'estimate', a mapping of parameter names to numbers or DataArrays, or an earlier result; "
+            "start must be None, 'estimate', a mapping of parameter names to numbers or DataArrays, or an earlier "
+            "result; "
             f"not {start!r}"
         )
     maps: dict[str, xr.DataArray] = {}
@@ -130,7 +137,8 @@ def _start_number(name: str, value: float, k: int, settings: Settings) -> float:
         raise ValueError(f"start[{name!r}] is {value}; it must be finite")
     if settings.free[k] and not settings.lower[k] <= value <= settings.upper[k]:
         raise ValueError(
-            f"start[{name!r}] is {value}, outside of the bounds [{settings.lower[k]}, {settings.upper[k]}] of that parameter"
+            f"start[{name!r}] is {value}, outside of the bounds [{settings.lower[k]}, {settings.upper[k]}] of that "
+            "parameter"
         )
     return value
 

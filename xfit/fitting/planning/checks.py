@@ -51,7 +51,8 @@ def check_scaling(scale_covariance: Any, loss: Loss) -> bool:
         raise TypeError(f"scale_covariance={scale_covariance!r} must be True, False or None")
     if loss.kind not in ("ls", "poisson"):
         raise ValueError(
-            f"scale_covariance={scale_covariance} means nothing to loss {loss.name!r}, whose errors have the scale of the "
+            f"scale_covariance={scale_covariance} means nothing to loss {loss.name!r}, whose errors have the scale of "
+            "the "
             f"deviations themselves; leave it out"
         )
     return bool(scale_covariance)
@@ -104,7 +105,8 @@ def check_bounds(
     for name, pair in bounds.items():
         if name not in program.parameters or name in dict(program.ties):
             raise ValueError(
-                f"bounds names {name!r}, which is no parameter that can be fitted; the model has {list(program.parameters)}"
+                f"bounds names {name!r}, which is no parameter that can be fitted; the model has "
+                f"{list(program.parameters)}"
             )
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             raise TypeError(f"bounds[{name!r}] must be a pair (min, max) of numbers, DataArrays or None; not {pair!r}")
@@ -142,7 +144,8 @@ def check_keeps_bounds(optimizer: Optimizer, program: Program, settings: Setting
         name = program.parameters[k]
         if optimizer.bounds == "no" and (lower[k] or upper[k] or name in mapped):
             raise ValueError(
-                f"optimizer {optimizer.name!r} can't keep bounds, and {cleaned(name)} has [{settings.lower[k]}, {settings.upper[k]}]; fit with "
+                f"optimizer {optimizer.name!r} can't keep bounds, and {cleaned(name)} has [{settings.lower[k]}, "
+                f"{settings.upper[k]}]; fit with "
                 f"bounded=False, or use an optimizer that can (xfit.optimizers() lists them)"
             )
         finite = (lower[k] or (name, "min") in maps) and (upper[k] or (name, "max") in maps)
@@ -204,7 +207,9 @@ def settings_of(model: Model, program: Program, active: np.ndarray, *, bounded: 
 def check_method(
     optimizer: Optimizer, grad: Any, options: Mapping[str, Any], starts: Any, path: Any, arguments: Iterable[str] = ()
 ) -> None:
-    """Refuse what an optimizer does not know: options, derivatives by differences, several starts; ``arguments`` are what a fit has besides."""
+    """Refuse what an optimizer does not know: options, derivatives by differences, several starts;
+    ``arguments`` are what a fit has besides.
+    """
     if grad not in ("exact", "2-point", "3-point", "cs"):
         raise ValueError(f"grad={grad!r} must be 'exact', '2-point', '3-point' or 'cs'")
     compiled = optimizer.engine in ("kernel", "linear")
@@ -230,7 +235,8 @@ def check_method(
 def check_linear(
     optimizer: Optimizer, model: Model, program: Program, settings: Settings, options: Mapping[str, Any]
 ) -> tuple[Settings, float]:
-    """Refuse models that are not linear in what is fitted; return the settings and the penalty of an optimizer for linear ones.
+    """Refuse models that are not linear in what is fitted; return the settings and the penalty of
+    an optimizer for linear ones.
 
     Raises
     ------
@@ -239,17 +245,21 @@ def check_linear(
     """
     unknown = sorted(set(options) - ({"alpha"} if optimizer.name == "ridge" else set()))
     if unknown:
-        raise TypeError(f"unknown option(s) {unknown} for optimizer {optimizer.name!r}; it knows: "
-                        f"{'alpha' if optimizer.name == 'ridge' else 'none'}")  # fmt: skip
+        raise TypeError(
+            f"unknown option(s) {unknown} for optimizer {optimizer.name!r}; it knows: "
+            f"{'alpha' if optimizer.name == 'ridge' else 'none'}"
+        )
     alpha = options.get("alpha", 0.01) if optimizer.name == "ridge" else 0.0
     if isinstance(alpha, bool) or not isinstance(alpha, numbers.Real) or not 0 <= float(alpha) < np.inf:
         raise ValueError(
-            f"alpha={alpha!r} must be a number of zero or above: the penalty on the sum of the squares of the parameters"
+            f"alpha={alpha!r} must be a number of zero or above: the penalty on the sum of the squares of the "
+            "parameters"
         )
     bent = nonlinear_parameters(model, settings.active)
     if bent:
         raise ValueError(
-            f"optimizer {optimizer.name!r} needs a model that is linear in all that is fitted, jointly; it is not in {cleaned(', '.join(bent))}. Fix "
+            f"optimizer {optimizer.name!r} needs a model that is linear in all that is fitted, jointly; it is not in "
+            f"{cleaned(', '.join(bent))}. Fix "
             f"these (free=False), or use another optimizer"
         )
     if optimizer.name == "nnls":
@@ -260,7 +270,9 @@ def check_linear(
 
 
 def nonlinear_parameters(model: Model, active: np.ndarray) -> list[str]:
-    """Full names of parameters in which a model is not linear jointly with the rest, of those that are free or follow from such."""
+    """Full names of parameters in which a model is not linear jointly with the rest, of those that
+    are free or follow from such.
+    """
     # What a fit changes: free parameters, and what follows from such, directly or through others.
     moving = {p.full_name for component in model for p in component.parameters if p.free}
     bent: set[str] = set()

@@ -71,8 +71,21 @@ class FitSpec:
             self.settings.free,
             self.settings.active,
         )
-        return ("xfit.FitSpec", self.program.__dask_tokenize__(), tokenize(*numbers), tokenize(self.options), self.names,
-                repr(self.navigation), repr(self.signal), self.variance, repr(self.roles), tokenize(self.estimations), repr(self.grid), self.path, repr(self.intervals))  # fmt: skip
+        return (
+            "xfit.FitSpec",
+            self.program.__dask_tokenize__(),
+            tokenize(*numbers),
+            tokenize(self.options),
+            self.names,
+            repr(self.navigation),
+            repr(self.signal),
+            self.variance,
+            repr(self.roles),
+            tokenize(self.estimations),
+            repr(self.grid),
+            self.path,
+            repr(self.intervals),
+        )
 
 
 def table_of(axes: Axes) -> np.ndarray:

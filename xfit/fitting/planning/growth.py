@@ -21,7 +21,8 @@ _HUGE = 1e100
 def warn_of_growth(
     program: Program, settings: Settings, response: xr.DataArray, grid: ResponseGrid, x: np.ndarray, stacklevel: int = 4
 ) -> None:
-    """Warn of convolved components that have no beginning: what they grow to beyond the data comes into these through the response.
+    """Warn of convolved components that have no beginning: what they grow to beyond the data comes
+    into these through the response.
 
     Parameters
     ----------
@@ -37,8 +38,8 @@ def warn_of_growth(
     Warns
     -----
     UserWarning
-        Naming each component that grows towards an end of the grid, and of whose convolved curve more than `_GROWTH` comes from there. An
-        exponential does; a constant, a peak and a step do not.
+        Naming each component that grows towards an end of the grid, and of whose convolved curve more than `_GROWTH`
+        comes from there. An exponential does; a constant, a peak and a step do not.
     """
     points, middle = grid.points, (x.max() + x.min()) / 2
     inside = np.abs(points - middle) <= (x.max() - x.min() + abs(grid.step)) / 2
@@ -52,8 +53,10 @@ def warn_of_growth(
         share = _growth(_start_curve(program, settings, k, points), inside, weights)
         if share > _GROWTH:
             warnings.warn(
-                f"component {name!r} is convolved with the response and has no beginning: at its start values it grows beyond the data, and what "
-                f"is there reaches them through the response ({share:.0%} of its largest value). Take a component with a beginning, Decay(A, tau, "
+                f"component {name!r} is convolved with the response and has no beginning: at its start values it grows "
+                "beyond the data, and what "
+                f"is there reaches them through the response ({share:.0%} of its largest value). Take a component with "
+                "a beginning, Decay(A, tau, "
                 f"t0) for an Exponential, where(x < t0, 0, ...) in a formula; or set convolved=False on it",
                 UserWarning,
                 stacklevel=stacklevel,
@@ -61,7 +64,9 @@ def warn_of_growth(
 
 
 def _start_curve(program: Program, settings: Settings, k: int, points: np.ndarray) -> np.ndarray:
-    """Curve of a component at the start values; of one that is in proportion to an amplitude, for an amplitude of one."""
+    """Curve of a component at the start values; of one that is in proportion to an
+    amplitude, for an amplitude of one.
+    """
     kernel, proportional = program.kernels[k], compiled_kernel(program.kernels[k]).proportional
     first = sum(len(each.parameters) for each in program.kernels[:k])
     values = settings.start[first : first + len(kernel.parameters)].copy()
@@ -71,7 +76,9 @@ def _start_curve(program: Program, settings: Settings, k: int, points: np.ndarra
 
 
 def _growth(curve: np.ndarray, inside: np.ndarray, weights: np.ndarray | None) -> float:
-    """Share of a convolved curve's largest value that comes from what the curve grows to beyond the data, towards either end of the grid."""
+    """Share of a convolved curve's largest value that comes from what the curve grows to beyond the data,
+    towards either end of the grid.
+    """
     largest = np.abs(curve[inside]).max()
     if not 0 < largest < np.inf:
         return 0.0

@@ -38,7 +38,8 @@ class Plan:
     Attributes
     ----------
     da, model, axes
-        The data (with a coordinate along every signal dimension that has one), the model as it was at the call, and the signal space.
+        The data (with a coordinate along every signal dimension that has one), the model as it was at the call, and the
+        signal space.
     fit_spec : FitSpec
         What travels with every task.
     extra : tuple of DataArray
@@ -197,7 +198,9 @@ def _noted(loss: Loss, noise: tuple[float, float, float] | None, path: str, star
 def _check_reach(
     model: Model, settings: Settings, axes: Axes, where: xr.DataArray | None, grid: ResponseGrid | None
 ) -> None:
-    """Have components that are given by tables refuse channels, or points of the response's grid, that these don't reach to."""
+    """Have components that are given by tables refuse channels, or points of the response's
+    grid, that these don't reach to.
+    """
     used = np.ones(int(np.prod(axes.shape)), bool)
     if where is not None and where.chunks is None and set(where.dims) <= set(axes.dims):
         missing = [d for d in axes.dims if d not in where.dims]

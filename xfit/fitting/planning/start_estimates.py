@@ -150,9 +150,18 @@ def estimation_of(
     linear = tuple(parameter.name for parameter in component.parameters if parameter.linear)
     place = _place_of(component)
     estimation = Estimation(
-        estimator.function, targets, tuple(taken.items()), range, component.coordinates, number, linear, place,
-        estimator.channels, bool(place) and _points_down(component, targets, linear), neighbours,
-    )  # fmt: skip
+        estimator.function,
+        targets,
+        tuple(taken.items()),
+        range,
+        component.coordinates,
+        number,
+        linear,
+        place,
+        estimator.channels,
+        bool(place) and _points_down(component, targets, linear),
+        neighbours,
+    )
     n = int(estimation.part(grid).sum())
     if n < estimator.channels:
         along = " and ".join(repr(d) for d in axes.dims)
@@ -160,7 +169,8 @@ def estimation_of(
         ends = " and ".join(f"from {x.min():g} to {x.max():g}" for x in grid if x.size)
         extent = f", which goes {ends}" if ends else ""
         raise ValueError(
-            f"{cleaned(component.name)}: an estimate needs at least {estimator.channels} channel(s); {part} has {n}{extent}"
+            f"{cleaned(component.name)}: an estimate needs at least {estimator.channels} channel(s); {part} has "
+            f"{n}{extent}"
         )
     return estimation
 

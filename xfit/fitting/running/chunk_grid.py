@@ -69,7 +69,9 @@ class ChunkGrid:
 
     @cached_property
     def _reached(self) -> list[list[range]]:
-        """Chunks that a chunk sees along each dimension, for each place there, multiplied by their step in the flat order."""
+        """Chunks that a chunk sees along each dimension, for each place there, multiplied by
+        their step in the flat order.
+        """
         found = []
         for k, (edges, reach) in enumerate(zip(self.edges, self.reach, strict=True)):
             first = np.maximum(np.searchsorted(edges, np.maximum(edges[:-1] - reach, 0), side="right") - 1, 0)
@@ -85,7 +87,9 @@ class ChunkGrid:
 
     @cached_property
     def tables(self) -> tuple[np.ndarray, np.ndarray]:
-        """Neighbours of every chunk, -1 for none, and which neighbour of that one it is; see `xfit.engine.waves.clocks.advance`."""
+        """Neighbours of every chunk, -1 for none, and which neighbour of that one it is; see
+        `xfit.engine.waves.clocks.advance`.
+        """
         lists = [self.neighbours_of(c) for c in range(len(self))]
         width = max(max(map(len, lists), default=0), 1)
         neighbours = np.full((len(lists), width), -1, np.int64)

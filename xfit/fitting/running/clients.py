@@ -1,4 +1,6 @@
-"""The `distributed` client that a fit uses: given or active, checked; and the task of a worker that a fit may be begun in."""
+"""The `distributed` client that a fit uses: given or active, checked; and the task of a
+worker that a fit may be begun in.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ from typing import Any
 
 
 def active_client() -> Any:
-    """The `distributed` client that is active, or None: in a task of a worker the worker's, as for all that dask computes there."""
+    """The `distributed` client that is active, or None: in a task of a worker the worker's, as for
+    all that dask computes there.
+    """
     # The modules, not names of them, so that a process without a cluster does not load one.
     from distributed.client import default_client
     from distributed.worker import get_client
@@ -25,7 +29,8 @@ def active_client() -> Any:
 
 
 def scheduler_here() -> str | None:
-    """Scheduler for what dask computes in this thread: None for its own choice, but threads in one that a task of a worker has made.
+    """Scheduler for what dask computes in this thread: None for its own choice, but threads in one
+    that a task of a worker has made.
 
     The task can't leave the worker's pool of threads for it, so that a wait for the worker might never end.
     """
@@ -67,7 +72,8 @@ def client_of(given: Any) -> Any:
         )
     if client.asynchronous or getattr(client, "_asynchronous", False):
         raise ValueError(
-            f"{name} {client.id} is asynchronous, and this fit waits for its cluster, which would stop the client's event loop; give client= "
+            f"{name} {client.id} is asynchronous, and this fit waits for its cluster, which would stop the client's "
+            "event loop; give client= "
             "one that is not (distributed.Client(address)), and make the fit in a thread (await asyncio.to_thread(...))"
         )
     return client
@@ -81,7 +87,9 @@ def in_task() -> bool:
 
 
 class Seceded:
-    """Leaves the pool of threads of the worker whose task this is, which others can then use: what is waited for may need them."""
+    """Leaves the pool of threads of the worker whose task this is, which others can then use:
+    what is waited for may need them.
+    """
 
     def __init__(self) -> None:
         from distributed import secede
@@ -106,8 +114,9 @@ class Seceded:
 def current(client: Any) -> Iterator[None]:
     """Let futures that are made or arrive in this thread be those of a client.
 
-    `Client.as_current` also changes dask's configuration, which is that of all threads: where the client is closed meanwhile, or several
-    fits end in another order than they began, it would stay changed, and no computation would find a scheduler any more.
+    `Client.as_current` also changes dask's configuration, which is that of all threads: where the client is closed
+    meanwhile, or several fits end in another order than they began, it would stay changed, and no computation would
+    find a scheduler any more.
     """
     from distributed.client import _current_client
 

@@ -1,4 +1,6 @@
-"""Where visits are made: threads of this process, or the workers of a cluster; both keep what visits return where it is."""
+"""Where visits are made: threads of this process, or the workers of a cluster; both keep
+what visits return where it is.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ class Executor(Protocol):
         """How many calls can be under way at once."""
 
     def submit(self, key: str, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Begin a call when the results are there whose handles are among its arguments; what it returns stays there."""
+        """Begin a call when the results are there whose handles are among its
+        arguments; what it returns stays there.
+        """
 
     def part(self, key: str, function: Callable[[Any], Any], handle: Any) -> Any:
         """Take a piece out of a result, which costs nothing."""
@@ -174,7 +178,9 @@ def _resolved(argument: Any) -> Any:
 
 
 def executor_of(client: Any) -> Executor:
-    """Workers of a client, by default of that which is active; threads of this process where there is none; see `client_of`."""
+    """Workers of a client, by default of that which is active; threads of this process where
+    there is none; see `client_of`.
+    """
     client = client_of(client)
     return Threads() if client is None else Cluster(client)
 
@@ -197,8 +203,8 @@ class _Handle:
 class Cluster:
     """Workers of a `distributed` cluster. Calls are sent to its scheduler in batches, whenever results are waited for.
 
-    In a task of a worker it leaves the worker's pool of threads until it is closed, as dask does for what is computed there: of a worker
-    with one thread, that would otherwise wait for itself.
+    In a task of a worker it leaves the worker's pool of threads until it is closed, as dask does for what is computed
+    there: of a worker with one thread, that would otherwise wait for itself.
 
     Parameters
     ----------
@@ -234,7 +240,9 @@ class Cluster:
         return handle
 
     def _referring(self, argument: Any) -> Any:
-        """The key in place of a handle or of a block of a shuffle, as tasks refer to each other, and of the futures of a cluster."""
+        """The key in place of a handle or of a block of a shuffle, as tasks refer to each other,
+        and of the futures of a cluster.
+        """
         if isinstance(argument, _Handle):
             return Alias(argument.key)
         if isinstance(argument, Shuffled):
@@ -261,7 +269,8 @@ class Cluster:
                 layer = HighLevelGraph.merge(layer, *self._shuffles.values())
                 layer.dependencies[self._layer] = set(self._shuffles)
                 self._shuffles.clear()
-            # What a worker that dies had under way is made again by the scheduler; a read that fails is tried twice more.
+            # What a worker that dies had under way is made again by the scheduler; a read that fails is tried twice
+            # more.
             futures = self.client.get(layer, list(graph), sync=False, retries=2)
             for (handle, _, _), future in zip(self._new.values(), futures, strict=True):
                 handle.future = future
@@ -278,7 +287,8 @@ class Cluster:
             if self.client.status not in ("closed", "closing"):
                 raise
             raise ClusterError(
-                f"client {self.client.id} was closed, or lost its scheduler, while the fit went on; what is in a store stays, and the same call "
+                f"client {self.client.id} was closed, or lost its scheduler, while the fit went on; what is in a store "
+                "stays, and the same call "
                 "goes on with it (of fits into a store with resume=True)"
             ) from error
 
@@ -329,8 +339,10 @@ class Cluster:
                 yield
             except KilledWorker as error:
                 raise ClusterError(
-                    f"{error.task} has ended {error.allowed_failures + 1} workers, most likely for want of memory ({limits_of(self.client)}; their "
-                    "logs say). Give them more: 1 GiB each at least, and what their chunks need; or fewer threads, or smaller chunks"
+                    f"{error.task} has ended {error.allowed_failures + 1} workers, most likely for want of memory "
+                    f"({limits_of(self.client)}; their "
+                    "logs say). Give them more: 1 GiB each at least, and what their chunks need; or fewer threads, or "
+                    "smaller chunks"
                 ) from error
 
     def cancel(self) -> None:
@@ -358,6 +370,7 @@ def cluster_of(executor: Executor) -> Cluster:
     """
     if not isinstance(executor, Cluster):
         raise ValueError(
-            "the data are rearranged by a cluster (dask's p2p), and no client is active any more; connect one, or open and chunk the data again without one"
+            "the data are rearranged by a cluster (dask's p2p), and no client is active any more; connect one, or open "
+            "and chunk the data again without one"
         )
     return executor

@@ -1,4 +1,6 @@
-"""Fits in other threads, which end within a second when whoever waits for them is interrupted: our own threads, and dask's."""
+"""Fits in other threads, which end within a second when whoever waits for them is
+interrupted: our own threads, and dask's.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,10 @@ def in_threads(function: Callable[[Any], Any], items: Sequence[Any], workers: in
         token.stop()
         lost = "the intervals that were found are lost; those of lazy data can be computed part by part"
         if total is not None:
-            lost = f"{token.pixels:,} of {total:,} pixels were fitted, which are lost; a fit with store= keeps what is done"
+            lost = (
+                f"{token.pixels:,} of {total:,} pixels were fitted, which are lost; a fit with store= keeps what "
+                "is done"
+            )
         say(error, lost)
         raise
 
@@ -67,7 +72,9 @@ def _pooled(function: Callable[[Any], Any], items: Iterable[Any], workers: int, 
 
 
 def leave(pool: ThreadPoolExecutor, futures: Iterable[Future[Any]]) -> None:
-    """Let go of threads whose calls are done or told to stop; for pixels that take long each, they are not waited for."""
+    """Let go of threads whose calls are done or told to stop; for pixels that take long
+    each, they are not waited for.
+    """
     pool.shutdown(wait=False, cancel_futures=True)
     wait(futures, timeout=_PATIENCE)
 

@@ -27,7 +27,8 @@ from xfit.fitting.running.clients import active_client
 from xfit.fitting.running.interruption import heeding_dask, in_threads, watch_dask
 from xfit.fitting.running.start_block import Task, start_block
 
-#: Elements of NumPy-backed data in one block: large enough to hide a task's overhead, small enough to spread over cores.
+#: Elements of NumPy-backed data in one block: large enough to hide a task's overhead, small enough to spread over
+#: cores.
 _BLOCK = 1 << 24
 
 #: Whether fits of data in memory are made by the calling thread alone.
@@ -78,14 +79,18 @@ def _fit_in_memory(data: xr.DataArray, axes: Axes, fit_spec: FitSpec, extra: lis
 
 
 def threads_for(blocks: int) -> int:
-    """How many threads fit so many blocks of data in memory: one for each core, or one where that is asked for or dask is set to be synchronous."""
+    """How many threads fit so many blocks of data in memory: one for each core, or one where that is asked for or dask
+    is set to be synchronous.
+    """
     synchronous = dask.config.get("scheduler", None) in ("sync", "synchronous", "single-threaded")
     return 1 if synchronous or _ALONE.get() else min(CPU_COUNT, blocks)
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Fit data in memory by the calling thread alone; what other threads do stays as it is, which dask's configuration would change for all of them."""
+    """Fit data in memory by the calling thread alone; what other threads do stays as it is, which dask's configuration
+    would change for all of them.
+    """
     token = _ALONE.set(True)
     try:
         yield
@@ -192,9 +197,18 @@ def arguments_of(
     if fit_spec.estimations:
         task = Task(fit_spec.estimations, fit_spec.program, fit_spec.settings, tuple(start))
         start |= start_block(
-            task, y, coordinates, start=start, bounds=bounds, variance=variance, where=where, width=width,
-            active=flags, response=response, grid=points,
-        )  # fmt: skip
+            task,
+            y,
+            coordinates,
+            start=start,
+            bounds=bounds,
+            variance=variance,
+            where=where,
+            width=width,
+            active=flags,
+            response=response,
+            grid=points,
+        )
     varying = {role for role, _, dims in fit_spec.roles if set(dims) & set(fit_spec.navigation)}
     arguments = BlockArguments(
         start=start,
@@ -214,7 +228,9 @@ def arguments_of(
 def fit_nd(
     data: np.ndarray, *extra: np.ndarray, table: np.ndarray, fit_spec: FitSpec, into: np.ndarray | None = None
 ) -> np.ndarray:
-    """Fit a block with navigation dimensions first, into contiguous memory if it is given; what `fit_block` does for flat pixels."""
+    """Fit a block with navigation dimensions first, into contiguous memory if it is given; what
+    `fit_block` does for flat pixels.
+    """
     shape = data.shape[: data.ndim - len(fit_spec.signal)]
     y, coordinates, numbers, arguments = arguments_of(data, extra, table, fit_spec)
     if fit_spec.intervals is not None:
@@ -229,7 +245,9 @@ def fit_nd(
 
 
 def serpentine(shape: tuple[int, ...]) -> np.ndarray:
-    """Flat positions of the pixels of a block in the order of a path that goes to and fro: neighbours follow each other."""
+    """Flat positions of the pixels of a block in the order of a path that goes to and fro:
+    neighbours follow each other.
+    """
     order = np.arange(int(np.prod(shape))).reshape(shape)
     for axis in range(1, len(shape)):
         # Every second row of all before, counted along the path, is run through backwards.

@@ -10,8 +10,8 @@ from typing import Any
 def carried(function: Callable[..., Any], *arguments: Any) -> Any:
     """Make a call; what it raises can be carried to another process.
 
-    An error is carried with its cause and its context, and where one of these can't be, `distributed` makes a mere ``Exception`` of its
-    text: then it goes without them.
+    An error is carried with its cause and its context, and where one of these can't be, `distributed` makes a mere
+    ``Exception`` of its text: then it goes without them.
     """
     try:
         return function(*arguments)

@@ -65,7 +65,8 @@ class Source:
     Parameters
     ----------
     array : DataArray
-        NumPy- or dask-backed; it is cut like the grid along the navigation dimensions that it has, and not along others.
+        NumPy- or dask-backed; it is cut like the grid along the navigation dimensions that it has, and not along
+        others.
     navigation : tuple
         The navigation dimensions of the data.
     grid : ChunkGrid

@@ -1,4 +1,5 @@
-"""Start values of a block from its data: components one after the other, each near its own start on what the others leave.
+"""Start values of a block from its data: components one after the other, each near its own
+start on what the others leave.
 
 Every number of a pixel comes from its own data, by the same steps whichever pixels share the block.
 """
@@ -120,8 +121,8 @@ def start_block(
     Returns
     -------
     dict of str to float64 (n_pixels,)
-        Values by the targets' names, inside of their bounds; NaN where the data do not tell them, and where the model's own
-        values describe the data better.
+        Values by the targets' names, inside of their bounds; NaN where the data do not tell them, and where the model's
+        own values describe the data better.
     """
     out = {target.name: np.full(len(y), np.nan) for each in task.estimations for target in each.targets}
     shared = _Shared.of(task, coordinates, grid)
@@ -130,11 +131,16 @@ def start_block(
         check()
         batch = slice(first, first + step)
         part = _Pixels(
-            shared, y[batch],
+            shared,
+            y[batch],
             {name: values[batch] for name, values in (start or {}).items()},
             {key: values[batch] for key, values in (bounds or {}).items()},
-            taken(variance, batch), taken(where, batch), taken(active, batch), taken(response, batch), width,
-        )  # fmt: skip
+            taken(variance, batch),
+            taken(where, batch),
+            taken(active, batch),
+            taken(response, batch),
+            width,
+        )
         with np.errstate(all="ignore"):
             for name, values in part.estimated().items():
                 out[name][batch] = values
@@ -152,7 +158,9 @@ def _about_mean(rest: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Window:
-    """Channels that belong to a component, bool (n_channels,), those where its bounds are, and its start tried in there."""
+    """Channels that belong to a component, bool (n_channels,), those where its bounds are,
+    and its start tried in there.
+    """
 
     whole: np.ndarray
     narrow: np.ndarray
@@ -290,7 +298,8 @@ class _Pixels:
         peaks = [k for k in estimates if self.task.estimations[k].place]
         wide = [k for k in estimates if k not in peaks]
         order = np.empty((len(self.y), 0), np.intp)
-        # Backgrounds alone leave nothing to others; a single peak stands above a line anyway, whatever the background is.
+        # Backgrounds alone leave nothing to others; a single peak stands above a line anyway, whatever the background
+        # is.
         for sweep in range(_SWEEPS if peaks and len(estimates) > 1 else 1):
             rest = self.y - self._sum(peaks, self.all)
             for k in wide:
@@ -335,7 +344,9 @@ class _Pixels:
     # --- one estimate
 
     def estimate(self, k: int, y: np.ndarray, pixels: np.ndarray) -> None:
-        """Estimate one component in some pixels from their densities; where the data do not tell, what was known stays."""
+        """Estimate one component in some pixels from their densities; where the data do not
+        tell, what was known stays.
+        """
         first, second = self.shared.windows[k].whole, self.shared.windows[k].narrow
         found = self._found(k, y, first)
         if second is not first:
@@ -350,7 +361,8 @@ class _Pixels:
             self._compare(k, y, pixels)
 
     def _compare(self, k: int, y: np.ndarray, pixels: np.ndarray) -> None:
-        """Take the component's own shape instead, in the place where it fits best, where it leaves less of the data in the window.
+        """Take the component's own shape instead, in the place where it fits best, where it leaves
+        less of the data in the window.
 
         So noise next to a weak peak is not taken for a narrow one, nor the rest of a strong neighbour for a wide one.
         """
@@ -396,7 +408,9 @@ class _Pixels:
         return each.found([values[part] for values in grid.coordinates], ordered[:, part], grid.spacing[part])
 
     def _set(self, k: int, y: np.ndarray, pixels: np.ndarray, found: Estimates) -> None:
-        """Take values over, inside of their bounds, and fit the amplitudes again where others are not those that were found."""
+        """Take values over, inside of their bounds, and fit the amplitudes again where others
+        are not those that were found.
+        """
         each = self.task.estimations[k]
         keys = [key for key in found if key in self.task.program.kernels[each.component].parameters]
         at = self.task.positions(each.component, keys)
@@ -438,9 +452,13 @@ class _Pixels:
         hidden = np.where(self.active[pixels][:, component_of], table, np.nan)
         response = taken(self.response, pixels)
         f = evaluate_block(
-            self.task.program, hidden, self.shared.coordinates,
-            response=response, grid=self.shared.grid, components=tuple(components),
-        )  # fmt: skip
+            self.task.program,
+            hidden,
+            self.shared.coordinates,
+            response=response,
+            grid=self.shared.grid,
+            components=tuple(components),
+        )
         return np.where(np.isfinite(f), f, 0.0)
 
     # --- amplitudes
@@ -528,7 +546,9 @@ class _Pixels:
         variance: np.ndarray | None,
         components: Sequence[int],
     ) -> np.ndarray:
-        """Return a table of parameters with the amplitudes of estimates fitted to densities, as they are where that fails."""
+        """Return a table of parameters with the amplitudes of estimates fitted to densities,
+        as they are where that fails.
+        """
         settings, program = self.task.settings, self.task.program
         free, on = np.zeros_like(settings.free), np.zeros_like(settings.active)
         free[self._linear(estimates)] = True
@@ -557,7 +577,9 @@ class _Pixels:
     # --- the better of two starts
 
     def _choose(self, estimates: list[int]) -> None:
-        """Leave the estimates out where the model's own start describes the data better, its amplitudes being fitted likewise."""
+        """Leave the estimates out where the model's own start describes the data better, its
+        amplitudes being fitted likewise.
+        """
         pixels = np.flatnonzero((self.done[:, estimates] | ~self._on(estimates)).all(axis=1))
         if not pixels.size:
             return

@@ -16,8 +16,8 @@ from xfit.fitting.running.workers import ClusterError, words_of_memory
 #: Seconds between two looks while no call ends, and workers that may end until one does.
 _LOOK, _LOST = 2.0, 5
 
-#: Seconds that all workers may be paused, or a cluster that begins no other workers be without any, before a run is given up; then also a
-#: warning that there is none on other clusters.
+#: Seconds that all workers may be paused, or a cluster that begins no other workers be without any, before a run is
+#: given up; then also a warning that there is none on other clusters.
 _PATIENCE = 30.0
 
 
@@ -46,8 +46,8 @@ class WorkerWatch:
         Raises
         ------
         ClusterError
-            If one worker after the other comes and goes: a nanny replaces them for ever. If all have stopped to take calls, as they do with
-            little memory left. If there is none, and none will come.
+            If one worker after the other comes and goes: a nanny replaces them for ever. If all have stopped to take
+            calls, as they do with little memory left. If there is none, and none will come.
         """
         now = time.monotonic()
         if now - self._looked <= _LOOK:
@@ -77,7 +77,8 @@ class WorkerWatch:
         if not self._warned:
             self._warned = True
             warnings.warn(
-                f"the cluster has had no worker for {_PATIENCE:.0f} s; the fit goes on when one joins it (dask's option "
+                f"the cluster has had no worker for {_PATIENCE:.0f} s; the fit goes on when one joins it (dask's "
+                "option "
                 "distributed.scheduler.no-workers-timeout sets after how long it fails)",
                 RuntimeWarning,
                 stacklevel=2,
@@ -129,6 +130,8 @@ def computed(*collections: Any) -> tuple[Any, ...]:
 
 
 def _begins_no_other(cluster: Any) -> bool:
-    """Whether a cluster was asked for workers, has lost all of them and has forgotten them, as dask's do some seconds after."""
+    """Whether a cluster was asked for workers, has lost all of them and has forgotten them, as
+    dask's do some seconds after.
+    """
     asked, adaptive = getattr(cluster, "plan", None), getattr(cluster, "_adaptive", None)
     return bool(asked) and adaptive is None and not getattr(cluster, "workers", True)

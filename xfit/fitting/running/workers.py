@@ -1,4 +1,6 @@
-"""Workers of a cluster made ready: the same versions as the client's, and the engine and the model compiled before any chunk comes."""
+"""Workers of a cluster made ready: the same versions as the client's, and the engine and the model
+compiled before any chunk comes.
+"""
 
 from __future__ import annotations
 
@@ -103,7 +105,8 @@ def make_ready(client: Any, program: Program, part: str) -> None:
 def words_of_memory(client: Any) -> str:
     """Why workers end, as a rule, and what to do."""
     return (
-        f"most likely for want of memory ({limits_of(client)}; their logs say). Give each 1 GiB at least and what its chunks need "
+        f"most likely for want of memory ({limits_of(client)}; their logs say). Give each 1 GiB at least and what its "
+        "chunks need "
         "(memory_limit= of LocalCluster, --memory-limit of dask worker), or start fewer"
     )
 
@@ -114,4 +117,7 @@ def limits_of(client: Any) -> str:
     limits = sorted({int(each.get("memory_limit") or 0) for each in workers})
     if not limits:
         return "none is there now"
-    return f"their limit is {' to '.join(format_bytes(each) if each else 'none' for each in {limits[0]: 0, limits[-1]: 0})}"
+    return (
+        "their limit is "
+        f"{' to '.join(format_bytes(each) if each else 'none' for each in {limits[0]: 0, limits[-1]: 0})}"
+    )

@@ -1,1 +1,3 @@
-"""Results that are written chunk by chunk while they are computed: for maps larger than memory and runs longer than a machine's life."""
+"""Results that are written chunk by chunk while they are computed: for maps larger than memory and runs
+longer than a machine's life.
+"""

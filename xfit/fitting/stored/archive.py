@@ -1,9 +1,12 @@
-"""Archive: the zarr group of a result, laid out before any fit, filled chunk by chunk, with a mark for every chunk that is whole.
+"""Archive: the zarr group of a result, laid out before any fit, filled chunk by chunk, with a mark
+for every chunk that is whole.
 
-What is in a store stays whole until what replaces it is: see `xfit.fitting.stored.description` for how two runs lie in one group. All that is written
-of a run, in this order: a copy of its description (``marks/run-a`` or ``run-b``), who writes (``marks/writer``), its coordinates, and the metadata of group and arrays, which of a run that replaces another are written when all its chunks are;
-then chunks, and after the files of each its mark, with their sizes and checksums. Every process that writes a chunk looks
-before and after it whether it is still the one who writes. What is not this, xfit has not made, and never removes.
+What is in a store stays whole until what replaces it is: see `xfit.fitting.stored.description` for how two runs lie in
+one group. All that is written of a run, in this order: a copy of its description (``marks/run-a`` or ``run-b``), who
+writes (``marks/writer``), its coordinates, and the metadata of group and arrays, which of a run that replaces another
+are written when all its chunks are; then chunks, and after the files of each its mark, with their sizes and checksums.
+Every process that writes a chunk looks before and after it whether it is still the one who writes. What is not this,
+xfit has not made, and never removes.
 """
 
 from __future__ import annotations
@@ -158,7 +161,8 @@ class Archive:
             return dict(state.old) if self.objects.get(f"{MARKS}/done/zarr.json") is not None else {}
         if state.damage and state.damage[0].startswith(f"{self}: zarr.json"):
             raise StoreError(
-                f"{state.damage[0]}. resume=True with the arguments of the run restores it, if it was written by this version of xfit"
+                f"{state.damage[0]}. resume=True with the arguments of the run restores it, if it was written by this "
+                "version of xfit"
             )
         if state.current is not None and self.objects.get("zarr.json") is not None:
             return state.current.manifest
@@ -225,7 +229,10 @@ class Archive:
             try:
                 coordinates = open_zarr(self.store, consolidated=False, chunks=None).coords
             except Exception as error:
-                raise StoreError(f"{self}: metadata of its arrays are missing or damaged ({type(error).__name__}: {error}); give another place, or empty it") from error  # fmt: skip
+                raise StoreError(
+                    f"{self}: metadata of its arrays are missing or damaged ({type(error).__name__}: {error}); give "
+                    "another place, or empty it"
+                ) from error
             found |= {*state.old["variables"], *map(str, coordinates), f"{MARKS}/done", f"{MARKS}/unread"}
         return found
 
@@ -273,11 +280,13 @@ class Archive:
         }
         in_place = keeps_versions(self.store)
         if in_place:
-            # What there was is in its history, and nobody sees what is not committed; only chunks of zarr's first naming can be in it.
+            # What there was is in its history, and nobody sees what is not committed; only chunks of zarr's first
+            # naming can be in it.
             generation, words["of"] = "a", ""
         known = self.names(state)
         made, files = layout.describe(template, grid, inner, words, generation, known)
-        # Before anything of it is there: what it is of, by which resume=True knows it, and the names of all that there may be.
+        # Before anything of it is there: what it is of, by which resume=True knows it, and the names of all that there
+        # may be.
         self.objects.put(made.key, made.copy())
         self.claim(made, "begun" if not state.is_run else "begun in its place, with overwrite=True,")
         names = {*known, *made.arrays}
@@ -312,7 +321,10 @@ class Archive:
             self.objects.put(made.key, made.copy())
         for key in bad:
             if key not in files or (len(files[key]), checksum(files[key])) != made.files[key]:
-                raise StoreError(f"{self}: {key} is damaged, and would be written otherwise by the libraries that are installed now; overwrite=True begins anew")  # fmt: skip
+                raise StoreError(
+                    f"{self}: {key} is damaged, and would be written otherwise by the libraries that are installed "
+                    "now; overwrite=True begins anew"
+                )
             self.objects.put(key, files[key])
 
     def rewrite(self, keys: Iterable[str]) -> None:
@@ -401,7 +413,9 @@ class Archive:
         self.objects.delete(key for key in rest if key in sizes)
 
     def missing_of_first_format(self, known: Mapping[str, Any], chunks: Iterable[int] | None = None) -> list[str]:
-        """Objects that some chunks of a run of format 1, or all, should have and have not, and those that say that they have no data."""
+        """Objects that some chunks of a run of format 1, or all, should have and have not, and those
+        that say that they have no data.
+        """
         grid = ChunkGrid(tuple(map(tuple, known["chunks"].values())), (0,) * len(known["chunks"]))
         sizes = self.objects.sizes()
         found = []
@@ -430,10 +444,14 @@ class Archive:
         """
         words = self._writer()
         if words is None:
-            raise StoreError(f"host {socket.gethostname()} (process {os.getpid()}) sees no {WRITER} in {self}, where the run began: give a path or URL that all workers see, unless the store was removed")  # fmt: skip
+            raise StoreError(
+                f"host {socket.gethostname()} (process {os.getpid()}) sees no {WRITER} in {self}, where the run began: "
+                "give a path or URL that all workers see, unless the store was removed"
+            )
         if words.get("writer") != self.writer:
             raise StoreError(
-                f"{self} is written by another run now, which was {words.get('how')} by process {words.get('pid')} on {words.get('host')} at {words.get('time')}; this one has ended"
+                f"{self} is written by another run now, which was {words.get('how')} by process {words.get('pid')} on "
+                f"{words.get('host')} at {words.get('time')}; this one has ended"
             )
 
     def _writer(self) -> dict[str, Any] | None:
@@ -453,7 +471,9 @@ class Archive:
         return found if found is None or isinstance(found, dict) else {}
 
     def write(self, chunk: int, arrays: Mapping[str, np.ndarray], message: str = "") -> list[Written]:
-        """Write a chunk of every variable, all at the same time, and why its data could not be read; return size and checksum of each."""
+        """Write a chunk of every variable, all at the same time, and why its data could not be read;
+        return size and checksum of each.
+        """
         made = self._made()
         region = tuple(slice(*side) for side in made.grid.box(chunk))
         keys = dict(zip(made.written, made.keys(chunk), strict=True))
@@ -481,10 +501,12 @@ class Archive:
         except StoreError:
             by = self._writer() or {}
             if by.get("run") != made.run and by.get("generation") == made.generation:
-                # What was just written may be in the place of what that run has written; without a mark, it is written again.
+                # What was just written may be in the place of what that run has written; without a mark, it is written
+                # again.
                 self.objects.delete([made.mark_key(chunk)])
             raise
-        # Without a wait for the disk, for the chunk or the mark: where the power fails, the mark's checksums tell what was lost of both.
+        # Without a wait for the disk, for the chunk or the mark: where the power fails, the mark's checksums tell what
+        # was lost of both.
         Objects(self._chunks).put(made.mark_key(chunk), made.mark(mark, written))
 
     def keep(self) -> None:
@@ -624,13 +646,16 @@ class Archive:
         return dict(sorted(found.items()))
 
     def open(self, in_chunks: bool = True) -> xr.Dataset:
-        """The result, lazily, in the order of the schema: dask's chunks, or arrays that are read when they are first used."""
+        """The result, lazily, in the order of the schema: dask's chunks, or arrays that are
+        read when they are first used.
+        """
         # Named where it is damaged.
         self.manifest()
         consolidated = b'"consolidated_metadata"' in (self.objects.get("zarr.json") or b"")
         ds = open_zarr(self.store, consolidated=consolidated, chunks={} if in_chunks else None)
         variables = json_of(ds.attrs[MANIFEST])["variables"]
-        # The list of coordinates in a file is divided by blanks, so that xarray writes those with a blank in their name as variables.
+        # The list of coordinates in a file is divided by blanks, so that xarray writes those with a blank in their name
+        # as variables.
         ds = ds.set_coords([name for name in ds.data_vars if name not in variables])
         # What makes it a run is the store's alone: a copy is none.
         attrs = {name: value for name, value in ds.attrs.items() if name != MANIFEST}

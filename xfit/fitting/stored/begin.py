@@ -1,4 +1,6 @@
-"""How a stored run begins: what is in the store is kept, gone on with, or about to be replaced; what is damaged of a run that goes on is found and written again."""
+"""How a stored run begins: what is in the store is kept, gone on with, or about to be replaced; what is damaged of a
+run that goes on is found and written again.
+"""
 
 from __future__ import annotations
 
@@ -74,11 +76,13 @@ def begin(
                 f"{state.damage[0]}, and nothing else there says what it was; give another place, or empty it"
             )
         raise FileExistsError(
-            f"store={archive} holds something that is no result of xfit ({_few(foreign or ['zarr.json'])}); give another place, or empty it"
+            f"store={archive} holds something that is no result of xfit ({_few(foreign or ['zarr.json'])}); give "
+            "another place, or empty it"
         )
     if not (resume or overwrite or empty) and "zarr.json" in sizes:
         raise FileExistsError(
-            f"store={archive} holds a result already; give resume=True to go on with it, or overwrite=True to replace it"
+            f"store={archive} holds a result already; give resume=True to go on with it, or overwrite=True to replace "
+            "it"
         )
     # Made by processes that were killed while they wrote a file, under another name.
     parts = [key for key in sizes if PARTIAL.fullmatch(key) and key not in foreign]
@@ -92,7 +96,8 @@ def begin(
         return missing
     if foreign and not empty:
         raise FileExistsError(
-            f"store={archive} holds files that xfit has not made: {_few(foreign)}. overwrite=True never removes or hides them; move them, or "
+            f"store={archive} holds files that xfit has not made: {_few(foreign)}. overwrite=True never removes or "
+            "hides them; move them, or "
             "give another place"
         )
     archive.lay_out(_template(plan, grid), grid, inner, manifest)
@@ -129,7 +134,8 @@ def _gone_on(
     mine = next((each for each in runs if not differing[each.run]), None)
     if mine is None:
         raise ValueError(
-            f"store={archive} holds a run that differs in: {'; '.join(differing[runs[-1].run])}. Give the same data, model and options to go on with it, "
+            f"store={archive} holds a run that differs in: {'; '.join(differing[runs[-1].run])}. Give the same data, "
+            "model and options to go on with it, "
             "or overwrite=True to replace it"
         )
     archive.claim(mine, "gone on with, with resume=True,")
@@ -160,7 +166,9 @@ def _restore(
 
 
 def make_sure(archive: Archive, plan: Plan, grid: ChunkGrid, inner: Mapping[str, int]) -> None:
-    """Write again what another run, which began at the same moment and has ended, wrote last over the description of this one."""
+    """Write again what another run, which began at the same moment and has ended, wrote last
+    over the description of this one.
+    """
     run, state = archive.description, archive.look()
     if run is None:
         return
@@ -193,13 +201,15 @@ def _check_first_format(archive: Archive, known: Mapping[str, Any], manifest: Ma
     )
     if differing:
         raise ValueError(
-            f"store={archive} holds a run that differs in: {'; '.join(differing)}. Give the same data, model and options to go on with it, "
+            f"store={archive} holds a run that differs in: {'; '.join(differing)}. Give the same data, model and "
+            "options to go on with it, "
             "or overwrite=True to replace it"
         )
     missing = archive.missing_of_first_format(known)
     if missing:
         raise ValueError(
-            f"store={archive} holds a run of an earlier version of xfit (format 1), which is not whole ({_few(missing)} missing) and has no checksums to go on by; "
+            f"store={archive} holds a run of an earlier version of xfit (format 1), which is not whole "
+            f"({_few(missing)} missing) and has no checksums to go on by; "
             "end it with that version, or begin anew with overwrite=True"
         )
 

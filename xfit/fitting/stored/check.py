@@ -22,8 +22,8 @@ def check(store: Any, storage_options: Mapping[str, Any] | None = None) -> list[
     Returns
     -------
     list of str
-        What is wrong: files that are missing, cut short or changed, links that lead out of the store, files that xfit has not made. Empty where
-        nothing is; that chunks are not fitted yet is nothing wrong.
+        What is wrong: files that are missing, cut short or changed, links that lead out of the store, files that xfit
+        has not made. Empty where nothing is; that chunks are not fitted yet is nothing wrong.
 
     Raises
     ------

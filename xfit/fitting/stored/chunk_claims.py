@@ -1,4 +1,6 @@
-"""What the chunks of zarr arrays and of their shards claim, checked before a codec makes room for it: how much is packed in them, and how many texts."""
+"""What the chunks of zarr arrays and of their shards claim, checked before a codec makes room for it: how much is
+packed in them, and how many texts.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ import numpy as np
 
 from xfit.modeling.text_limits import amount, json_of
 
-#: Codecs that make bytes of more or fewer bytes; of those that add a checksum the number of bytes at the beginning (format 2) or end.
+#: Codecs that make bytes of more or fewer bytes; of those that add a checksum the number of bytes at the beginning
+#: (format 2) or end.
 _PACKS = {"blosc", "zstd", "lz4", "zlib", "gzip", "bz2", "lzma"}
 _SUMS = {"crc32": 4, "crc32c": 4, "adler32": 4, "fletcher32": 4, "jenkins_lookup3": 4}
 
@@ -59,12 +62,19 @@ def check_chunk(raw: bytes | memoryview, about: Mapping[str, Any], values: int, 
     for name, config in packs:
         if name in _SUMS:
             # At the end in format 3; in format 2 some are at the beginning.
-            first = 0 if about.get("zarr_format") == 3 or config.get("location") == "end" or name == "fletcher32" else _SUMS[name]  # fmt: skip
+            first = (
+                0
+                if about.get("zarr_format") == 3 or config.get("location") == "end" or name == "fletcher32"
+                else _SUMS[name]
+            )
             raw = raw[first:] if first else raw[: -_SUMS[name]]
         elif name in _PACKS:
             size = unpacked(raw, name, config, most)
             if size > most:
-                raise ValueError(f"{len(raw)} bytes of {name} claim {amount(size)} bytes or more, where there are {values} values, at most {amount(most)} bytes")  # fmt: skip
+                raise ValueError(
+                    f"{len(raw)} bytes of {name} claim {amount(size)} bytes or more, where there are {values} values, "
+                    f"at most {amount(most)} bytes"
+                )
             if width is None or len(packs) > 1:
                 raw = bytes(numcodecs.get_codec({**config, "id": name}).decode(raw))
     for name, _ in codecs:
@@ -72,7 +82,9 @@ def check_chunk(raw: bytes | memoryview, about: Mapping[str, Any], values: int, 
             _check_texts(bytes(raw), name, values)
 
 
-def check_part(raw: memoryview | None, begin: int, end: int, config: Mapping[str, Any], values: int, width: int | None) -> None:  # fmt: skip
+def check_part(
+    raw: memoryview | None, begin: int, end: int, config: Mapping[str, Any], values: int, width: int | None
+) -> None:
     """Refuse a chunk in a shard that would take more memory than its array says.
 
     Parameters
@@ -105,7 +117,9 @@ def check_part(raw: memoryview | None, begin: int, end: int, config: Mapping[str
 
 
 def check_shard(raw: memoryview, config: Mapping[str, Any], number: int, values: int, width: int | None) -> None:
-    """Refuse a shard whose index leads out of it, or with a chunk that is refused; of so many chunks, see `check_part`."""
+    """Refuse a shard whose index leads out of it, or with a chunk that is refused; of so many
+    chunks, see `check_part`.
+    """
     told = _codecs({"zarr_format": 3, "codecs": config.get("index_codecs") or ["bytes", "crc32c"]})
     size = 16 * number + sum(_SUMS.get(name, 0) for name, _ in told)
     if len(raw) < size:
@@ -207,5 +221,10 @@ def _check_texts(raw: bytes, name: str, values: int) -> None:
     text = raw.decode()
     found = json_of(text)
     shape = found[-1] if isinstance(found, list) and len(found) > 2 else None
-    if not isinstance(shape, list) or not all(isinstance(n, int) and n >= 0 for n in shape) or math.prod(shape) > values or found[-2] != "|O":  # fmt: skip
+    if (
+        not isinstance(shape, list)
+        or not all(isinstance(n, int) and n >= 0 for n in shape)
+        or math.prod(shape) > values
+        or found[-2] != "|O"
+    ):
         raise ValueError(f"they claim a shape of {shape!r:.60}; there are {values} values in a chunk")

@@ -1,4 +1,6 @@
-"""Chunks of zarr arrays as they lie in a store, made in the thread that has their numbers: as zarr makes them, without its tasks for each."""
+"""Chunks of zarr arrays as they lie in a store, made in the thread that has their numbers: as zarr makes
+them, without its tasks for each.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ from zarr.core.dtype import UInt64
 from zarr.core.indexing import morton_order_iter
 from zarr.core.metadata.v3 import ArrayV3Metadata
 
-#: From the numbers of a chunk, which at the end of an array may be fewer than a whole one has, to what is stored of them.
+#: From the numbers of a chunk, which at the end of an array may be fewer than a whole one has, to what is stored of
+#: them.
 Encoder = Callable[[np.ndarray], Buffer]
 
 #: What the index of a shard says of chunks that it does not have.
@@ -69,12 +72,19 @@ def _of_chunks(codecs: Iterable[Any], spec: ArraySpec) -> Encoder | None:
 
 
 def _of_shards(inner: Encoder, shards: ShardingCodec, shape: Sequence[int]) -> Encoder:
-    """What makes shards: their chunks one after the other, of those that have a part in the array, then where each lies."""
+    """What makes shards: their chunks one after the other, of those that have a part in
+    the array, then where each lies.
+    """
     sizes = shards.chunk_shape
     number = tuple(n // size for n, size in zip(shape, sizes, strict=True))
     prototype = default_buffer_prototype()
-    order = [(place, tuple(slice(k * n, (k + 1) * n) for k, n in zip(place, sizes, strict=True))) for place in morton_order_iter(number)]  # fmt: skip
-    index_spec = ArraySpec((*number, 2), UInt64(endianness="little"), _MISSING, ArrayConfig(order="C", write_empty_chunks=False), prototype)  # fmt: skip
+    order = [
+        (place, tuple(slice(k * n, (k + 1) * n) for k, n in zip(place, sizes, strict=True)))
+        for place in morton_order_iter(number)
+    ]
+    index_spec = ArraySpec(
+        (*number, 2), UInt64(endianness="little"), _MISSING, ArrayConfig(order="C", write_empty_chunks=False), prototype
+    )
     encode_index = _of_chunks(shards.index_codecs, index_spec)
     assert encode_index is not None
 

@@ -99,7 +99,8 @@ def do_chunk(work: Work, chunk: int, blocks: list[Any]) -> tuple[Mark, dict[str,
         raise
     except Exception as error:
         raise StoreError(
-            f"chunk {chunk} ({cleaned(work.place(box))}) could not be written to {work.archive}: {type(error).__name__}: {without_secrets(error)}. Chunks that are "
+            f"chunk {chunk} ({cleaned(work.place(box))}) could not be written to {work.archive}: "
+            f"{type(error).__name__}: {without_secrets(error)}. Chunks that are "
             "done are whole; resume=True goes on with the others"
         ) from error
     fit_spec = work.fit_spec

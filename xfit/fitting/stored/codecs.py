@@ -1,4 +1,6 @@
-"""What zarr stores say of their arrays, checked before anything is made of it: codecs that run code, object types, more chunks than there can be."""
+"""What zarr stores say of their arrays, checked before anything is made of it: codecs that run code, object types, more
+chunks than there can be.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +28,29 @@ _S = TypeVar("_S", bound=Store)
 #: Codecs that turn bytes into numbers or text and do nothing else; all others are refused, whatever is installed.
 _OBJECTS = {"vlen-utf8", "vlen-bytes", "vlen-array", "json2"}
 _FILTERS = {"delta", "shuffle", "fixedscaleoffset", "astype", "packbits", "quantize", "bitround"}
-_COMPRESSORS = {"blosc", "zstd", "lz4", "zlib", "gzip", "bz2", "lzma", "zfpy", "pcodec", "crc32", "crc32c", "adler32", "fletcher32", "jenkins_lookup3"}  # fmt: skip
+_COMPRESSORS = {
+    "blosc",
+    "zstd",
+    "lz4",
+    "zlib",
+    "gzip",
+    "bz2",
+    "lzma",
+    "zfpy",
+    "pcodec",
+    "crc32",
+    "crc32c",
+    "adler32",
+    "fletcher32",
+    "jenkins_lookup3",
+}
 _SAFE = _OBJECTS | _FILTERS | _COMPRESSORS | {"bytes", "endian", "transpose", "sharding_indexed"}
 
 #: Most chunks of an array: each is an entry in dask's lists, and would be a file or an object.
 MOST_CHUNKS = 1_000_000
 
-#: Most arrays in a group, or variables in a file, that are opened together: each costs some milliseconds, whatever is in it.
+#: Most arrays in a group, or variables in a file, that are opened together: each costs some milliseconds, whatever is
+#: in it.
 MOST_ARRAYS = 1000
 
 #: Most bytes of one chunk, which is read as a whole.
@@ -44,11 +62,23 @@ LARGEST_DESCRIPTION = 1 << 25
 #: Dimensions along which everything is read when a store is opened, beside each dimension's own coordinate.
 READ_AT_ONCE = {"param", "param_", "pair"}
 
-#: What is read then and is larger than this, in bytes, must have chunks in the store, of which no codec makes more than so many times their size.
+#: What is read then and is larger than this, in bytes, must have chunks in the store, of which no codec makes more than
+#: so many times their size.
 _LARGE, _BEST_COMPRESSION = 1 << 25, 1100
 
 #: Bytes of a value of the types of format 3; of others 8 are assumed.
-_WIDTHS = {name: np.dtype(name).itemsize for name in ("bool", *(f"{kind}{8 * n}" for kind in ("int", "uint") for n in (1, 2, 4, 8)), "float16", "float32", "float64", "complex64", "complex128")}  # fmt: skip
+_WIDTHS = {
+    name: np.dtype(name).itemsize
+    for name in (
+        "bool",
+        *(f"{kind}{8 * n}" for kind in ("int", "uint") for n in (1, 2, 4, 8)),
+        "float16",
+        "float32",
+        "float64",
+        "complex64",
+        "complex128",
+    )
+}
 
 #: Parts of a description that say how an array is stored.
 _STORED = ("zarr_format", "shape", "chunks", "chunk_grid", "dtype", "data_type", "filters", "compressor", "codecs")
@@ -70,8 +100,9 @@ class RefusedFileError(ValueError):
 def checked(store: _S) -> _S:
     """Return a zarr store that reads the same, and refuses descriptions of arrays that are not to be believed.
 
-    Everything in xfit that opens zarr stores of which it does not know who wrote them goes through this function: descriptions are looked at where they are
-    read, in whatever format, consolidated or not, by zarr, xarray and dask's workers alike, before a codec or an array is made of them.
+    Everything in xfit that opens zarr stores of which it does not know who wrote them goes through this function:
+    descriptions are looked at where they are read, in whatever format, consolidated or not, by zarr, xarray and dask's
+    workers alike, before a codec or an array is made of them.
 
     Parameters
     ----------
@@ -81,9 +112,9 @@ def checked(store: _S) -> _S:
     Returns
     -------
     Store
-        Reading from it raises `RefusedFileError` for codecs that are not known to only hold data (such as pickles), for arrays of Python objects without
-        a codec for them, for more than `MOST_CHUNKS` chunks, for chunks of more than 64 GiB, for coordinates that are larger than all that is stored
-        of them, and for descriptions that are no JSON.
+        Reading from it raises `RefusedFileError` for codecs that are not known to only hold data (such as pickles), for
+        arrays of Python objects without a codec for them, for more than `MOST_CHUNKS` chunks, for chunks of more than
+        64 GiB, for coordinates that are larger than all that is stored of them, and for descriptions that are no JSON.
     """
     if isinstance(store, _Checking):
         return store
@@ -120,19 +151,25 @@ class _Checking(Store):
         return found
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
-        """Names in a folder, without what processes have left that were killed while they wrote, of which zarr would warn."""
+        """Names in a folder, without what processes have left that were killed while they
+        wrote, of which zarr would warn.
+        """
         async for name in super().list_dir(prefix):  # type: ignore[safe-super]
             if not PARTIAL.fullmatch(name):
                 yield name
 
     @property
     def _known(self) -> dict[str, dict[str, Any]]:
-        """How arrays are stored, by their paths and the files that say so; it goes with the store into other processes."""
+        """How arrays are stored, by their paths and the files that say so; it goes with the
+        store into other processes.
+        """
         found: dict[str, dict[str, Any]] = self.__dict__.setdefault("_xfit_known", {})
         return found
 
     async def _check_file(self, key: str, is_description: bool) -> None:
-        """Refuse what is no file, such as a device or a pipe, which may never end, and a file of a zip that is larger than it may be."""
+        """Refuse what is no file, such as a device or a pipe, which may never end, and a file of a zip
+        that is larger than it may be.
+        """
         if isinstance(self, LocalStore):
             size = stored = refuse_device(self.root / key)
         elif isinstance(self, ZipStore):
@@ -147,10 +184,15 @@ class _Checking(Store):
         if is_description and size > LARGEST_DESCRIPTION:
             raise RefusedFileError(f"{self}: {key} has {size} bytes; a description has at most {LARGEST_DESCRIPTION}")
         if size > max(_LARGE, 50 * stored):
-            raise RefusedFileError(f"{self}: {_shown(key)} makes {amount(size)} bytes of {stored} in the zip file; it is not read. Write what is in it without zip's own compression")  # fmt: skip
+            raise RefusedFileError(
+                f"{self}: {_shown(key)} makes {amount(size)} bytes of {stored} in the zip file; it is not read. Write "
+                "what is in it without zip's own compression"
+            )
 
     def _check_chunk(self, key: str, part: Any, found: Any = None) -> None:
-        """Refuse a chunk, a shard, or a part of a shard, that claims more than its array has; parts also before they are read."""
+        """Refuse a chunk, a shard, or a part of a shard, that claims more than its array has;
+        parts also before they are read.
+        """
         ranged = isinstance(part, RangeByteRequest)
         if not ranged and (part is not None or found is None):
             return
@@ -193,7 +235,10 @@ class _Checking(Store):
                 stored += await self.getsize(key)
             if stored * _BEST_COMPRESSION >= size:
                 return
-        raise RefusedFileError(f"{self}: the coordinate {path!r} claims {_shown(about['shape'])} values, {amount(size)} bytes, and {stored} bytes are stored of it; it is not read")  # fmt: skip
+        raise RefusedFileError(
+            f"{self}: the coordinate {path!r} claims {_shown(about['shape'])} values, {amount(size)} bytes, and "
+            f"{stored} bytes are stored of it; it is not read"
+        )
 
     def __reduce__(self) -> Any:
         plain: Any = object.__new__(self._kind)
@@ -234,7 +279,9 @@ def _parsed(raw: bytes, source: str, key: str) -> dict[str, Any]:
     except ValueError as error:
         raise RefusedFileError(f"{source}: {key} is damaged: it is no JSON that is read ({error})") from None
     if not isinstance(found, dict):
-        raise RefusedFileError(f"{source}: {key} is damaged: it holds {type(found).__name__}, not an object with named entries")  # fmt: skip
+        raise RefusedFileError(
+            f"{source}: {key} is damaged: it holds {type(found).__name__}, not an object with named entries"
+        )
     return found
 
 
@@ -243,9 +290,14 @@ def _check_made(described: dict[str, Any], name: str, where: str) -> None:
     wanted = _FORMAT.get(name)
     if wanted is not None and described.get("zarr_format") != wanted:
         # Else another format would be taken for it, in which there is nothing.
-        raise RefusedFileError(f"{where} is damaged, or of a later format: its zarr_format is {_shown(described.get('zarr_format'))}, not {wanted}")  # fmt: skip
+        raise RefusedFileError(
+            f"{where} is damaged, or of a later format: its zarr_format is {_shown(described.get('zarr_format'))}, not "
+            f"{wanted}"
+        )
     if name == "zarr.json" and described.get("node_type") not in ("array", "group"):
-        raise RefusedFileError(f"{where} is damaged: its node_type is {_shown(described.get('node_type'))}, not \"array\" or \"group\"")  # fmt: skip
+        raise RefusedFileError(
+            f'{where} is damaged: its node_type is {_shown(described.get("node_type"))}, not "array" or "group"'
+        )
     try:
         if name == "zarr.json":
             kind: Any = ArrayV3Metadata if described.get("node_type") == "array" else GroupMetadata
@@ -262,7 +314,13 @@ def _check_made(described: dict[str, Any], name: str, where: str) -> None:
 def arrays_in(about: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Descriptions of arrays in a file of descriptions, by the path that the file gives them: "" for its own."""
     inline = about.get("consolidated_metadata")
-    entries = inline.get("metadata") if isinstance(inline, Mapping) else about.get("metadata") if "zarr_consolidated_format" in about else None  # fmt: skip
+    entries = (
+        inline.get("metadata")
+        if isinstance(inline, Mapping)
+        else about.get("metadata")
+        if "zarr_consolidated_format" in about
+        else None
+    )
     for name, each in entries.items() if isinstance(entries, Mapping) else ():
         if isinstance(each, Mapping):
             # Of format 2 names end in those of the files that they stand for.
@@ -297,22 +355,38 @@ def check_array(about: Mapping[str, Any], source: str, path: str) -> int:
     names = list(_codecs(about, where))
     for name in names:
         if name.removeprefix("numcodecs.") not in _SAFE:
-            raise RefusedFileError(f"{where} is stored with the codec {name!r}, which is not among those that only hold data; it is not read")  # fmt: skip
+            raise RefusedFileError(
+                f"{where} is stored with the codec {name!r}, which is not among those that only hold data; it is not "
+                "read"
+            )
     has_codec = any(name in _OBJECTS for name in names)
     shard = next(_shards(about), None)
     if has_codec and "sharding_indexed" in names:
         raise RefusedFileError(f"{where} holds text in shards, which is not read; write it without shards")
-    if shard is not None and (len(about["codecs"]) > 1 or names.count("sharding_indexed") > 1 or not {*_codecs({"zarr_format": 3, "codecs": shard.get("index_codecs")}, where)} <= INDEX_CODECS):  # fmt: skip
-        raise RefusedFileError(f"{where} is stored in shards that are packed, turned or in shards, or whose index is; it is not read. Write it with the codecs within the shards")  # fmt: skip
+    if shard is not None and (
+        len(about["codecs"]) > 1
+        or names.count("sharding_indexed") > 1
+        or not {*_codecs({"zarr_format": 3, "codecs": shard.get("index_codecs")}, where)} <= INDEX_CODECS
+    ):
+        raise RefusedFileError(
+            f"{where} is stored in shards that are packed, turned or in shards, or whose index is; it is not read. "
+            "Write it with the codecs within the shards"
+        )
     width = _width(about, where, has_codec)
     shape, chunk, pieces = _sizes(about, where)
     largest = math.prod(pieces) * width
     if largest > LARGEST_CHUNK:
-        raise RefusedFileError(f"{where} claims chunks of {_shown(pieces)} values, {amount(largest)} bytes; the largest that are read have {amount(LARGEST_CHUNK)}")  # fmt: skip
+        raise RefusedFileError(
+            f"{where} claims chunks of {_shown(pieces)} values, {amount(largest)} bytes; the largest that are read "
+            f"have {amount(LARGEST_CHUNK)}"
+        )
     # Both of the array, and of a shard, whose index has them all.
     number = max(_number(whole, pieces) for whole in (shape, chunk))
     if number > MOST_CHUNKS:
-        raise RefusedFileError(f"{where} claims {amount(number)} chunks (shape {_shown(shape)}, chunks {_shown(pieces)}); the most that are read are {MOST_CHUNKS}. Write it in larger chunks")  # fmt: skip
+        raise RefusedFileError(
+            f"{where} claims {amount(number)} chunks (shape {_shown(shape)}, chunks {_shown(pieces)}); the most that "
+            f"are read are {MOST_CHUNKS}. Write it in larger chunks"
+        )
     return math.prod(shape) * width
 
 
@@ -323,7 +397,13 @@ def _codecs(about: Mapping[str, Any], where: str) -> Iterator[str]:
     else:
         given = [*_listed(about, "filters", where), *([] if about.get("compressor") is None else [about["compressor"]])]
     for codec in given:
-        name = codec if isinstance(codec, str) else codec.get("id", codec.get("name")) if isinstance(codec, Mapping) else None  # fmt: skip
+        name = (
+            codec
+            if isinstance(codec, str)
+            else codec.get("id", codec.get("name"))
+            if isinstance(codec, Mapping)
+            else None
+        )
         if not isinstance(name, str):
             raise RefusedFileError(f"{where} has a damaged description: {_shown(codec)} is no codec")
         yield name
@@ -345,15 +425,26 @@ def _width(about: Mapping[str, Any], where: str, has_codec: bool) -> int:
     if about.get("zarr_format") == 3:
         kind = about.get("data_type")
         name, more = (kind.get("name"), kind.get("configuration")) if isinstance(kind, Mapping) else (kind, None)
-        given = more.get("length_bytes", 8) if isinstance(more, Mapping) else _WIDTHS.get(name, 8) if isinstance(name, str) else 8  # fmt: skip
+        given = (
+            more.get("length_bytes", 8)
+            if isinstance(more, Mapping)
+            else _WIDTHS.get(name, 8)
+            if isinstance(name, str)
+            else 8
+        )
         return given if _is_size(given) else 8
     text = about.get("dtype")
     try:
         dtype = np.dtype([tuple(map(_tupled, field)) for field in text] if isinstance(text, list) else text)
     except (TypeError, ValueError) as error:
-        raise RefusedFileError(f"{where} has a damaged description: {_shown(text)} is no type of numbers ({error})") from None  # fmt: skip
+        raise RefusedFileError(
+            f"{where} has a damaged description: {_shown(text)} is no type of numbers ({error})"
+        ) from None
     if dtype.hasobject and not (dtype.kind == "O" and has_codec):
-        raise RefusedFileError(f"{where} holds Python objects (dtype {_shown(text)}) without a codec that makes text or numbers of them; it is not read")  # fmt: skip
+        raise RefusedFileError(
+            f"{where} holds Python objects (dtype {_shown(text)}) without a codec that makes text or numbers of them; "
+            "it is not read"
+        )
     return dtype.itemsize
 
 
@@ -361,7 +452,11 @@ def _has_width(about: Mapping[str, Any]) -> bool:
     """Whether all numbers of an array have the width that its type is known to have."""
     kind = about.get("data_type")
     name, more = (kind.get("name"), kind.get("configuration")) if isinstance(kind, Mapping) else (kind, None)
-    return about.get("zarr_format") != 3 or (isinstance(name, str) and name in _WIDTHS) or (isinstance(more, Mapping) and _is_size(more.get("length_bytes")))  # fmt: skip
+    return (
+        about.get("zarr_format") != 3
+        or (isinstance(name, str) and name in _WIDTHS)
+        or (isinstance(more, Mapping) and _is_size(more.get("length_bytes")))
+    )
 
 
 def _tupled(value: Any) -> Any:
@@ -380,7 +475,10 @@ def _sizes(about: Mapping[str, Any], where: str) -> tuple[list[int], list[int], 
     pieces: Any = chunk if shard is None else shard.get("chunk_shape")
     for name, sizes in (("shape", shape), ("chunks", chunk), ("chunks", pieces)):
         if not isinstance(sizes, list) or not all(map(_is_size, sizes)) or len(sizes) != len(shape or ()):
-            raise RefusedFileError(f"{where} has a damaged description: its {name} must be whole numbers, one for each dimension, not {_shown(sizes)}")  # fmt: skip
+            raise RefusedFileError(
+                f"{where} has a damaged description: its {name} must be whole numbers, one for each dimension, not "
+                f"{_shown(sizes)}"
+            )
     return shape or [], chunk, pieces
 
 
@@ -392,7 +490,11 @@ def _number(whole: list[int], pieces: list[int]) -> int:
 def _shards(about: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """What is said of the chunks within shards."""
     for codec in about.get("codecs") or () if about.get("zarr_format") == 3 else ():
-        if isinstance(codec, Mapping) and codec.get("name") == "sharding_indexed" and isinstance(codec.get("configuration"), Mapping):  # fmt: skip
+        if (
+            isinstance(codec, Mapping)
+            and codec.get("name") == "sharding_indexed"
+            and isinstance(codec.get("configuration"), Mapping)
+        ):
             yield codec["configuration"]
 
 

@@ -1,9 +1,11 @@
-"""Description of a stored run: the metadata of its zarr group, which say what the run is of, where each of its chunks lies, and whether they are whole.
+"""Description of a stored run: the metadata of its zarr group, which say what the run is of, where each of its chunks
+lies, and whether they are whole.
 
-Two runs can lie in the same group, because chunks of zarr arrays can be named in two ways: ``value/c/0/1/0`` (in generation "a") and ``value/0.1.0``
-(in "b"). A run that replaces another is written in the other generation, under the metadata that are still those of the first; when it is
-whole, the metadata of the group, which hold those of all arrays in it (consolidated), are replaced by its own. That is one write, on
-any storage, before which a reader has the first run whole and after which the second.
+Two runs can lie in the same group, because chunks of zarr arrays can be named in two ways: ``value/c/0/1/0`` (in
+generation "a") and ``value/0.1.0`` (in "b"). A run that replaces another is written in the other generation, under the
+metadata that are still those of the first; when it is whole, the metadata of the group, which hold those of all arrays
+in it (consolidated), are replaced by its own. That is one write, on any storage, before which a reader has the first
+run whole and after which the second.
 """
 
 from __future__ import annotations
@@ -171,7 +173,9 @@ class Description:
         ) and all(self.root["attributes"].get(name) == value for name, value in attributes.items())
 
     def over(self, raw: bytes | None) -> bytes | None:
-        """``zarr.json`` of the group with all that it should say, and what users have added; None where it is so already."""
+        """``zarr.json`` of the group with all that it should say, and what users have
+        added; None where it is so already.
+        """
         try:
             there = json.loads(raw or b"")
             known = there["consolidated_metadata"]["metadata"]
@@ -357,10 +361,21 @@ def describe(
     """
     whole = template.assign_coords({name: computed(c)[0].load() for name, c in template.coords.items()})
     made: dict[str, Any] = {}
-    whole.to_zarr(MemoryStore(made), mode="w", compute=False, consolidated=False, zarr_format=3, encoding=_encoding(template, grid, inner))  # fmt: skip
+    whole.to_zarr(
+        MemoryStore(made),
+        mode="w",
+        compute=False,
+        consolidated=False,
+        zarr_format=3,
+        encoding=_encoding(template, grid, inner),
+    )
     content = {key: each.to_bytes() for key, each in made.items()}
     root = json.loads(content.pop("zarr.json"))
-    arrays = {key.removesuffix("/zarr.json"): json.loads(content.pop(key)) for key in sorted(content) if key.endswith("/zarr.json")}  # fmt: skip
+    arrays = {
+        key.removesuffix("/zarr.json"): json.loads(content.pop(key))
+        for key in sorted(content)
+        if key.endswith("/zarr.json")
+    }
     written = [str(name) for name, each in template.data_vars.items() if each.chunks is not None]
     arrays |= _marks(len(grid), len(written))
     for each in arrays.values():
@@ -389,10 +404,14 @@ def _encoding(template: xr.Dataset, grid: ChunkGrid, inner: Mapping[str, int]) -
     for name, variable in template.data_vars.items():
         sizes = [grid.chunks[k][0] if k < len(grid.chunks) else n for k, n in enumerate(variable.shape)]
         # One file for each chunk of the run, in which single parameters, and parts, can be read alone.
-        parts = [min(inner.get(str(d), 1 if k >= len(grid.chunks) else sizes[k]), sizes[k]) for k, d in enumerate(variable.dims)]  # fmt: skip
+        parts = [
+            min(inner.get(str(d), 1 if k >= len(grid.chunks) else sizes[k]), sizes[k])
+            for k, d in enumerate(variable.dims)
+        ]
         encoding[name] = {"chunks": tuple(parts)} | ({"shards": tuple(sizes)} if parts != sizes else {})
         if variable.dtype.kind == "f":
-            # The noise in fitted numbers does not compress (5 % of them), and compressing costs as much as all else in a write.
+            # The noise in fitted numbers does not compress (5 % of them), and compressing costs as much as all else in
+            # a write.
             encoding[name]["compressors"] = None
     return encoding
 
@@ -453,7 +472,8 @@ def parsed(raw: bytes | None, key: str, place: str) -> Description | None:
             return None
         if number != FORMAT:
             raise FormatError(
-                f"{place}: the run is stored in format {number!r}, and this xfit reads formats up to {FORMAT}; update xfit"
+                f"{place}: the run is stored in format {number!r}, and this xfit reads formats up to {FORMAT}; update "
+                "xfit"
             )
         if not _is_group(root):
             raise ValueError("it is no group of zarr 3")

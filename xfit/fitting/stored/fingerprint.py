@@ -1,4 +1,6 @@
-"""The signal that a fit is of: found among the variables of a Dataset, told by its fingerprint, compared with what it was."""
+"""The signal that a fit is of: found among the variables of a Dataset, told by its
+fingerprint, compared with what it was.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,10 @@ def signal_of(arrays: Mapping[Any, xr.DataArray], fit: xr.Dataset, variable: str
     if variable not in fitting:
         there = {str(name): each.dims for name, each in arrays.items()}
         chosen = "" if variable is None else f"variable {variable!r} is not among them; "
-        raise ValueError(f"{chosen}{without_secrets(place)} has the variables {there}, of which {fitting or 'none'} have the dimensions of the fit, {sorted(wanted)}; name one")  # fmt: skip
+        raise ValueError(
+            f"{chosen}{without_secrets(place)} has the variables {there}, of which {fitting or 'none'} have the "
+            f"dimensions of the fit, {sorted(wanted)}; name one"
+        )
     return arrays[variable]
 
 
@@ -68,7 +73,8 @@ def check_belongs(fit: xr.Dataset, da: xr.DataArray) -> None:
         missing = there[~np.isin(there, da[d].values)]
         if missing.size:
             raise ValueError(
-                f"the fit is not of {da.name!r}: along {d!r} it has {_few(missing)} which the signal has not; it must be a fit of the signal, "
+                f"the fit is not of {da.name!r}: along {d!r} it has {_few(missing)} which the signal has not; it must "
+                "be a fit of the signal, "
                 "or of a part of it"
             )
 
@@ -84,8 +90,8 @@ def fingerprint_of(da: xr.DataArray) -> dict[str, Any]:
     Returns
     -------
     dict
-        JSON: name, sizes, type, chunks, a digest of each coordinate along a dimension, and of the content: of all of it up to `WHOLE`
-        bytes, of chunks evenly spread over a larger one.
+        JSON: name, sizes, type, chunks, a digest of each coordinate along a dimension, and of the content: of all of it
+        up to `WHOLE` bytes, of chunks evenly spread over a larger one.
     """
     return {
         "variable": str(da.name),

@@ -63,11 +63,13 @@ class StoredInfo:
             f"model       {', '.join(self.components)}",
             f"fit         optimizer {self.optimizer}, loss {self.loss}",
             f"chunks      {self.done} of {self.total} done" + ("" if self.done < self.total else ": complete"),
-            f"pixels      {self.pixels} done: {self.converged} converged, {failed} failed, {self.hopeless} with nothing to fit",
+            f"pixels      {self.pixels} done: {self.converged} converged, {failed} failed, {self.hopeless} with "
+            "nothing to fit",
         ]
         if self.pixels:
             lines.append(
-                f"speed       {self.fits_per_second:,.0f} fits/s and worker, {self.evaluations / self.pixels:.1f} evaluations a pixel"
+                f"speed       {self.fits_per_second:,.0f} fits/s and worker, {self.evaluations / self.pixels:.1f} "
+                "evaluations a pixel"
             )
         if self.replacing:
             lines.append(f"replacing   {self.replacing}")
@@ -93,7 +95,9 @@ def info(store: Any, storage_options: Mapping[str, Any] | None = None) -> Stored
     archive = Archive(store, storage_options)
     manifest = archive.manifest() if archive.exists else None
     if not manifest:
-        raise FileNotFoundError(f"store={archive} holds no stored run of xfit" + (" that was laid out to the end" if manifest == {} else ""))  # fmt: skip
+        raise FileNotFoundError(
+            f"store={archive} holds no stored run of xfit" + (" that was laid out to the end" if manifest == {} else "")
+        )
     unread = archive.messages()
     marks = {chunk: mark for chunk, mark in archive.marks().items() if chunk not in unread}
     seconds = sum(mark.microseconds for mark in marks.values()) / 1e6
@@ -129,4 +133,7 @@ def _replacing(archive: Archive) -> str:
         return ""
     own = Archive(archive.given, archive.options)
     own.description = after
-    return f"a run that was begun with overwrite=True will replace this one: {len(own.done())} of {len(after.grid)} chunks done"
+    return (
+        f"a run that was begun with overwrite=True will replace this one: {len(own.done())} of {len(after.grid)} "
+        "chunks done"
+    )

@@ -1,4 +1,6 @@
-"""What a stored run is of, in words and numbers that are the same in every process, and what differs between two of them."""
+"""What a stored run is of, in words and numbers that are the same in every process, and
+what differs between two of them.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,8 @@ def manifest_of(plan: Plan, grid: ChunkGrid, inner: Mapping[str, int]) -> dict[s
     Returns
     -------
     dict
-        JSON: format versions, shapes, chunks, coordinates, fingerprints of the arrays' content, the model and the options.
+        JSON: format versions, shapes, chunks, coordinates, fingerprints of the arrays' content, the model and the
+        options.
     """
     options = plan.fit_spec.options
     settings = plan.fit_spec.settings
@@ -109,7 +112,9 @@ def _plain(value: Any) -> Any:
 
 
 def _fingerprint(array: xr.DataArray) -> str:
-    """Of the content: of all numbers in memory; of lazy ones of a few chunks, for all would be as long a read as the run."""
+    """Of the content: of all numbers in memory; of lazy ones of a few chunks, for all would
+    be as long a read as the run.
+    """
     found = hashlib.sha256()
     for block in [array.values] if array.chunks is None else _sample(array.data):
         add_content(found, block)

@@ -55,7 +55,8 @@ GROUP = "xfit_models"
 #: Attribute of a model's group, written when all else is: what it is.
 RECORD = "xfit_stored_model"
 
-#: Version of the layout; newer ones are refused. Since 2, records have checksums, of themselves and of what they are of.
+#: Version of the layout; newer ones are refused. Since 2, records have checksums, of themselves and of what they are
+#: of.
 FORMAT = 2
 
 #: Pixels up to which the median is of all of them.
@@ -90,7 +91,8 @@ class StoredModel:
     dims : dict of str to int
         Sizes of what was fitted: navigation dimensions, then signal dimensions.
     red_chisq : float
-        Median of the reduced chi-squared; of maps of more than four million pixels that of evenly spread ones. NaN where nothing was fitted.
+        Median of the reduced chi-squared; of maps of more than four million pixels that of evenly spread ones. NaN
+        where nothing was fitted.
     signal : mapping
         Fingerprint of the signal; see `xfit.fitting.stored.fingerprint.fingerprint_of`.
     model : Model
@@ -150,13 +152,17 @@ class StoredModels(Mapping[str, StoredModel]):
         except FileNotFoundError:
             raise FileNotFoundError(f"store={self._place!r}: there is no zarr group of a signal there") from None
         if MANIFEST in root.attrs:
-            raise ValueError(f"store={self._place!r} holds a result; models are kept in the store of the signal that was fitted")  # fmt: skip
+            raise ValueError(
+                f"store={self._place!r} holds a result; models are kept in the store of the signal that was fitted"
+            )
         self._format = root.metadata.zarr_format
 
     # --- what is there
 
     def _groups(self) -> Iterator[tuple[str, dict[str, Any] | str | None]]:
-        """Groups of models by path: with their records, None where one was not written to its end, or in what way it is damaged."""
+        """Groups of models by path: with their records, None where one was not written to its end,
+        or in what way it is damaged.
+        """
         self._refuse_links(GROUP)
         # By their folders: of one that was half deleted the group may be gone.
         for path in sorted(collect_aiterator(self._store.list_dir(GROUP))):
@@ -180,10 +186,16 @@ class StoredModels(Mapping[str, StoredModel]):
         """
         store = self._store
         if not isinstance(store, LocalStore):
-            keys = [key.partition(f"{path}/")[2] for key in collect_aiterator(store.list_prefix(f"{path}/"))] if inside else []  # fmt: skip
+            keys = (
+                [key.partition(f"{path}/")[2] for key in collect_aiterator(store.list_prefix(f"{path}/"))]
+                if inside
+                else []
+            )
             strange = foreign_key(keys)
             if strange is not None:
-                raise FileExistsError(f"{self._place}/{path} is not removed, for {strange!r} in it is no part of a zarr store; move it")  # fmt: skip
+                raise FileExistsError(
+                    f"{self._place}/{path} is not removed, for {strange!r} in it is no part of a zarr store; move it"
+                )
             return
         place = store.root
         for part in path.split("/"):
@@ -198,15 +210,27 @@ class StoredModels(Mapping[str, StoredModel]):
         records = [(record["date"], path, record) for path, record in self._groups() if isinstance(record, dict)]
         for date, path, record in sorted(records, key=lambda each: each[:2]):
             if int(record["format"]) > FORMAT:
-                raise ValueError(f"{self._place}: model {record['name']!r} is stored in format {record['format']}, this xfit reads up to {FORMAT}; update xfit")  # fmt: skip
+                raise ValueError(
+                    f"{self._place}: model {record['name']!r} is stored in format {record['format']}, this xfit reads "
+                    f"up to {FORMAT}; update xfit"
+                )
             # Of two of a name one was about to be replaced by the other, which is whole.
             found.pop(record["name"], None)
             components = tuple(record["components"])
             chisq = float("nan") if record["red_chisq"] is None else record["red_chisq"]
             found[record["name"]] = StoredModel(
-                record["name"], components, date, record["dims"], chisq, record["signal"], record["model"], path,
-                record.get("arrays"), record.get("attributes"), self,
-            )  # fmt: skip
+                record["name"],
+                components,
+                date,
+                record["dims"],
+                chisq,
+                record["signal"],
+                record["model"],
+                path,
+                record.get("arrays"),
+                record.get("attributes"),
+                self,
+            )
         return found
 
     @property
@@ -280,12 +304,16 @@ class StoredModels(Mapping[str, StoredModel]):
         taken = {*found, *self.unfinished, *self.damaged}
         name = _free(taken) if name is None else _checked(name, found, overwrite)
         if name in self.damaged and not overwrite:
-            raise FileExistsError(f"there is a model {name!r}, which is damaged ({cleaned(self.damaged[name])}); overwrite=True replaces it, or give another name")  # fmt: skip
+            raise FileExistsError(
+                f"there is a model {name!r}, which is damaged ({cleaned(self.damaged[name])}); overwrite=True replaces "
+                "it, or give another name"
+            )
         da = self._signal(ds, variable)
         check_belongs(ds, da)
         signal = fingerprint_of(da)
         dims = {str(d): int(ds.sizes[d]) for d in (*result.navigation_dims, *result.signal_dims)}
-        # Under a path that nothing has: what is replaced may be what the fit reads from, and is there until this is whole.
+        # Under a path that nothing has: what is replaced may be what the fit reads from, and is there until this is
+        # whole.
         path = f"{name}.{uuid.uuid4().hex[:8]}"
         described = json.loads(ds.attrs["xfit_model"])
         record: dict[str, Any] = {
@@ -298,11 +326,15 @@ class StoredModels(Mapping[str, StoredModel]):
             "model": ds.attrs["xfit_model"],
         }
         self._write(_plain(ds), path)
-        meanwhile = FileExistsError(f"another process has stored a model {name!r} meanwhile; give another name, or overwrite=True")  # fmt: skip
+        meanwhile = FileExistsError(
+            f"another process has stored a model {name!r} meanwhile; give another name, or overwrite=True"
+        )
         try:
             record["red_chisq"] = self._median(path)
             record["arrays"] = self._arrays(path)
-            record["attributes"] = _sha256({k: v for k, v in self._group(path, "r").attrs.asdict().items() if k != RECORD})  # fmt: skip
+            record["attributes"] = _sha256(
+                {k: v for k, v in self._group(path, "r").attrs.asdict().items() if k != RECORD}
+            )
             self._to_disk(path)
             if not overwrite and name in self:
                 self._delete(path)
@@ -324,7 +356,8 @@ class StoredModels(Mapping[str, StoredModel]):
         name : str
             Its name.
         check : bool, optional
-            Whether the signal is compared with what it was when the model was stored, for which up to 512 MiB of it are read.
+            Whether the signal is compared with what it was when the model was stored, for which up to 512 MiB of it are
+            read.
 
         Warns
         -----
@@ -357,7 +390,8 @@ class StoredModels(Mapping[str, StoredModel]):
             found = self._changed(entry)
             if found:
                 warnings.warn(
-                    f"the signal {entry.signal['variable']!r} in {self._place} is not what it was when the model {entry.name!r} was stored; "
+                    f"the signal {entry.signal['variable']!r} in {self._place} is not what it was when the model "
+                    f"{entry.name!r} was stored; "
                     f"it differs in: {'; '.join(found)}. Fit it again, or restore with check=False",
                     SignalChangedWarning,
                     stacklevel=stacklevel,
@@ -371,7 +405,11 @@ class StoredModels(Mapping[str, StoredModel]):
     def _changed(self, entry: StoredModel) -> list[str]:
         name = entry.signal["variable"]
         ds = self._data()
-        return changes(entry.signal, ds[name]) if name in ds.data_vars else ["its name: there is none of this name any more"]  # fmt: skip
+        return (
+            changes(entry.signal, ds[name])
+            if name in ds.data_vars
+            else ["its name: there is none of this name any more"]
+        )
 
     # --- the store
 
@@ -392,7 +430,14 @@ class StoredModels(Mapping[str, StoredModel]):
         # With a checksum in each chunk: one that is damaged is an error where it is read.
         codec: Any = ZstdCodec(checksum=True) if self._format == 3 else Zstd(checksum=True)
         encoding = {name: {"compressors": (codec,)} for name in ds.variables}
-        ds.to_zarr(self._store, group=f"{GROUP}/{path}", mode="w-", consolidated=False, zarr_format=self._format, encoding=encoding)  # fmt: skip
+        ds.to_zarr(
+            self._store,
+            group=f"{GROUP}/{path}",
+            mode="w-",
+            consolidated=False,
+            zarr_format=self._format,
+            encoding=encoding,
+        )
 
     def _median(self, path: str) -> float | None:
         values = self._opened(path)["red_chisq"]
@@ -478,9 +523,18 @@ class StoredModels(Mapping[str, StoredModel]):
         lines = [f"<{shortened(f'xfit models ({len(found)}) beside {self._place}', width - 2)}>"]
         if found:
             lines.append(text_table(_HEAD, [each._row for each in found.values()], width=width))
-        lines += [wrapped(f"damaged: {cleaned(name)}: {cleaned(why)}; .remove({cleaned(name)!r}) deletes it", width) for name, why in self.damaged.items()]  # fmt: skip
+        lines += [
+            wrapped(f"damaged: {cleaned(name)}: {cleaned(why)}; .remove({cleaned(name)!r}) deletes it", width)
+            for name, why in self.damaged.items()
+        ]
         if left:
-            lines.append(wrapped(f"not stored to the end: {', '.join(map(cleaned, left))}; .remove(name) deletes what there is of it", width))  # fmt: skip
+            lines.append(
+                wrapped(
+                    f"not stored to the end: {', '.join(map(cleaned, left))}; .remove(name) deletes what there is of "
+                    "it",
+                    width,
+                )
+            )
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -536,7 +590,8 @@ def _refuse_files(store: Any) -> None:
     if path is not None and path.is_file():
         raise ValueError(
             f"store={str(store)!r} is a file, and models are kept in the zarr store of a signal: make one with "
-            f"xr.open_dataset({str(store)!r}).to_zarr({str(path.with_suffix('.zarr'))!r}), or keep the fit in a file of its own "
+            f"xr.open_dataset({str(store)!r}).to_zarr({str(path.with_suffix('.zarr'))!r}), or keep the fit in a file "
+            "of its own "
             "with fit.to_netcdf(...)"
         )
 
@@ -545,16 +600,19 @@ def _checked(name: Any, found: Mapping[str, StoredModel], overwrite: bool) -> st
     """Check a name."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ValueError(
-            f"name={name!r} must be text of letters, digits, '_', '-', '+' and blanks, at most 100 and no blanks at its ends"
+            f"name={name!r} must be text of letters, digits, '_', '-', '+' and blanks, at most 100 and no blanks at "
+            "its ends"
         )
     if name in found and not overwrite:
         raise FileExistsError(
-            f"there is a model {name!r} stored {found[name].date[:16]}; overwrite=True replaces it, or give another name"
+            f"there is a model {name!r} stored {found[name].date[:16]}; overwrite=True replaces it, or give another "
+            "name"
         )
     alike = [other for other in found if other != name and other.casefold() == name.casefold()]
     if alike:
         raise ValueError(
-            f"name={name!r} differs from {alike[0]!r} in upper and lower case alone, which not all file systems tell apart; give another name"
+            f"name={name!r} differs from {alike[0]!r} in upper and lower case alone, which not all file systems tell "
+            "apart; give another name"
         )
     return name
 
@@ -575,7 +633,9 @@ def _plain(fit: xr.Dataset) -> xr.Dataset:
         if len(set(sizes[:-1])) > 1 or sizes[-1] > sizes[0]:
             uneven[d] = max(sizes)
     # Lazy variables only: names along param must not become lazy.
-    lazy = {name: v.chunk({d: n for d, n in uneven.items() if d in v.dims}) for name, v in ds.variables.items() if v.chunks}  # fmt: skip
+    lazy = {
+        name: v.chunk({d: n for d, n in uneven.items() if d in v.dims}) for name, v in ds.variables.items() if v.chunks
+    }
     return ds.assign({name: ds[name].copy(data=v.data) for name, v in lazy.items()}) if uneven else ds
 
 
@@ -585,7 +645,8 @@ def models(store: Any, storage_options: Mapping[str, Any] | None = None) -> Stor
     Parameters
     ----------
     store : str, path or zarr Store
-        Store of the signal: a path, a URL of any kind that fsspec knows, or an open store. The models lie in its group ``xfit_models``.
+        Store of the signal: a path, a URL of any kind that fsspec knows, or an open store. The models lie in its group
+        ``xfit_models``.
     storage_options : mapping, optional
         What the file system of a URL needs.
 

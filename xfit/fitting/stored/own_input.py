@@ -18,8 +18,8 @@ from xfit.fitting.planning.plan import Plan
 from xfit.fitting.stored.archive import Archive
 from xfit.fitting.stored.storage import is_inside
 
-#: Tasks of a layer, and objects that they hold, that are looked at. What a graph hides from this is read whole nevertheless: see
-#: `xfit.fitting.stored.description`.
+#: Tasks of a layer, and objects that they hold, that are looked at. What a graph hides from this is read whole
+#: nevertheless: see `xfit.fitting.stored.description`.
 _TASKS, _OBJECTS = 1_000, 20_000
 
 #: What holds no stores of its own.
@@ -39,7 +39,8 @@ def refuse_own_input(archive: Archive, plan: Plan) -> None:
         if any(is_inside(store, path, archive.store) for store, path in _places(array)):
             what = f"{role} ({cleaned(name)})" if name else role
             raise ValueError(
-                f"store={archive} is what {what} is read from. Give another store, or read it into memory first: .load() or .compute()"
+                f"store={archive} is what {what} is read from. Give another store, or read it into memory first: "
+                ".load() or .compute()"
             )
 
 

@@ -22,7 +22,8 @@ def telling(path: str | os.PathLike[str], kind: str) -> Iterator[None]:
     Raises
     ------
     ValueError
-        In place of other errors; those of missing files, rights, libraries and memory, which say something of the machine, are left.
+        In place of other errors; those of missing files, rights, libraries and memory, which say something of the
+        machine, are left.
     """
     place = without_secrets(path)
     try:
@@ -37,4 +38,6 @@ def telling(path: str | os.PathLike[str], kind: str) -> Iterator[None]:
         if isinstance(error, ValueError) and place in str(error) and str(error).isprintable():
             raise
         words = without_secrets(error).strip() or "no further words"
-        raise ValueError(f"{place} can't be read as {kind} ({type(error).__name__}: {words}); it is damaged, or something else") from error  # fmt: skip
+        raise ValueError(
+            f"{place} can't be read as {kind} ({type(error).__name__}: {words}); it is damaged, or something else"
+        ) from error

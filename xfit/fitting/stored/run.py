@@ -1,4 +1,6 @@
-"""A stored run: chunks that are missing, a bounded number of them under way at a time, each written by whoever fits it."""
+"""A stored run: chunks that are missing, a bounded number of them under way at a time, each
+written by whoever fits it.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,8 @@ from xfit.progress import Bar, Reporter, reporter_of
 
 _LOG = logging.getLogger("xfit.fitting.stored")
 
-#: Calls for each thread that the executor knows of at a time: enough that no thread waits, few enough that the scheduler holds few.
+#: Calls for each thread that the executor knows of at a time: enough that no thread waits, few enough that the
+#: scheduler holds few.
 _AHEAD = 4
 
 #: Times that chunks without a mark are fitted again at the end.
@@ -117,7 +120,8 @@ def run_stored(plan: Plan, asked: StoreArguments) -> xr.Dataset:
     FileExistsError, ValueError
         If there is something in the store that this run must not touch.
     StoreError
-        If a chunk can't be written, if another run writes into the store now, or if a worker sees another place under its name.
+        If a chunk can't be written, if another run writes into the store now, or if a worker sees another place under
+        its name.
     StoredRunError
         If a chunk ends its workers again and again.
     """
@@ -168,7 +172,10 @@ def _words_of(archive: Archive, chunks: int) -> str:
     """What an interrupted run leaves."""
     if not archive.manifest():
         return f"nothing was fitted yet, and nothing is in {archive}"
-    return f"{len(archive.done())} of {chunks} chunks are fitted and stay in {archive}; resume=True goes on with the others"
+    return (
+        f"{len(archive.done())} of {chunks} chunks are fitted and stay in {archive}; resume=True goes on with the "
+        "others"
+    )
 
 
 def _check_regular(grid: ChunkGrid, plan: Plan) -> None:
@@ -176,7 +183,8 @@ def _check_regular(grid: ChunkGrid, plan: Plan) -> None:
     for d, sizes in zip(plan.axes.navigation, grid.chunks, strict=True):
         if len(set(sizes[:-1])) > 1 or sizes[-1] > sizes[0]:
             raise ValueError(
-                f"store= needs chunks of equal size (the last may be smaller); along {d!r} they are {_few(sizes)}. Rechunk the data, for instance "
+                f"store= needs chunks of equal size (the last may be smaller); along {d!r} they are {_few(sizes)}. "
+                "Rechunk the data, for instance "
                 f"da.chunk({{{d!r}: {max(sizes)}}})"
             )
 
@@ -208,7 +216,8 @@ def _check_shared(archive: Archive, executor: Executor) -> None:
     local = str(archive).startswith("memory://") or type(archive.store).__name__ in ("MemoryStore", "GpuMemoryStore")
     if local and isinstance(executor, Cluster) and not executor.client.scheduler.address.startswith("inproc"):
         raise ValueError(
-            f"store={archive} lies in the memory of this process, which the workers of a cluster can't write to; give a path or URL that all of them see"
+            f"store={archive} lies in the memory of this process, which the workers of a cluster can't write to; give "
+            "a path or URL that all of them see"
         )
 
 
@@ -292,7 +301,8 @@ def _next(executor: Executor, work: Work) -> list[tuple[int, tuple[Mark, dict[st
         chunk = int(str(error.task).rpartition("-")[2]) if str(error.task).startswith("xfit-fit-") else -1
         place = f"chunk {chunk} ({work.place(work.grid.box(chunk))})" if chunk >= 0 else str(error.task)
         raise StoredRunError(
-            f"{place} has ended {error.allowed_failures + 1} workers, most likely for want of memory (their logs say). Give them more, fewer threads, "
+            f"{place} has ended {error.allowed_failures + 1} workers, most likely for want of memory (their logs say). "
+            "Give them more, fewer threads, "
             "or smaller chunks; what is done stays, and resume=True goes on"
         ) from error
 
@@ -331,5 +341,14 @@ class _Count:
         rate = self.fitted / seconds if seconds > 0 else float("nan")
         left = (self.pixels - self.before - self.fitted) / rate if rate > 0 else float("nan")
         return StoredSnapshot(
-            self.pixels, self.before + self.fitted, self.failed, self.chunks, self.chunks_done, flying, self.unread, rate, seconds, left
-        )  # fmt: skip
+            self.pixels,
+            self.before + self.fitted,
+            self.failed,
+            self.chunks,
+            self.chunks_done,
+            flying,
+            self.unread,
+            rate,
+            seconds,
+            left,
+        )

@@ -1,4 +1,6 @@
-"""The objects of a zarr store: listed with their sizes, read, written so that they survive a power failure, and deleted by name."""
+"""The objects of a zarr store: listed with their sizes, read, written so that they survive a power
+failure, and deleted by name.
+"""
 
 from __future__ import annotations
 
@@ -42,10 +44,11 @@ class StoreError(OSError):
 
 
 class DurableStore(LocalStore):
-    """A folder in which an object that `set` has returned from is on the disk, with its name and the folders that lead to it.
+    """A folder in which an object that `set` has returned from is on the disk, with its name
+    and the folders that lead to it.
 
-    An object replaces the one that was there at once, when all of it is on the disk. Nothing is written or deleted through a link that leads
-    out of the folder.
+    An object replaces the one that was there at once, when all of it is on the disk. Nothing is written or deleted
+    through a link that leads out of the folder.
 
     Parameters
     ----------
@@ -120,7 +123,9 @@ class DurableStore(LocalStore):
             self._sync(path, {*new, *self._unnamed(path.parent)})
 
     def _unnamed(self, folder: Path) -> set[Path]:
-        """A folder, and those above that have names in them which another thread or process may not have brought to the disk yet."""
+        """A folder, and those above that have names in them which another thread or process may not
+        have brought to the disk yet.
+        """
         return {folder} | {each.parent for each in self._leading(folder) if each not in self._named}
 
     def _leading(self, folder: Path) -> list[Path]:
@@ -199,7 +204,8 @@ def _within(path: str, root: str) -> bool:
 
 def _words_of_link(root: str, name: str, target: str) -> str:
     return cleaned(
-        f"{root}: {name} is a link that leads out of the store, to {target}; nothing is written or deleted through it. Put what it leads to in its "
+        f"{root}: {name} is a link that leads out of the store, to {target}; nothing is written or deleted through it. "
+        "Put what it leads to in its "
         "place, or give another store"
     )
 
@@ -218,7 +224,8 @@ if hasattr(os, "register_at_fork"):
 def open_store(store: Any, options: Mapping[str, Any]) -> Store:
     """Open what a user calls a store: a path, which is made absolute, a URL, or an open store, which is used as it is.
 
-    A folder, also as zarr's ``LocalStore``, is written so that it survives a power failure. Of a wrapper around one the wrapper writes, in its own way.
+    A folder, also as zarr's ``LocalStore``, is written so that it survives a power failure. Of a wrapper around one the
+    wrapper writes, in its own way.
 
     Raises
     ------
@@ -242,14 +249,18 @@ def open_store(store: Any, options: Mapping[str, Any]) -> Store:
 
 
 def path_or_url(store: Any) -> Any:
-    """What a user calls a store, in words that mean the same in every process: an absolute path, a URL; an open store as it is."""
+    """What a user calls a store, in words that mean the same in every process: an absolute path,
+    a URL; an open store as it is.
+    """
     if isinstance(store, Store):
         return store
     return str(store) if is_url(store) else os.path.abspath(local_path(store))
 
 
 def keeps_versions(store: Store) -> bool:
-    """Whether a store is a session of a versioned one (Icechunk): what is written is seen by others when it is committed, all at once."""
+    """Whether a store is a session of a versioned one (Icechunk): what is written is seen by others when
+    it is committed, all at once.
+    """
     return type(unwrapped(store)).__module__.startswith("icechunk")
 
 
@@ -317,7 +328,9 @@ class Objects:
             store.flush(files)
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Delete objects; those that are not there do not matter. On return they are gone for good, whatever happens."""
+        """Delete objects; those that are not there do not matter. On return they are
+        gone for good, whatever happens.
+        """
 
         async def delete(key: str) -> None:
             with suppress(FileNotFoundError):
@@ -369,7 +382,9 @@ class Objects:
 
 
 def put_together(store: Store, parts: Mapping[str, Buffer]) -> None:
-    """Write objects, all at the same time where each alone would wait: for an answer of far storage, for a disk that is slow."""
+    """Write objects, all at the same time where each alone would wait: for an answer of far
+    storage, for a disk that is slow.
+    """
     if not isinstance(store, DurableStore):
         sync(_set_each(store, parts))
         return

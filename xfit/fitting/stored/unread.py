@@ -1,4 +1,6 @@
-"""Datasets of zarr and netCDF by xarray, whose numbers are read when they are needed: an error names the store or file, the array and the part."""
+"""Datasets of zarr and netCDF by xarray, whose numbers are read when they are needed: an error names the store or
+file, the array and the part.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ class UnreadError(ValueError):
 
 @contextmanager
 def telling_part(source: object, name: str, key: Any) -> Iterator[None]:
-    """Name store or file, array and part in what is raised within where it says something of them, and not of the machine or the network.
+    """Name store or file, array and part in what is raised within where it says something of them, and not
+    of the machine or the network.
 
     Parameters
     ----------
@@ -39,7 +42,8 @@ def telling_part(source: object, name: str, key: Any) -> Iterator[None]:
     Raises
     ------
     UnreadError
-        In place of other errors; those of memory, and those that an operating system numbers, are left, for reading may be tried again.
+        In place of other errors; those of memory, and those that an operating system numbers, are left, for reading may
+        be tried again.
     """
     try:
         yield
@@ -50,7 +54,12 @@ def telling_part(source: object, name: str, key: Any) -> Iterator[None]:
         if isinstance(error, OSError) and (error.errno is not None or type(error) not in (OSError, gzip.BadGzipFile)):
             raise
         part = ", ".join(f"{each.start}:{each.stop}" if isinstance(each, slice) else str(each) for each in key)
-        raise UnreadError(without_secrets(f"{source}: numbers of {name!r} can't be read, in the part [{part}] ({type(error).__name__}: {error}); what is stored of it is damaged")) from error  # fmt: skip
+        raise UnreadError(
+            without_secrets(
+                f"{source}: numbers of {name!r} can't be read, in the part [{part}] ({type(error).__name__}: {error}); "
+                "what is stored of it is damaged"
+            )
+        ) from error
 
 
 class _Named(BackendArray):
@@ -82,7 +91,9 @@ class _Named(BackendArray):
 
 
 def named(ds: xr.Dataset, source: str, check: Callable[[str, Any], None] | None = None) -> xr.Dataset:
-    """Return a Dataset that has been opened lazily by xarray, whose numbers name what they are of where they can't be read; see `_Named`."""
+    """Return a Dataset that has been opened lazily by xarray, whose numbers name what they are of where
+    they can't be read; see `_Named`.
+    """
     for name, variable in ds.variables.items():
         data: Any = variable._data
         graph = getattr(data, "dask", None)
@@ -98,7 +109,9 @@ def named(ds: xr.Dataset, source: str, check: Callable[[str, Any], None] | None 
 
 
 class Dates(xr.coders.CFDatetimeCoder):
-    """Dates as xarray decodes them, but for very many that only objects can be and that are read with the store or file: they stay numbers."""
+    """Dates as xarray decodes them, but for very many that only objects can be and that are read with the
+    store or file: they stay numbers.
+    """
 
     def decode(self, variable: xr.Variable, name: Any = None) -> xr.Variable:
         """Decode a variable."""
@@ -111,7 +124,11 @@ class Dates(xr.coders.CFDatetimeCoder):
             xr.coders.CFDatetimeCoder(use_cftime=False, time_unit=self.time_unit).decode(ends, name).load()
         except ValueError:
             attrs = variable.attrs
-            words = f"{variable.size} dates of {name!r} are left as the numbers that they are stored as ({attrs['units']}, calendar {attrs.get('calendar', 'standard')}): more than {MOST_DATES} would have to be objects"  # fmt: skip
+            words = (
+                f"{variable.size} dates of {name!r} are left as the numbers that they are stored as "
+                f"({attrs['units']}, calendar {attrs.get('calendar', 'standard')}): more than {MOST_DATES} would have "
+                "to be objects"
+            )
             warnings.warn(cleaned(words), stacklevel=2)
             return variable
         return super().decode(variable, name)

@@ -7,9 +7,10 @@ An estimator is a function ``f(x, y, width)`` that returns a dict of parameter n
   width; NaN where a channel is left out (`filled` interpolates over those).
 - ``width`` float64 (n_channels,): channel widths, for integrals.
 
-Those of images take two coordinates. What it can't tell is NaN or infinite. A component offers it as ``estimator = Estimator(f, channels=3)``. Every number of a
-pixel must come from its row alone by elementwise operations, sums or cumulative sums along it, never by a matrix product:
-then its bits do not depend on which pixels share the block.
+Those of images take two coordinates. What it can't tell is NaN or infinite. A component offers it as
+``estimator = Estimator(f, channels=3)``. Every number of a pixel must come from its row alone by elementwise
+operations, sums or cumulative sums along it, never by a matrix product: then its bits do not depend on which pixels
+share the block.
 """
 
 from xfit.modeling.estimators.backgrounds import (

@@ -63,11 +63,13 @@ def exponential(x: np.ndarray, y: np.ndarray, width: np.ndarray) -> Estimates:
 
 
 def power_law(x: np.ndarray, y: np.ndarray, width: np.ndarray, *, origin: float, left_cutoff: float) -> Estimates:
-    r"""Estimate a power law from two areas (R. F. Egerton, Electron Energy-Loss Spectroscopy in the Electron Microscope).
+    r"""Estimate a power law from two areas (R. F. Egerton, Electron Energy-Loss
+    Spectroscopy in the Electron Microscope).
 
     With :math:`u = \ln(x - \mathrm{origin})`, the area below :math:`A (x - \mathrm{origin})^{-r}` is that
-    below :math:`A e^{-(r-1)u}`: see `two_areas`. HyperSpy takes halves of the same number of channels and an approximation
-    that is exact for :math:`r = 2`; here the areas are equal, so both are above zero, and the equation is solved.
+    below :math:`A e^{-(r-1)u}`: see `two_areas`. HyperSpy takes halves of the same number of channels and an
+    approximation that is exact for :math:`r = 2`; here the areas are equal, so both are above zero, and the equation is
+    solved.
 
     Parameters
     ----------
@@ -87,7 +89,9 @@ def power_law(x: np.ndarray, y: np.ndarray, width: np.ndarray, *, origin: float,
 def double_power_law(
     x: np.ndarray, y: np.ndarray, width: np.ndarray, *, origin: float, left_cutoff: float, shift: float, ratio: float
 ) -> Estimates:
-    """Estimate a double power law: its exponent as that of one, its factor by least squares; all else stays as it is."""
+    """Estimate a double power law: its exponent as that of one, its factor by least
+    squares; all else stays as it is.
+    """
     found = power_law(x, y, width, origin=origin, left_cutoff=left_cutoff)
     u, r = x - origin, found["r"][:, None]
     shape = np.where(u > 0, np.abs(u) ** -r, 0.0) + ratio * np.where(u > shift, np.abs(u - shift) ** -r, 0.0)
@@ -97,7 +101,8 @@ def double_power_law(
 
 
 def bleasdale(x: np.ndarray, y: np.ndarray, width: np.ndarray, *, c: float) -> Estimates:
-    """Estimate a Bleasdale equation: ``y**-c = a + b*x`` is a line, of which data at or below zero are no part; c stays.
+    """Estimate a Bleasdale equation: ``y**-c = a + b*x`` is a line, of which data at or
+    below zero are no part; c stays.
 
     Weighed by ``y**(c + 1)``, as equal errors of y make those of the line.
     """
@@ -112,7 +117,9 @@ def vignetting(
     width: np.ndarray,
     **kept: float,
 ) -> Estimates:
-    r"""Estimate a vignetting from the parabola that it is about its maximum: :math:`h(1 - 2u^2)`, u being the cosine's angle."""
+    r"""Estimate a vignetting from the parabola that it is about its maximum: :math:`h(1 - 2u^2)`, u being the cosine's
+    angle.
+    """
     found = polynomial(x, y, width)
     centre = -found["a1"] / (2 * found["a2"])
     height = found["a0"] + found["a1"] * centre / 2
@@ -127,8 +134,8 @@ def two_areas(cumulative: np.ndarray, edges: np.ndarray) -> np.ndarray:
 
     .. math:: \ln\frac{\int_a^b e^{-ku}du}{\int_b^c e^{-ku}du} = \ln\frac{I_1}{I_2}
 
-    by Newton's method from :math:`k = 2\ln\left(\frac{I_1}{I_2}\frac{c-b}{b-a}\right)/(c-a)`. Halves in area, not in length,
-    so that a steep decay leaves more than noise in both.
+    by Newton's method from :math:`k = 2\ln\left(\frac{I_1}{I_2}\frac{c-b}{b-a}\right)/(c-a)`. Halves in area, not in
+    length, so that a steep decay leaves more than noise in both.
 
     Parameters
     ----------

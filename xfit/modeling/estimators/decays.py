@@ -9,7 +9,8 @@ from xfit.modeling.estimators.rows import Estimates, filled, height_of, pick, re
 
 
 def saturation(x: np.ndarray, y: np.ndarray, width: np.ndarray) -> Estimates:
-    r"""Estimate an exponential approach to a level by its integral equation (J. Jacquelin 2009, Regressions et equations integrales).
+    r"""Estimate an exponential approach to a level by its integral equation (J. Jacquelin 2009,
+    Regressions et equations integrales).
 
     .. math:: y(x) - y(x_0) = -\frac{1}{\tau} \int_{x_0}^x y\,dx + b (x - x_0)
 
@@ -25,7 +26,9 @@ def saturation(x: np.ndarray, y: np.ndarray, width: np.ndarray) -> Estimates:
 
 
 def decay(x: np.ndarray, y: np.ndarray, width: np.ndarray, *, t0: float) -> Estimates:
-    """Estimate a decay that begins at ``t0``, which stays as it is: as an exponential, from the channels from there on."""
+    """Estimate a decay that begins at ``t0``, which stays as it is: as an exponential,
+    from the channels from there on.
+    """
     first = int(np.searchsorted(x, t0, "left"))
     if x.size - first < 2:
         return {"A": np.full(len(y), np.nan), "tau": np.full(len(y), np.nan), "t0": np.full(len(y), t0)}

@@ -1,7 +1,7 @@
 """Estimators of images: spots from their moments, backgrounds by linear least squares.
 
-As those of spectra (`xfit.modeling.estimators`), but of two coordinates: ``f(x, y, z, area)``, all of them flattened, with the data ``z``
-float64 (n_pixels, n_channels), NaN where left out, and the areas of the channels.
+As those of spectra (`xfit.modeling.estimators`), but of two coordinates: ``f(x, y, z, area)``, all of them flattened,
+with the data ``z`` float64 (n_pixels, n_channels), NaN where left out, and the areas of the channels.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import numpy as np
 
 from xfit.modeling.estimators.rows import Estimates, regression
 
-#: Moments are taken within this many standard deviations, where 98.9 % of a Gaussian's volume and 95 % of its variance lie.
+#: Moments are taken within this many standard deviations, where 98.9 % of a Gaussian's volume and 95 % of its variance
+#: lie.
 _REACH, _VOLUME, _VARIANCE = 3.0, 0.98889, 0.94944
 
 
@@ -40,8 +41,8 @@ def _above_border(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
 def spot(x: np.ndarray, y: np.ndarray, z: np.ndarray, area: np.ndarray) -> Spot:
     r"""Volume, centre and covariance of the spot that stands out.
 
-    Moments first of the squares of the data, which favour what is bright, then eight times of the data themselves, within
-    three standard deviations of the moments before, and corrected for what a Gaussian has beyond.
+    Moments first of the squares of the data, which favour what is bright, then eight times of the data themselves,
+    within three standard deviations of the moments before, and corrected for what a Gaussian has beyond.
     """
     above = _above_border(x, y, z)
     # About the middle, in units of the extent: moments of large coordinates would cancel.
@@ -117,7 +118,9 @@ def moffat2d(
 
 
 def airy(x: np.ndarray, y: np.ndarray, z: np.ndarray, area: np.ndarray) -> Estimates:
-    """Estimate an Airy disk from the moments of its core, whose standard deviation is 0.36 of the radius of the first ring."""
+    """Estimate an Airy disk from the moments of its core, whose standard deviation is 0.36 of
+    the radius of the first ring.
+    """
     found = spot(x, y, z, area)
     radius = np.sqrt((found.xx + found.yy) / 2) / 0.36
     return {"amplitude": found.height, "centre_x": found.x, "centre_y": found.y, "radius": radius}

@@ -23,11 +23,12 @@ from xfit.modeling.estimators.rows import (
 #: A Lorentzian's quartiles are taken within this many gammas.
 _LORENTZIAN_REACH = 8.0
 
-#: Full width at half maximum over the standard deviation of the moments: between a Gaussian's 2.35 and a Lorentzian's 1.25.
+#: Full width at half maximum over the standard deviation of the moments: between a Gaussian's 2.35 and a Lorentzian's
+#: 1.25.
 _WIDTH = 1.75
 
-#: Width of a Gaussian and of a Lorentzian of the same width whose convolution has a width of one, by the formula of Olivero
-#: and Longbothum (1977), doi:10.1016/0022-4073(77)90161-3.
+#: Width of a Gaussian and of a Lorentzian of the same width whose convolution has a width of one, by the formula of
+#: Olivero and Longbothum (1977), doi:10.1016/0022-4073(77)90161-3.
 _EACH = 1 / (0.5346 + math.sqrt(1.2166))
 
 #: Area over that of the channels that the moments are taken from, half way between a Gaussian's and a Lorentzian's.
@@ -74,10 +75,10 @@ def peak(*, height: str, centre: str, width: str, fwhm: float) -> Callable[..., 
 def lorentzian(x: np.ndarray, y: np.ndarray, width: np.ndarray) -> Estimates:
     r"""Estimate a Lorentzian by its quartiles, which unlike its moments exist.
 
-    The centre is the median, gamma half of the distance between the quartiles, as in HyperSpy; but here after a baseline has
-    been subtracted, interpolated within channels, and over the channels within 8 gamma of the centre. Of a
-    Lorentzian :math:`\frac{2}{\pi}\arctan 8` lies in there, and its quartiles are
-    at :math:`\pm\gamma\tan(\frac{1}{2}\arctan 8)`.
+    The centre is the median, gamma half of the distance between the quartiles, as in HyperSpy; but here after a
+    baseline has been subtracted, interpolated within channels, and over the channels within 8 gamma of the centre. Of a
+    Lorentzian :math:`\frac{2}{\pi}\arctan 8` lies in there, and its quartiles are at
+    :math:`\pm\gamma\tan(\frac{1}{2}\arctan 8)`.
     """
     above = above_baseline(x, filled(x, y))
     area, centre, sigma = peak_moments(x, y, width)

@@ -35,7 +35,9 @@ class Estimator:
 
 
 def filled(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Replace NaN by linear interpolation along the row, at the ends by the nearest value; rows without any value stay."""
+    """Replace NaN by linear interpolation along the row, at the ends by the nearest
+    value; rows without any value stay.
+    """
     bad = np.isnan(y)
     rows = np.flatnonzero(bad.any(axis=1))
     if not rows.size:
@@ -57,8 +59,8 @@ def filled(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def above_baseline(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Subtract a straight line through both ends of the range.
 
-    An end is the median of a tenth of the channels there. Where the line has more area above the data than below them, the
-    peak itself stands at an end, and the lower end is subtracted as a constant.
+    An end is the median of a tenth of the channels there. Where the line has more area above the data than below them,
+    the peak itself stands at an end, and the lower end is subtracted as a constant.
 
     Parameters
     ----------
@@ -112,7 +114,8 @@ def quantile(cumulative: np.ndarray, edges: np.ndarray, low: np.ndarray, total: 
 
 
 def highest_box(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Find the run of 1, 3, 9, 27, ... channels that stands out most: with the largest sum over the root of their number.
+    """Find the run of 1, 3, 9, 27, ... channels that stands out most: with the largest sum
+    over the root of their number.
 
     That is the most significant run where every channel has the same noise.
 
@@ -146,8 +149,8 @@ def peak_moments(x: np.ndarray, y: np.ndarray, width: np.ndarray) -> tuple[np.nd
     .. math:: A = \sum y w, \quad c = \sum x y w / A, \quad \sigma^2 = \sum (x - c)^2 y w / A
 
     over the channels within 3.5 sigma of the centre, found by iteration from `highest_box`, after a baseline has been
-    subtracted (`above_baseline`). So channels far away, whose noise :math:`(x - c)^2` would raise without limit, and other
-    peaks have no say; the sigma of a Gaussian comes out 0.3 % too small for that.
+    subtracted (`above_baseline`). So channels far away, whose noise :math:`(x - c)^2` would raise without limit, and
+    other peaks have no say; the sigma of a Gaussian comes out 0.3 % too small for that.
 
     Returns
     -------

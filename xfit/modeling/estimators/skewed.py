@@ -22,7 +22,8 @@ from xfit.modeling.estimators.rows import (
 
 
 def skew_normal(x: np.ndarray, y: np.ndarray, width: np.ndarray) -> Estimates:
-    r"""Estimate a skew normal distribution from three moments (T. I. Lin, J. C. Lee and S. Y. Yen 2007, Statistica Sinica 17, 909).
+    r"""Estimate a skew normal distribution from three moments (T. I. Lin, J. C. Lee and S. Y. Yen
+    2007, Statistica Sinica 17, 909).
 
     .. math:: |\delta| = \sqrt{\frac{\pi}{2} \frac{|g|^{2/3}}{|g|^{2/3} + ((4 - \pi)/2)^{2/3}}}, \quad
         \mathrm{scale} = \frac{\sigma}{\sqrt{1 - 2\delta^2/\pi}}, \quad

@@ -1,4 +1,6 @@
-"""Windows: which channels belong to which peak, as its bounds and its neighbours say, and where in them its start fits best; NumPy only."""
+"""Windows: which channels belong to which peak, as its bounds and its neighbours say, and where in them
+its start fits best; NumPy only.
+"""
 
 from __future__ import annotations
 
