@@ -40,5 +40,5 @@ def as_csv(table: pd.DataFrame, *, header: bool = True) -> str:
     shown = table.rename(columns=cell)
     for k, kind in enumerate(table.dtypes):
         if not pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_datetime64_any_dtype(kind):
-            shown.isetitem(k, table.iloc[:, k].map(cell))
+            shown.isetitem(k, table.iloc[:, k].map(cell).to_numpy())
     return str(shown.to_csv(header=header, index=False, lineterminator="\n"))

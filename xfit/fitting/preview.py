@@ -249,7 +249,8 @@ def _threads() -> int:
     from distributed.client import default_client
 
     try:
-        return max(sum(default_client().nthreads().values()), 1)
+        threads: dict[str, int] = default_client().nthreads()
+        return max(sum(threads.values()), 1)
     except ValueError:
         return int(dask.config.get("num_workers", None) or CPU_COUNT)
 
@@ -295,9 +296,9 @@ def _mean_fit(sample: xr.DataArray, model: Model, dims: Any, given: Mapping[str,
     plain = {name: value for name, value in given.items() if not _is_map(value)}
     variance = given.get("variance")
     if isinstance(variance, xr.DataArray):
-        plain["variance"] = (variance.mean("sample") if "sample" in variance.dims else variance) / sample.sizes[
-            "sample"
-        ]
+        of_one = variance.mean("sample") if "sample" in variance.dims else variance
+        plain["variance"] = of_one / sample.sizes["sample"]
+    fit: xr.Dataset
     (fit,) = computed(multifit(one, model, dims, **plain))
     if given.get("loss") == "poisson" or not (variance is None or isinstance(variance, xr.DataArray)):
         # The variance that the fit took is that of one pixel.

@@ -78,7 +78,8 @@ def sticking_out(result: xr.Dataset) -> xr.DataArray:
     # As many as dof independent channels scatter by this, whatever the neighbours do.
     chance = middle * np.sqrt(2.0 / result.variables["dof"].clip(min=1))
     above = red.variable > middle + STICKS_OUT * np.maximum(spread, chance)
-    return (~good & ~status.isin(_HOPELESS)) | above
+    poor: xr.DataArray = (~good & ~status.isin(_HOPELESS)) | above
+    return poor
 
 
 def neighbours(result: xr.Dataset, model: Model, chosen: xr.DataArray) -> dict[str, xr.DataArray]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, overload
 
 from xfit.display import cleaned
@@ -139,7 +139,7 @@ class ComponentList:
         raise KeyError(f"no component {label!r}; {hint}the model has {names}")
 
     def __getattr__(self, name: str) -> Component:
-        components = self.__dict__.get("_components", ())
+        components: Sequence[Component] = self.__dict__.get("_components", ())
         for label in (lambda c: c.name, lambda c: _slug(c.name)):
             for component in components:
                 if name == label(component):

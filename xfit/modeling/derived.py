@@ -40,7 +40,10 @@ def _functions(text: str, names: tuple[str, ...]) -> tuple[Callable[..., Any], _
     symbols = [parser.symbol(name) for name in names]
 
     def compiled(part: sympy.Expr, side: float) -> Callable[..., Any]:
-        return sympy.lambdify(symbols, written_out(part), [_at_kinks(side), SPECIAL, "scipy", "numpy"])
+        evaluate: Callable[..., Any] = sympy.lambdify(
+            symbols, written_out(part), [_at_kinks(side), SPECIAL, "scipy", "numpy"]
+        )
+        return evaluate
 
     slopes = [_slope(expr, name) for name in names]
     left, right = (tuple(compiled(slope, side) for slope in slopes) for side in (-1.0, 1.0))
@@ -121,9 +124,10 @@ def _variance(parts: list[Any], correlations: list[Any]) -> Any:
 def _mapped(function: Callable[..., Any], arrays: list[xr.DataArray], text: str) -> xr.DataArray:
     """Apply `_value` or `_error` of a formula to maps, lazily to lazy ones."""
     given = {"text": text, "names": parser.names(text)}
-    return xr.apply_ufunc(
+    mapped: xr.DataArray = xr.apply_ufunc(
         function, *arrays, kwargs=given, dask="parallelized", output_dtypes=[np.float64], keep_attrs=False
     )
+    return mapped
 
 
 def pairs_of(model: Model) -> list[tuple[str, str]]:

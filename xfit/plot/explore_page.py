@@ -199,7 +199,7 @@ def _signal_map(signal: xr.DataArray, cross: ColumnDataSource) -> tuple[Any, Cal
     plot.toolbar.logo = None
     mapper = LinearColorMapper(nan_color=MISSING)
     source = ColumnDataSource({"image": [signal.values]})
-    plot.image("image", x0, y0, width, height, source=source, color_mapper=mapper)  # type: ignore[call-arg]
+    plot.image("image", x0, y0, width, height, source=source, color_mapper=mapper)
     plot.scatter("x", "y", source=cross, marker="square", size=11, fill_alpha=0.0, line_color=_CHOSEN, line_width=2.5)
 
     def show(signal: xr.DataArray) -> None:

@@ -198,7 +198,7 @@ class Images:
             plot.yaxis.major_label_text_font_size = "0pt" if shown else "11px"
             for axis in plot.axis:
                 axis.update(ticker=BasicTicker(desired_num_ticks=4, num_minor_ticks=0))
-            plot.image(name, "x", "y", "width", "height", source=self.source, color_mapper=mapper)  # type: ignore[call-arg]
+            plot.image(name, "x", "y", "width", "height", source=self.source, color_mapper=mapper)
             plot.add_tools(HoverTool(tooltips=[(words[1], "$x"), (words[0], "$y"), (name, f"@{name}")]))
             plot.add_layout(
                 ColorBar(color_mapper=mapper, height=8, margin=0, padding=4, ticker=BasicTicker(desired_num_ticks=3)),

@@ -193,7 +193,8 @@ def _cut(packed: Any, *, part: tuple[int, int], tail: tuple[int, ...], as_dtype:
     packed = only(packed)
     columns = packed[..., part[0] : part[1]].reshape((*packed.shape[:-1], *tail))
     if as_dtype.kind == "f":
-        return columns.astype(as_dtype, order="C")
+        floats: np.ndarray = columns.astype(as_dtype, order="C")
+        return floats
     whole = np.zeros(columns.shape, as_dtype)
     np.copyto(whole, columns, where=columns == columns, casting="unsafe")
     return whole

@@ -226,7 +226,7 @@ class StoredRun:
         width = columns.total + len(_NOTES) + parts
         name = f"xfit-samfire-stored-{tokenize(self._store.url, sorted(last.items()), ended)}"
         shapes = [tuple(b - a for a, b in grid.box(chunk)) for chunk in range(len(grid))]
-        layer = {
+        layer: dict[Any, Any] = {
             (name, *grid.index(chunk), 0): (self._rows, last.get(chunk), shapes[chunk], columns, parts, ended)
             for chunk in range(len(grid))
         }

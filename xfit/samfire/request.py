@@ -10,6 +10,7 @@ from typing import Any
 import dask
 import dask.array
 import numpy as np
+import pandas as pd
 import xarray as xr
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
@@ -253,7 +254,9 @@ class Samfire:
                 packed[tuple(slice(*side) for side in grid.box(chunk))] = rows
         else:
             name = f"xfit-samfire-{uuid.uuid4().hex}"
-            layer = {(name, *grid.index(chunk), 0): executor.held(handle) for chunk, handle in enumerate(handles)}
+            layer: dict[Any, Any] = {
+                (name, *grid.index(chunk), 0): executor.held(handle) for chunk, handle in enumerate(handles)
+            }
             packed = dask.array.Array(
                 HighLevelGraph.from_collections(name, layer), name, (*grid.chunks, (width,)), dtype=np.float64
             )
@@ -395,7 +398,7 @@ def _labelled(seeds: Mapping[Any, Any], da: xr.DataArray, navigation: tuple[Hash
     columns = []
     for d in navigation:
         labels = np.atleast_1d(seeds[d])
-        index = da.get_index(d).get_indexer(labels)
+        index = da.get_index(d).get_indexer(pd.Index(labels))
         if (index < 0).any():
             raise ValueError(
                 f"seeds[{d!r}]: no pixel is labelled {list(labels[index < 0])}; labels begin with "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 from scipy.optimize import curve_fit, least_squares
@@ -21,12 +22,13 @@ def fitter(workload: Workload) -> Callable[[np.ndarray], np.ndarray]:
 
 def least_squares_fitter(workload: Workload) -> Callable[[np.ndarray], np.ndarray]:
     """Make what fits by `least_squares`, with parameters scaled by the Jacobian."""
-    method = "trf" if workload.is_bounded else "lm"
+    method: Literal["trf", "lm"] = "trf" if workload.is_bounded else "lm"
 
     def one(y: np.ndarray) -> np.ndarray:
-        found = least_squares(
-            lambda p: workload(workload.x, *p) - y, workload.start, bounds=workload.bounds, method=method, x_scale="jac"
-        )
+        def deviations(p: np.ndarray) -> np.ndarray:
+            return workload(workload.x, *p) - y
+
+        found = least_squares(deviations, workload.start, bounds=workload.bounds, method=method, x_scale="jac")
         return np.asarray(found.x)
 
     return lambda data: np.array([one(y) for y in data])

@@ -93,7 +93,7 @@ def table_of(axes: Axes) -> np.ndarray:
     return axes.table if axes.width is None else np.vstack([axes.table, axes.width[None]])
 
 
-@normalize_token.register(Loss)
+@normalize_token.register(Loss)  # type: ignore[untyped-decorator]
 def _loss_token(loss: Loss) -> Any:
     """Equal losses have equal tokens in every process; the engine itself knows nothing of dask."""
     # What has no digest is told apart by itself, as far as dask can.

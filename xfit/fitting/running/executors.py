@@ -229,7 +229,8 @@ class Cluster:
     def workers(self) -> int:
         """See `Executor.workers`."""
         # Clusters that grow with the work have none before there is any.
-        return max(sum(self.client.nthreads().values()), _AT_LEAST)
+        number: int = max(sum(self.client.nthreads().values()), _AT_LEAST)
+        return number
 
     def submit(self, key: str, function: Callable[..., Any], *arguments: Any) -> _Handle:
         """See `Executor.submit`."""
@@ -262,13 +263,13 @@ class Cluster:
     def _send(self) -> None:
         """Let the scheduler know of all new calls, in one message."""
         if self._new:
-            graph = {key: task for key, (_, task, _) in self._new.items()}
+            graph: dict[Any, Any] = {key: task for key, (_, task, _) in self._new.items()}
             # As a layer, for dask would give a plain dictionary a name by all that is in it.
-            layer = HighLevelGraph({self._layer: graph}, {self._layer: set()})
-            if self._shuffles:
-                layer = HighLevelGraph.merge(layer, *self._shuffles.values())
-                layer.dependencies[self._layer] = set(self._shuffles)
-                self._shuffles.clear()
+            below = HighLevelGraph.merge(*self._shuffles.values())
+            layer = HighLevelGraph(
+                {**below.layers, self._layer: graph}, {**below.dependencies, self._layer: set(self._shuffles)}
+            )
+            self._shuffles.clear()
             # What a worker that dies had under way is made again by the scheduler; a read that fails is tried twice
             # more.
             futures = self.client.get(layer, list(graph), sync=False, retries=2)

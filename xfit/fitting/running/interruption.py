@@ -92,7 +92,7 @@ class _Computations(Callback):
     """Knows which computations dask's local schedulers make, and stops the fits of those that are interrupted."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._lock = threading.Lock()
         self._running: dict[int, tuple[threading.Thread, Token]] = {}
 

@@ -37,7 +37,7 @@ class Reading:
     """
 
     graph: Mapping[Any, Any]
-    key: Hashable
+    key: Any
 
 
 @dataclass(frozen=True, eq=False)

@@ -488,7 +488,8 @@ class _Pixels:
         """Straight line through the ends of a window, or in images the median, of what a component leaves."""
         grid = self.shared.grids[k]
         if len(grid.coordinates) > 1:
-            return np.nan_to_num(np.nanmedian(rest, axis=1, keepdims=True))
+            level: np.ndarray = np.nan_to_num(np.nanmedian(rest, axis=1, keepdims=True))
+            return level
         (x,), order = grid.coordinates, grid.order if grid.order is not None else slice(None)
         window = np.flatnonzero(self.shared.windows[k].whole[order])
         line = np.zeros_like(rest)

@@ -48,7 +48,7 @@ def _without_missing(basis: np.ndarray, known: np.ndarray, along: np.ndarray) ->
     for i in range(n):
         for j in range(i + 1):
             gram[:, i, j] = gram[:, j, i] = (known * (basis[:, i] * basis[:, j])).sum(axis=1)
-    solved = (np.linalg.pinv(gram, hermitian=True) * along[:, None, :]).sum(axis=2)
+    solved: np.ndarray = (np.linalg.pinv(gram, hermitian=True) * along[:, None, :]).sum(axis=2)
     solved[known.sum(axis=1) < n] = np.nan
     return solved
 
@@ -154,7 +154,7 @@ def two_areas(cumulative: np.ndarray, edges: np.ndarray) -> np.ndarray:
     a, b, c = edges[0], edges[split], edges[-1]
     first = pick(cumulative, split)
     target = np.log(first / (total - first))
-    k = 2 * (target + np.log((c - b) / (b - a))) / (c - a)
+    k: np.ndarray = 2 * (target + np.log((c - b) / (b - a))) / (c - a)
     for _ in range(8):
         (log1, mean1), (log2, mean2) = _decaying(k, a, b), _decaying(k, b, c)
         k = k - (log1 - log2 - target) / (mean2 - mean1)
@@ -174,4 +174,5 @@ def _decaying(k: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, 
 def _factor(u: np.ndarray, y: np.ndarray, width: np.ndarray, rate: np.ndarray) -> np.ndarray:
     """Factor that gives exp(-rate*u) the area of the data."""
     shape = np.exp(-rate[:, None] * (u - u[0])) * width
-    return (y * width).sum(axis=1) / shape.sum(axis=1) * np.exp(rate * u[0])
+    factor: np.ndarray = (y * width).sum(axis=1) / shape.sum(axis=1) * np.exp(rate * u[0])
+    return factor

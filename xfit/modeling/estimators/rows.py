@@ -73,7 +73,8 @@ def above_baseline(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """
     above = y - line_through_ends(x, y)
     at_an_end = above.sum(axis=1) < 0
-    return np.where(at_an_end[:, None], y - np.minimum(*levels(y))[:, None], above)
+    risen: np.ndarray = np.where(at_an_end[:, None], y - np.minimum(*levels(y))[:, None], above)
+    return risen
 
 
 def line_through_ends(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -100,7 +101,8 @@ def edges_of(x: np.ndarray) -> np.ndarray:
 
 def pick(table: np.ndarray, index: np.ndarray) -> np.ndarray:
     """One element of each row."""
-    return table[np.arange(len(table)), index]
+    picked: np.ndarray = table[np.arange(len(table)), index]
+    return picked
 
 
 def quantile(cumulative: np.ndarray, edges: np.ndarray, low: np.ndarray, total: np.ndarray, part: float) -> np.ndarray:
@@ -110,7 +112,8 @@ def quantile(cumulative: np.ndarray, edges: np.ndarray, low: np.ndarray, total: 
     reached = (cumulative[:, 1:] >= target[:, None]) & (np.arange(cumulative.shape[1] - 1) >= start[:, None])
     channel = reached.argmax(axis=1)
     before, after = pick(cumulative, channel), pick(cumulative, channel + 1)
-    return edges[channel] + (target - before) / (after - before) * (edges[channel + 1] - edges[channel])
+    at: np.ndarray = edges[channel] + (target - before) / (after - before) * (edges[channel + 1] - edges[channel])
+    return at
 
 
 def highest_box(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -84,7 +84,10 @@ def _border(left: Place, right: Place, axis: int) -> float:
 
 def _part(axes: list[np.ndarray], low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """Channels between two corners."""
-    return np.logical_and.reduce([(axis >= a) & (axis <= b) for axis, a, b in zip(axes, low, high, strict=True)])
+    inside: np.ndarray = np.logical_and.reduce(
+        [(axis >= a) & (axis <= b) for axis, a, b in zip(axes, low, high, strict=True)]
+    )
+    return inside
 
 
 def width_of(axis: np.ndarray, shape: np.ndarray) -> float:
