@@ -60,8 +60,7 @@ class Fit:
         if dim is None and self._da.ndim != getattr(model, "signal_dimension", self._da.ndim):
             raise ValueError(
                 f"da.fit(model) fits one spectrum or image; the data have dimensions {list(self._da.dims)} and the "
-                "model is "
-                f"{model.signal_dimension}-D. Select one pixel, or fit them all with da.fit.multifit(model)"
+                f"model is {model.signal_dimension}-D. Select one pixel, or fit them all with da.fit.multifit(model)"
             )
         return multifit(self._da, model, dim, **options)
 

@@ -204,8 +204,7 @@ def chunks() -> None:
             taken, used = time.perf_counter() - began, spent[1]
             print(
                 f"chunks of {size:3d} x {size:3d}: {fit.status.size / taken:9,.0f} pixels/s, {used - spent[0]:.3f} s "
-                f"of {used:.3f} s of "
-                f"the run's CPU outside of visits ({(used - spent[0]) / used:.1%})",
+                f"of {used:.3f} s of the run's CPU outside of visits ({(used - spent[0]) / used:.1%})",
                 flush=True,
             )
     tasks.spread, run.Run.start = plain, start

@@ -101,9 +101,8 @@ def undisturbed(da: xr.DataArray, of: Callable[[], xfit.Model], store: Path) -> 
         peaks = client.run(_peak)
     print(
         f"{da.nbytes / 2**30:.1f} GiB, {da.data.npartitions} chunks of {SIDE * SIDE * X.size * 4 / 2**20:.0f} MiB, "
-        f"{len(of())} components: {rate:,.0f} fits/s on 2 workers, "
-        f"{memory:,.0f} in memory on 2 threads: {rate / memory:.0%}; peak memory of a worker {max(peaks.values()):.0f} "
-        f"MiB, of the client {_peak():.0f} MiB",
+        f"{len(of())} components: {rate:,.0f} fits/s on 2 workers, {memory:,.0f} in memory on 2 threads: "
+        f"{rate / memory:.0%}; peak memory of a worker {max(peaks.values()):.0f} MiB, of the client {_peak():.0f} MiB",
         flush=True,
     )
 

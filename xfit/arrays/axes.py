@@ -131,14 +131,14 @@ def with_signal_coordinates(
         if unclear and own:
             raise ValueError(
                 f"the model's {name!r} could be the signal dimension's coordinate {d!r} or the coordinate {name!r} "
-                "along it. Use "
-                f"da.swap_dims({{{d!r}: {name!r}}}) for the latter, or da.drop_vars({name!r}) for the former"
+                f"along it. Use da.swap_dims({{{d!r}: {name!r}}}) for the latter, or da.drop_vars({name!r}) for the "
+                "former"
             )
         if unclear:
             raise ValueError(
-                f"the signal dimension {d!r} has no coordinate of its own, and {meant} lie along it: which of them the "
-                f"model's {name!r} is must "
-                f"be said. Use da.swap_dims({{{d!r}: {meant[0]!r}}}), or da.drop_vars({meant}) to count channels"
+                f"the signal dimension {d!r} has no coordinate of its own, and {meant} lie along it: which of them "
+                f"the model's {name!r} is must be said. Use da.swap_dims({{{d!r}: {meant[0]!r}}}), or "
+                f"da.drop_vars({meant}) to count channels"
             )
         if meant and not own:
             da = da.assign_coords({d: (d, da.coords[meant[0]].values, da.coords[meant[0]].attrs)})
@@ -206,8 +206,8 @@ def axes_of(da: xr.DataArray, dims: tuple[Hashable, ...], names: Sequence[str], 
         if not measured:
             raise ValueError(
                 f"binned=True needs the width of the channels in units of the model's coordinates, and {list(names)} "
-                "are not those of the "
-                f"dimensions {list(dims)}; divide the data by the width of their channels, and fit with binned=False"
+                f"are not those of the dimensions {list(dims)}; divide the data by the width of their channels, and "
+                "fit with binned=False"
             )
         width = _product([widths_of(c) for c in measured])
     navigation = tuple(d for d in da.dims if d not in dims)
@@ -264,8 +264,7 @@ def _flat(values: xr.DataArray, dims: tuple[Hashable, ...], da: xr.DataArray) ->
     if values.dtype.kind not in "iuf":
         raise ValueError(
             f"the coordinate {values.name!r} has dtype {values.dtype}; a model needs numbers (of times: seconds since "
-            "a start, as floats; "
-            f"of intervals: their middles){_others(values, da)}"
+            f"a start, as floats; of intervals: their middles){_others(values, da)}"
         )
     sizes = {d: da.sizes[d] for d in dims}
     flat = np.asarray(values.variable.set_dims(sizes).transpose(*dims).values, np.float64).ravel()

@@ -55,17 +55,14 @@ def widths_of(values: xr.DataArray, what: str = "binned=True") -> np.ndarray:
     if not ((steps > 0).all() or (steps < 0).all()):
         raise ValueError(
             f"{what} needs a coordinate {name!r} that rises or falls throughout, which tells where channels end; sort "
-            "channels that are "
-            f"out of order, da.sortby({name!r}), add up those that are there twice, {way_out}"
+            f"channels that are out of order, da.sortby({name!r}), add up those that are there twice, {way_out}"
         )
     k = _jump(np.abs(steps))
     if k is not None:
         raise ValueError(
             f"{what} takes the width of channels from the steps of the coordinate {name!r}, which change from "
-            f"{abs(steps[k]):g} to "
-            f"{abs(steps[k + 1]):g} at {x[k + 1]:g}: where channels end there is not known. Give channels that are "
-            "missing as NaN (for instance "
-            f"da.reindex), fit the parts by themselves, {way_out}"
+            f"{abs(steps[k]):g} to {abs(steps[k + 1]):g} at {x[k + 1]:g}: where channels end there is not known. Give "
+            f"channels that are missing as NaN (for instance da.reindex), fit the parts by themselves, {way_out}"
         )
     return np.abs(np.gradient(x))
 

@@ -108,8 +108,7 @@ def check_fitted_dims(result: xr.Dataset, dims: Sequence[Hashable], da: Any) -> 
     if missing:
         raise ValueError(
             f"da has no dimension(s) {missing}; it must be the data that were fitted, or a part of them (cut the "
-            "result in the same way: "
-            f"fit.isel(...))"
+            "result in the same way: fit.isel(...))"
         )
     if extra:
         raise ValueError(
@@ -144,8 +143,7 @@ def check_variance(variance: Any, da: xr.DataArray) -> xr.DataArray | float | No
     if isinstance(variance, str):
         raise ValueError(
             f"variance={variance!r} is not known; give 'poisson', an xfit.noise.Poisson, a number or a DataArray that "
-            "broadcasts "
-            f"to the data"
+            "broadcasts to the data"
         )
     if isinstance(variance, numbers.Real):
         number = float(variance)

@@ -23,8 +23,8 @@ def check_chunk_sizes(array: xr.DataArray, name: str) -> None:
     if unknown:
         raise ValueError(
             f"{name} has chunks of unknown size along {unknown}: dask does not know how many values a selection by "
-            "values leaves. Let it compute "
-            f"them first with {name}.data.compute_chunk_sizes(), which changes the array in place"
+            f"values leaves. Let it compute them first with {name}.data.compute_chunk_sizes(), which changes the "
+            "array in place"
         )
 
 
@@ -61,8 +61,8 @@ def check_storable(da: xr.DataArray, dims: Sequence[Hashable]) -> None:
     if several:
         raise ValueError(
             f"store=: the labels along {several} are a MultiIndex, which no file holds; turn its levels into "
-            "coordinates with "
-            f"da.reset_index({several[0]!r}), or its dimensions into ones of their own with da.unstack({several[0]!r})"
+            f"coordinates with da.reset_index({several[0]!r}), or its dimensions into ones of their own with "
+            f"da.unstack({several[0]!r})"
         )
     _check_text([*da.dims, *kept], "store=: dimension(s) or coordinate(s)")
     for name, c in kept.items():

@@ -61,8 +61,7 @@ def whole_signals(
         )
     warnings.warn(
         f"the signal dimension(s) lie in several chunks {split}: {format_bytes(data.nbytes)} are read and rearranged "
-        f"before the {what} ({how}). "
-        "Store the data with whole spectra in a chunk to avoid this",
+        f"before the {what} ({how}). Store the data with whole spectra in a chunk to avoid this",
         UserWarning,
         stacklevel=stacklevel + 1,
     )

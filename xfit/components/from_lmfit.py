@@ -195,8 +195,7 @@ def _parts(model: lmfit.Model) -> list[lmfit.Model]:
         name = getattr(model.op, "__name__", repr(model.op))
         raise ValueError(
             f"{model.name}: parts are combined by {name!r}; xfit adds components up. Write what is combined otherwise "
-            "as one "
-            "formula: an lmfit.models.ExpressionModel or an xfit.components.Expression"
+            "as one formula: an lmfit.models.ExpressionModel or an xfit.components.Expression"
         )
     return [*_parts(model.left), *_parts(model.right)]
 
@@ -233,8 +232,7 @@ def _component(model: lmfit.Model) -> Expression:
         odd = sorted(set(found) ^ set(roots))
         raise ValueError(
             f"{model.name}: {odd} are names of lmfit's, not of parameters (Euler's number is E in formulas, or "
-            "exp(1)), or do not "
-            f"matter; the parameters are {roots}. To go on, {_BY_HAND}"
+            f"exp(1)), or do not matter; the parameters are {roots}. To go on, {_BY_HAND}"
         )
     return component
 
@@ -254,8 +252,7 @@ def _formula(model: lmfit.Model, roots: list[str]) -> tuple[str, str]:
     if isinstance(model, models.ComplexConstantModel | models.SplineModel):
         raise ValueError(
             f"{type(model).__name__} has no counterpart: xfit fits real functions in closed form. For a smooth "
-            "background use "
-            "xfit.components.Polynomial"
+            "background use xfit.components.Polynomial"
         )
     if getattr(lineshapes, kind, None) is model.func:
         if kind in _FORMS:
@@ -286,8 +283,7 @@ def _check_functions(model: lmfit.models.ExpressionModel) -> None:
     if other:
         raise ValueError(
             f"{model.name} calls {', '.join(map(repr, other))}: line shapes of lmfit and functions of an init_script "
-            "are not known to formulas. "
-            f"Add the line shapes' own models instead, or {_BY_HAND}"
+            f"are not known to formulas. Add the line shapes' own models instead, or {_BY_HAND}"
         )
 
 
@@ -309,8 +305,7 @@ def _traced(model: lmfit.Model, roots: list[str]) -> str:
     if text is None:
         raise ValueError(
             f"{model.name} is a function of your own that is no formula (it decides by values, or calls what formulas "
-            "do not know): "
-            f"{_BY_HAND}"
+            f"do not know): {_BY_HAND}"
         )
     return text
 
@@ -397,8 +392,7 @@ def _resolved(
         elif params[other].vary:
             raise ValueError(
                 f"{cleaned(name)} has the expr {text!r}, which names {other!r}, a parameter that is fitted but in no "
-                "part of the model; "
-                "xfit's are parameters of components: tie to one of those, or fix it with "
+                "part of the model; xfit's are parameters of components: tie to one of those, or fix it with "
                 f"params[{other!r}].set(vary=False)"
             )
         else:
@@ -409,7 +403,7 @@ def _resolved(
         hidden = ", ".join(_hidden(name, names, params))
         raise ValueError(
             f"{cleaned(name)} has the expr {text!r}, which has {parts} parts with {hidden} written out, {MAX_NODES} "
-            "are possible: make these parameters "
-            f"of a component, for instance of an xfit Offset that is not active, and tie to them"
+            "are possible: make these parameters of a component, for instance of an xfit Offset that is not active, "
+            "and tie to them"
         )
     return expression.xreplace(put)

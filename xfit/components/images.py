@@ -215,9 +215,8 @@ class AiryDisk(Component):
     # The constant is half the first zero of J1, squared. Near the centre, where the distance has no derivative, by the
     # power series of 2 J1(u) / u in q = u**2 / 4, whose next term is below 1e-16.
     formula = (
-        "amplitude*where(q < 0.0625, near, jinc(2*sqrt(q)))**2;"
-        "near = 1 - q/2*(1 - q/6*(1 - q/12*(1 - q/20*(1 - q/30*(1 - q/42)))));"
-        "q = 3.6704926605309645*((x-centre_x)**2 + (y-centre_y)**2)/radius**2"
+        "amplitude*where(q < 0.0625, near, jinc(2*sqrt(q)))**2;near = 1 - q/2*(1 - q/6*(1 - q/12*(1 - q/20*(1 - "
+        "q/30*(1 - q/42)))));q = 3.6704926605309645*((x-centre_x)**2 + (y-centre_y)**2)/radius**2"
     )
     specs = {
         "amplitude": Spec(1.0, min=0.0, linear=True, dimension=_DATA, description="height"),

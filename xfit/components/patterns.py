@@ -172,10 +172,9 @@ class ScalableFixedPattern(Component):
         ends = sorted((end + values["shift"]) / scale for end in points[[0, -1]])
         raise ValueError(
             f"component {self.name!r}: the data go from {x.min():g} to {x.max():g}, the pattern, at its start values "
-            "of shift and xscale, from "
-            f"{ends[0]:g} to {ends[1]:g}, and it does not end at zero. Say what it is beyond: set its extrapolate to "
-            "'zero', 'constant' or 'cubic' "
-            f"(the spline's last pieces, as in HyperSpy); or leave those channels out with where="
+            f"of shift and xscale, from {ends[0]:g} to {ends[1]:g}, and it does not end at zero. Say what it is "
+            "beyond: set its extrapolate to 'zero', 'constant' or 'cubic' (the spline's last pieces, as in HyperSpy); "
+            "or leave those channels out with where="
         )
 
     @property

@@ -293,11 +293,10 @@ class PearsonVII(Component):
 
     # Gamma(m) / Gamma(m + 1/2): for large exponents by the asymptotic series of its logarithm, to 1e-15 there.
     formula = (
-        f"A*k/sqrt(pi)*(expon - 1/2)*ratio*exp(-expon*{log1p('(k*(x-centre))**2')});"
-        "k = 2*sqrt(2*exp(y)*sinh(y))/fwhm; y = log(2)/(2*expon);"
-        "ratio = where(expon > 12, exp(-series)/sqrt(z), exp(loggamma(expon) - loggamma(expon + 1/2)));"
-        "series = r*(1/64 + r*(-5/2048 + r*(61/49152 + r*(-1385/1048576 + r*50521/20971520))));"
-        "r = 1/z**2; z = expon - 1/4"
+        f"A*k/sqrt(pi)*(expon - 1/2)*ratio*exp(-expon*{log1p('(k*(x-centre))**2')});k = "
+        "2*sqrt(2*exp(y)*sinh(y))/fwhm; y = log(2)/(2*expon);ratio = where(expon > 12, exp(-series)/sqrt(z), "
+        "exp(loggamma(expon) - loggamma(expon + 1/2)));series = r*(1/64 + r*(-5/2048 + r*(61/49152 + r*(-1385/1048576 "
+        "+ r*50521/20971520))));r = 1/z**2; z = expon - 1/4"
     )
     specs = {
         "A": Spec(1.0, min=0.0, linear=True, dimension=_AREA, description="area"),

@@ -107,9 +107,8 @@ class SplitVoigt(Component):
         "height": Derived("2*A/(sigma1+sigma2)*((1-fraction)/sqrt(2*pi) + fraction/pi)", _DATA, "height"),
         # A polynomial through the roots of the equation for half of the height, between 1.1774 and 1.
         "fwhm": Derived(
-            "(abs(sigma1)+abs(sigma2))*(1.177411 - f*(0.109735 + f*(0.045773 + f*(0.019784 - f*(0.001852 - f*(0.009993 "
-            "- 0.006022*f))))));"
-            "f = fraction",
+            "(abs(sigma1)+abs(sigma2))*(1.177411 - f*(0.109735 + f*(0.045773 + f*(0.019784 - f*(0.001852 - "
+            "f*(0.009993 - 0.006022*f))))));f = fraction",
             _X,
             "full width at half maximum, to 1e-6",
         ),

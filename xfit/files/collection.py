@@ -57,8 +57,7 @@ class Signals(Mapping[str, xr.DataArray]):
             raise AttributeError(name)
         raise AttributeError(
             f"{self._source} holds {len(self)} signals, which together have no {name!r}; take one, such as "
-            f"signals[{next(iter(self), '')!r}], or open it "
-            f"with signal=; there are {list(self)}"
+            f"signals[{next(iter(self), '')!r}], or open it with signal=; there are {list(self)}"
         )
 
     def __repr__(self) -> str:

@@ -60,8 +60,7 @@ def without_repeated_cards(header: Any, path: Any) -> Any:
         warnings.warn(
             f"{cleaned(str(path))}: a header has keywords more than once, "
             f"{cleaned('; '.join(differing[:_FEW]))}{' ...' if len(differing) > _FEW else ''}. The first is taken, as "
-            "astropy's header does; if that is "
-            f"wrong, delete it from the file",
+            "astropy's header does; if that is wrong, delete it from the file",
             UserWarning,
             stacklevel=2,
         )
@@ -210,8 +209,7 @@ def _iraf_coordinate(header: Any, axis: int, size: int) -> np.ndarray:
     if not found or any(not np.array_equal(each, found[0]) for each in found):
         raise ValueError(
             f"the apertures of this file of IRAF's ({len(found)}) have dispersions of their own; write them with one "
-            "for all (IRAF's dispcor), "
-            f"or each in a file of its own (scopy)"
+            "for all (IRAF's dispcor), or each in a file of its own (scopy)"
         )
     return found[0]
 

@@ -194,9 +194,8 @@ def axis_of(da: xr.DataArray, dim: Hashable, navigate: bool) -> dict[str, Any]:
     values, attrs = da[dim].values, da[dim].attrs
     if values.dtype.kind not in "iuf" or not np.isfinite(values).all():
         raise ValueError(
-            f"the coordinate {dim!r} (dtype {values.dtype}) can't be an axis of a signal: it must hold finite numbers; "
-            "convert it, "
-            f"or leave it out with drop_vars({dim!r})"
+            f"the coordinate {dim!r} (dtype {values.dtype}) can't be an axis of a signal: it must hold finite "
+            f"numbers; convert it, or leave it out with drop_vars({dim!r})"
         )
     values = values.astype(np.float64) if values.dtype.kind == "f" else values
     steps = np.diff(values.astype(np.float64))

@@ -110,8 +110,7 @@ class Preview:
             (
                 "start",
                 f"from the mean's values {self.converged_from_mean:.1%} converge ({self.converged:.1%} from those "
-                "given), "
-                f"{self.better_from_mean:.1%} at a lower loss",
+                f"given), {self.better_from_mean:.1%} at a lower loss",
             ),
         ]
 

@@ -186,9 +186,8 @@ def _of_the_same_channels(
     if other.any():
         raise ValueError(
             f"da: the fit used other channels in {int(other.sum())} of the pixels that are fitted again "
-            f"({int(new_dof[other][0])} degrees of freedom "
-            f"now, {int(old_dof[other][0])} in the result), and losses over different channels can't be compared; give "
-            "what the fit was given: "
-            "channels= (its where=), variance=, and the same data"
+            f"({int(new_dof[other][0])} degrees of freedom now, {int(old_dof[other][0])} in the result), and losses "
+            "over different channels can't be compared; give what the fit was given: channels= (its where=), "
+            "variance=, and the same data"
         )
     return new

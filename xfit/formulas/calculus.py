@@ -34,8 +34,7 @@ def derivative(expr: sympy.Expr, name: str) -> sympy.Expr:
     if graph.size[slope] > MAX_DERIVATIVE:
         raise FormulaError(
             f"the derivative of {shortened(to_text(expr))!r} with respect to {name!r} has more than {MAX_DERIVATIVE} "
-            "parts; write "
-            "the formula in fewer parts, or split it into several components"
+            "parts; write the formula in fewer parts, or split it into several components"
         )
     if graph.suits_sympy(output, MAX_SIMPLIFIED) and graph.suits_sympy(slope, MAX_SIMPLIFIED):
         return _by_sympy(expr, name)

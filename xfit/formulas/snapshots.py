@@ -225,8 +225,7 @@ class _Digest:
             function, name = self._path[-1] if self._path else "", self._read[-1] if self._read else ""
             raise TypeError(
                 f"the function {function!r} reads {name!r}, a {type(value).__name__}, of which it can't be told "
-                "whether it has changed; "
-                "let it read numbers, arrays, tuples of these, and functions instead"
+                "whether it has changed; let it read numbers, arrays, tuples of these, and functions instead"
             ) from error
 
     def _module(self, value: ModuleType, attributes: tuple[str, ...] = ()) -> None:

@@ -116,9 +116,8 @@ def check_kind(item: Mapping[str, Any]) -> None:
         )
         raise ValueError(
             f"component {name!r} is {whose}; xfit has no such component. Make it an Expression (formula) in HyperSpy, "
-            "or build the model in "
-            "xfit with a component of your own (xfit.components.Function, @xfit.component). xfit has: "
-            f"{', '.join(known)}"
+            "or build the model in xfit with a component of your own (xfit.components.Function, @xfit.component). "
+            f"xfit has: {', '.join(known)}"
         )
     for key, flags in dict(item.get("_whitelist", {})).items():
         if isinstance(flags, str) and "fn" in flags.replace(" ", "").split(","):
@@ -159,8 +158,7 @@ def _set_coefficients(component: Component, names: Sequence[str], item: Mapping[
         if low not in (None, 0.0) or high not in (None, 0.0):
             raise ValueError(
                 f"{cleaned(component.name)}.{FINE_STRUCTURE} has the bounds {low} and {high}; xfit's coefficients are "
-                "those times the intensity, "
-                f"which keeps only a bound at zero: set bmin and bmax to None or 0"
+                "those times the intensity, which keeps only a bound at zero: set bmin and bmax to None or 0"
             )
         component[name].set(value=float(value) * intensity, min=low, max=high, free=bool(item["free"]))
 
@@ -181,9 +179,8 @@ def _same(component: Component, item: Mapping[str, Any]) -> Converted:
     missing = [n for n in names if n not in own]
     if missing or [n for n in own if n not in names]:
         raise ValueError(
-            f"component {item.get('name')!r} ({item['_id_name']}) has the parameters {names}, not {own}: it was stored "
-            "by another version "
-            f"of HyperSpy; open and store it with the present one"
+            f"component {item.get('name')!r} ({item['_id_name']}) has the parameters {names}, not {own}: it was "
+            "stored by another version of HyperSpy; open and store it with the present one"
         )
     return Converted(component, {n: n for n in names})
 

@@ -177,8 +177,7 @@ def _response(
     if abs(own - step) > 1e-3 * abs(step):
         raise ValueError(
             f"the low-loss spectra have channels of {own:g}, the core loss of {step:g}; HyperSpy convolves them as if "
-            "they were the same: "
-            f"interpolate the low loss first"
+            "they were the same: interpolate the low loss first"
         )
     zero = int(np.abs(at).argmin())
     return xr.DataArray(given.data, dims=(*navigation, dim), coords={dim: (np.arange(at.size) - zero) * step})
@@ -267,8 +266,7 @@ def _tie(items: Sequence[Mapping[str, Any]], parts: Sequence[Converted], model: 
                 if FINE_STRUCTURE in (target["_id_name"], source["_id_name"]) and parts[place].coefficients:
                     raise ValueError(
                         f"{parts[place].component.name}.{FINE_STRUCTURE} is a twin, which xfit's coefficients, that "
-                        "contain the intensity, "
-                        f"can't be; untwin it, or tie them in xfit"
+                        "contain the intensity, can't be; untwin it, or tie them in xfit"
                     )
                 if tied is None:
                     continue
@@ -292,8 +290,7 @@ def _tie_to(tied: Parameter, scale: float, source: Parameter, divisor: float, it
     if not text and function is not None and _is_function(function):
         raise ValueError(
             f"{cleaned(tied.full_name)} is tied to {cleaned(source.full_name)} by a Python function, which xfit "
-            "neither reads nor runs; give the formula as "
-            f"twin_function_expr instead"
+            "neither reads nor runs; give the formula as twin_function_expr instead"
         )
     # Whether a fit may change it is no longer asked; once untied, it may.
     tied.set(free=True)

@@ -86,8 +86,7 @@ def _remember(kind: type[Component]) -> None:
         if not {other.__module__, kind.__module__} & mains or other.__module__.startswith("xfit."):
             raise ValueError(
                 f"there is a component called {kind.__name__!r} already, {other.__module__}.{other.__qualname__}; "
-                "stored "
-                f"models know components by this name: choose another"
+                "stored models know components by this name: choose another"
             )
     _kinds[kind.__name__] = kind
 

@@ -148,8 +148,7 @@ def _check_components(model: Model) -> None:
         if component.coordinates != ("x",):
             raise ValueError(
                 f"component {component.name!r} uses the coordinates {list(component.coordinates)}; what is convolved "
-                "is "
-                f"evaluated beyond the data, where only x is known: set convolved=False on it"
+                "is evaluated beyond the data, where only x is known: set convolved=False on it"
             )
 
 

@@ -308,8 +308,7 @@ def _inverted(parameter: Parameter, value: float, graph: TieGraph) -> tuple[Para
         found = f"{len(roots)} were found" if roots else "none was found"
         raise ValueError(
             f"{cleaned(parameter.full_name)} is tied to {text!r}; to make that {value:g}, exactly one value of "
-            f"{used[0]} is "
-            f"needed, but {found}; {hint}"
+            f"{used[0]} is needed, but {found}; {hint}"
         )
     return known[used[0]], roots[0]
 

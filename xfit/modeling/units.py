@@ -42,10 +42,8 @@ def parameter_units(model: Model, da: xr.DataArray, axes: Axes) -> list[str]:
         if parameter.units is not None and differ(parameter.units, units):
             raise ValueError(
                 f"{cleaned(parameter.full_name)} has units {parameter.units!r}, but with these data its value is in "
-                f"{units!r}, and no units are "
-                "converted: convert the coordinate or the data and their attribute units (or the value and the "
-                "bounds), and leave "
-                f"the units of the parameter out (units=None)"
+                f"{units!r}, and no units are converted: convert the coordinate or the data and their attribute units "
+                "(or the value and the bounds), and leave the units of the parameter out (units=None)"
             )
         found.append(units if parameter.units is None else parameter.units)
     return found
@@ -85,9 +83,8 @@ def check_units(
         own = values.attrs.get("units")
         if own != left_over and differ(own, units[name]):
             raise ValueError(
-                f"{cleaned(what)}: {cleaned(name)} is in {own!r} there, but with these data in {units[name]!r}, and no "
-                "units are converted: convert the "
-                f"values and their attribute units, or the data's coordinate"
+                f"{cleaned(what)}: {cleaned(name)} is in {own!r} there, but with these data in {units[name]!r}, and "
+                "no units are converted: convert the values and their attribute units, or the data's coordinate"
             )
 
 

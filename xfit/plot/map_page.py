@@ -173,8 +173,7 @@ def legend(status: np.ndarray) -> str:
     rows = (
         "<span style='white-space:nowrap'><span aria-hidden='true' "
         "style='display:inline-block;width:0.9em;height:0.9em;border:1px solid "
-        f"#888;background:{STATUSES[code]}'></span> "
-        f"{MEANINGS[code].replace('_', ' ')} {share:.1%}</span>"
+        f"#888;background:{STATUSES[code]}'></span> {MEANINGS[code].replace('_', ' ')} {share:.1%}</span>"
         for code, share in shares_of(status)
     )
     return f"<div style='font-size:0.85em;display:flex;flex-wrap:wrap;gap:2px 12px'>{''.join(rows)}</div>"

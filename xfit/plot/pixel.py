@@ -186,8 +186,7 @@ def cut_like(result: FitResult, array: Any, name: str) -> Any:
         elif array.sizes[d] != ds.sizes[d]:
             raise ValueError(
                 f"{name} has {array.sizes[d]} places along {d!r} and the result {ds.sizes[d]}; without coordinates of "
-                "both it "
-                f"is not known which belong together: cut {name} like the result"
+                f"both it is not known which belong together: cut {name} like the result"
             )
         else:
             check_same_labels(array, name, ds, [d], "the result has", f"cut {name} like the result")

@@ -55,8 +55,7 @@ def _errors_words(result: xr.Dataset) -> Iterator[str]:
     if "xfit_noise_gain" in attrs and not attrs.get("xfit_reweight"):
         yield (
             "the variance is estimated from the data: levels are low by about one count in each channel, whatever "
-            "their errors. "
-            "loss='poisson', or reweight=True, does not have this"
+            "their errors. loss='poisson', or reweight=True, does not have this"
         )
     if attrs.get("xfit_loss") == "arctan" and attrs.get("xfit_loss_scale", _LEAST_ARCTAN) < _LEAST_ARCTAN:
         yield (
@@ -69,8 +68,7 @@ def _errors_words(result: xr.Dataset) -> Iterator[str]:
     if few.any():
         yield (
             f"errors are scaled by few degrees of freedom{_where(few)}: intervals of one error hold the truth less "
-            "often than 68.3 %; "
-            f"conf_interval() takes account of it"
+            "often than 68.3 %; conf_interval() takes account of it"
         )
 
 
@@ -110,9 +108,8 @@ def _narrow(result: xr.Dataset, model: Model, component: Component, dims: tuple[
             width = np.median(np.abs(widths)[bad])
             yield (
                 f"{component.name} is narrower than {what}{_where(bad)}: {name} {width:.3g}, channels of "
-                f"{np.median(channels[bad]):.3g}. The model is "
-                "taken in the middle of channels, not averaged over them, so that its area and width need not be "
-                "those of the line"
+                f"{np.median(channels[bad]):.3g}. The model is taken in the middle of channels, not averaged over "
+                "them, so that its area and width need not be those of the line"
             )
 
 
@@ -135,8 +132,7 @@ def _ended(result: xr.Dataset, component: Component, dims: tuple[str, ...]) -> I
     if bad.any():
         yield (
             f"{component.name} is a pattern that does not reach over the data{_where(bad)} and does not end at zero; "
-            "the value of its end is taken "
-            f"beyond (see its extrapolate)"
+            "the value of its end is taken beyond (see its extrapolate)"
         )
 
 

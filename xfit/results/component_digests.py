@@ -73,6 +73,5 @@ def restore(model: Model, text: str | None) -> None:
 def _message(component: Component, what: str) -> str:
     return (
         f"component {component.name!r}: {what} is not the one of the fit any more, its code or a value that it reads "
-        "has changed; define it as it "
-        "was to evaluate the result, or fit again"
+        "has changed; define it as it was to evaluate the result, or fit again"
     )

@@ -237,8 +237,8 @@ def _statistics(pixel: xr.Dataset, model: Model) -> str:
     scaled = "scaled by" if attrs.get("xfit_scale_covariance") else "not scaled by"
     lines = [
         f"{cleaned(str(attrs.get('xfit_optimizer', '?')))}, loss {cleaned(str(attrs.get('xfit_loss', '?')))} = "
-        f"{_number(float(pixel['loss']))}; "
-        f"{dof + free} channels, {free} free parameters, {int(pixel['nfev'])} evaluations",
+        f"{_number(float(pixel['loss']))}; {dof + free} channels, {free} free parameters, {int(pixel['nfev'])} "
+        "evaluations",
         f"chi-squared {_number(float(pixel['chisq']))}, reduced {_number(float(pixel['red_chisq']))}; errors {scaled} "
         "it",
     ]

@@ -109,9 +109,8 @@ class Checkpoints:
         differs = [key for key in wanted if known.get(key) != wanted[key]]
         if differs:
             raise ValueError(
-                f"store={without_secrets(self.url)!r} holds a run that differs in: {', '.join(differs)}. Give the same "
-                "arguments to go on with it, or "
-                "another store"
+                f"store={without_secrets(self.url)!r} holds a run that differs in: {', '.join(differs)}. Give the "
+                "same arguments to go on with it, or another store"
             )
 
     @property

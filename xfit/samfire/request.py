@@ -151,8 +151,7 @@ class Samfire:
         if not self._seeds and self._given is None:
             raise ValueError(
                 "SAMFire needs seeds: positions of pixels that the model's values are good starts for (seeds=[(y, x), "
-                "...]), or an "
-                "earlier result with good pixels (start=result)"
+                "...]), or an earlier result with good pixels (start=result)"
             )
         if store is not None:
             check_storable(da, self._plan.axes.dims)

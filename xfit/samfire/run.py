@@ -272,10 +272,9 @@ class Run:
             tried = sum(seeds.size for seeds in self._seeds.values())
             raise ValueError(
                 f"none of {tried} seed(s) is good: each must converge from the model's values and pass the test of "
-                "goodness "
-                f"({self._spec.goodness!r}; without variance= the reduced chi-squared is the mean squared residual). "
-                "Give other seeds, better start "
-                "values of the model, a variance, or another test (goodness=)"
+                f"goodness ({self._spec.goodness!r}; without variance= the reduced chi-squared is the mean squared "
+                "residual). Give other seeds, better start values of the model, a variance, or another test "
+                "(goodness=)"
                 if tried
                 else "no pixel of the result in start= is good: none converged and passes the test of goodness "
                 f"({self._spec.goodness!r}). Give seeds too, or another test (goodness=)"

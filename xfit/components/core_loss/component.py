@@ -178,8 +178,7 @@ class EELSCLEdge(Component):
         if not all(low <= each <= high for each in (values["effective_angle"], *ends)):
             raise ValueError(
                 f"component {self.name!r}: the tables of cross-sections are of effective angles from {low:g} to "
-                f"{high:g} mrad; the value "
-                f"{values['effective_angle']:g}{' or a bound' if ends else ''} lies beyond"
+                f"{high:g} mrad; the value {values['effective_angle']:g}{' or a bound' if ends else ''} lies beyond"
             )
 
     @property

@@ -98,9 +98,7 @@ def fine_structure_of(width: Any, onset: Any, coefficients: Any) -> FineStructur
     if not told:
         raise ValueError(
             f"fine_structure_width={width!r} takes the cross-section away up to there, and nothing is said of what "
-            "takes its place: give "
-            f"fine_structure_coefficients=, from {low} to {high} B-splines (about one for each three channels), or 0 "
-            "to leave the range empty for "
-            f"components of your own"
+            f"takes its place: give fine_structure_coefficients=, from {low} to {high} B-splines (about one for each "
+            "three channels), or 0 to leave the range empty for components of your own"
         )
     return FineStructure(float(width), float(onset), int(coefficients))

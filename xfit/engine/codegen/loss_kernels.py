@@ -82,8 +82,8 @@ def _compile(loss: Loss, kernel: LossKernel) -> Any:
     except numba.core.errors.NumbaError as error:
         raise TypeError(
             f"the loss {kernel.name!r} can't be compiled by numba; it must take three numbers (data, model, weight) "
-            "and return "
-            f"three: its value and its first and second derivative with respect to the model. numba says: {error}"
+            "and return three: its value and its first and second derivative with respect to the model. numba says: "
+            f"{error}"
         ) from error
 
 

@@ -108,8 +108,7 @@ class Record:
         if value.dtype != dtype or value.ndim != max(dimensions, 1) or not value.flags.c_contiguous:
             raise TypeError(
                 f"{type(self).__name__}.{name} must be a contiguous array of {np.dtype(dtype)} with "
-                f"{max(dimensions, 1)} dimensions, "
-                f"not one of {value.dtype} with "
+                f"{max(dimensions, 1)} dimensions, not one of {value.dtype} with "
                 f"{value.ndim}{'' if value.flags.c_contiguous else ' and gaps between the elements'}"
             )
         self.memory[at] = value.ctypes.data

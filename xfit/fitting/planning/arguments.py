@@ -95,7 +95,6 @@ class StoreArguments:
         asked = [each.name for each in fields(self) if getattr(self, each.name)]
         if asked:
             raise ValueError(
-                f"{', '.join(f'{name}=' for name in asked)} are of fits with store=; without it, a fit of chunked data "
-                "is lazy and its result yours "
-                "to compute, show the progress of, and write"
+                f"{', '.join(f'{name}=' for name in asked)} are of fits with store=; without it, a fit of chunked "
+                "data is lazy and its result yours to compute, show the progress of, and write"
             )

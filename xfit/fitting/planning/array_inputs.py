@@ -38,8 +38,7 @@ def check_noise(
     if loss.kind == "poisson" and variance is not None:
         raise ValueError(
             "loss='poisson' knows the variance of counts; leave variance out (for a detector's gain and readout noise "
-            "use "
-            "variance=xfit.noise.Poisson(...) with reweight=True)"
+            "use variance=xfit.noise.Poisson(...) with reweight=True)"
         )
     if not isinstance(detector, Poisson):
         if reweight:
@@ -109,8 +108,7 @@ def check_start(
     if not isinstance(given, Mapping):
         raise TypeError(
             "start must be None, 'estimate', a mapping of parameter names to numbers or DataArrays, or an earlier "
-            "result; "
-            f"not {start!r}"
+            f"result; not {start!r}"
         )
     maps: dict[str, xr.DataArray] = {}
     for name, value in given.items():

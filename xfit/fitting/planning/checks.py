@@ -52,8 +52,7 @@ def check_scaling(scale_covariance: Any, loss: Loss) -> bool:
     if loss.kind not in ("ls", "poisson"):
         raise ValueError(
             f"scale_covariance={scale_covariance} means nothing to loss {loss.name!r}, whose errors have the scale of "
-            "the "
-            f"deviations themselves; leave it out"
+            "the deviations themselves; leave it out"
         )
     return bool(scale_covariance)
 
@@ -145,8 +144,8 @@ def check_keeps_bounds(optimizer: Optimizer, program: Program, settings: Setting
         if optimizer.bounds == "no" and (lower[k] or upper[k] or name in mapped):
             raise ValueError(
                 f"optimizer {optimizer.name!r} can't keep bounds, and {cleaned(name)} has [{settings.lower[k]}, "
-                f"{settings.upper[k]}]; fit with "
-                f"bounded=False, or use an optimizer that can (xfit.optimizers() lists them)"
+                f"{settings.upper[k]}]; fit with bounded=False, or use an optimizer that can (xfit.optimizers() lists "
+                "them)"
             )
         finite = (lower[k] or (name, "min") in maps) and (upper[k] or (name, "max") in maps)
         if optimizer.bounds == "finite" and not finite:
@@ -259,8 +258,7 @@ def check_linear(
     if bent:
         raise ValueError(
             f"optimizer {optimizer.name!r} needs a model that is linear in all that is fitted, jointly; it is not in "
-            f"{cleaned(', '.join(bent))}. Fix "
-            f"these (free=False), or use another optimizer"
+            f"{cleaned(', '.join(bent))}. Fix these (free=False), or use another optimizer"
         )
     if optimizer.name == "nnls":
         lower = np.where(settings.free, np.maximum(settings.lower, 0.0), settings.lower)

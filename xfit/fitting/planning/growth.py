@@ -53,11 +53,10 @@ def warn_of_growth(
         share = _growth(_start_curve(program, settings, k, points), inside, weights)
         if share > _GROWTH:
             warnings.warn(
-                f"component {name!r} is convolved with the response and has no beginning: at its start values it grows "
-                "beyond the data, and what "
-                f"is there reaches them through the response ({share:.0%} of its largest value). Take a component with "
-                "a beginning, Decay(A, tau, "
-                f"t0) for an Exponential, where(x < t0, 0, ...) in a formula; or set convolved=False on it",
+                f"component {name!r} is convolved with the response and has no beginning: at its start values it "
+                f"grows beyond the data, and what is there reaches them through the response ({share:.0%} of its "
+                "largest value). Take a component with a beginning, Decay(A, tau, t0) for an Exponential, where(x < "
+                "t0, 0, ...) in a formula; or set convolved=False on it",
                 UserWarning,
                 stacklevel=stacklevel,
             )

@@ -73,8 +73,8 @@ def client_of(given: Any) -> Any:
     if client.asynchronous or getattr(client, "_asynchronous", False):
         raise ValueError(
             f"{name} {client.id} is asynchronous, and this fit waits for its cluster, which would stop the client's "
-            "event loop; give client= "
-            "one that is not (distributed.Client(address)), and make the fit in a thread (await asyncio.to_thread(...))"
+            "event loop; give client= one that is not (distributed.Client(address)), and make the fit in a thread "
+            "(await asyncio.to_thread(...))"
         )
     return client
 

@@ -288,9 +288,8 @@ class Cluster:
             if self.client.status not in ("closed", "closing"):
                 raise
             raise ClusterError(
-                f"client {self.client.id} was closed, or lost its scheduler, while the fit went on; what is in a store "
-                "stays, and the same call "
-                "goes on with it (of fits into a store with resume=True)"
+                f"client {self.client.id} was closed, or lost its scheduler, while the fit went on; what is in a "
+                "store stays, and the same call goes on with it (of fits into a store with resume=True)"
             ) from error
 
     def next(self) -> list[tuple[Any, Any]]:
@@ -341,9 +340,8 @@ class Cluster:
             except KilledWorker as error:
                 raise ClusterError(
                     f"{error.task} has ended {error.allowed_failures + 1} workers, most likely for want of memory "
-                    f"({limits_of(self.client)}; their "
-                    "logs say). Give them more: 1 GiB each at least, and what their chunks need; or fewer threads, or "
-                    "smaller chunks"
+                    f"({limits_of(self.client)}; their logs say). Give them more: 1 GiB each at least, and what their "
+                    "chunks need; or fewer threads, or smaller chunks"
                 ) from error
 
     def cancel(self) -> None:

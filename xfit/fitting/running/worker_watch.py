@@ -78,8 +78,7 @@ class WorkerWatch:
             self._warned = True
             warnings.warn(
                 f"the cluster has had no worker for {_PATIENCE:.0f} s; the fit goes on when one joins it (dask's "
-                "option "
-                "distributed.scheduler.no-workers-timeout sets after how long it fails)",
+                "option distributed.scheduler.no-workers-timeout sets after how long it fails)",
                 RuntimeWarning,
                 stacklevel=2,
             )

@@ -106,8 +106,7 @@ def words_of_memory(client: Any) -> str:
     """Why workers end, as a rule, and what to do."""
     return (
         f"most likely for want of memory ({limits_of(client)}; their logs say). Give each 1 GiB at least and what its "
-        "chunks need "
-        "(memory_limit= of LocalCluster, --memory-limit of dask worker), or start fewer"
+        "chunks need (memory_limit= of LocalCluster, --memory-limit of dask worker), or start fewer"
     )
 
 

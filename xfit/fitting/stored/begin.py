@@ -97,8 +97,7 @@ def begin(
     if foreign and not empty:
         raise FileExistsError(
             f"store={archive} holds files that xfit has not made: {_few(foreign)}. overwrite=True never removes or "
-            "hides them; move them, or "
-            "give another place"
+            "hides them; move them, or give another place"
         )
     archive.lay_out(_template(plan, grid), grid, inner, manifest)
     archive.objects.delete(parts)
@@ -135,8 +134,7 @@ def _gone_on(
     if mine is None:
         raise ValueError(
             f"store={archive} holds a run that differs in: {'; '.join(differing[runs[-1].run])}. Give the same data, "
-            "model and options to go on with it, "
-            "or overwrite=True to replace it"
+            "model and options to go on with it, or overwrite=True to replace it"
         )
     archive.claim(mine, "gone on with, with resume=True,")
     _say([each for each in state.damage], archive, "written again")
@@ -202,8 +200,7 @@ def _check_first_format(archive: Archive, known: Mapping[str, Any], manifest: Ma
     if differing:
         raise ValueError(
             f"store={archive} holds a run that differs in: {'; '.join(differing)}. Give the same data, model and "
-            "options to go on with it, "
-            "or overwrite=True to replace it"
+            "options to go on with it, or overwrite=True to replace it"
         )
     missing = archive.missing_of_first_format(known)
     if missing:

@@ -74,8 +74,7 @@ def check_belongs(fit: xr.Dataset, da: xr.DataArray) -> None:
         if missing.size:
             raise ValueError(
                 f"the fit is not of {da.name!r}: along {d!r} it has {_few(missing)} which the signal has not; it must "
-                "be a fit of the signal, "
-                "or of a part of it"
+                "be a fit of the signal, or of a part of it"
             )
 
 

@@ -391,8 +391,8 @@ class StoredModels(Mapping[str, StoredModel]):
             if found:
                 warnings.warn(
                     f"the signal {entry.signal['variable']!r} in {self._place} is not what it was when the model "
-                    f"{entry.name!r} was stored; "
-                    f"it differs in: {'; '.join(found)}. Fit it again, or restore with check=False",
+                    f"{entry.name!r} was stored; it differs in: {'; '.join(found)}. Fit it again, or restore with "
+                    "check=False",
                     SignalChangedWarning,
                     stacklevel=stacklevel,
                 )
@@ -591,8 +591,7 @@ def _refuse_files(store: Any) -> None:
         raise ValueError(
             f"store={str(store)!r} is a file, and models are kept in the zarr store of a signal: make one with "
             f"xr.open_dataset({str(store)!r}).to_zarr({str(path.with_suffix('.zarr'))!r}), or keep the fit in a file "
-            "of its own "
-            "with fit.to_netcdf(...)"
+            "of its own with fit.to_netcdf(...)"
         )
 
 

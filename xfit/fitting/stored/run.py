@@ -184,8 +184,7 @@ def _check_regular(grid: ChunkGrid, plan: Plan) -> None:
         if len(set(sizes[:-1])) > 1 or sizes[-1] > sizes[0]:
             raise ValueError(
                 f"store= needs chunks of equal size (the last may be smaller); along {d!r} they are {_few(sizes)}. "
-                "Rechunk the data, for instance "
-                f"da.chunk({{{d!r}: {max(sizes)}}})"
+                f"Rechunk the data, for instance da.chunk({{{d!r}: {max(sizes)}}})"
             )
 
 
@@ -301,9 +300,8 @@ def _next(executor: Executor, work: Work) -> list[tuple[int, tuple[Mark, dict[st
         chunk = int(str(error.task).rpartition("-")[2]) if str(error.task).startswith("xfit-fit-") else -1
         place = f"chunk {chunk} ({work.place(work.grid.box(chunk))})" if chunk >= 0 else str(error.task)
         raise StoredRunError(
-            f"{place} has ended {error.allowed_failures + 1} workers, most likely for want of memory (their logs say). "
-            "Give them more, fewer threads, "
-            "or smaller chunks; what is done stays, and resume=True goes on"
+            f"{place} has ended {error.allowed_failures + 1} workers, most likely for want of memory (their logs "
+            "say). Give them more, fewer threads, or smaller chunks; what is done stays, and resume=True goes on"
         ) from error
 
 

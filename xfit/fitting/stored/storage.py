@@ -204,9 +204,8 @@ def _within(path: str, root: str) -> bool:
 
 def _words_of_link(root: str, name: str, target: str) -> str:
     return cleaned(
-        f"{root}: {name} is a link that leads out of the store, to {target}; nothing is written or deleted through it. "
-        "Put what it leads to in its "
-        "place, or give another store"
+        f"{root}: {name} is a link that leads out of the store, to {target}; nothing is written or deleted through "
+        "it. Put what it leads to in its place, or give another store"
     )
 
 
