@@ -22,12 +22,16 @@ if TYPE_CHECKING:
     from xfit.files.open import open as open
     from xfit.files.save import save as save
     from xfit.fitting.multifit import multifit as multifit
+    from xfit.fitting.planning.arguments import BoundsLike as BoundsLike
+    from xfit.fitting.planning.arguments import StartLike as StartLike
+    from xfit.fitting.planning.arguments import VarianceLike as VarianceLike
     from xfit.fitting.selection import compare_nested as compare_nested
     from xfit.hyperspy.signals import from_hyperspy as from_hyperspy
     from xfit.hyperspy.signals import to_hyperspy as to_hyperspy
 
 # Without `open` and `hyperspy`, which `from xfit import *` would put in the place of others of these names.
 __all__ = [
+    "BoundsLike",
     "Component",
     "Derived",
     "Estimator",
@@ -35,6 +39,8 @@ __all__ = [
     "Model",
     "Parameter",
     "Spec",
+    "StartLike",
+    "VarianceLike",
     "__version__",
     "accessor",
     "compare_nested",
@@ -68,6 +74,9 @@ _LATER = {
     "save": "xfit.files.save",
     "models": "xfit.fitting.stored.model_store",
     "multifit": "xfit.fitting.multifit",
+    "BoundsLike": "xfit.fitting.planning.arguments",
+    "StartLike": "xfit.fitting.planning.arguments",
+    "VarianceLike": "xfit.fitting.planning.arguments",
     "compare_nested": "xfit.fitting.selection",
     "from_hyperspy": "xfit.hyperspy.signals",
     "from_lmfit": "xfit.components.from_lmfit",

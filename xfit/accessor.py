@@ -11,6 +11,7 @@ from xfit.modeling.model import Model
 from xfit.result_accessor import Result
 
 if TYPE_CHECKING:
+    from xfit.fitting.planning.arguments import DimLike, RangeLike
     from xfit.fitting.preview import Preview
 
 # What fits is imported when the first fit is made: `import xfit` does not wait for the engine.
@@ -23,7 +24,7 @@ class Fit:
     def __init__(self, da: xr.DataArray) -> None:
         self._da = da
 
-    def __call__(self, model: Model, dim: Any = None, **options: Any) -> xr.Dataset:
+    def __call__(self, model: Model, dim: DimLike = None, **options: Any) -> xr.Dataset:
         """Fit one spectrum or image.
 
         Parameters
@@ -64,7 +65,7 @@ class Fit:
             )
         return multifit(self._da, model, dim, **options)
 
-    def multifit(self, model: Model, dim: Any = None, **options: Any) -> xr.Dataset:
+    def multifit(self, model: Model, dim: DimLike = None, **options: Any) -> xr.Dataset:
         """Fit a model to every spectrum or image of the array; see `xfit.multifit` for the options.
 
         Examples
@@ -81,7 +82,7 @@ class Fit:
 
         return multifit(self._da, model, dim, **options)
 
-    def component(self, model: Model, name: str, range: Any = None, **options: Any) -> xr.Dataset:
+    def component(self, model: Model, name: str, range: RangeLike = None, **options: Any) -> xr.Dataset:
         """Fit one component of a model, the others staying as they are; see `xfit.fitting.one_component.fit_component`.
 
         Examples
@@ -99,7 +100,7 @@ class Fit:
 
         return fit_component(self._da, model, name, range, **options)
 
-    def preview(self, model: Model, dim: Any = None, **options: Any) -> Preview:
+    def preview(self, model: Model, dim: DimLike = None, **options: Any) -> Preview:
         """Fit the mean and a random sample, to know what a fit of the whole map will be like; see
         `xfit.fitting.preview.preview`.
         """
@@ -148,7 +149,7 @@ class Fit:
         result, refresh = open_fit(str(store), storage_options)
         return Dashboard(Result(result), self._da, variance=variance, response=response, refresh=refresh)
 
-    def explore(self, model: Model, dim: Any = None, **options: Any) -> Any:
+    def explore(self, model: Model, dim: DimLike = None, **options: Any) -> Any:
         """Page to choose a model's start values by eye: sliders, peaks dragged into place, fits of one spectrum or all.
 
         Parameters
@@ -195,13 +196,20 @@ class Fit:
 
         return curvefit(self._da, coords, func, reduce_dims, skipna, p0, bounds, param_names, errors, kwargs)
 
-    def samfire(self, model: Model, dim: Any = None, **options: Any) -> xr.Dataset:
+    def samfire(self, model: Model, dim: DimLike = None, **options: Any) -> xr.Dataset:
         """Fit a map from seeds, every pixel from its good neighbours; see `xfit.samfire.Samfire` for the options."""
         from xfit.samfire import samfire
 
         return samfire(self._da, model, dim, **options)
 
-    def select(self, models: Any, dim: Any = None, *, criterion: str = "aicc", **options: Any) -> xr.Dataset:
+    def select(
+        self,
+        models: Sequence[Model] | Mapping[str, Model],
+        dim: DimLike = None,
+        *,
+        criterion: str = "aicc",
+        **options: Any,
+    ) -> xr.Dataset:
         """Fit several models and keep the best of them in each pixel; see `xfit.fitting.selection.select`."""
         from xfit.fitting.selection import select
 

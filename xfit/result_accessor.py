@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import xarray as xr
 
 from xfit.results.fit_result import ONE_SIGMA, FitResult
+
+if TYPE_CHECKING:
+    from xfit.fitting.planning.arguments import StartLike
 
 # What fits is imported when it is first asked for: `import xfit` does not wait for the engine.
 
@@ -119,7 +122,7 @@ class Result(FitResult):
         self,
         da: xr.DataArray,
         where: xr.DataArray | None = None,
-        start: Any = "neighbours",
+        start: StartLike | Literal["neighbours"] = "neighbours",
         *,
         channels: xr.DataArray | None = None,
         **options: Any,

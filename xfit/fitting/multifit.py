@@ -2,52 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+import os
+from collections.abc import Callable, Hashable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
 from xfit.arrays.storable import check_storable
-from xfit.fitting.planning.arguments import FIT_ARGUMENTS, FitArguments, StoreArguments
+from xfit.fitting.planning.arguments import (
+    FIT_ARGUMENTS,
+    BoundsLike,
+    DimLike,
+    FitArguments,
+    LossLike,
+    StartLike,
+    StoreArguments,
+    VarianceLike,
+)
 from xfit.fitting.planning.plan import make_plan
 from xfit.fitting.running.error_notes import noted, noted_at_start
 from xfit.fitting.running.map_blocks import run
 from xfit.modeling.model import Model
 from xfit.results.assembly import assemble
 
+if TYPE_CHECKING:
+    from distributed import Client
+    from zarr.abc.store import Store
+
+    from xfit.fitting.stored.run import StoredSnapshot
+
 
 def multifit(
     da: xr.DataArray,
     model: Model,
-    dim: Hashable | Sequence[Hashable] | None = None,
+    dim: DimLike = None,
     *,
-    start: Any = None,
+    start: StartLike | None = None,
     optimizer: str = "lm",
-    loss: Any = "ls",
+    loss: LossLike = "ls",
     loss_scale: float = 1.0,
-    variance: Any = None,
+    variance: VarianceLike | None = None,
     reweight: bool = False,
     where: xr.DataArray | None = None,
-    active: Any = None,
+    active: Mapping[str, xr.DataArray | bool] | None = None,
     binned: bool | None = None,
     bounded: bool = True,
-    bounds: Any = None,
+    bounds: BoundsLike | None = None,
     path: str = "independent",
     starts: int = 1,
-    spread: Any = None,
+    spread: Mapping[str, float] | None = None,
     covariance: bool = False,
     scale_covariance: bool | None = None,
     tolerance: float = 1e-12,
     max_nfev: int | None = None,
     grad: str = "exact",
-    store: Any = None,
+    store: str | os.PathLike[str] | Store | None = None,
     storage_options: Mapping[str, Any] | None = None,
     resume: bool = False,
     overwrite: bool = False,
     zarr_chunks: Mapping[Hashable, int] | None = None,
-    client: Any = None,
-    progress: Any = None,
+    client: Client | None = None,
+    progress: bool | Callable[[StoredSnapshot], object] | None = None,
     **optimizer_options: Any,
 ) -> xr.Dataset:
     """Fit a model to every spectrum or image of an array.

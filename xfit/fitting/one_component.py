@@ -10,6 +10,7 @@ import xarray as xr
 from xfit.arrays.axes import signal_dims
 from xfit.arrays.masks import signal_range
 from xfit.fitting.multifit import multifit
+from xfit.fitting.planning.arguments import DimLike, RangeLike
 from xfit.fitting.planning.checks import check_data
 from xfit.fitting.running.worker_watch import computed
 from xfit.modeling.component import Component
@@ -20,11 +21,11 @@ def fit_component(
     da: xr.DataArray,
     model: Model,
     name: str,
-    range: Any = None,
+    range: RangeLike = None,
     *,
     alone: bool = False,
     estimate: bool = True,
-    dim: Any = None,
+    dim: DimLike = None,
     **options: Any,
 ) -> xr.Dataset:
     """Fit one component, the others staying as they are.

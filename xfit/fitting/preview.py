@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from xfit.arrays.axes import signal_dims
 from xfit.display import cleaned, html_facts, html_page, html_section, html_table, terminal_width, wrapped
 from xfit.engine.pixel.status import CONVERGED, DESCRIPTIONS, MEANINGS
 from xfit.fitting.multifit import multifit
-from xfit.fitting.planning.arguments import FitArguments
+from xfit.fitting.planning.arguments import DimLike, FitArguments
 from xfit.fitting.planning.plan import make_plan
 from xfit.fitting.running.map_blocks import one_thread
 from xfit.fitting.running.worker_watch import computed
@@ -156,7 +156,7 @@ def _words_of(seconds: float) -> str:
 def preview(
     da: xr.DataArray,
     model: Model,
-    dim: Hashable | Sequence[Hashable] | None = None,
+    dim: DimLike = None,
     *,
     n: int = 200,
     seed: int = 0,

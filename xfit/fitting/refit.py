@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -15,6 +15,7 @@ from xfit.engine.codegen.program import Program
 from xfit.engine.pixel.status import BAD_COUNTS, BAD_DATA, BAD_VARIANCE, CONVERGED, MASKED, NOT_FITTED
 from xfit.fitting.intervals import settings_like
 from xfit.fitting.multifit import multifit
+from xfit.fitting.planning.arguments import StartLike
 from xfit.modeling.model import Model
 
 #: How far neighbours are, in pixels along each navigation dimension.
@@ -34,7 +35,7 @@ def refit(
     da: xr.DataArray,
     *,
     where: xr.DataArray | None,
-    start: Any,
+    start: StartLike | Literal["neighbours"],
     channels: xr.DataArray | None,
     options: Mapping[str, Any],
 ) -> xr.Dataset:

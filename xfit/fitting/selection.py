@@ -14,6 +14,7 @@ from xfit.arrays.alignment import check_same_labels, check_scalars
 from xfit.engine.block.function_errors import ATTRIBUTE
 from xfit.engine.pixel.status import CONVERGED
 from xfit.fitting.multifit import multifit
+from xfit.fitting.planning.arguments import DimLike
 from xfit.fitting.planning.checks import check_model
 from xfit.modeling.derived import label_of, pairs_of
 from xfit.modeling.model import Model
@@ -22,7 +23,14 @@ from xfit.results.assembly import CRITERIA
 from xfit.results.component_digests import as_text
 
 
-def select(da: xr.DataArray, models: Any, dim: Any = None, *, criterion: str = "aicc", **options: Any) -> xr.Dataset:
+def select(
+    da: xr.DataArray,
+    models: Sequence[Model] | Mapping[str, Model],
+    dim: DimLike = None,
+    *,
+    criterion: str = "aicc",
+    **options: Any,
+) -> xr.Dataset:
     """Fit several models and keep, in each pixel, the one that an information criterion prefers.
 
     Parameters

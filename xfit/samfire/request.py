@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import dask
 import dask.array
@@ -22,7 +22,7 @@ from xfit.arrays.whole_spectra import whole_signals
 from xfit.display import cleaned
 from xfit.engine.block.options import Columns
 from xfit.engine.pixel.packed_row import SCALARS
-from xfit.fitting.planning.arguments import FitArguments
+from xfit.fitting.planning.arguments import DimLike, FitArguments, StartLike
 from xfit.fitting.planning.fit_spec import table_of
 from xfit.fitting.planning.plan import Plan, make_plan
 from xfit.fitting.running.chunk_grid import ChunkGrid, chunks_of
@@ -37,11 +37,14 @@ from xfit.results.assembly import CRITERIA, assemble
 from xfit.results.component_digests import digests_of
 from xfit.samfire.checkpoint import Checkpoints, described
 from xfit.samfire.chunk_state import SamfireSpec
-from xfit.samfire.goodness import goodness_of
+from xfit.samfire.goodness import Goodness, goodness_of
 from xfit.samfire.live import LiveMap
 from xfit.samfire.open_run import end, lay_out
 from xfit.samfire.run import Run
-from xfit.samfire.strategies import LocalStrategy, strategies_of
+from xfit.samfire.strategies import LocalStrategy, Strategy, strategies_of
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 #: Names of the result's own variables, besides those of every fit.
 NOTES = ("order", "strategy", "tries")
@@ -92,18 +95,18 @@ class Samfire:
         self,
         da: xr.DataArray,
         model: Model,
-        dim: Hashable | Sequence[Hashable] | None = None,
+        dim: DimLike = None,
         *,
-        seeds: Any = None,
-        start: Any = None,
-        strategies: Any = None,
-        goodness: Any = None,
+        seeds: Sequence[Any] | Mapping[Hashable, Any] | None = None,
+        start: StartLike | None = None,
+        strategies: Strategy | Sequence[Strategy] | None = None,
+        goodness: Goodness | Callable[..., Any] | None = None,
         optional: Sequence[str] = (),
         criterion: str = "aicc",
         store: str | None = None,
         storage_options: Mapping[str, Any] | None = None,
-        client: Any = None,
-        progress: Any = None,
+        client: Client | None = None,
+        progress: bool | Callable[[Any], object] | None = None,
         **fit_options: Any,
     ) -> None:
         if fit_options.get("path", "independent") != "independent":
@@ -456,7 +459,7 @@ def _packed(result: xr.Dataset, plan: Plan, columns: Columns) -> xr.DataArray:
     return xr.concat(parts, "column")
 
 
-def samfire(da: xr.DataArray, model: Model, dim: Any = None, **options: Any) -> xr.Dataset:
+def samfire(da: xr.DataArray, model: Model, dim: DimLike = None, **options: Any) -> xr.Dataset:
     """Fit a map from seeds, every pixel from its good neighbours (Smart Adaptive Multidimensional Fitting).
 
     Parameters

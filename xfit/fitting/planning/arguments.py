@@ -4,13 +4,42 @@ every call that fits takes them.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+import os
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import xarray as xr
 
 from xfit.engine.block.options import FitOptions
+from xfit.engine.losses import LossKernel
+from xfit.noise import Poisson
+
+if TYPE_CHECKING:
+    from distributed import Client
+    from zarr.abc.store import Store
+
+#: One signal dimension, several, or None for the last ones.
+DimLike = Hashable | Sequence[Hashable] | None
+
+#: Part of a signal coordinate: one range, several, or by coordinate for images; None is all of it.
+RangeLike = Sequence[float] | Sequence[Sequence[float]] | Mapping[str, Any] | None
+
+#: Start values: by full parameter name, or an earlier result, or "estimate"; ranges to estimate components from.
+StartLike = (
+    Literal["estimate"]
+    | xr.Dataset
+    | Mapping[str, float | xr.DataArray | Literal["estimate"] | tuple[Any, Any] | Sequence[tuple[float, float]]]
+)
+
+#: Bounds by full parameter name: numbers, maps, or None for none.
+BoundsLike = Mapping[str, tuple[float | xr.DataArray | None, float | xr.DataArray | None]]
+
+#: Variance of the data: a number, an array that broadcasts to them, or how it is estimated from them.
+VarianceLike = float | xr.DataArray | Literal["poisson"] | Poisson
+
+#: What is minimised: a name, a kernel, or a Python function ``(data, model, weight) -> float``.
+LossLike = str | LossKernel | Callable[..., float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,18 +57,18 @@ class FitArguments:
         What is checked against the data and the model first.
     """
 
-    start: Any = None
-    loss: Any = "ls"
+    start: StartLike | None = None
+    loss: LossLike = "ls"
     loss_scale: float = 1.0
-    variance: Any = None
+    variance: VarianceLike | None = None
     reweight: bool = False
     where: xr.DataArray | None = None
-    active: Any = None
+    active: Mapping[str, xr.DataArray | bool] | None = None
     binned: bool | None = None
     bounded: bool = True
-    bounds: Any = None
+    bounds: BoundsLike | None = None
     path: str = "independent"
-    spread: Any = None
+    spread: Mapping[str, float] | None = None
     scale_covariance: bool | None = None
     engine: FitOptions = field(default_factory=FitOptions)
     optimizer_options: Mapping[str, Any] = field(default_factory=dict)
@@ -69,13 +98,13 @@ FIT_ARGUMENTS = frozenset(_OWN | _ENGINE)
 class StoreArguments:
     """Where the result of a fit goes: arguments of `xfit.multifit`, with its defaults."""
 
-    store: Any = None
+    store: str | os.PathLike[str] | Store | None = None
     storage_options: Mapping[str, Any] | None = None
     resume: bool = False
     overwrite: bool = False
     zarr_chunks: Mapping[Hashable, int] | None = None
-    client: Any = None
-    progress: Any = None
+    client: Client | None = None
+    progress: bool | Callable[[Any], object] | None = None
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Self:
