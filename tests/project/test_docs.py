@@ -96,8 +96,8 @@ def test_the_api_pages_list_everything_public() -> None:
         for line in page.read_text(encoding="utf-8").splitlines():
             if line.startswith(".. currentmodule:: "):
                 module = line.split()[-1]
-            elif re.fullmatch(r"   [\w.]+", line):
-                listed.add(f"{module}.{line.strip()}")
+            elif entry := re.fullmatch(r"(?:   |\.\. py:data:: )([\w.]+)", line):
+                listed.add(f"{module}.{entry[1]}")
     assert public_names() - listed == set()
 
 
