@@ -19,7 +19,8 @@ from pathlib import Path
 
 from xfit.components import TYPES
 from xfit.engine.block.known_fits import PROGRAM, results
-from xfit.engine.block.precompile import UNITS, compile_unit, kind_of
+from xfit.engine.block.precompile import kind_of
+from xfit.engine.block.units import UNITS, compile_unit
 from xfit.engine.codegen.code_file import SUFFIX, digest_of, packed
 from xfit.engine.codegen.code_store import compile_lock, keep, name_of
 from xfit.engine.codegen.kernel_cache import KIND, compile_source

@@ -16,7 +16,7 @@ import xarray as xr
 import xfit
 from xfit.components import Expression, Gaussian, Lorentzian, Polynomial
 from xfit.engine.block.fit_block import evaluate_block, fit_block
-from xfit.engine.block.precompile import UNITS, compile_unit
+from xfit.engine.block.units import UNITS, compile_unit
 from xfit.engine.codegen.program import Program
 from xfit.fitting.planning.checks import settings_of
 

@@ -129,17 +129,17 @@ def test_who_has_the_engine_compiled_needs_no_more_memory_than_who_loads_it(cold
 
 def test_why_the_engine_could_not_be_compiled_by_another_process(monkeypatch):
     with pytest.raises(CompilationError, match="no such part"):
-        compile_apart("no such part")
+        compile_apart(["no such part"])
     monkeypatch.setattr(sys, "executable", "/nowhere/python3")
     assert can_start_python()
     with pytest.raises(CompilationError, match="/nowhere/python3"):
-        compile_apart("wave")
+        compile_apart(["wave"])
 
 
 @pytest.mark.slow
 def test_who_compiles_ends_with_who_waits(tmp_path):
     """A process that is killed leaves none that compiles on."""
-    script = "from xfit.engine.codegen.subprocess_compile import compile_apart; compile_apart('profile')"
+    script = "from xfit.engine.codegen.subprocess_compile import compile_apart; compile_apart(['profile'])"
     process = start(script, XFIT_CACHE_DIR=str(tmp_path))
     parent = psutil.Process(process.pid)
     while not (children := parent.children()):

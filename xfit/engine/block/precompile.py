@@ -5,74 +5,25 @@ from __future__ import annotations
 import warnings
 from concurrent.futures import Future
 from contextlib import ExitStack
-from dataclasses import dataclass
 from threading import Lock, Thread
 
 from llvmlite import binding
 
 from xfit.engine.block.optimizers import optimizer_of
 from xfit.engine.block.options import FitOptions
+from xfit.engine.block.units import UNITS, compile_unit
 from xfit.engine.codegen.code_store import compile_lock, content_of, keep, kept, name_of
 from xfit.engine.codegen.kernel_cache import KIND
-from xfit.engine.codegen.machine_code import load_object, object_code
+from xfit.engine.codegen.machine_code import load_object
 from xfit.engine.codegen.program import Program, kernel_keys
 from xfit.engine.codegen.shipped import shipped
 from xfit.engine.codegen.sources import engine_hash
-from xfit.engine.codegen.subprocess_compile import CompilationError, can_start_python, compile_apart
+from xfit.engine.codegen.subprocess_compile import CompilationError, can_start_python, compile_apart, shared_out
 from xfit.engine.evaluation.loss_functions import LEAST_SQUARES
 from xfit.engine.evaluation.state import Problem
-from xfit.engine.linear import fit as linear_fit
 from xfit.engine.math.entries import APART, PREPARE, CompiledEntry
-from xfit.engine.math.jit import inner
 from xfit.engine.math.processor import features
-from xfit.engine.pixel import attempts, lanes, objective, profile
-from xfit.engine.waves import clocks, wavefront
 from xfit.progress import told
-
-
-@dataclass(frozen=True)
-class Unit:
-    """What is compiled in one piece.
-
-    Attributes
-    ----------
-    entries : tuple of CompiledEntry
-        Functions that Python calls.
-    variant : str
-        Which of their versions.
-    called : tuple of str
-        Symbols of functions that other pieces call.
-    seconds : float
-        How long it takes to compile, about, on a processor with AVX-512.
-    """
-
-    entries: tuple[CompiledEntry, ...] = ()
-    variant: str = ""
-    called: tuple[str, ...] = ()
-    seconds: float = 5.0
-
-
-UNITS = {
-    "rows": Unit(called=("xfit_prepare", "xfit_write")),
-    "alone": Unit(
-        called=("xfit_write_all", "xfit_gram_of_one", "xfit_jacobian_of", "xfit_deviations_of_trial"), seconds=8.0
-    ),
-    "pixel": Unit((attempts.fit_singly,), called=("xfit_minimise_one",), seconds=10.0),
-    "lanes": Unit((lanes.fit_side_by_side,), seconds=8.0),
-    "lanes-gram": Unit(called=("xfit_gram_of_lanes",)),
-    "evaluate": Unit((objective.evaluate_pixels,)),
-    "objective": Unit(
-        (objective.begin_pixel, objective.loss_at, objective.deviations_at, objective.end_pixel), seconds=10.0
-    ),
-    "profile": Unit((profile.profile_pixels,), seconds=4.0),
-    "linear": Unit((linear_fit.fit_alike, linear_fit.fit_weighted), "float64", seconds=8.0),
-    "linear-single": Unit((linear_fit.fit_alike, linear_fit.fit_weighted), "float32", seconds=8.0),
-    "linear-alone": Unit((linear_fit.fit_linear_singly,), seconds=10.0),
-    "wave": Unit((wavefront.rank, wavefront.begin_at, clocks.advance)),
-    "ties": Unit(called=("xfit_apply_ties", "xfit_tie_derivatives")),
-    "axis": Unit(called=("xfit_set_response", "xfit_add_whole")),
-    "loss": Unit(called=("xfit_apply_loss",)),
-}
 
 #: Pieces that a part of the engine consists of.
 _PARTS = {
@@ -146,7 +97,7 @@ def _prepare(part: str) -> None:
         on_disk = all([locks.enter_context(compile_lock(names[unit])) for unit in sorted(missing)])
         found = {unit: kept(names[unit]) if on_disk else None for unit in missing}
         absent = tuple(unit for unit, code in found.items() if code is None)
-        made = dict(zip(absent, _compiled(absent), strict=True)) if absent else {}
+        made = _compiled(absent) if absent else {}
         for unit in missing:
             code = found[unit]
             if code is None and on_disk:
@@ -215,28 +166,23 @@ def _load_shipped(unit: str) -> bool:
     return True
 
 
-def _compiled(units: tuple[str, ...]) -> list[bytes]:
+def _compiled(units: tuple[str, ...]) -> dict[str, bytes]:
     """Machine code of pieces: of processes of their own, or where that can't be, of this one."""
     slow = 1.0 if "avx512f" in features() else 3.0
-    with told("compiling the engine, once on this machine", slow * max(UNITS[unit].seconds for unit in units)):
+    seconds = {unit: UNITS[unit].seconds for unit in units}
+    shares = shared_out(seconds)
+    longest = max(sum(seconds[unit] for unit in share) for share in shares)
+    with told("compiling the engine, once on this machine", slow * longest):
         why = "no other Python can be started" if not can_start_python() else ""
         if not why:
             try:
-                return compile_apart(*units)
+                return compile_apart(*shares)
             except CompilationError as error:
                 why = str(error)
         warnings.warn(
             f"the engine is compiled in this process, which will keep some 300 MiB: {why}", RuntimeWarning, stacklevel=4
         )
-        return [compile_unit(unit) for unit in units]
-
-
-def compile_unit(name: str) -> bytes:
-    """Machine code of a piece, compiled by this process."""
-    unit = UNITS[name]
-    functions = [(entry.symbol(unit.variant), *entry.compiled(unit.variant)) for entry in unit.entries]
-    called = [APART[symbol] for symbol in unit.called]
-    return object_code([*functions, *((each.symbol, inner(each.function), each.signature) for each in called)])
+        return {unit: compile_unit(unit) for unit in units}
 
 
 def _load(name: str, code: bytes) -> None:

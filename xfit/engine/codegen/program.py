@@ -16,9 +16,9 @@ from xfit.engine.codegen.kernel_source import kernel_source
 from xfit.engine.codegen.sources import component_hash
 from xfit.engine.codegen.tie_compiler import compile_ties
 from xfit.engine.codegen.versions import check_versions, versions
+from xfit.engine.evaluation.axis_plan import WholeComponent, lay_out, order_of
 from xfit.engine.evaluation.state import Structure
 from xfit.engine.evaluation.tie_machine import Ties
-from xfit.engine.evaluation.whole_axis import WholeComponent, lay_out, order_of
 from xfit.engine.math.layout import LINEAR, OTHER, PITCH, TILE, starting_only
 from xfit.formulas import parser
 from xfit.formulas.function_kernel import FunctionKernel

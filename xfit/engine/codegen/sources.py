@@ -36,6 +36,8 @@ ENGINE_SOURCES = (
     *_files("engine/linear", "bounded", "fit", "groups", "rows", "solve"),
     *_files(
         "engine/evaluation",
+        "axis_plan",
+        "convolution",
         "difference_quotients",
         "evaluate",
         "fourier",

@@ -4,7 +4,7 @@ losses other than least squares.
 
 from __future__ import annotations
 
-from xfit.engine.evaluation import loss_functions, tie_machine, whole_axis
+from xfit.engine.evaluation import convolution, loss_functions, tie_machine, whole_axis
 from xfit.engine.evaluation.difference_quotients import replace_tie_derivatives
 from xfit.engine.evaluation.state import Problem, State
 from xfit.engine.math.entries import Pointer, apart
@@ -33,7 +33,7 @@ def tie_derivatives(p: Problem, s: State, q: Pointer, careful: int, derivative: 
 def set_response(p: Problem, response: Pointer, size: int, row: int) -> int:
     """Set what components are convolved with; return 0 if it is not finite."""
     structure = p.structure
-    return 1 if whole_axis.set_response(structure.plan, structure.numbers, numbers_at(response, size), row) else 0
+    return 1 if convolution.set_response(structure.plan, structure.numbers, numbers_at(response, size), row) else 0
 
 
 @apart

@@ -16,6 +16,7 @@ from xfit.engine.math.layout import LANES
 from xfit.engine.math.records import Integers, Reals, Record, Vectors
 from xfit.engine.math.vector import negation, reals, select
 from xfit.engine.math.widths import get, put
+from xfit.engine.pixel.likelihood import write_goodness
 from xfit.engine.pixel.packed_row import (
     AIC,
     DOF,
@@ -25,7 +26,6 @@ from xfit.engine.pixel.packed_row import (
     at_bound_at,
     further_at,
     stderr_at,
-    write_goodness,
 )
 from xfit.engine.pixel.rows import Limits
 from xfit.engine.pixel.status import CONVERGED

@@ -8,7 +8,7 @@ and fitted alone from its start. So a pixel's numbers depend on its own data alo
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Annotated, Any
 
 from xfit.engine.evaluation.evaluate import gram_of_lanes, tie_point
 from xfit.engine.evaluation.loss_functions import LEAST_SQUARES
@@ -52,6 +52,7 @@ from xfit.engine.lm.trust_region import (
     variance_of,
 )
 from xfit.engine.math.cholesky import at
+from xfit.engine.math.entries import WIDE, apart
 from xfit.engine.math.jit import inner
 from xfit.engine.math.vector import any_lane, negation, select
 from xfit.engine.math.widths import full, get, put
@@ -79,22 +80,27 @@ def _begin(s: State, fresh: Any) -> None:
         put(s.moved, j, select(fresh, 0.0, get(s.moved, j)))
 
 
-@inner
-def _relax(p: Problem, s: State, begin: Any, going: Any) -> Any:
-    """Set amplitudes of trial points to their best values; return where the model must be evaluated there."""
-    again = full(s, 0.0) != 0.0
+@apart
+def relax_lanes(p: Problem, s: Annotated[State, WIDE]) -> int:
+    """Set amplitudes of trial points to their best values; note where the model must be evaluated there (AGAIN)."""
+    known = s.known
+    chisq = get(s.gram_trial, at(s.count, s.count))
+    finite = chisq - chisq == 0.0
+    fresh, again = get(known, FRESH) != 0.0, get(known, AGAIN) != 0.0
+    begin, going = finite & fresh & negation(again), finite & negation(again | fresh)
+    wait = full(s, 0.0) != 0.0
     if any_lane(begin):
-        chisq = get(s.gram_trial, at(s.count, s.count))
-        _, again = relax(s, s.gram_trial, begin, True)
+        _, wait = relax(s, s.gram_trial, begin, True)
         share = PROMISED if s.kind != LEAST_SQUARES else 1.0
         _note(s, CHISQ, begin, chisq)
         _note(s, CLAIM, begin, chisq - share * get(s.promise, 0))
         if s.starting.size > s.amplitudes.size:
             # Where the guess is no mere one, those that can do without an evaluation.
-            going = going | (begin & negation(again))
+            going = going | (begin & negation(wait))
     _, more = relax(s, s.gram_trial, going, False)
     tie_point(p, s, s.trial)
-    return again | more
+    put(known, AGAIN, select(wait | more, full(s, 1.0), 0.0))
+    return 0
 
 
 @inner
@@ -232,8 +238,8 @@ def round_of_lanes(p: Problem, s: State, tolerance: float, limit: int) -> bool:
     finite = chisq - chisq == 0.0
     fresh, again = get(known, FRESH) != 0.0, get(known, AGAIN) != 0.0
     worse = fresh & again & negation(chisq <= get(known, CHISQ))
-    wait = _relax(p, s, finite & fresh & negation(again), finite & negation(again | fresh))
-    put(known, AGAIN, select(wait, full(s, 1.0), 0.0))
+    relax_lanes(p, s)
+    wait = get(known, AGAIN) != 0.0
     trial = get(s.gram_trial, at(s.count, s.count))
     accepted, settled, stuck = _judge(s, negation(fresh | wait), trial)
     accepted = accepted | (fresh & finite & negation(wait))

@@ -1,5 +1,5 @@
-"""What losses lack of minus twice the logarithm of a likelihood: constants of the data, for
-criteria that compare models.
+"""How good a fit is: chi-squared, loss and the criteria that compare models (AIC, AICc, BIC), with what
+losses lack of minus twice the logarithm of a likelihood: constants of the data.
 """
 
 from __future__ import annotations
@@ -8,10 +8,12 @@ import math
 
 import numpy as np
 
+from xfit.engine.evaluation.loss_functions import LEAST_SQUARES
 from xfit.engine.math.arithmetic import MANTISSA
 from xfit.engine.math.elementary import log
 from xfit.engine.math.jit import inner
 from xfit.engine.math.vector import bits_of, from_bits
+from xfit.engine.pixel.packed_row import AIC, AICC, BIC, CHISQ, LOSS_VALUE, RED_CHISQ
 
 _ONE_BITS = 0x3FF0000000000000
 _LN2 = 0.6931471805599453
@@ -106,3 +108,40 @@ def log_of_product(factor: np.ndarray, width: np.ndarray, n: int) -> float:
         for i in range(n):
             total -= log(abs(width[i])) if factor[i] > 0.0 else 0.0
     return total
+
+
+@inner
+def write_goodness(
+    chisq: float, loss: float, used: int, count: int, kind: int, scaled: bool, scalars: np.ndarray
+) -> None:
+    """Write how good a fit is; the constant of the likelihood stands in the place of the first criterion.
+
+    Parameters
+    ----------
+    chisq, loss : float
+        Weighted sum of squared residuals, and the loss, at the solution.
+    used, count : int
+        Channels that take part, and free parameters.
+    kind : int
+        The loss; see `xfit.engine.evaluation.loss_functions`.
+    scaled : bool
+        Whether the scale of the errors is not trusted. Then it is one more parameter, at its most likely value.
+    scalars : float64 (any,)
+        The row from its scalars on.
+    """
+    dof = used - count
+    scalars[CHISQ] = chisq
+    scalars[RED_CHISQ] = chisq / dof if dof > 0 else math.nan
+    scalars[LOSS_VALUE] = loss
+    constant = scalars[AIC]
+    k = float(count)
+    if kind == LEAST_SQUARES:
+        constant += used * _LOG_2PI
+        if scaled:
+            loss = used * (1.0 + math.log(loss / used) if loss > 0.0 else -math.inf)
+            k += 1.0
+    deviance = loss + constant
+    scalars[AIC] = deviance + 2.0 * k
+    rest = used - k - 1.0
+    scalars[AICC] = deviance + 2.0 * k + 2.0 * k * (k + 1.0) / rest if rest > 0.0 else math.nan
+    scalars[BIC] = deviance + k * math.log(float(used))

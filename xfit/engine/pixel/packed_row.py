@@ -7,13 +7,7 @@ their names.
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
 from numba.extending import register_jitable
-
-from xfit.engine.evaluation.loss_functions import LEAST_SQUARES
-from xfit.engine.math.jit import inner
 
 #: Numbers of a packed row that follow value, stderr and at_bound of every parameter.
 SCALARS = ("chisq", "red_chisq", "loss", "dof", "nfev", "status", "aic", "aicc", "bic")
@@ -21,8 +15,6 @@ SCALARS = ("chisq", "red_chisq", "loss", "dof", "nfev", "status", "aic", "aicc",
 CHISQ, RED_CHISQ, LOSS_VALUE, DOF, EVALUATIONS, STATUS, AIC, AICC, BIC = range(9)
 
 _COUNT = len(SCALARS)
-
-LOG_2PI = 1.8378770664093453
 
 
 @register_jitable
@@ -49,40 +41,3 @@ def further_at(n: int) -> int:
     bias, each if it is asked for.
     """
     return 3 * n + _COUNT
-
-
-@inner
-def write_goodness(
-    chisq: float, loss: float, used: int, count: int, kind: int, scaled: bool, scalars: np.ndarray
-) -> None:
-    """Write how good a fit is; the constant of the likelihood stands in the place of the first criterion.
-
-    Parameters
-    ----------
-    chisq, loss : float
-        Weighted sum of squared residuals, and the loss, at the solution.
-    used, count : int
-        Channels that take part, and free parameters.
-    kind : int
-        The loss; see `xfit.engine.evaluation.loss_functions`.
-    scaled : bool
-        Whether the scale of the errors is not trusted. Then it is one more parameter, at its most likely value.
-    scalars : float64 (any,)
-        The row from its scalars on.
-    """
-    dof = used - count
-    scalars[CHISQ] = chisq
-    scalars[RED_CHISQ] = chisq / dof if dof > 0 else math.nan
-    scalars[LOSS_VALUE] = loss
-    constant = scalars[AIC]
-    k = float(count)
-    if kind == LEAST_SQUARES:
-        constant += used * LOG_2PI
-        if scaled:
-            loss = used * (1.0 + math.log(loss / used) if loss > 0.0 else -math.inf)
-            k += 1.0
-    deviance = loss + constant
-    scalars[AIC] = deviance + 2.0 * k
-    rest = used - k - 1.0
-    scalars[AICC] = deviance + 2.0 * k + 2.0 * k * (k + 1.0) / rest if rest > 0.0 else math.nan
-    scalars[BIC] = deviance + k * math.log(float(used))
