@@ -18,6 +18,7 @@ from xfit.engine.pixel.status import CONVERGED, DESCRIPTIONS, MEANINGS
 from xfit.fitting.multifit import multifit
 from xfit.fitting.planning.arguments import DimLike, FitArguments
 from xfit.fitting.planning.plan import make_plan
+from xfit.fitting.running.clients import active_client
 from xfit.fitting.running.map_blocks import one_thread
 from xfit.fitting.running.worker_watch import computed
 from xfit.modeling.model import Model
@@ -245,13 +246,11 @@ def preview(
 
 def _threads() -> int:
     """Threads of the active cluster, or of this process."""
-    from distributed.client import default_client
-
-    try:
-        threads: dict[str, int] = default_client().nthreads()
-        return max(sum(threads.values()), 1)
-    except ValueError:
+    client = active_client()
+    if client is None:
         return int(dask.config.get("num_workers", None) or CPU_COUNT)
+    threads: dict[str, int] = client.nthreads()
+    return max(sum(threads.values()), 1)
 
 
 def _places(da: xr.DataArray, navigation: tuple[Hashable, ...], n: int, seed: int) -> dict[Hashable, xr.DataArray]:

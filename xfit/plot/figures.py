@@ -38,10 +38,12 @@ def new_figure(figure: Any, size: tuple[float, float]) -> Figure:
 
 
 def settled(figure: Figure) -> Figure:
-    """Lay a figure out before it is drawn: of images, whose shape is given, one round leaves labels beyond the edge."""
+    """Lay a figure with images out before it is drawn: as their shape is given, one round leaves labels beyond the
+    edge.
+    """
     _as_text(figure)
     engine = figure.get_layout_engine()
-    if engine is not None:
+    if engine is not None and any(axes.get_aspect() != "auto" for axes in figure.figure.axes):
         for _ in range(2):
             engine.execute(figure.figure)
     return figure

@@ -14,7 +14,8 @@ def active_client() -> Any:
     """The `distributed` client that is active, or None: in a task of a worker the worker's, as for
     all that dask computes there.
     """
-    # The modules, not names of them, so that a process without a cluster does not load one.
+    if not _may_have_clients():
+        return None
     from distributed.client import default_client
     from distributed.worker import get_client
 
@@ -34,11 +35,20 @@ def scheduler_here() -> str | None:
 
     The task can't leave the worker's pool of threads for it, so that a wait for the worker might never end.
     """
+    if not _may_have_clients():
+        return None
     from distributed.client import default_client
 
     with contextlib.suppress(ValueError):
         return "threads" if not in_task() and _is_of_a_worker(default_client()) else None
     return None
+
+
+def _may_have_clients() -> bool:
+    """Whether anybody has imported `distributed`, for which a process without a cluster would wait a quarter of a
+    second.
+    """
+    return "distributed.client" in sys.modules
 
 
 def _is_of_a_worker(client: Any) -> bool:
@@ -56,6 +66,8 @@ def client_of(given: Any) -> Any:
     ValueError
         For clients that are closed, or whose event loop the call would wait in.
     """
+    if given is None and not _may_have_clients():
+        return None
     from distributed import Client
 
     if given is not None and not isinstance(given, Client):
