@@ -67,7 +67,7 @@ def test_what_is_counted(tmp_path: Path, ending: str, monkeypatch: pytest.Monkey
         RefusedFileError,
         match=(
             rf"a\.{ending} has more than 50 groups and arrays of metadata, the original ones among them; it is not "
-            r"read"
+            r"read\. Open it without original_metadata=True"
         ),
     ):
         xfit.open(path, original_metadata=True)

@@ -97,9 +97,10 @@ def _read(
             nonlocal left
             left -= 1
             if left < 0:
+                asked = ", the original ones among them" if original_metadata else ""
+                way_out = ". Open it without original_metadata=True" if original_metadata else ""
                 raise RefusedFileError(
-                    f"{path} has more than {MOST_METADATA} groups and arrays of "
-                    f"metadata{', the original ones among them' if original_metadata else ''}; it is not read"
+                    f"{path} has more than {MOST_METADATA} groups and arrays of metadata{asked}; it is not read{way_out}"
                 )
 
     number = len(list(file["Experiments"])) if "Experiments" in file else 0
