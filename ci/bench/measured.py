@@ -74,6 +74,59 @@ def descriptions() -> dict[str, float]:
     return {"first": max(made[0]), "again": max(made[1])}
 
 
+def models_read() -> dict[str, float]:
+    """Read models back from JSON, each in its turn and a second time; milliseconds of the slowest.
+
+    The models are each component of the library over a line, W1's and one with a formula.
+    """
+    made = [w1(), xfit.Model([*peaks(), Expression("h*exp(-(x - c)**2/(2*s**2)) + o*tanh(x)", name="e")])]
+    for name in xfit.components.__all__:
+        try:
+            made.append(xfit.Model([getattr(xfit.components, name)(name="c"), Polynomial(order=1, name="line")]))
+        except TypeError:
+            # It needs arguments.
+            continue
+    texts = [model.to_json() for model in made]
+    times: list[list[float]] = [[], []]
+    for turn in times:
+        for text in texts:
+            began = time.process_time()
+            xfit.Model.from_json(text)
+            turn.append(1e3 * (time.process_time() - began))
+    return {"first": max(times[0]), "again": max(times[1]), "models": len(texts)}
+
+
+def _compiled() -> int:
+    """How many pieces this process has compiled, or had compiled by others."""
+    from xfit.engine.codegen import machine_code, subprocess_compile
+
+    return machine_code.made() + subprocess_compile.started()
+
+
+def workers(number: str, folder: str) -> dict[str, float]:
+    """Fit a map into a store by new worker processes, whose cache is empty; this process has the machine code.
+
+    Seconds from the call to the end, of the processor in each worker, and how many pieces all workers have compiled.
+    """
+    from distributed import Client, LocalCluster
+
+    n = int(number)
+    fit_one(w1())
+    x = np.linspace(0, 10.23, 64)
+    y = 250 * np.exp(-((x - 3.5) ** 2) / 0.245) + 300 * np.exp(-((x - 6) ** 2) / 0.605) + 60 - 3 * x
+    da = xr.DataArray(np.tile(y, (4 * n, 16, 1)), dims=("p", "q", "x"), coords={"x": x}).chunk(p=1)
+    empty = {"XFIT_CACHE_DIR": f"{folder}/workers"}
+    options = {"n_workers": n, "threads_per_worker": 1, "dashboard_address": None, "env": empty, "memory_limit": 0}
+    with LocalCluster(**options) as cluster, Client(cluster) as client:
+        client.wait_for_workers(n)
+        before = client.run(time.process_time)
+        began = time.perf_counter()
+        da.fit.multifit(w1(), store=f"{folder}/fit.zarr", client=client)
+        seconds = time.perf_counter() - began
+        used = [after - before[name] for name, after in client.run(time.process_time).items()]
+        return {"seconds": seconds, "cpu": sum(used) / n, "compiled": sum(client.run(_compiled).values())}
+
+
 def new_kernels(number: str) -> dict[str, float]:
     """Fit models that are new to this process; seconds that the first fit of each takes more than its second.
 
@@ -207,6 +260,9 @@ ACTIONS: dict[str, Callable[..., Any]] = {
     "new_kernels": new_kernels,
     "schedulers": schedulers,
     "memory": memory,
+    "models_read": models_read,
+    "workers": workers,
+    "roofline": roofline,
     "small_calls": lambda: small_calls.small_calls(w1()),
 }
 

@@ -30,9 +30,10 @@ MEASURED = str(Path(__file__).with_name("measured.py"))
 GIBIBYTES = 4
 
 
-def run(cache: Path, *arguments: str) -> Any:
-    """Run Python with arguments; what it prints is JSON, and is returned."""
-    done = subprocess.run([sys.executable, *arguments], env=_environment(cache), capture_output=True, text=True)
+def run(cache: Path, *arguments: str, path: str = "") -> Any:
+    """Run Python with arguments, and a folder that it imports from first; what it prints is JSON, and is returned."""
+    environment = _environment(cache) | ({"PYTHONPATH": path} if path else {})
+    done = subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"a measured process failed:\n{done.stderr}")
     return json.loads(done.stdout)
@@ -97,6 +98,31 @@ def descriptions(work: Path) -> None:
     found = [run(work, MEASURED, "descriptions") for _ in range(3)]
     say("slowest component of the library, made for the first time", f"{min(each['first'] for each in found):.1f} ms")
     say("and again", f"{min(each['again'] for each in found):.2f} ms")
+    read = run(work, MEASURED, "models_read")
+    say(f"slowest of {read['models']} models read from JSON, the first time", f"{read['first']:.1f} ms")
+    say("and again", f"{read['again']:.1f} ms")
+
+
+def wheel(work: Path) -> None:
+    """First fit of a process that has xfit from a wheel with machine code, and an empty cache."""
+    with tempfile.TemporaryDirectory(dir=work) as folder:
+        root = Path(__file__).resolve().parents[2]
+        subprocess.run(["bash", str(root / "ci" / "wheel"), f"{folder}/dist"], check=True, stdout=subprocess.DEVNULL)
+        (made,) = Path(folder, "dist").glob("*.whl")
+        say("wheel with machine code", f"{made.stat().st_size / 2**20:.1f} MiB")
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", f"{folder}/xfit", str(made)]
+        subprocess.run(pip, check=True)
+        found = [run(Path(folder, str(k)), MEASURED, "first_fit", path=f"{folder}/xfit") for k in range(3)]
+        say("first fit from the wheel, with an empty cache", milliseconds([each["first"] for each in found]))
+
+
+def workers(work: Path) -> None:
+    """A fit into a store by 20 new worker processes with an empty cache."""
+    with tempfile.TemporaryDirectory(dir=work) as folder:
+        found = run(work, MEASURED, "workers", "20", folder)
+    say("80 chunks by 20 new worker processes, from the call to the end", f"{found['seconds']:.1f} s")
+    say("  of the processor in each worker, imports included", f"{found['cpu']:.1f} s")
+    say("  pieces of machine code that they have compiled", f"{found['compiled']:.0f}")
 
 
 def spectra(side: int) -> tuple[np.ndarray, np.ndarray]:
@@ -238,6 +264,8 @@ FIGURES: dict[str, Callable[[Path], None]] = {
     "compilation": compilation,
     "pieces": pieces,
     "descriptions": descriptions,
+    "wheel": wheel,
+    "workers": workers,
     "schedulers": schedulers,
     "small": small_calls,
     "memory": memory,

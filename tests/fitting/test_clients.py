@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dask
@@ -31,7 +32,7 @@ from xfit.engine.codegen import versions
 from xfit.engine.codegen.versions import VersionError
 from xfit.fitting.running import remote_errors as carried
 from xfit.fitting.running.workers import ClusterError, Ready, make_ready
-from xfit.fitting.stored.chunk_task import StoreError
+from xfit.fitting.stored.storage import StoreError
 
 #: Seconds after which a test fails that would hang; a fit takes less than one, its compilation some ten.
 GUARD = 60
@@ -304,7 +305,8 @@ def test_workers_that_end_while_they_are_made_ready(monkeypatch) -> None:
         """A client whose workers end so often."""
 
         def __init__(self, times: int) -> None:
-            self.left, self.plugins = times, []
+            self.left = times
+            self.plugins: list[Ready] = []
 
         def register_plugin(self, plugin: Ready) -> None:
             if self.left:
@@ -312,7 +314,9 @@ def test_workers_that_end_while_they_are_made_ready(monkeypatch) -> None:
                 raise CommClosedError("in <TCP>: Stream is closed")
             self.plugins.append(plugin)
 
-        def scheduler_info(self, n_workers: int) -> dict[str, Any]:
+        scheduler = SimpleNamespace(identity=None)
+
+        def sync(self, function: Any, n_workers: int) -> dict[str, Any]:
             return {"workers": {"a": {"memory_limit": 2**27}, "b": {"memory_limit": 2**28}}}
 
     program = Program.from_model(model())
@@ -351,7 +355,7 @@ def test_exceptions_are_pickled_as_themselves(kind: type[BaseException]) -> None
         assert type(there) is kind
         assert str(there) == str(error)
         assert there.args == error.args
-        assert there.place == 3
+        assert vars(there)["place"] == 3
 
 
 def test_all_exceptions_are_found() -> None:

@@ -5,6 +5,7 @@ says so, and no wait for ever.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,13 +16,14 @@ import numpy as np
 import pytest
 import xarray as xr
 from distributed import Client, LocalCluster, WorkerPlugin
+from distributed.comm import CommClosedError
 
 import xfit
 from xfit.components import Gaussian, Offset
 from xfit.fitting.running import worker_watch
 from xfit.fitting.running.executors import Cluster
 from xfit.fitting.running.worker_watch import WorkerWatch, computed
-from xfit.fitting.running.workers import ClusterError
+from xfit.fitting.running.workers import ClusterError, workers_of
 
 
 @pytest.mark.slow
@@ -45,17 +47,25 @@ def test_workers_without_memory_for_xfit(limit: int, tmp_path: Path, monkeypatch
         data.fit.multifit(model, store=str(tmp_path / "fit.zarr"), progress=False)
 
 
+def end_process(code: int) -> None:
+    """End a worker, after it has been seen."""
+    time.sleep(1.0)
+    os._exit(code)
+
+
 @pytest.mark.slow
 def test_workers_that_end_one_after_the_other_while_a_run_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """A nanny replaces each: without a count, the run would wait for ever."""
     monkeypatch.setattr(worker_watch, "_LOOK", 0.1)
+    # On a busy machine a worker takes longer to begin than dask's clusters wait for it.
+    patience = {"distributed.scheduler.allowed-failures": 1000, "distributed.deploy.lost-worker-timeout": "1 hour"}
     with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 1000}),
+        dask.config.set(patience),
         LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
         Client(cluster) as client,
     ):
         executor = Cluster(client)
-        executor.watch("call", executor.submit("ends", os._exit, 1))
+        executor.watch("call", executor.submit("ends", end_process, 1))
         with pytest.raises(
             ClusterError, match="5 workers have ended while no call did, most likely for want of memory"
         ):
@@ -123,10 +133,53 @@ class FewWorkers:
 
     def __init__(self, cluster: Any) -> None:
         self.cluster, self.workers = cluster, dict[str, Any]()
+        self.scheduler = SimpleNamespace(identity=lambda n_workers: {"workers": dict(self.workers)})
 
-    def scheduler_info(self, n_workers: int) -> dict[str, Any]:
+    def sync(self, function: Callable[..., Any], **arguments: Any) -> Any:
         """What the watch asks."""
-        return {"workers": self.workers}
+        return function(**arguments)
+
+
+@pytest.mark.slow
+def test_all_workers_are_seen_whenever_the_client_looks_itself() -> None:
+    """Its own look at the scheduler, which `Client.scheduler_info` may return instead, has no workers in it."""
+    with (
+        dask.config.set({"distributed.client.scheduler-info-interval": "1ms"}),
+        LocalCluster(n_workers=6, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        assert {len(workers_of(client)) for _ in range(300)} == {6}
+
+
+def test_a_cluster_that_shrinks_while_one_call_goes_on(clock: list[float]) -> None:
+    """As one that adapts does at the end of a run; workers that come and go are another thing."""
+    client = FewWorkers(SimpleNamespace(plan={0}, workers={}, _adaptive="grows with the work"))
+    client.workers.update({f"first {k}": {"status": "running"} for k in range(20)})
+    watch = WorkerWatch(client)
+    look_until(watch, clock, 6.0)
+    for k in range(19):
+        del client.workers[f"first {k}"]
+        look_until(watch, clock, clock[0] + 3.0)
+    for k in range(4):
+        client.workers = {f"next {k}": {"status": "running"}}
+        look_until(watch, clock, clock[0] + 3.0)
+    client.workers = {"last": {"status": "running"}}
+    with pytest.raises(ClusterError, match="5 workers have ended while no call did"):
+        look_until(watch, clock, clock[0] + 3.0)
+
+
+def test_a_lost_connection_is_no_lost_worker(clock: list[float]) -> None:
+    """It is the client that tells what becomes of it."""
+    client = FewWorkers(None)
+    client.workers.update({f"{k}": {"status": "running"} for k in range(9)})
+    watch = WorkerWatch(client)
+    look_until(watch, clock, 6.0)
+
+    def lost(n_workers: int) -> Any:
+        raise CommClosedError("in <TCP>: Stream is closed")
+
+    client.scheduler.identity = lost
+    look_until(watch, clock, 60.0)
 
 
 @pytest.mark.parametrize(

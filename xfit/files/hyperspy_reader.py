@@ -100,7 +100,8 @@ def _read(
                 asked = ", the original ones among them" if original_metadata else ""
                 way_out = ". Open it without original_metadata=True" if original_metadata else ""
                 raise RefusedFileError(
-                    f"{path} has more than {MOST_METADATA} groups and arrays of metadata{asked}; it is not read{way_out}"
+                    f"{path} has more than {MOST_METADATA} groups and arrays of metadata{asked}; it is not "
+                    f"read{way_out}"
                 )
 
     number = len(list(file["Experiments"])) if "Experiments" in file else 0

@@ -11,7 +11,7 @@ import dask
 from dask.base import get_scheduler
 
 from xfit.fitting.running.clients import Seceded, scheduler_here
-from xfit.fitting.running.workers import ClusterError, words_of_memory
+from xfit.fitting.running.workers import ClusterError, words_of_memory, workers_of
 
 #: Seconds between two looks while no call ends, and workers that may end until one does.
 _LOOK, _LOST = 2.0, 5
@@ -38,6 +38,7 @@ class WorkerWatch:
     def reset(self) -> None:
         """Begin anew, for a call has ended."""
         self._known: set[str] = set()
+        self._first: set[str] = set()
         self._looked = self._at_work = self._there = time.monotonic()
 
     def look(self) -> None:
@@ -53,7 +54,13 @@ class WorkerWatch:
         if now - self._looked <= _LOOK:
             return
         self._looked = now
-        workers = self._client.scheduler_info(n_workers=-1)["workers"]
+        try:
+            workers = workers_of(self._client)
+        except OSError:
+            # The connection is lost, which the client mends, or tells all that waits for it.
+            return
+        if not self._known:
+            self._first = set(workers)
         self._known |= set(workers)
         if workers:
             self._there = now
@@ -61,7 +68,8 @@ class WorkerWatch:
             self._at_work = now
         if now - self._at_work > _PATIENCE:
             self._give_up(f"all workers have been paused for {_PATIENCE:.0f} s")
-        lost = len(self._known - set(workers))
+        # One after the other: a cluster that shrinks loses workers for which none come.
+        lost = min(len(self._known - set(workers)), len(self._known - self._first))
         if lost >= _LOST:
             self._give_up(f"{lost} workers have ended while no call did")
         if now - self._there > _PATIENCE:

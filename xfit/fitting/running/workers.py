@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from dask.base import tokenize
@@ -75,7 +76,7 @@ def make_ready(client: Any, program: Program, part: str) -> None:
         If workers have no xfit, or end while they load it.
     """
     # Clusters that grow with the work have none before there is any.
-    expected = bool(client.scheduler_info(n_workers=-1)["workers"])
+    expected = bool(workers_of(client))
     # What the client compiles here, no worker with its kind of processor has to.
     prepare_engine(part)
     program.load()
@@ -84,7 +85,7 @@ def make_ready(client: Any, program: Program, part: str) -> None:
     for left in reversed(range(_TIMES)):
         try:
             client.register_plugin(ready)
-            if (lost or expected) and not client.scheduler_info(n_workers=-1)["workers"]:
+            if (lost or expected) and not workers_of(client):
                 # Nobody was asked, for those that were are gone and not replaced yet.
                 raise TimeoutError
         except ModuleNotFoundError as error:
@@ -102,6 +103,16 @@ def make_ready(client: Any, program: Program, part: str) -> None:
             return
 
 
+def workers_of(client: Any) -> Mapping[str, Mapping[str, Any]]:
+    """Workers of a cluster by their addresses, as its scheduler has them now.
+
+    Not `Client.scheduler_info`: the client's own look at the scheduler, every two seconds and without workers, may come
+    between the answer and its return, as if there were none.
+    """
+    found: Mapping[str, Mapping[str, Any]] = client.sync(client.scheduler.identity, n_workers=-1)["workers"]
+    return found
+
+
 def words_of_memory(client: Any) -> str:
     """Why workers end, as a rule, and what to do."""
     return (
@@ -112,7 +123,7 @@ def words_of_memory(client: Any) -> str:
 
 def limits_of(client: Any) -> str:
     """Words for how much memory the workers may use."""
-    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    workers = workers_of(client).values()
     limits = sorted({int(each.get("memory_limit") or 0) for each in workers})
     if not limits:
         return "none is there now"
