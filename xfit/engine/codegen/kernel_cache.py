@@ -23,7 +23,7 @@ from xfit.progress import told
 _OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}}
 
 #: Seconds that a kernel takes to compile where that is slow.
-_SECONDS = 10.0
+_SECONDS = 5.0
 
 #: What names of files begin with.
 KIND = "kernel"
