@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import xarray as xr
 import xfit
 from tests.support.builders import peak_map, two_peaks
 from tests.support.kills import killed
+from tests.support.opened import open_array
 from xfit.arrays import atomic_write as whole
 
 #: Forks and links are of POSIX.
@@ -82,8 +84,13 @@ def test_folders_are_exchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     if not exchanges:
         monkeypatch.setattr(whole, "_exchange", lambda one, other: False)
     target = tmp_path / "a.zarr"
+
+    def write(part: Path, text: str) -> None:
+        part.mkdir()
+        (part / "file").write_text(text)
+
     for text in ("one", "two"):
-        whole.replace(target, lambda part, text=text: (part.mkdir(), (part / "file").write_text(text)))
+        whole.replace(target, partial(write, text=text))
         assert (target / "file").read_text() == text
         assert [each.name for each in tmp_path.iterdir()] == ["a.zarr"]
 
@@ -201,7 +208,7 @@ def test_at_urls_the_description_comes_last(data: xr.DataArray, monkeypatch: pyt
             except KeyboardInterrupt:
                 pass
         try:
-            found = xfit.open(place).values
+            found: np.ndarray | None = open_array(place).values
         except (FileNotFoundError, ValueError):
             found = None
         parts = [each for each in fsspec.filesystem("memory").ls("/ordered", detail=False) if ".partial" in each]

@@ -72,10 +72,10 @@ def test_a_mask_that_leaves_too_few_channels_is_refused() -> None:
     makes single pixels unfit instead.
     """
     da = peak_map()
-    few = xr.DataArray(np.arange(da.shape[-1]) < 3, dims=da.dims[-1])
+    few = xr.DataArray(np.arange(da.shape[-1]) < 3, dims=[da.dims[-1]])
     with pytest.raises(ValueError, match=r"3 channel\(s\) can't determine \d+ free parameters"):
         da.fit.multifit(two_peaks(), where=few)
-    here = few | (xr.DataArray(np.arange(da.shape[0]), dims=da.dims[0]) > 0)
+    here = few | (xr.DataArray(np.arange(da.shape[0]), dims=[da.dims[0]]) > 0)
     fit = da.fit.multifit(two_peaks(), where=here)
     meanings = dict(zip(fit["status"].attrs["flag_values"], fit["status"].attrs["flag_meanings"].split(), strict=True))
     assert {meanings[code] for code in np.unique(fit["status"][0])} == {"bad_data"}

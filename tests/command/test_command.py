@@ -24,6 +24,7 @@ from tests.support.commands import (
     run,
     start,
 )
+from tests.support.opened import open_result
 from tests.support.paths import ROOT
 
 
@@ -54,7 +55,7 @@ def test_into_a_store(folder, expected, tmp_path, model) -> None:
     assert done.exit_code == 0, done.output
     assert "fit of counts: 48 pixels" in done.output
     assert f"result: {tmp_path / 'fit.zarr'}" in done.output
-    assert_same_bits(xfit.open(tmp_path / "fit.zarr").compute(), expected)
+    assert_same_bits(open_result(tmp_path / "fit.zarr").compute(), expected)
     again = [
         "fit",
         folder / "map.zarr",
@@ -80,7 +81,7 @@ def test_other_formats(folder, expected, tmp_path, ending) -> None:
     assert done.exit_code == 0, done.output
     assert [each.name for each in tmp_path.iterdir()] == [out.name]  # and nothing of what it was made of
     if ending == "nc":
-        assert_same_bits(xfit.open(out).compute(), expected)
+        assert_same_bits(open_result(out).compute(), expected)
     elif ending == "csv":
         column = np.genfromtxt(out, delimiter=",", names=True, deletechars="", dtype=None, encoding="utf-8")
         np.testing.assert_array_equal(column["left.A"].reshape(8, 6), expected.fit["left.A"])
@@ -142,7 +143,7 @@ def test_options_of_the_fit(folder, tmp_path) -> None:
         tolerance=1e-10,
         max_nfev=500,
     )
-    assert_same_bits(xfit.open(out).compute(), fit)
+    assert_same_bits(open_result(out).compute(), fit)
     # From an earlier result, in one chunk as asked.
     assert xfit.open(out).chunksizes["y"] == (8,)
     done = run(
@@ -186,7 +187,7 @@ def test_killed_and_resumed_on_worker_processes(folder, tmp_path) -> None:
     code, out, errors = finished(start(tmp_path, *words))
     assert code == 0, errors
     assert "480 pixels" in out
-    assert_same_bits(xfit.open(tmp_path / "fit.zarr").compute(), da.compute().fit.multifit(two_peaks()))
+    assert_same_bits(open_result(tmp_path / "fit.zarr").compute(), da.compute().fit.multifit(two_peaks()))
 
 
 @pytest.mark.slow
@@ -208,7 +209,7 @@ def test_ctrl_c_says_how_to_go_on(folder, tmp_path, more) -> None:
     assert "an unfinished run lies in" in refused.output
     code, _, errors = finished(start(tmp_path, *words, "--resume"))
     assert code == 0, errors
-    assert_same_bits(xfit.open(tmp_path / "fit.nc").compute(), da.compute().fit.multifit(two_peaks()))
+    assert_same_bits(open_result(tmp_path / "fit.nc").compute(), da.compute().fit.multifit(two_peaks()))
 
 
 @pytest.mark.slow
@@ -226,7 +227,7 @@ def test_ctrl_c_of_a_run_from_seeds(folder, tmp_path) -> None:
     code, out, errors = finished(start(tmp_path, *words, "--resume"))
     assert code == 0, errors
     assert "2880 pixels" in out
-    assert (xfit.open(tmp_path / "fit.zarr").compute().status == 1).all()
+    assert (open_result(tmp_path / "fit.zarr").compute().status == 1).all()
 
 
 @contextlib.contextmanager
@@ -287,7 +288,7 @@ def test_on_a_cluster_that_is_there(folder, expected, tmp_path) -> None:
         )
         done = run(*words)
     assert done.exit_code == 0, done.output
-    assert_same_bits(xfit.open(tmp_path / "fit.zarr").compute(), expected)
+    assert_same_bits(open_result(tmp_path / "fit.zarr").compute(), expected)
 
 
 def test_samfire(folder, tmp_path) -> None:
@@ -306,7 +307,7 @@ def test_samfire(folder, tmp_path) -> None:
     assert done.exit_code == 0, done.output
     ds = xr.open_zarr(folder / "map.zarr", consolidated=False)
     expected = ds.counts.fit.samfire(two_peaks(), seeds=[(3, 2), (0, 5)], variance=ds.spread).compute()
-    assert_same_bits(xfit.open(tmp_path / "fit.zarr").compute(), expected)
+    assert_same_bits(open_result(tmp_path / "fit.zarr").compute(), expected)
     assert [each.name for each in tmp_path.iterdir()] == ["fit.zarr"]
     for seeds, words_of in (
         (["3,a"], "positions are whole numbers"),
@@ -342,5 +343,5 @@ def test_data_that_cannot_be_read(folder, expected, tmp_path) -> None:
     )
     done = run(*words, "--resume")
     assert done.exit_code == 0, done.output
-    assert_same_bits(xfit.open(tmp_path / "fit.nc").compute(), expected)
+    assert_same_bits(open_result(tmp_path / "fit.nc").compute(), expected)
     assert "that run is done" in run(*words, "--resume").output

@@ -12,6 +12,7 @@ from tests.support.commands import (
     folder,  # noqa: F401
     run,
 )
+from tests.support.opened import open_array, open_result
 from tests.support.paths import real
 
 
@@ -53,7 +54,7 @@ def test_what_is_read_is_never_overwritten(folder, tmp_path, ending) -> None:
     """Not even when asked to: the data would be gone."""
     pytest.importorskip("rsciio")
     data = tmp_path / f"map.{ending}"
-    xfit.save(xfit.open(folder / "map.nc", signal="counts").compute(), data)
+    xfit.save(open_array(folder / "map.nc", signal="counts").compute(), data)
     before = data.read_bytes()
     (tmp_path / "sub").mkdir()
     for out in (data, tmp_path / "sub" / ".." / data.name):
@@ -139,9 +140,9 @@ def test_files_of_instruments(tmp_path) -> None:
         "fit", path, "--model", tmp_path / "bg.toml", "--out", tmp_path / "fit.zarr", "--where", "Energy loss=:900"
     )
     assert done.exit_code == 0, done.output
-    da = xfit.open(path)
+    da = open_array(path)
     fit = da.fit.multifit(model, where=xfit.signal_range(da, (None, 900))).compute()
-    assert_same_bits(xfit.open(tmp_path / "fit.zarr").compute(), fit)
+    assert_same_bits(open_result(tmp_path / "fit.zarr").compute(), fit)
 
 
 @pytest.mark.parametrize("more", [[], ["--overwrite"], ["--resume"], ["--samfire", "--seed", "0,0", "--overwrite"]])

@@ -22,6 +22,7 @@ from xfit.engine.codegen.program import compiled_kernel
 from xfit.engine.math.layout import PITCH
 from xfit.formulas import calculus
 from xfit.formulas.kernel_expression import expression_of
+from xfit.formulas.kernel_spec import FormulaKernel
 
 ORACLE = {
     case["name"].removeprefix("exspy."): case
@@ -119,7 +120,7 @@ def test_value_and_gradients(name: str) -> None:
 @pytest.mark.parametrize(("name", "k"), [(name, k) for name, case in CASES.items() for k in range(len(case.edges))])
 def test_value_and_gradients_where_naive_formulas_fail(name: str, k: int) -> None:
     case = CASES[name]
-    at, x = {key: float(v) for key, v in (dict(case.truth) | case.edges[k]).items()}, grid(case)
+    at, x = {key: float(v) for key, v in {**case.truth, **case.edges[k]}.items()}, grid(case)
     assert_agrees(run(MADE[name], x, at), exact(case, x, at), max(1e-11, case.rtol), at)
 
 
@@ -181,6 +182,7 @@ def test_declarations_are_those_of_hyperspy(name: str) -> None:
 def test_values_and_gradients_are_those_of_hyperspy(name: str) -> None:
     """To 1e-12 of each number; 5e-12 for Voigt profiles, where HyperSpy takes another w."""
     case, made = ORACLE[name], default(name)
+    assert isinstance(made.kernel, FormulaKernel)
     at = {p.name: case["at"].get(p.name, p.value) * RESCALED.get((name, p.name), 1.0) for p in made}
     found = run(made, [np.array(case["x"])], at)
     np.testing.assert_allclose(found["f"], case["f"], rtol=1e-12)
@@ -203,6 +205,7 @@ def test_defaults_lie_within_bounds_and_are_described(name: str) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_linear_flags_are_what_the_formula_says(name: str) -> None:
     c = MADE[name]
+    assert isinstance(c.kernel, FormulaKernel)
     declared = [p.name for p in c if p.linear]
     names = [n for n in c.kernel.parameters if n != c.kernel.summed]
     found = calculus.linear_parameters(expression_of(c.kernel), [*declared, *names])
@@ -224,7 +227,10 @@ def test_dimensions(name: str) -> None:
     stretch = {"data": 3.0, "x": 2.0, "y": 2.0}
     x = grid(case)
     before = run(c, x, case.truth)["f"]
-    scaled = {p.name: case.truth[p.name] * math.prod(stretch[k] ** e for k, e in p.dimension.items()) for p in c}
+    scaled = {}
+    for p in c:
+        assert p.dimension is not None
+        scaled[p.name] = case.truth[p.name] * math.prod(stretch[k] ** e for k, e in p.dimension.items())
     after = run(c, [2.0 * t for t in x], scaled)["f"]
     np.testing.assert_allclose(after, 3.0 * before, rtol=1e-11, atol=1e-13 * np.max(np.abs(before)))
 
@@ -374,10 +380,10 @@ def test_storage(name: str) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: components.Lorentzian2D("yes"), "add_rotation='yes' must be True or False"),
-        (lambda: components.PESVoigt(spin_orbit_splitting=0.5), "spin_orbit_splitting=0.5 must be True or False"),
-        (lambda: components.Vignetting(side_vignetting=1), "side_vignetting=1 must be True or False"),
-        (lambda: components.Polynomial2D(2.0), "order=2.0 must be an integer"),
+        (lambda: components.Lorentzian2D("yes"), "add_rotation='yes' must be True or False"),  # type: ignore[arg-type]
+        (lambda: components.PESVoigt(spin_orbit_splitting=0.5), "spin_orbit_splitting=0.5 must be True or False"),  # type: ignore[arg-type]
+        (lambda: components.Vignetting(side_vignetting=1), "side_vignetting=1 must be True or False"),  # type: ignore[arg-type]
+        (lambda: components.Polynomial2D(2.0), "order=2.0 must be an integer"),  # type: ignore[arg-type]
         (lambda: components.Polynomial2D(10), "order=10 must be from 1 to 9; for a constant use Offset"),
     ],
 )

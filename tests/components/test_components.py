@@ -9,6 +9,7 @@ import pickle
 import subprocess
 import sys
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,6 +31,7 @@ from xfit.components import (
 )
 from xfit.formulas import calculus, parser
 from xfit.formulas.kernel_expression import expression_of
+from xfit.formulas.kernel_spec import FormulaKernel
 from xfit.formulas.parser import FormulaError
 
 #: Values computed with HyperSpy 2.5 (defaults, bounds, flags, function and gradients).
@@ -46,7 +48,7 @@ MADE = {
 }
 
 
-def evaluate(expr: sympy.Expr, names: tuple[str, ...], *values: object) -> np.ndarray:
+def evaluate(expr: sympy.Expr, names: tuple[str, ...], *values: Any) -> np.ndarray:
     """Value of an expression where its names have these values."""
     function = sympy.lambdify([parser.symbol(name) for name in names], expr, "numpy")
     return np.broadcast_to(function(*values), np.shape(values[0]))
@@ -54,6 +56,7 @@ def evaluate(expr: sympy.Expr, names: tuple[str, ...], *values: object) -> np.nd
 
 def value_and_gradients(c: Component, coordinates: list[np.ndarray], at: dict[str, float]) -> dict[str, np.ndarray]:
     """Value of a component, under "f", and its derivatives by the names of parameters."""
+    assert isinstance(c.kernel, FormulaKernel)
     expr = expression_of(c.kernel)
     names = (*c.coordinates, *c.kernel.parameters)
     numbers = [*coordinates, *(at.get(name, c[name].value) for name in c.kernel.parameters)]
@@ -136,7 +139,7 @@ def test_polynomials_of_wrong_order(order, error, message):
 
 @pytest.mark.parametrize("angle", [None, 0.0, 0.3, -1.2])
 def test_gaussian2d_is_a_turned_product_of_two_gaussians(angle):
-    at = {"A": 14.0, "centre_x": 1.0, "centre_y": -1.0, "sigma_x": 1.1, "sigma_y": 2.0}
+    at: dict[str, Any] = {"A": 14.0, "centre_x": 1.0, "centre_y": -1.0, "sigma_x": 1.1, "sigma_y": 2.0}
     c = Gaussian2D(add_rotation=angle is not None, **at)
     x, y = np.meshgrid(np.linspace(-2, 4, 7), np.linspace(-3, 3, 5))
     turn = angle or 0.0
@@ -268,7 +271,7 @@ def test_e_that_may_be_the_other_is_noted_once():
         (lambda: Expression("a*x +"), FormulaError, "not a valid expression"),
         (lambda: Expression("a*foo(x)"), FormulaError, "unknown function 'foo'"),
         (lambda: Expression("x.__class__"), FormulaError, "underscores"),
-        (lambda: Expression(5), FormulaError, "must be text"),
+        (lambda: Expression(5), FormulaError, "must be text"),  # type: ignore[arg-type]
         (lambda: Expression("sin*x"), ValueError, "uses the function 'sin' without arguments in parentheses"),
         (lambda: Expression("name*x"), ValueError, r"'name' can't be a parameter's name.*rename_pars=\{'name': ...\}"),
         (lambda: Expression("kernel*x"), ValueError, "'kernel' can't be a parameter's name"),
@@ -339,6 +342,7 @@ def test_function_with_gradient_and_other_coordinates():
     c = Function(plane, "plane", gradient=slopes)
     assert c.coordinates == ("x", "y")
     assert c.signal_dimension == 2
+    assert c.kernel.gradient is not None
     assert c.kernel.gradient.__code__.co_code == slopes.__code__.co_code
     other = Function(lambda t, a: a * t, "line", coordinates=("t",))
     assert (other.coordinates, [p.name for p in other]) == (("t",), ["a"])
@@ -347,7 +351,7 @@ def test_function_with_gradient_and_other_coordinates():
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: Function(5), TypeError, "function must be callable, not int"),
+        (lambda: Function(5), TypeError, "function must be callable, not int"),  # type: ignore[arg-type]
         (lambda: Function(lambda t, a: a * t), ValueError, r"\['t', 'a'\] must begin with the coordinate\(s\) \['x'\]"),
         (lambda: Function(lambda x, *a: x), TypeError, "plain arguments only; a is not one"),
         (lambda: Function(lambda x, *, a: x), TypeError, "plain arguments only; a is not one"),
@@ -356,7 +360,7 @@ def test_function_with_gradient_and_other_coordinates():
         (lambda: Function(ramp, coordinates="x"), TypeError, "must be a sequence of names"),
         (lambda: Function(ramp, coordinates=()), ValueError, "must begin with the coordinate"),
         (
-            lambda: Function(ramp, gradient=lambda x, height: 1.0),
+            lambda: Function(ramp, gradient=lambda x, height: 1.0),  # type: ignore[arg-type, return-value]
             ValueError,
             "gradient takes 2 arguments, the function 3",
         ),
@@ -364,7 +368,7 @@ def test_function_with_gradient_and_other_coordinates():
         (lambda: Function(lambda x, linear: x), ValueError, "'linear' can't be a parameter's name"),
         (lambda: Function(lambda x, _by_name: x), ValueError, "'_by_name' can't be a parameter's name"),
         (lambda: Function(lambda x, a="wide": x, "f"), TypeError, "a: value='wide' must be a number"),
-        (lambda: component(colour="red"), TypeError, r"unknown option\(s\) \['colour'\]; known: gradient"),
+        (lambda: component(colour="red"), TypeError, r"unknown option\(s\) \['colour'\]; known: gradient"),  # type: ignore[call-overload]
     ],
 )
 def test_wrong_functions_say_what_would_be_right(make, error, message):

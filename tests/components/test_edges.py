@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def test_l_shells_have_six_or_eight(with_l1: bool, electrons: float) -> None:
 
 def test_strengths_are_smooth_through_the_ionisation_energy() -> None:
     """Where the wave number goes through zero the formula changes from arctangent to logarithm."""
-    for number, limit, function in ((6, 5.5**2, strength_k), (26, 21.85**2 / 4, lambda *a: strength_l(*a, False))):
+    for number, limit, function in ((6, 5.5**2, strength_k), (26, 21.85**2 / 4, partial(strength_l, with_l1=False))):
         energy = RYDBERG * limit * (1 + np.array([-1e-9, 0.0, 1e-9]))
         values = function(number, energy, np.full(3, 0.3))
         np.testing.assert_allclose(values, values[1], rtol=1e-7)
@@ -178,13 +179,13 @@ def test_intensity_and_onset_are_fitted() -> None:
     edge.onset_energy.set(free=True, min=695, max=725)
     m = xfit.Model([PowerLaw(name="bg", A=1e12, r=3), edge])
     shifts, amounts = random.uniform(-4, 4, 50), random.uniform(20, 60, 50)
-    clean = []
+    curves = []
     for shift, amount in zip(shifts, amounts, strict=True):
         made = edge.copy()
         made.set_parameters_free()
         made.intensity.value, made.onset_energy.value = amount, 708 + shift
-        clean.append(values_of(made, x) + 1e12 * x**-3.0)
-    clean = np.array(clean)
+        curves.append(values_of(made, x) + 1e12 * x**-3.0)
+    clean = np.array(curves)
     data = xr.DataArray(random.poisson(clean), dims=("pixel", "energy"), coords={"energy": x})
     fit = data.fit.multifit(m, start={"Fe.intensity": 40.0}, variance=data.copy(data=clean), scale_covariance=False)
     assert (fit["status"] == 1).all()
@@ -343,7 +344,7 @@ def test_fine_structure_is_fitted_as_a_linear_problem() -> None:
 
 def curve(m: xfit.Model, x: np.ndarray) -> np.ndarray:
     """A model's curve at its present values."""
-    return sum(values_of(component.copy(), x) for component in m)
+    return sum((values_of(component.copy(), x) for component in m), np.zeros(x.shape))
 
 
 def test_fine_structure_moves_with_the_edge() -> None:
@@ -428,8 +429,9 @@ def test_bad_tables_are_refused(change: Any, message: str) -> None:
     ],
 )
 def test_wrong_arguments(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
+    needed: dict[str, Any] = {"edge": "C_K", "beam_energy": 200, "collection_angle": 10}
     with pytest.raises(error, match=message):
-        EELSCLEdge(**({"edge": "C_K", "beam_energy": 200, "collection_angle": 10} | arguments))
+        EELSCLEdge(**(needed | arguments))
 
 
 def test_tables_travel_once_not_with_every_task() -> None:

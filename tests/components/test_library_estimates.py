@@ -95,7 +95,7 @@ DRAWS: dict[str, Draw] = {
 }
 
 
-def made(name: str, values: Mapping[str, float]) -> Any:
+def made(name: str, values: Mapping[str, Any]) -> Any:
     """The component, free in what is drawn."""
     draw = DRAWS[name]
     component = TYPES[name.partition(",")[0]](**(draw.options or {}), **values)

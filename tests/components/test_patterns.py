@@ -52,7 +52,7 @@ def test_fits_find_scales_and_shift(x: np.ndarray) -> None:
     known = pattern(x)
     spline = make_interp_spline(np.sort(x), known.sortby("x").values, k=3)
     at = np.linspace(3, 47, 256)
-    xscale, shift, yscale = random.uniform([[0.98], [-0.5], [2]], [[1.02], [0.5], [9]], (3, 100))
+    xscale, shift, yscale = random.uniform([[0.98], [-0.5], [2.0]], [[1.02], [0.5], [9.0]], (3, 100))
     data = xr.DataArray(
         yscale[:, None] * spline(xscale[:, None] * at - shift[:, None]), dims=("p", "x"), coords={"x": at}
     )
@@ -156,7 +156,7 @@ def test_there_is_nothing_beyond_a_pattern_that_ends_at_zero(x: np.ndarray) -> N
     # Between points a cubic spline is good to the fourth power of the step over the width, 2e-5, over 24.
     np.testing.assert_allclose(values[inside], 50 * bell(x[inside]), atol=5e-5)
     assert (values[~inside] <= 50 * bell(np.array(1.2))).all()
-    made = made.copy()
+    made = made.copy()  # type: ignore[assignment]  # too narrow: what Component.copy returns
     made["yscale"].set(value=40, free=True)
     data = measured(50 * bell(x) + 1, x)
     fit = data.fit(xfit.Model([made, Offset(name="bg")]))
@@ -202,13 +202,13 @@ def test_what_a_pattern_is_beyond_can_be_said() -> None:
     expected = np.where(np.abs(WIDE) <= 1.2, 2 + 0.5 * WIDE, 0.0)
     np.testing.assert_allclose(nothing, expected, atol=1e-12)
     made = ScalableFixedPattern(measured(values), name="p")
-    made.extrapolate = "constant"
+    made.extrapolate = "constant"  # type: ignore[misc]  # too narrow: extrapolate is settable
     np.testing.assert_allclose(curve(made, WIDE), constant, rtol=1e-14)
     for wrong in ("linear", 3):
         with pytest.raises(
             ValueError, match=f"extrapolate={wrong!r} must be one of 'zero', 'constant', 'cubic', or None"
         ):
-            ScalableFixedPattern(measured(values), extrapolate=wrong)
+            ScalableFixedPattern(measured(values), extrapolate=wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("extrapolate", [None, "zero", "constant", "cubic"])

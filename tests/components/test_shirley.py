@@ -54,7 +54,7 @@ def test_values_and_the_derivative_are_those_of_hyperspy() -> None:
 
 
 def test_both_lines_of_a_doublet_have_a_background() -> None:
-    values = {"area": 50, "centre": 86, "FWHM": 0.8, "gamma": 0.3, "shirley_background": 0.02}
+    values: dict[str, Any] = {"area": 50, "centre": 86, "FWHM": 0.8, "gamma": 0.3, "shirley_background": 0.02}
     line = PESVoigt(True, **values, spin_orbit_branching_ratio=0.6, spin_orbit_splitting_energy=2)
     sigma = 0.8 / np.sqrt(8 * np.log(2))
     both = voigt(X, 50, 86, sigma, 0.3) + 0.6 * voigt(X, 50, 84, sigma, 0.3)
@@ -171,7 +171,7 @@ def test_errors_of_channels_out_of_order_are_those_in_order() -> None:
 
 
 def test_both_lines_of_a_doublet_out_of_order() -> None:
-    values = {"area": 50, "centre": 86, "FWHM": 0.8, "gamma": 0.3, "shirley_background": 0.02}
+    values: dict[str, Any] = {"area": 50, "centre": 86, "FWHM": 0.8, "gamma": 0.3, "shirley_background": 0.02}
     line = PESVoigt(True, **values, spin_orbit_branching_ratio=0.6, spin_orbit_splitting_energy=2)
     sigma = 0.8 / np.sqrt(8 * np.log(2))
     x = X[ORDERS["measured twice"]]

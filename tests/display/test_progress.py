@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 import time
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def waited(monkeypatch: pytest.MonkeyPatch, stream: object, silent: float = 0.01) -> None:
+def waited(monkeypatch: pytest.MonkeyPatch, stream: Any, silent: float = 0.01) -> None:
     """Work that ends when something was written, or after a while."""
     monkeypatch.setattr(progress, "SILENT", silent)
     monkeypatch.setattr(progress, "_BETWEEN", 0.01)

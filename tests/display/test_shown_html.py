@@ -7,6 +7,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -53,10 +54,15 @@ def texts(value: Any) -> Iterator[str]:
             yield from texts(each)
 
 
+def has_tag(page: Page) -> bool:
+    """Whether a tag is shown as text."""
+    return "<img src=x" in page.text()
+
+
 def check_page(view: Any) -> None:
     """Walk through every property of every model of a page."""
     document = Document()
-    for root in [pn.panel(view).get_root(document)]:
+    for root in [pn.panel(view).get_root(document)]:  # type: ignore[attr-defined]
         document.add_root(root)
     sent = document.to_json()
     found = list(texts(getattr(sent, "content", sent)))
@@ -248,7 +254,7 @@ def test_nothing_runs_in_a_browser(chromium, fitted, tmp_path):
         seen = Page(page, shown)
         try:
             page.goto(f"http://localhost:{port}/?token={TOKEN}")
-            seen.until(lambda seen=seen: "<img src=x" in seen.text(), seconds=30)
+            seen.until(partial(has_tag, seen), seconds=30)
             page.wait_for_timeout(1500)
             frame = seen.plot(0)
             for part in np.linspace(0.1, 0.9, 9):

@@ -9,6 +9,7 @@ import logging
 import shutil
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -252,11 +253,11 @@ def test_names_of_files_and_arrays_in_stores(tmp_path):
     found: dict[str, list[str]] = {}
     for each in (with_file, damaged, linked):
         key = each.name.partition("other")[0]
-        found[key] = said(lambda each=each: check_store(each))
+        found[key] = said(partial(check_store, each))
         found[key] += CliRunner().invoke(main, ["info", str(each), "--check"]).output.splitlines()
         for how in ({}, {"overwrite": True}, {"resume": True}):
-            found[key] += said(lambda each=each, how=how: da.fit.multifit(model, store=each, progress=False, **how))
-        found[key] += said(lambda each=each: xfit.open(each / "value"))
+            found[key] += said(partial(da.fit.multifit, model, store=each, progress=False, **how))
+        found[key] += said(partial(xfit.open, each / "value"))
     (with_file / "marks" / "run-a" / "zarr.json").unlink()
     (with_file / "zarr.json").write_text(f'{{"{ESC}\u2028')
     found["file"] += said(lambda: xfit.open(with_file))

@@ -161,7 +161,12 @@ def test_no_other_application_is_started_for_python(monkeypatch, executable):
 @pytest.mark.slow
 def test_machine_code_of_other_processors_and_of_less_wide_vectors_is_not_taken(tmp_path):
     script = "from xfit.engine.codegen.code_store import machine_kind; print(machine_kind())"
-    others = ({}, {"XFIT_LANES": "2"}, {"NUMBA_CPU_NAME": "haswell"}, {"NUMBA_CPU_FEATURES": "+avx2,+fma"})
+    others: tuple[dict[str, str], ...] = (
+        {},
+        {"XFIT_LANES": "2"},
+        {"NUMBA_CPU_NAME": "haswell"},
+        {"NUMBA_CPU_FEATURES": "+avx2,+fma"},
+    )
     processes = [start(script, XFIT_CACHE_DIR=str(tmp_path), **variables) for variables in others]
     kinds = [finished(process)[0] for process in processes]
     assert len(set(kinds)) == 4

@@ -296,8 +296,10 @@ def test_a_constant_given_as_a_map_is_a_constant() -> None:
 def test_common_factors_and_signs() -> None:
     """A Gaussian's gradients take one subtraction and its exponential is computed once."""
     from xfit.engine.codegen.kernel_source import kernel_source
+    from xfit.formulas.kernel_spec import FormulaKernel
 
     kernel = Gaussian(name="g").kernel
+    assert isinstance(kernel, FormulaKernel)
     source = kernel_source(kernel)
     loop = source[source.index("def lane_kernel") :].split("for i in range(n):")[-1]
     assert loop.count("x0") == 2

@@ -43,7 +43,7 @@ def data(n: int = 9, seed: int = 0, dtype: str = "float64") -> xr.DataArray:
 
 
 def variances(da: xr.DataArray) -> xr.DataArray:
-    return (1 + np.random.default_rng(1).random(da.shape) * 10) * xr.ones_like(da, dtype=float)
+    return xr.ones_like(da, dtype=float) * (1 + np.random.default_rng(1).random(da.shape) * 10)
 
 
 def close(fit: xr.Dataset, other: xr.Dataset, rtol: float = 1e-8) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import mpmath
 import numba
@@ -83,11 +84,14 @@ def test_robust_losses_are_those_of_scipy(kernel, name) -> None:
             out[0, i], out[1, i], out[2, i] = kernel(r[i], scale)
         return out
 
+    def residual(p, each):
+        return each + 0 * p
+
     r = np.array([-7.0, -1.5, -1e-4, 1e-9, 0.3, 1.5, 2.0, 40.0])
     for scale in (1.0, 1.7):
         value, weight, slope = values(r, scale)
         costs = [
-            optimize.least_squares(lambda p, each=each: each + 0 * p, [0.0], loss=name, f_scale=scale, max_nfev=1).cost
+            optimize.least_squares(residual, [0.0], loss=name, f_scale=scale, max_nfev=1, args=(each,)).cost
             for each in r
         ]
         np.testing.assert_allclose(value, 2 * np.array(costs), rtol=1e-9, atol=1e-15)
@@ -136,7 +140,7 @@ def test_poisson_goodness_and_criteria() -> None:
         cash = 2 * np.sum(mu - y + np.where(y > 0, y * np.log(np.maximum(y, 1) / mu), 0.0))
         assert float(fit["loss"][i]) == pytest.approx(cash, rel=1e-11)
         assert float(fit["chisq"][i]) == pytest.approx(np.sum((mu - y) ** 2 / mu), rel=1e-11)
-        lnl = stats.poisson.logpmf(y, mu).sum()
+        lnl = np.sum(stats.poisson.logpmf(y, mu))
         n, k = y.size, 4
         assert float(fit["aic"][i]) == pytest.approx(2 * k - 2 * lnl, rel=1e-11)
         assert float(fit["aicc"][i]) == pytest.approx(2 * k - 2 * lnl + 2 * k * (k + 1) / (n - k - 1), rel=1e-11)
@@ -154,11 +158,11 @@ def test_least_squares_criteria() -> None:
     scaled = da.fit.multifit(model(), variance=variance)
     plain = da.fit.multifit(model())
     for i, y in enumerate(da.values):
-        lnl = stats.norm.logpdf(y, curve(known["value"][i].values), np.sqrt(variance)).sum()
+        lnl = np.sum(stats.norm.logpdf(y, curve(known["value"][i].values), np.sqrt(variance)))
         assert float(known["aic"][i]) == pytest.approx(2 * k - 2 * lnl, rel=1e-11)
         for fit, spread in ((scaled, variance.values), (plain, np.ones(n))):
             factor = float(fit["chisq"][i]) / n
-            lnl = stats.norm.logpdf(y, curve(fit["value"][i].values), np.sqrt(spread * factor)).sum()
+            lnl = np.sum(stats.norm.logpdf(y, curve(fit["value"][i].values), np.sqrt(spread * factor)))
             assert float(fit["aic"][i]) == pytest.approx(2 * (k + 1) - 2 * lnl, rel=1e-11)
             assert float(fit["bic"][i]) == pytest.approx((k + 1) * math.log(n) - 2 * lnl, rel=1e-11)
 
@@ -221,13 +225,17 @@ def test_binned_counts() -> None:
 
 @pytest.mark.parametrize("loss", ROBUST)
 def test_robust_fits_are_those_of_scipy(loss) -> None:
+    def deviations(p, y):
+        return (curve(p) - y) / math.sqrt(1.3)
+
     da = with_outliers()
     scale = 6.0 if loss == "arctan" else 1.5
     fit = da.fit.multifit(model(), loss=loss, loss_scale=scale, variance=1.3)
     for i, y in enumerate(da.values):
         found = optimize.least_squares(
-            lambda p, y=y: (curve(p) - y) / math.sqrt(1.3),
+            deviations,
             [*START.values(), 3.0],
+            args=(y,),
             loss=loss,
             f_scale=scale,
             x_scale="jac",
@@ -238,8 +246,7 @@ def test_robust_fits_are_those_of_scipy(loss) -> None:
         )
         np.testing.assert_allclose(fit["value"][i], found.x, rtol=2e-5, atol=1e-6)
         assert float(fit["loss"][i]) == pytest.approx(2 * found.cost, rel=1e-9)
-        deviations = (curve(fit["value"][i].values) - y) / math.sqrt(1.3)
-        assert float(fit["chisq"][i]) == pytest.approx((deviations**2).sum(), rel=1e-10)
+        assert float(fit["chisq"][i]) == pytest.approx((deviations(fit["value"][i].values, y) ** 2).sum(), rel=1e-10)
     assert "aic" not in fit
 
 
@@ -302,13 +309,17 @@ def test_a_python_function_of_arrays() -> None:
     def absolute(data, model, weight):
         return np.sqrt(weight * (model - data) ** 2 + 1e-2).sum()
 
+    def total(p, y):
+        return absolute(y, curve(p), np.full(X.size, 0.5))
+
     fit = da.fit.multifit(model(), loss=absolute, optimizer="Nelder-Mead", variance=2.0, maxiter=4000, maxfev=8000)
     assert statuses(fit) == ["converged"] * 2
     assert fit["stderr"].isnull().all()
     for i, y in enumerate(da.values):
         found = optimize.minimize(
-            lambda p, y=y: absolute(y, curve(p), np.full(X.size, 0.5)),
+            total,
             fit["value"][i].values,
+            args=(y,),
             method="BFGS",
             options={"gtol": 1e-8},
         )
@@ -341,7 +352,7 @@ def test_negative_counts_have_a_status() -> None:
 
 def test_refusals() -> None:
     da = counts(1)
-    for kwargs, words in [
+    refused: list[tuple[dict[str, Any], str]] = [
         ({"loss": "poisson", "variance": 2.0}, "leave variance out"),
         ({"loss": "huber", "loss_scale": 0.0}, "loss_scale"),
         ({"loss": "ls", "loss_scale": 2.0}, "loss_scale"),
@@ -351,11 +362,15 @@ def test_refusals() -> None:
         ({"loss": lambda d, m: 1.0, "optimizer": "BFGS"}, "three arguments"),
         ({"reweight": True}, "variance='poisson'"),
         ({"variance": "gaussian"}, "is not known"),
-    ]:
+    ]
+    for kwargs, words in refused:
         with pytest.raises(ValueError, match=words):
             da.fit.multifit(model(), **kwargs)
     with pytest.raises(TypeError, match="can't be compiled"):
-        da.fit.multifit(model(), loss=xfit.LossKernel(lambda d, m, w: open("x")))  # noqa: SIM115
+        da.fit.multifit(
+            model(),
+            loss=xfit.LossKernel(lambda d, m, w: open("x")),  # type: ignore[arg-type, return-value]  # noqa: SIM115
+        )
     with pytest.raises(TypeError, match="loss must be"):
         da.fit.multifit(model(), loss=3)
 

@@ -3,6 +3,7 @@ bit of a result depends on it.
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,10 +75,10 @@ def test_chunks_share_a_workbench(made: list[prepared_fit.Workbench]) -> None:
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_other_fits_have_their_own(change: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_fits_have_their_own(change: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """What was kept of one fit does not reach one that differs, in any bit."""
     monkeypatch.setattr(prepared_fit, "_idle", [])
-    asked = {"da": _map(), "model": _model(), "variance": None, **change}
+    asked: dict[str, Any] = {"da": _map(), "model": _model(), "variance": None, **change}
     alone = _bits(xfit.multifit(**asked))
     monkeypatch.setattr(prepared_fit, "_idle", [])
     plain = _bits(xfit.multifit(_map(), _model()))

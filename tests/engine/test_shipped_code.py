@@ -24,6 +24,8 @@ from xfit.engine.codegen.kernel_cache import KIND
 from xfit.engine.codegen.program import Program, key_of
 from xfit.engine.codegen.shipped import KNOWN, LEVELS, level
 from xfit.engine.codegen.sources import engine_hash
+from xfit.formulas.function_kernel import FunctionKernel
+from xfit.formulas.kernel_spec import FormulaKernel
 from xfit.modeling.model import Model
 
 pytestmark = [
@@ -43,6 +45,12 @@ print(hashlib.sha256(fit["value"].values.tobytes() + fit["stderr"].values.tobyte
 """
 
 
+def key(kernel: FormulaKernel | FunctionKernel) -> str:
+    """What machine code of a component's formula is found by."""
+    assert isinstance(kernel, FormulaKernel)
+    return key_of(kernel)
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with a copy of the package that has machine code in it, as if a wheel had been installed."""
@@ -55,10 +63,10 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     prepare_engine("pixel")
     kernels = [*PROGRAM.kernels, *model.kernels]
     pieces = [(kind_of(unit), engine_hash()) for unit in ("rows", "alone", "lanes", "lanes-gram", "pixel")]
-    for kind, key in [*pieces, *((KIND, key_of(kernel)) for kernel in kernels)]:
-        content = content_of(kind, key)
+    for kind, of in [*pieces, *((KIND, key(kernel)) for kernel in kernels)]:
+        content = content_of(kind, of)
         assert content is not None
-        (code / f"{kind}-{digest_of(key)}{SUFFIX}").write_bytes(content)
+        (code / f"{kind}-{digest_of(of)}{SUFFIX}").write_bytes(content)
     return folder
 
 
@@ -100,9 +108,7 @@ def test_nothing_is_compiled_nor_kept(installed: Path, plain: str, tmp_path: Pat
 
 
 def test_a_damaged_file_is_compiled_again(installed: Path, plain: str, tmp_path: Path) -> None:
-    file = next(
-        path for path in code_of(installed).glob("kernel-*") if digest_of(key_of(Gaussian().kernel)) in path.name
-    )
+    file = next(path for path in code_of(installed).glob("kernel-*") if digest_of(key(Gaussian().kernel)) in path.name)
     content = file.read_bytes()
     try:
         file.write_bytes(content[:1000] + bytes([content[1000] ^ 1]) + content[1001:])

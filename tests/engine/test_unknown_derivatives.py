@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -16,7 +19,7 @@ T = np.arange(0.0, 20.0)
 FAR = np.linspace(-60.0, 60.0, 241)
 
 #: A free exponent at zero, exponentials that overflow: formula, function, coordinate, true values, start.
-MODELS = {
+MODELS: dict[str, tuple[str, Callable[..., Any], np.ndarray, tuple[float, ...], tuple[float, ...]]] = {
     "power": ("D*x**a", lambda x, D, a: D * x**a, T, (0.5, 0.8), (1.0, 1.0)),
     "stretched": (
         "A*exp(-(x/tau)**b)",

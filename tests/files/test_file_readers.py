@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import xarray as xr
 
 import xfit
+from tests.support.opened import open_array
 from xfit.files import readers
 
 PACKAGE = """
@@ -26,7 +28,7 @@ wrong = 3
 
 
 @pytest.fixture
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A package as pip installs it, with one reader."""
     (tmp_path / "counter_files.py").write_text(textwrap.dedent(PACKAGE))
     info = tmp_path / "counter_files-1.0.dist-info"
@@ -44,7 +46,7 @@ def test_files_of_another_package(installed: Path, tmp_path: Path) -> None:
     da = xfit.open(tmp_path / "one.Counter", original_metadata=True)
     xr.testing.assert_identical(da, xr.DataArray([1.0, 2.0, 3.0], dims=("energy",), attrs={"original_metadata": "{}"}))
     np.savetxt(tmp_path / "one.txt", [4.0])
-    assert xfit.open(tmp_path / "one.txt", reader="counter").values.tolist() == [4.0]
+    assert open_array(tmp_path / "one.txt", reader="counter").values.tolist() == [4.0]
     (tmp_path / "damaged.counter").write_text("no numbers")
     with pytest.raises(ValueError, match=r"damaged\.counter.*(can't be read as Counter|could not convert)"):
         xfit.open(tmp_path / "damaged.counter")

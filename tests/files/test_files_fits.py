@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import xfit
+from tests.support.opened import open_array
 
 fits = pytest.importorskip("astropy.io.fits")
 NOISE = np.random.default_rng(0)
@@ -143,8 +145,9 @@ def test_chunks_hold_whole_spectra_and_lines(tmp_path: Path) -> None:
     fits.Header([(k, made[k]) for k in order] + [(k, v) for k, v in made.items() if k not in order]).tofile(path)
     with path.open("ab") as file:
         file.truncate(path.stat().st_size + -(-600 * 300 * 300 * 4 // 2880) * 2880)
-    da = xfit.open(path)
+    da = open_array(path)
     assert da.dims == ("y", "x", "wavelength")
+    assert da.chunks is not None
     assert da.chunks[1:] == ((300,), (600,))
     assert len(da.chunks[0]) > 3
     assert float(da[5, 5].sum()) == 0
@@ -165,7 +168,7 @@ def opened(path: Path, made, data=None):
 
 
 REST = {"RESTFRQ": 1.420405752e9}
-AXES = {
+AXES: dict[str, dict[str, Any]] = {
     "wavelengths": {},
     "misspelt": {"CUNIT1": "Angstroms"},
     "in nm": {"CUNIT1": "nm"},

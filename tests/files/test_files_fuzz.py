@@ -316,7 +316,7 @@ class Reader:
             if not self._pipe.poll(60):
                 self.close()
                 return False, "no answer in a minute", 60.0, 0
-            return self._pipe.recv()  # type: ignore[no-any-return]
+            return self._pipe.recv()
         except (EOFError, ConnectionError):
             self._process.join()
             return False, f"the process ended with code {self._process.exitcode}", 0.0, 0

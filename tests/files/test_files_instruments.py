@@ -12,6 +12,7 @@ import pytest
 
 import xfit
 from tests.support import instrument_files as made
+from tests.support.opened import open_array
 from tests.support.readings import (
     assert_as_hyperspy,
     assert_original_metadata,
@@ -167,7 +168,7 @@ def test_digital_micrograph_colours(tmp_path: Path) -> None:
     made.digital_micrograph(
         tmp_path / "image.dm3", colours.view("<u4")[..., 0], [(0.0, 2.0, "nm")] * 2, ("", "Image"), 80000.0
     )
-    da = xfit.open(tmp_path / "image.dm3")
+    da = open_array(tmp_path / "image.dm3")
     assert da.dims == ("y", "x", "color")
     np.testing.assert_array_equal(da.sel(color=["B", "G", "R", "A"]), colours)
 

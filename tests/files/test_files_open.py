@@ -13,6 +13,7 @@ import pytest
 import xarray as xr
 
 import xfit
+from tests.support.opened import open_array, open_result
 from tests.support.optional import optional
 from tests.support.paths import DATA
 from xfit.files.postprocess import Processed, settled
@@ -50,7 +51,7 @@ def test_hspy(tmp_path: Path, lazy: bool) -> None:
     assert da.Energy.attrs["is_binned"] == 1
     assert (da.name, da.attrs["units"], da.dtype) == ("a map", "Counts", np.int16)
     assert "original_metadata" not in da.attrs
-    kept = xfit.open(tmp_path / "map.hspy", original_metadata=True).attrs["original_metadata"]
+    kept = open_array(tmp_path / "map.hspy", original_metadata=True).attrs["original_metadata"]
     assert json.loads(kept) == {"A": {"b": [1, 2]}}
 
 
@@ -134,12 +135,12 @@ def test_mapping_of_original_metadata() -> None:
 def test_msa_and_blockfile(tmp_path: Path) -> None:
     s = spectra((20,), "float64")
     s.save(tmp_path / "one.msa")
-    da = xfit.open(tmp_path / "one.msa")
+    da = open_array(tmp_path / "one.msa")
     np.testing.assert_allclose(da.values, s.data, rtol=1e-6)  # written as text of seven digits
     np.testing.assert_allclose(da[da.dims[0]], 100 + 0.25 * np.arange(20))
     stack = hs.signals.Signal2D(np.random.default_rng(0).integers(0, 255, (3, 4, 5, 5)).astype("uint8"))
     stack.save(tmp_path / "scan.blo")
-    da = xfit.open(tmp_path / "scan.blo")
+    da = open_array(tmp_path / "scan.blo")
     np.testing.assert_array_equal(da, stack.data)
     assert [da[d].attrs["navigate"] for d in da.dims] == [1, 1, 0, 0]
 
@@ -169,7 +170,7 @@ def test_chunks(tmp_path: Path) -> None:
     whole = xfit.open(tmp_path / "map.zarr")
     assert whole.chunks == ((40,), (40,), (64,))
     assert xfit.open(tmp_path / "map.zarr", chunks={}).chunks == data.chunks
-    assert xfit.open(tmp_path / "map.zarr", chunks={"y": 20}).chunks[0] == (20, 20)
+    assert open_array(tmp_path / "map.zarr", chunks={"y": 20}).chunksizes["y"] == (20, 20)
 
 
 def test_chunks_of_files_are_put_together_never_cut() -> None:
@@ -177,6 +178,7 @@ def test_chunks_of_files_are_put_together_never_cut() -> None:
 
     da = xr.DataArray(dask.array.zeros((300, 300, 1024), chunks=(7, 7, 1024)), dims=("y", "x", "e"))
     found = rechunked(da, None)
+    assert found.chunks is not None
     assert found.chunks[2] == (1024,)
     assert all(n % 7 == 0 for side in found.chunks[:2] for n in side[:-1])
     assert 4 << 20 < np.prod([side[0] for side in found.chunks]) * 8 < 64 << 20
@@ -238,7 +240,7 @@ def test_files_do_not_stay_open_and_travel(tmp_path: Path) -> None:
     s = spectra()
     s.set_noise_variance(s + 1)
     s.save(tmp_path / "map.hspy")
-    da = xfit.open(tmp_path / "map.hspy")
+    da = open_array(tmp_path / "map.hspy")
     import cloudpickle
 
     there = cloudpickle.loads(cloudpickle.dumps(da))
@@ -257,7 +259,7 @@ def test_stored_fits_are_opened(tmp_path: Path) -> None:
 
     da = peak_map((2, 3)).chunk(y=1)
     fit = da.fit.multifit(one_peak(), store=tmp_path / "fit.zarr", progress=False)
-    assert_same_bits(xfit.open(tmp_path / "fit.zarr").compute(), fit.compute())
+    assert_same_bits(open_result(tmp_path / "fit.zarr").compute(), fit.compute())
 
 
 def test_view_of_any_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

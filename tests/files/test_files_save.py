@@ -12,6 +12,7 @@ import xarray as xr
 import xfit
 import xfit.hyperspy
 from tests.support.builders import from_source, one_peak, peak_map, statuses
+from tests.support.opened import open_array
 from tests.support.optional import optional
 from xfit.files import save as saving
 
@@ -45,7 +46,7 @@ def test_results_know_their_model(data: xr.DataArray, fit: xr.Dataset, tmp_path:
 def test_uneven_chunks(data: xr.DataArray, tmp_path: Path) -> None:
     uneven = data.chunk(x=(1, 2, 1))
     xfit.save(uneven, tmp_path / "map.zarr")
-    xr.testing.assert_equal(xfit.open(tmp_path / "map.zarr").compute(), data)
+    xr.testing.assert_equal(open_array(tmp_path / "map.zarr").compute(), data)
 
 
 def test_data_there_and_back(tmp_path: Path) -> None:
@@ -71,7 +72,7 @@ def test_data_there_and_back(tmp_path: Path) -> None:
     for suffix in ("zarr", "nc", "hspy", "zspy"):
         for given in (da, da.chunk(y=1, Energy=2)):
             xfit.save(given, tmp_path / f"map.{suffix}", overwrite=True)
-            again = xfit.open(tmp_path / f"map.{suffix}")
+            again = open_array(tmp_path / f"map.{suffix}")
             assert again.chunks is not None
             assert again.dims == da.dims
             np.testing.assert_array_equal(again, da)
@@ -201,7 +202,7 @@ def test_a_file_may_replace_what_it_is_read_from(data: xr.DataArray, tmp_path: P
     for suffix in ("zarr", "nc", "hspy", "zspy"):
         path = tmp_path / f"map.{suffix}"
         xfit.save(data, path)
-        xfit.save(xfit.open(path) * 2, path, overwrite=True)
+        xfit.save(open_array(path) * 2, path, overwrite=True)
         np.testing.assert_array_equal(xfit.open(path), data * 2)
 
 
@@ -226,7 +227,7 @@ def test_what_can_not_be_saved(data: xr.DataArray, fit: xr.Dataset, tmp_path: Pa
     with pytest.raises(ValueError, match=r"nobody writes \.dm4.*\.zarr, \.nc.*\.csv"):
         xfit.save(data, tmp_path / "map.dm4")
     with pytest.raises(TypeError, match="must be a result"):
-        xfit.save(data.values, tmp_path / "map.nc")
+        xfit.save(data.values, tmp_path / "map.nc")  # type: ignore[arg-type]
     with pytest.raises(FileNotFoundError, match="no folder"):
         xfit.save(data, tmp_path / "nowhere" / "map.nc")
     with pytest.raises(ValueError, match="no result"):
@@ -234,7 +235,7 @@ def test_what_can_not_be_saved(data: xr.DataArray, fit: xr.Dataset, tmp_path: Pa
     with pytest.raises(TypeError, match=r"complex128.*netCDF"):
         xfit.save(data.astype(complex), tmp_path / "map.nc")
     with pytest.raises(TypeError, match="overwrite='yes'"):
-        xfit.save(data, tmp_path / "map.nc", overwrite="yes")
+        xfit.save(data, tmp_path / "map.nc", overwrite="yes")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="rise or fall"):
         xfit.save(data.assign_coords(y=[0.0, 2, 1]), tmp_path / "map.hspy")
     with pytest.raises(ValueError, match="only zarr"):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cloudpickle
 import numpy as np
 import pytest
 
 import xfit
+from tests.support.opened import open_array
 from tests.support.readings import assert_usable
 
 fits = pytest.importorskip("astropy.io.fits")
@@ -17,7 +19,7 @@ NOISE = np.random.default_rng(0)
 WAVELENGTH = np.linspace(60, 70, 8) ** 2
 
 
-def vectors(name: str, values: np.ndarray, unit: str = "") -> fits.Column:
+def vectors(name: str, values: np.ndarray, unit: str = "") -> Any:
     return fits.Column(name, f"{values.shape[1]}E", unit, array=values)
 
 
@@ -43,7 +45,7 @@ def test_a_spectrum_in_each_row(tmp_path: Path, suffix: str) -> None:
     ]
     path = tmp_path / f"many.{suffix}"
     write(path, ("SPECTRA", columns), OBJECT="A478")
-    da = xfit.open(path)
+    da = open_array(path)
     assert (da.dims, da.name) == (("spectrum", "wavelength"), "flux")
     assert (da.chunks is not None) is (suffix == "fits")
     np.testing.assert_array_equal(da, flux)
@@ -66,7 +68,7 @@ def test_a_spectrum_in_each_row(tmp_path: Path, suffix: str) -> None:
         again = xfit.open(tmp_path / f"again.{ending}")
         np.testing.assert_array_equal(again, flux)
         assert list(again.coords["name"].values) == list("abcde")
-    kept = json.loads(xfit.open(path, original_metadata=True).attrs["original_metadata"])
+    kept = json.loads(open_array(path, original_metadata=True).attrs["original_metadata"])
     assert kept["primary"]["OBJECT"] == "A478"
     assert kept["SPECTRA"]["TTYPE1"] == "wave"
 
@@ -91,7 +93,7 @@ def test_one_spectrum_in_one_row(tmp_path: Path) -> None:
         fits.Column("EXPTIME", "D", "s", array=[30.0]),
     ]
     write(tmp_path / "one.fits", ("SPECTRUM", columns))
-    da = xfit.open(tmp_path / "one.fits")
+    da = open_array(tmp_path / "one.fits")
     assert da.dims == ("wavelength",)
     np.testing.assert_array_equal(da, flux[0].astype(np.float32))
     assert float(da.coords["EXPTIME"]) == 30
@@ -128,7 +130,7 @@ def test_a_channel_in_each_row(tmp_path: Path) -> None:
     assert (da.variance == 0.25).all()
     np.testing.assert_array_equal(da.dq, np.arange(8))
     assert "variance" not in found["model"].coords
-    assert xfit.open(tmp_path / "spec.fits", signal="model").identical(found["model"])
+    assert open_array(tmp_path / "spec.fits", signal="model").identical(found["model"])
     assert_usable(found["model"], tmp_path)
 
 

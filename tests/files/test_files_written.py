@@ -10,7 +10,7 @@ import cloudpickle
 import numpy as np
 import pytest
 
-import xfit
+from tests.support.opened import open_array
 from tests.support.readings import (
     assert_as_hyperspy,
     assert_original_metadata,
@@ -155,7 +155,7 @@ def test_numpy(tmp_path: Path) -> None:
     """Which holds nothing but numbers: spectra lie along the last axis."""
     values = np.random.default_rng(0).normal(size=(3, 4, 20))
     np.save(tmp_path / "made.npy", values)
-    da = xfit.open(tmp_path / "made.npy")
+    da = open_array(tmp_path / "made.npy")
     assert da.dims == ("y", "x", "channel")
     np.testing.assert_array_equal(da, values)
     assert_usable(da, tmp_path)
@@ -181,7 +181,7 @@ def test_arrays_of_nexus_files_without_data_groups(tmp_path: Path) -> None:
 def test_axes_without_a_scale_are_numbered(tmp_path: Path) -> None:
     s = images((3, 8, 8))  # whose scale the format rounds to none
     s.save(tmp_path / "made_000.tvips")
-    da = xfit.open(tmp_path / "made_000.tvips")
+    da = open_array(tmp_path / "made_000.tvips")
     np.testing.assert_array_equal(np.diff(da[da.dims[-1]]), 1)
     assert "units" not in da[da.dims[-1]].attrs
     assert_usable(da, tmp_path)

@@ -54,10 +54,11 @@ def unpacked(file: Path, to: Path) -> Path:
 def agree(fit: xr.Dataset, numbers: dict[str, Any], **tolerance: float) -> None:
     """Numbers as they were noted; to the bit unless a tolerance is given."""
     assert [str(name) for name in fit["param"].values] == numbers["param"]
+    limits: dict[str, Any] = {"rtol": 0, **tolerance}
     for name in ("value", "stderr", "chisq", "status"):
         wanted = np.array(numbers[name], float)
         wanted[wanted == -1e300] = np.nan  # JSON has no NaN
-        np.testing.assert_allclose(fit[name].values, wanted, err_msg=name, **{"rtol": 0, **tolerance})
+        np.testing.assert_allclose(fit[name].values, wanted, err_msg=name, **limits)
 
 
 @pytest.mark.parametrize("folder", folders("model.json"))

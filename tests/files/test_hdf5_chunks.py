@@ -15,6 +15,7 @@ import pytest
 import xarray as xr
 
 import xfit
+from tests.support.opened import open_array
 from xfit.files.gosh import read_gos
 from xfit.files.hdf5_chunks import check_packed
 from xfit.fitting.stored.codecs import RefusedFileError
@@ -74,7 +75,7 @@ def gosh(folder: Path, name: str, raw: bytes) -> Path:
 
 
 WAYS: dict[str, Any] = {
-    "data of .hspy": (hspy, "data", lambda path: xfit.open(path).load(), UnreadError),
+    "data of .hspy": (hspy, "data", lambda path: open_array(path).load(), UnreadError),
     "metadata of .hspy": (hspy, "metadata/_list_more", xfit.open, RefusedFileError),
     "original metadata of .hspy": (
         hspy,
@@ -84,7 +85,7 @@ WAYS: dict[str, Any] = {
     ),
     "models": (hspy, "data", open_models, RefusedFileError),
     "lazy models": (hspy, "data", lambda path: open_models(path, lazy=True).data.load(), UnreadError),
-    "data of netCDF": (netcdf, "c", lambda path: xfit.open(path, signal="c").load(), UnreadError),
+    "data of netCDF": (netcdf, "c", lambda path: open_array(path, signal="c").load(), UnreadError),
     "coordinates of netCDF": (netcdf, "e", xfit.open, RefusedFileError),
     "dates of netCDF": (netcdf, "t", xfit.open, RefusedFileError),
     "oscillator strengths": (gosh, "data", lambda path: read_gos(path, "Fe_K"), RefusedFileError),
@@ -110,7 +111,7 @@ def test_more_is_packed_than_there_can_be(tmp_path: Path, way: str) -> None:
 @pytest.mark.parametrize("raw", [b"damaged", zlib.compress(bytes(512))[:9]])
 def test_what_cannot_be_unpacked_is_named(tmp_path: Path, make: Any, name: str, place: str, raw: bytes) -> None:
     path = make(tmp_path, name, raw)
-    found = xfit.open(path, signal=0)
+    found = open_array(path, signal=0)
     words = (
         rf"{re.escape(str(path))}: numbers of '{name}' can't be read, in the part \[.*{place}.*what is stored of "
         r"it is damaged"
@@ -119,9 +120,9 @@ def test_what_cannot_be_unpacked_is_named(tmp_path: Path, make: Any, name: str, 
         found.load()
     # Another part is read, and what is damaged is told by workers, too.
     if make is netcdf:
-        assert (xfit.open(path, signal="c", chunks={"e": 8, "x": 8})[16:, 16:] == 1).all()
+        assert (open_array(path, signal="c", chunks={"e": 8, "x": 8})[16:, 16:] == 1).all()
         with pytest.raises(UnreadError, match=rf"{words}"):
-            xfit.open(path, signal="c", chunks={"e": 8, "x": 8})[:16].load()
+            open_array(path, signal="c", chunks={"e": 8, "x": 8})[:16].load()
 
 
 @pytest.mark.parametrize("form", ["NETCDF4", "NETCDF3_64BIT"])
@@ -142,19 +143,19 @@ def test_what_is_whole_is_read_by_every_engine(tmp_path: Path, form: Any, engine
 def test_what_filters_may_do(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         noise = np.random.default_rng(0).random((20, 30))
-        for k, how in enumerate(
-            (
-                {"compression": "gzip", "shuffle": True, "fletcher32": True},
-                {"compression": "lzf"},
-                {"shuffle": True},
-                {},
-            )
-        ):
+        ways: tuple[dict[str, Any], ...] = (
+            {"compression": "gzip", "shuffle": True, "fletcher32": True},
+            {"compression": "lzf"},
+            {"shuffle": True},
+            {},
+        )
+        for k, how in enumerate(ways):
             check_packed(file.create_dataset(f"a{k}", data=noise, chunks=(7, 8), **how))
         # A chunk that is stored as it is; those that are not there; a part.
         some = file.create_dataset("some", (20, 30), "f8", chunks=(10, 10), compression="gzip")
         some.id.write_direct_chunk((0, 0), bytes(800), filter_mask=1)
         some.id.write_direct_chunk((10, 20), MUCH)
+        key: tuple[Any, ...]
         for key in ((slice(0, 10),), (slice(None), slice(0, 20)), (5, [3, 25]), (slice(9, None, -1),)):
             check_packed(some, key)
         for key in ((), (slice(10, 11),), (-1, 29), (slice(None), [25]), (Ellipsis, slice(0, 1))):

@@ -12,6 +12,7 @@ import pytest
 import xarray as xr
 
 import xfit
+from tests.support.opened import open_array
 from tests.support.untrusted_files import (
     Runs,
     as_older_numcodecs,  # noqa: F401
@@ -231,7 +232,7 @@ def test_soft_links_within_a_file_are_followed(tmp_path: Path) -> None:
     xr.Dataset({"d": (("x", "e"), np.ones((2, 3)))}).to_netcdf(path)
     with h5py.File(path, "r+") as file:
         file["again"] = h5py.SoftLink("/d")
-    assert (xfit.open(path, signal="d") == 1).all()
+    assert (open_array(path, signal="d") == 1).all()
 
 
 def test_classic_netcdf_claims(tmp_path: Path) -> None:

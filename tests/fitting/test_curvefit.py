@@ -250,7 +250,7 @@ def test_errors_are_scipys(lazy: bool) -> None:
         da.fit.curvefit(**given).compute()
     with pytest.warns(UserWarning, match="maxfev"):
         fit = da.fit.curvefit(errors="ignore", **given).compute()
-    np.testing.assert_allclose(fit.curvefit_coefficients, [[2, 1], [np.nan, np.nan]])
+    np.testing.assert_allclose(fit.curvefit_coefficients, [[2.0, 1.0], [np.nan, np.nan]])
 
 
 def test_pixels_that_do_not_converge_are_scipys_to_fail() -> None:

@@ -51,7 +51,7 @@ def test_data_of_more_than_double_precision():
 
 def test_data_that_are_no_dataarray():
     with refused(TypeError, "the data must be an xarray.DataArray", "ndarray"):
-        xfit.multifit(np.zeros((2, 9)), one_peak())
+        xfit.multifit(np.zeros((2, 9)), one_peak())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["param", "value", "units", "status", "chisq"])

@@ -111,6 +111,7 @@ def test_estimates_lie_inside_of_bounds():
 def test_errors_of_estimate_say_what_is_wrong():
     da = peak_map()
     peak = Gaussian(name="Fe")
+    wrong: Any
     for wrong in (5, "all", (1, 2, 3), (1, "b"), (True, 2)):
         with refused(TypeError, f"range={wrong!r}", "two numbers"):
             peak.estimate(da, wrong)
@@ -131,7 +132,7 @@ def test_errors_of_estimate_say_what_is_wrong():
     with refused(ValueError, "2-D model needs at least 2 dimensions"):
         Gaussian2D().estimate(peak_map()[0, 0])
     with refused(TypeError, "DataArray", "ndarray"):
-        peak.estimate(np.zeros(5))
+        peak.estimate(np.zeros(5))  # type: ignore[arg-type]
     with refused(TypeError, "dtype complex128"):
         peak.estimate(da.astype(complex))
     with refused(ValueError, "where has size 2 along 'y'"):

@@ -70,7 +70,7 @@ def test_values_errors_and_covariance_agree_with_curve_fit(da, weighted, scaled)
     x = da["energy"].values
     start = [p.value for p in two_peaks().parameters]
     for y, x_ in [(0, 0), (2, 3), (1, 2)]:
-        sigma = np.sqrt(variance.values[y, x_]) if weighted else None
+        sigma = None if variance is None else np.sqrt(variance.values[y, x_])
         best, covariance = curve_fit(
             curve, x, da.values[y, x_], start, sigma, absolute_sigma=not scaled, xtol=1e-13, ftol=1e-13, gtol=1e-13
         )

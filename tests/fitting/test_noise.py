@@ -78,6 +78,6 @@ def test_refusals(numbers, words) -> None:
     with pytest.raises(ValueError, match=words):
         xfit.noise.Poisson(*numbers)
     with pytest.raises(TypeError, match="DataArray"):
-        xfit.noise.poisson_variance(np.ones(3))
+        xfit.noise.poisson_variance(np.ones(3))  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="gain='2'"):
-        xfit.noise.poisson_variance(xr.DataArray([1.0], dims="x"), gain="2")
+        xfit.noise.poisson_variance(xr.DataArray([1.0], dims="x"), gain="2")  # type: ignore[arg-type]

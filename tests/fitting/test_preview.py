@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Hashable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -178,7 +179,7 @@ def test_a_preview_is_of_one_thread_and_others_are_not_held_up() -> None:
 def test_chunks_are_those_of_dask(limit: int) -> None:
     """``da.chunk`` with dask's own limit set to it."""
     da = xr.DataArray(np.zeros((30, 40, 16)), dims=("y", "x", "e"))
-    wanted = {"y": "auto", "x": 5, "e": -1}
+    wanted: dict[Hashable, Any] = {"y": "auto", "x": 5, "e": -1}
     with dask.config.set({"array.chunk-size": limit}):
         expected = da.chunk(wanted).chunks
     assert automatic(da, wanted, limit).chunks == expected

@@ -154,7 +154,7 @@ def test_hostile_text(text: str) -> None:
 def test_not_text() -> None:
     """Something other than text is refused by name."""
     with pytest.raises(FormulaError, match="int"):
-        parse(3)  # type: ignore[arg-type]
+        parse(3)
 
 
 _PIECES = [

@@ -63,11 +63,12 @@ def test_a_spline_of_two_arguments() -> None:
     values = np.sin(u)[:, None] * np.exp(0.3 * v) + u[:, None] * v
     x = np.linspace(0.05, 3.9, 50)
     found = run(kernel_of(Table((u, v), values), ("x", "c/2")), x, np.array([3.0, 2.0, 0.7]))
-    spline = RectBivariateSpline(u, v, values, s=0)
-    np.testing.assert_allclose(found[0], 3 * spline(x, 0.35).ravel() + 2, rtol=1e-11)
-    np.testing.assert_allclose(found[3], 1.5 * spline(x, 0.35, dy=1).ravel(), rtol=1e-9, atol=1e-10)
+    spline, c = RectBivariateSpline(u, v, values, s=0), np.array([0.35])
+    np.testing.assert_allclose(found[0], 3 * spline(x, c).ravel() + 2, rtol=1e-11)
+    np.testing.assert_allclose(found[3], 1.5 * spline(x, c, dy=1).ravel(), rtol=1e-9, atol=1e-10)
     slopes = run(kernel_of(Table((u, v), values), ("x + c", "c/2")), x, np.array([3.0, 2.0, 0.1]))[3]
-    expected = 3 * spline(x + 0.1, 0.05, dx=1) + 1.5 * spline(x + 0.1, 0.05, dy=1)
+    c = np.array([0.05])
+    expected = 3 * spline(x + 0.1, c, dx=1) + 1.5 * spline(x + 0.1, c, dy=1)
     np.testing.assert_allclose(slopes, expected.ravel(), rtol=1e-9, atol=1e-10)
 
 

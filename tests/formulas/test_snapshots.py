@@ -96,7 +96,7 @@ def test_a_constant_within_a_nested_function() -> None:
 
 
 def test_an_attribute_of_a_module_of_the_users_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = ModuleType("settings_of_mine")
+    settings: Any = ModuleType("settings_of_mine")
     settings.K = 2.0
     monkeypatch.setitem(sys.modules, "settings_of_mine", settings)
     book = Notebook()
@@ -378,7 +378,8 @@ def test_a_model_that_is_changed_while_it_is_fitted(kind: str, tmp_path: Path, m
         return called
 
     monkeypatch.setattr(xfit.fitting.running.map_blocks, "fit_nd", after_change(xfit.fitting.running.map_blocks.fit_nd))
-    monkeypatch.setattr(xfit.fitting.stored.chunk_task, "fit_nd", after_change(xfit.fitting.stored.chunk_task.fit_nd))
+    task: Any = xfit.fitting.stored.chunk_task
+    monkeypatch.setattr(task, "fit_nd", after_change(task.fit_nd))
     monkeypatch.setattr(xfit.samfire.chunk_state, "fit_block", after_change(xfit.samfire.chunk_state.fit_block))
     found = fit(model, 1)
     assert done.is_set()

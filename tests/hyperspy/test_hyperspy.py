@@ -178,7 +178,7 @@ def test_labels_that_the_axis_contradicts_are_left_out() -> None:
 
 @pytest.mark.parametrize("binned", [False, True])
 def test_axes_that_are_not_uniform(binned: bool) -> None:
-    axis = {"axis": np.linspace(0.7, 4.4, 60) ** 2, "is_binned": binned}
+    axis: dict[str, Any] = {"axis": np.linspace(0.7, 4.4, 60) ** 2, "is_binned": binned}
     assert_same_fit(gaussians(**axis), gaussians(**axis))
 
 

@@ -75,8 +75,12 @@ def test_f5_weighted_fits_reach_the_minimum_with_exact_gradients() -> None:
     """
     y = noisy()[0]
     variance = 1.0 + 300 * np.exp(-((X - 1) ** 2))
+
+    def deviations(p):
+        return (curve(X, *p) - y) / np.sqrt(variance)
+
     best = least_squares(
-        lambda p: (curve(X, *p) - y) / np.sqrt(variance),
+        deviations,
         [400, 0.3, 1.2, 15],
         x_scale="jac",
         ftol=1e-15,
@@ -91,7 +95,7 @@ def test_f5_weighted_fits_reach_the_minimum_with_exact_gradients() -> None:
             assert float(fit["chisq"]) == pytest.approx(2 * best.cost, rel=1e-7), optimizer.name
     robust = spectrum(y).fit(peak(), loss="huber", optimizer="L-BFGS-B", variance=given)
     expected = least_squares(
-        lambda p: (curve(X, *p) - y) / np.sqrt(variance),
+        deviations,
         [400, 0.3, 1.2, 15],
         loss="huber",
         x_scale="jac",

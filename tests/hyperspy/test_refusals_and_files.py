@@ -30,7 +30,7 @@ from xfit import hyperspy as xh
 from xfit.components import TYPES
 
 
-class Sawtooth(hs.model.components1D.Gaussian.__mro__[2]):  # type: ignore[misc, name-defined]
+class Sawtooth(hs.model.components1D.Gaussian.__mro__[2]):
     """A user's own component."""
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ def test_unknown_components_are_named() -> None:
         xh.convert(m)
 
 
-class Decay(C1.Expression):  # type: ignore[misc]
+class Decay(C1.Expression):
     """A formula with a class of its own, as LumiSpy has them."""
 
     def __init__(self) -> None:
@@ -186,6 +186,7 @@ def test_stored_models(tmp_path: Path) -> None:
     live, stored = xh.convert(m), found["peaks"]
     assert stored.model == live.model
     assert stored.where is not None
+    assert live.where is not None
     assert stored.where.equals(live.where)
     assert stored.active["right"].equals(live.active["right"])
     np.testing.assert_array_equal(stored.stored["stderr"], live.stored["stderr"])
@@ -221,7 +222,8 @@ def test_models_in_zspy(tmp_path: Path, zipped: bool, lazy: bool) -> None:
     assert not fitted.model["line"].a.free
     np.testing.assert_array_equal(fitted.where, (found.data.Energy >= 1) & (found.data.Energy <= 18))
     fit = fitted.multifit().compute()
-    for name, expected in (("A", [50.0, 60, 70]), ("centre", [[8.0], [9]]), ("sigma", 1.5)):
+    truth: dict[str, Any] = {"A": [50.0, 60, 70], "centre": [[8.0], [9]], "sigma": 1.5}
+    for name, expected in truth.items():
         wanted = np.broadcast_to(expected, (2, 3))
         stored = fitted.stored["value"].sel(param=f"peak.{name}")
         # The data are of single precision.
@@ -313,7 +315,7 @@ def test_code_in_files_is_never_run(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"'expression' is a pickled Python function"):
         found["line"]
     assert not trap.exists()
-    pickle.loads(bytes(payload))
+    pickle.loads(payload.tobytes())
     assert trap.exists(), "the payload would have worked"
 
 

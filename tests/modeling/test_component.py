@@ -57,7 +57,7 @@ def test_keywords_set_values_and_attributes():
         (lambda: Gaussian(center=5), TypeError, "Gaussian has no parameter 'center'; it has A, centre, sigma"),
         (lambda: Gaussian(A={"value": 5, "bmin": 0}), TypeError, "Gaussian.A: unknown 'bmin'; known: value, min, max"),
         (lambda: Gaussian(A="5"), TypeError, "Gaussian.A: value='5' must be a number"),
-        (lambda: Gaussian(name=5), TypeError, "a component's name must be text, not 5"),
+        (lambda: Gaussian(name=5), TypeError, "a component's name must be text, not 5"),  # type: ignore[arg-type]
         (lambda: Gaussian(name=""), ValueError, "must not be empty nor hold dots"),
         (lambda: Gaussian(name=" "), ValueError, "must not be empty nor hold dots"),
         (lambda: Gaussian(name="Fe.L3"), ValueError, r"must not be empty nor hold dots.*'Fe.L3'"),
@@ -111,7 +111,7 @@ def test_active_is_a_flag():
     c.active = False
     assert repr(c) == "<Fe (Gaussian component, inactive)>"
     with pytest.raises(TypeError, match="Fe: active=1 must be True or False; for maps use active= of the fit"):
-        c.active = 1
+        c.active = 1  # type: ignore[assignment]
 
 
 def test_repr_and_html():
@@ -163,7 +163,7 @@ def test_freeing_and_fixing_parameters():
     c = PowerLaw()
     assert [p.name for p in c.free_parameters] == ["A", "r"]
     c.set_parameters_not_free()
-    assert c.free_parameters == ()
+    assert c.free_parameters == tuple()
     c.set_parameters_free(["A", "origin"])
     assert [p.name for p in c.free_parameters] == ["A", "origin"]
     c.set_parameters_not_free(only_nonlinear=True)
@@ -266,7 +266,7 @@ def test_a_sum_is_a_model_of_the_same_components():
     assert [x.name for x in m] == ["a", "b", "Offset"]
     assert (a + a.copy())[1].name == "a_0"
     with pytest.raises(TypeError, match="only components and models can be added, not int"):
-        Gaussian() + 1
+        Gaussian() + 1  # type: ignore[operator]
 
 
 def test_kernels_are_frozen_values():
@@ -276,7 +276,7 @@ def test_kernels_are_frozen_values():
     kernel = FunctionKernel(line, None, ("x",), ("a",))
     assert kernel == FunctionKernel(line, None, ("x",), ("a",))
     with pytest.raises(AttributeError):
-        kernel.function = None
+        kernel.function = None  # type: ignore[misc, assignment]
 
 
 def test_function_kernels_are_equal_if_their_functions_do_the_same() -> None:

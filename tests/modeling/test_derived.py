@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,7 +82,7 @@ def test_quantities_are_those_of_the_curve(name: str) -> None:
     if name == "LogNormal":
         x = x[x > 0]
     f = curve(component, x)
-    found = {
+    found: dict[str, Callable[[], Any]] = {
         "fwhm": lambda: half_width(x, f),
         "height": f.max,
         "mode": lambda: x[f.argmax()],

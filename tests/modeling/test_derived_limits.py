@@ -399,7 +399,7 @@ def test_a_fit_that_ends_where_the_volume_is_infinite() -> None:
     y, x = np.mgrid[-30:31, -30:31] * 1.0
     noise = np.random.default_rng(0).normal(0, 0.1, x.shape)
     da = xr.DataArray(100 * (1 + (x**2 + y**2) / 4) ** -0.9 + noise, dims=("y", "x"), coords={"y": y[:, 0], "x": x[0]})
-    start = {"centre_x": 0.3, "centre_y": -0.2, "sigma_x": 1.5, "sigma_y": 1.5, "beta": 1.5}
+    start: dict[str, Any] = {"centre_x": 0.3, "centre_y": -0.2, "sigma_x": 1.5, "sigma_y": 1.5, "beta": 1.5}
     fit = da.fit(Model([Moffat2D(name="p", height=80, **start)]))
     assert float(fit.fit["p.beta"]) == pytest.approx(0.9, rel=0.01)
     assert float(fit.fit["p.volume"]) == math.inf
@@ -431,12 +431,14 @@ def test_at_a_bound_the_other_parameters_give_the_error() -> None:
 
 def test_functions_of_formulas_that_numpy_lacks() -> None:
     """A class's own quantities may use every function of formulas: compared with mpmath, near and far from zero."""
-    points = [(0.3, 0.2), (3.0, 0.0), (5.0, 4.0), (20.0, 1.0), (1e6, 1e5)]
-    for name, places in (
+    points: list[tuple[float, ...]] = [(0.3, 0.2), (3.0, 0.0), (5.0, 4.0), (20.0, 1.0), (1e6, 1e5)]
+    ones: list[tuple[float, ...]] = [(0.3,), (0.0,), (7.0,)]
+    cases: tuple[tuple[str, list[tuple[float, ...]]], ...] = (
         *((name, points) for name in FUNCTIONS if FUNCTIONS[name].nargs == {2}),
-        *((name, [(0.3,), (0.0,), (7.0,)]) for name in FUNCTIONS if FUNCTIONS[name].nargs == {1}),
+        *((name, ones) for name in FUNCTIONS if FUNCTIONS[name].nargs == {1}),
         ("voigt", [(0.3, 2.0, 0.1), (3.0, 0.1, 2.0)]),
-    ):
+    )
+    for name, places in cases:
         for place in places:
             exact = float(FUNCTIONS[name](*(sympy.Float(value, 40) for value in place)).evalf(30))
             keys = ("a", "b", "c")[: len(place)]

@@ -128,7 +128,7 @@ def test_a_power_law_agrees_with_the_two_area_method():
 def test_linear_components_are_solved():
     random = np.random.default_rng(5)
     coefficients = random.normal(size=(N, 4)) * [10, 1, 0.1, 0.01]
-    y = sum(coefficients[:, [k]] * X**k for k in range(4))
+    y = sum((coefficients[:, [k]] * X**k for k in range(4)), np.zeros((N, X.size)))
     found = estimates(Polynomial(3), spectra(y, X))
     expected = np.polyfit(X, y.T, 3)[::-1]
     for k in range(4):
@@ -345,5 +345,5 @@ def test_filled_interpolates_and_leaves_empty_rows():
     nan = np.nan
     x = np.array([0.0, 1, 3, 4, 5])
     y = np.array([[nan, 1, nan, 4, nan], [1, 2, 3, 4, 5], [nan] * 5])
-    expected = [[1, 1, 3, 4, 4], [1, 2, 3, 4, 5], [nan] * 5]
+    expected = [[1.0, 1, 3, 4, 4], [1.0, 2, 3, 4, 5], [nan] * 5]
     np.testing.assert_allclose(estimators.filled(x, y), expected)

@@ -64,7 +64,7 @@ def test_attributes_stand_for_names_that_are_no_identifiers():
             r"no attribute 'Fe' to set but 'name' and 'response'; add components with append\(\)",
         ),
         (lambda m: setattr(m, "name", 5), TypeError, "a model's name must be text or None, not 5"),
-        (lambda m: Model(Gaussian()), TypeError, r"components must be a list: Model\(\[component\]\)"),
+        (lambda m: Model(Gaussian()), TypeError, r"components must be a list: Model\(\[component\]\)"),  # type: ignore[arg-type]
         (lambda m: m + 5, TypeError, "only components and models can be added, not int"),
     ],
 )
@@ -84,7 +84,7 @@ def test_names_are_made_unique():
 def test_a_list_with_a_wrong_component_changes_nothing():
     g = Gaussian()
     with pytest.raises(TypeError, match="not int"):
-        Model([g, 5])
+        Model([g, 5])  # type: ignore[list-item]
     with pytest.raises(ValueError, match="in the model already"):
         Model([g, g])
     assert g.model is None
@@ -157,7 +157,7 @@ def test_freeing_and_fixing():
     m = eels()
     m["Cr"].A.twin = m["Fe"].A
     m.set_parameters_not_free()
-    assert m.free_parameters == ()
+    assert m.free_parameters == tuple()
     m.set_parameters_free(["Fe", "Cr"], ["A", "centre"])
     assert [p.full_name for p in m.free_parameters] == ["Fe.A", "Fe.centre", "Cr.centre"]
     m.set_parameters_not_free(only_nonlinear=True)
@@ -178,7 +178,7 @@ def test_switching_components():
     with pytest.raises(TypeError, match="components must be a list"):
         m.set_active(False, "Fe")
     with pytest.raises(TypeError, match="must be True or False"):
-        m.set_active(1)
+        m.set_active(1)  # type: ignore[arg-type]
 
 
 def test_setting_by_full_name():

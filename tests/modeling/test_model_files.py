@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from xfit.modeling.serialization import ModelFormatError
 
 _PATTERN = xr.DataArray([1.0, 2.0, 4.0, 3.0], dims="x", coords={"x": [0.0, 1, 2, 3]})
 #: Arguments of those that can't be made without.
-_NEEDED = {
+_NEEDED: dict[str, dict[str, Any]] = {
     "Expression": {"expression": "a*exp(-x/b)"},
     "ScalableFixedPattern": {"pattern": _PATTERN},
     "EELSCLEdge": {"edge": "Fe_L3", "beam_energy": 200.0, "collection_angle": 20.0},

@@ -58,7 +58,7 @@ def test_a_model_is_stored_without_sources_of_expressions_being_lost():
     assert Model.from_dict(flat.to_dict()) == flat
 
 
-def change(data: dict[str, Any], path: str, value: Any) -> None:
+def change(data: Any, path: str, value: Any) -> None:
     """Set, or with "DROP" remove, an entry at a path such as components.1.name."""
     *parents, last = [int(k) if k.isdigit() else k for k in path.split(".")]
     for key in parents:
@@ -199,7 +199,7 @@ def test_stored_formulas_are_parsed_and_never_run(tmp_path):
 
 # Names of any characters but those that a component's name can't have; "^" and quotes among them.
 names = st.text(
-    st.characters(codec="utf-8", exclude_categories=("Cc",), exclude_characters=".`"), min_size=1, max_size=8
+    st.characters(codec="utf-8", exclude_categories=["Cc"], exclude_characters=".`"), min_size=1, max_size=8
 )
 
 
@@ -213,7 +213,10 @@ bounds = st.one_of(st.none(), numbers)
 def components(draw: st.DrawFn) -> Component:
     """Any component, with any values, bounds, flags and units."""
     kind = draw(st.sampled_from([Gaussian, Offset, PowerLaw, Polynomial, Expression]))
-    options = {Polynomial: {"order": draw(st.integers(1, 11))}, Expression: {"expression": "a*x + b*exp(-x/c)"}}
+    options: dict[type[Component], dict[str, Any]] = {
+        Polynomial: {"order": draw(st.integers(1, 11))},
+        Expression: {"expression": "a*x + b*exp(-x/c)"},
+    }
     c = kind(name=draw(names.filter(str.strip)), **options.get(kind, {}))
     c.active = draw(st.booleans())
     for p in c:

@@ -81,7 +81,7 @@ def test_attributes_checked_one_by_one_too():
     with pytest.raises(ValueError, match=r"min=2.0 is above max=1.0"):
         p.min = 2
     with pytest.raises(TypeError, match="units=5"):
-        p.units = 5
+        p.units = 5  # type: ignore[assignment]
     assert p.set(min=2, max=3) is p
 
 
@@ -99,7 +99,7 @@ def test_a_value_outside_of_the_bounds_is_allowed_and_shown():
 
 def test_positional_arguments_of_set_are_refused():
     with pytest.raises(TypeError):
-        Parameter("A").set(5)
+        Parameter("A").set(5)  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize(

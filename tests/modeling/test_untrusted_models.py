@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
 
 import xfit
+from tests.support.opened import open_result
 from tests.support.untrusted_files import Runs, as_older_numcodecs, result  # noqa: F401
 from xfit import display
 from xfit.components import Gaussian, Offset, ScalableFixedPattern
@@ -178,7 +180,12 @@ def test_long_names_cost_a_table_little(monkeypatch: pytest.MonkeyPatch) -> None
     """What is shortened is measured letter by letter: counted, since a time would depend on the machine."""
     measured = []
     plain = display._fitting
-    monkeypatch.setattr(display, "_fitting", lambda text, width: measured.append(len(text)) or plain(text, width))
+
+    def counted(text: Any, width: Any) -> Any:
+        measured.append(len(text))
+        return plain(text, width)
+
+    monkeypatch.setattr(display, "_fitting", counted)
     names = ["a" * 9000 + str(k) for k in range(3)]
     display.text_table(["name", "value"], [[name, "1.0"] for name in names], width=80)
     # Some ten for each of 300 widths, of nine thousand without a limit.
@@ -201,7 +208,7 @@ def test_a_result_for_data_is_refused_in_words(tmp_path: Path, result: xr.Datase
     from xfit.files.cli_choices import arrays_in
 
     xfit.save(result, tmp_path / "fit.zarr")
-    assert xfit.open(tmp_path / "fit.zarr", chunks="file").identical(xfit.open(tmp_path / "fit.zarr"))
+    assert open_result(tmp_path / "fit.zarr", chunks="file").identical(open_result(tmp_path / "fit.zarr"))
     with pytest.raises(ValueError, match=r"fit\.zarr holds the result of a fit, not data"):
         arrays_in(str(tmp_path / "fit.zarr"), chunks="file")
 
@@ -254,7 +261,7 @@ def test_what_killed_writers_left_is_no_part_of_a_store(tmp_path: Path, result: 
         warnings.simplefilter("error")
         np.testing.assert_array_equal(xfit.open(tmp_path / "map.zarr"), da)
         for name in ("fit.zarr", "saved.zarr"):
-            xr.testing.assert_equal(xfit.open(tmp_path / name).compute(), fit.compute())
+            xr.testing.assert_equal(open_result(tmp_path / name).compute(), fit.compute())
             open_fit(str(tmp_path / name))
         assert list(xfit.models(tmp_path / "map.zarr")) == ["a"]
         xr.testing.assert_equal(xfit.models(tmp_path / "map.zarr").restore("a").compute(), fit.compute())

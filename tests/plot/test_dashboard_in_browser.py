@@ -125,6 +125,7 @@ def test_the_command_on_a_run_that_goes_on(chromium, da, tmp_path):
     env = {**os.environ, "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env) as server:
         try:
+            assert server.stdout is not None
             for line in server.stdout:
                 if "http://localhost" in line:
                     break
@@ -226,6 +227,7 @@ def test_the_command_beside_a_samfire_run_of_another_process(chromium, da, tmp_p
                 words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env
             ) as server:
                 try:
+                    assert server.stdout is not None
                     for line in server.stdout:
                         if "http://localhost" in line:
                             break

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -198,7 +199,7 @@ def test_numbers_lie_within_the_map(fit, da, y):
 def test_maps_of_all_parameters(fit):
     shown = images(fit.fit.maps())
     assert list(shown) == ["Fe.A", "Fe.centre", "Fe.sigma", "bg.offset"]
-    mesh = shown["Fe.A"].collections[0]
+    mesh: Any = shown["Fe.A"].collections[0]
     values = np.ma.filled(mesh.get_array(), np.nan).reshape(8, 12)
     np.testing.assert_array_equal(values, fit.fit["Fe.A"])
     assert shown["Fe.A"].get_xlabel() == "x (nm)"
@@ -214,7 +215,7 @@ def test_maps_of_all_parameters(fit):
 
 
 def test_poor_pixels_are_hatched_left_out_or_shown(fit):
-    hatched = images(fit.fit.maps("Fe.A"))["Fe.A"].collections
+    hatched: Any = images(fit.fit.maps("Fe.A"))["Fe.A"].collections
     # Dark lines across light ones are seen on every colour; they cover the two pixels and nothing else.
     assert [each.hatches for each in hatched[1:]] == [["////"], ["\\\\\\\\"]]
     for each in hatched[1:]:
@@ -222,6 +223,8 @@ def test_poor_pixels_are_hatched_left_out_or_shown(fit):
         assert area.vertices.min(axis=0).tolist() == [1.75, 2.25]
         assert area.vertices.max(axis=0).tolist() == [2.75, 2.75]
         assert len(np.unique(area.vertices[:, 0])) == 3
+    masked: Any
+    shown: Any
     (masked,) = images(fit.fit.maps("Fe.A", poor="mask"))["Fe.A"].collections
     assert np.ma.getmaskarray(masked.get_array()).sum() == 3
     (shown,) = images(fit.fit.maps("Fe.A", poor="show"))["Fe.A"].collections
@@ -231,7 +234,9 @@ def test_poor_pixels_are_hatched_left_out_or_shown(fit):
 def test_derived_quantities_and_variables(fit):
     shown = images(fit.fit.maps(["Fe.fwhm", "red_chisq", "status"], limits={"red_chisq": (0.5, 2)}))
     assert shown["red_chisq"].collections[0].get_clim() == (0.5, 2)
-    words = [text.get_text().partition(" (")[0] for text in shown["status"].get_legend().get_texts()]
+    legend = shown["status"].get_legend()
+    assert legend is not None
+    words = [text.get_text().partition(" (")[0] for text in legend.get_texts()]
     assert words == ["converged", "max nfev", "bad data"]
 
 
@@ -244,7 +249,9 @@ def test_maps_of_one_and_three_dimensions(fit):
     assert list(shown) == [f"Fe.A, t (nm) = {0.5 * k:.6g}" for k in (0, 1, 3, 4)]
     assert len({axes.collections[0].get_clim() for axes in shown.values()}) == 1
     (cut,) = images(three.fit.maps("Fe.A", t=1.0)).values()
-    np.testing.assert_array_equal(cut.collections[0].get_array().ravel(), three.fit["Fe.A"].sel(t=1.0).values.ravel())
+    drawn = cut.collections[0].get_array()
+    assert drawn is not None
+    np.testing.assert_array_equal(drawn.ravel(), three.fit["Fe.A"].sel(t=1.0).values.ravel())
 
 
 def test_bars_of_variables_say_what_these_are_in_a_few_words(fit):

@@ -10,6 +10,7 @@ import stat
 import webbrowser
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -54,7 +55,9 @@ def get(port: int, path: str = "/", **headers: str) -> http.client.HTTPResponse:
 
 def websocket(port: int, page: bytes, query: str = "", **headers: str) -> str:
     """What comes of a websocket: the document, or the code it is refused with."""
-    session = re.search(rb'"token":"([^"]+)"', page)[1].decode()
+    found = re.search(rb'"token":"([^"]+)"', page)
+    assert found is not None
+    session = found[1].decode()
 
     async def ask() -> str:
         url = f"ws://127.0.0.1:{port}/ws{query}"
@@ -131,7 +134,7 @@ def test_nothing_is_served_without_the_token(port, path):
 
 def test_the_first_page_sets_a_cookie_for_the_others(port):
     answer = get(port, f"/?token={TOKEN}")
-    cookie, *options = answer.getheader("Set-Cookie").split("; ")
+    cookie, *options = answer.getheader("Set-Cookie", "").split("; ")
     # No script reads it, and no page of another site makes the browser send it.
     assert options[:2] == ["HttpOnly", "SameSite=Strict"]
     assert answer.getheader("Referrer-Policy") == "no-referrer"
@@ -145,7 +148,7 @@ def test_the_first_page_sets_a_cookie_for_the_others(port):
 
 def test_websockets(port):
     answer = get(port, f"/?token={TOKEN}")
-    cookie, page = answer.getheader("Set-Cookie").partition(";")[0], answer.read()
+    cookie, page = answer.getheader("Set-Cookie", "").partition(";")[0], answer.read()
     assert "secret words" in websocket(port, page, Cookie=cookie, Origin=f"http://localhost:{port}")
     assert "secret words" in websocket(
         port, page, f"?token={TOKEN}", Host=f"lab.example.org:{port}", Origin=f"http://lab.example.org:{port}"
@@ -163,15 +166,16 @@ def test_all_that_serves_is_guarded(capsys):
     da, fit = fit_with_failures((3, 4), slice(0, 0), slice(0, 0))
     spectra = drifting_peak((3, 4), ("y", "x"))
     for shown in (fit.fit.dashboard(da), spectra.fit.explore(drifting_model())):
-        apart(lambda shown=shown: check_served(shown, capsys))
+        apart(partial(check_served, shown, capsys))
 
 
 def check_served(shown: Any, capsys: Any) -> None:
     """Serve something, ask it by several addresses, and serve it once more."""
     server = shown.show(show=False, start=False)
-    url = re.fullmatch(r"The page is served at (http://localhost:\d+/\?token=[0-9a-f]{48})\n", capsys.readouterr().out)[
-        1
-    ]
+    words = r"The page is served at (http://localhost:\d+/\?token=[0-9a-f]{48})\n"
+    found = re.fullmatch(words, capsys.readouterr().out)
+    assert found is not None
+    url = found[1]
     tokens = {urlsplit(url).query}
     # Only this machine can connect.
     addresses = {socket.getsockname()[0] for socket in server._http._sockets.values()}
@@ -210,7 +214,7 @@ def test_what_is_refused(port):
         Guard("lab", TOKEN)
     for host in ("*", "", "a/b", "http://lab", 3, "me@lab"):
         with pytest.raises(ValueError, match="is no name of a host"):
-            Guard([host], TOKEN)
+            Guard([host], TOKEN)  # type: ignore[list-item]
     for token in ("", "a b", "a&b", "é"):
         with pytest.raises(ValueError, match="token must be letters and digits"):
             serve(lambda: None, show=False, start=False, token=token)

@@ -114,7 +114,7 @@ def test_coordinates_of_the_data_come_along(da):
     assert "energy" not in fit.fit["left.A"].coords
 
 
-def written(fit: xr.Dataset, kind: str, path: Any) -> xr.Dataset:
+def written(fit: xr.Dataset, kind: Any, path: Any) -> xr.Dataset:
     if kind == "zarr":
         # Whatever zarr thinks of consolidated metadata is not under test.
         fit.to_zarr(path / "fit.zarr", zarr_format=3, consolidated=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 
 import pytest
@@ -16,9 +17,7 @@ def example():
     folder = str(EXAMPLES)
     sys.path.insert(0, folder)
     try:
-        import abell478_samfire
-
-        yield abell478_samfire
+        yield importlib.import_module("abell478_samfire")
     finally:
         sys.path.remove(folder)
 

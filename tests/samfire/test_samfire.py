@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numba
 import numpy as np
@@ -77,7 +78,7 @@ def test_radius_larger_than_a_chunk_bridges_a_gap() -> None:
     da, _ = drifting((9, 20))
     da = da.isel(x=slice(0, 9)).copy()
     da[:, 4:6] = np.nan
-    options = {"seeds": [(0, 1)], "variance": np.maximum(da.fillna(1), 1)}
+    options: dict[str, Any] = {"seeds": [(0, 1)], "variance": np.maximum(da.fillna(1), 1)}
     cut = da.chunk({"y": 2, "x": 2})
     across = run(cut, strategies=[ReducedChiSquared(3)], **options)
     assert (across.status.isel(x=slice(6, 9)) == 1).mean() > 0.9
@@ -139,7 +140,7 @@ def test_global_strategies() -> None:
     # One of the minority, and one with none of it around.
     seeds = [tuple(np.argwhere(kind)[0]), (10, 13)]
     assert not kind[9:12, 13:16].any()
-    options = {
+    options: dict[str, Any] = {
         "seeds": seeds,
         "start": {"g.centre": start.assign_coords(y=da.y, x=da.x)},
         "variance": np.maximum(da, 1),
@@ -156,7 +157,7 @@ def test_global_strategies() -> None:
 
     own = run(da, strategies=[ReducedChiSquared(1), Mean()], **options)
     assert (own.tries >= local.tries).all()
-    Mean.candidates = lambda self, values, counts: values[0]
+    Mean.candidates = lambda self, values, counts: values[0]  # type: ignore[method-assign]
     with pytest.raises(TypeError, match="must return an array of shape"):
         run(da, strategies=[ReducedChiSquared(1), Mean()], **options)
 
@@ -366,7 +367,7 @@ def test_other_optimizers() -> None:
     """What runs in Python runs here too."""
     da, centre = drifting((4, 12))
     da = da.isel(x=slice(0, 4))
-    options = {"seeds": [(0, 1)], "variance": np.maximum(da, 1)}
+    options: dict[str, Any] = {"seeds": [(0, 1)], "variance": np.maximum(da, 1)}
     fit, compiled = run(da, optimizer="trf", **options), run(da, **options)
     assert (abs(fit.fit["g.centre"] - centre.isel(x=slice(0, 4))) < 5 * fit.fit.stderr("g.centre")).all()
     assert (abs(fit.value - compiled.value) < 1e-4 * compiled.stderr).all()
@@ -424,7 +425,7 @@ def test_bad_arguments_of_strategies_and_tests() -> None:
         (lambda: Histogram(max_candidates=0), "max_candidates=0"),
         (lambda: RedChisq(0), "tolerance=0"),
         (lambda: RedChisq(1, np.nan), "expected=nan"),
-        (lambda: BIC("x"), "threshold='x'"),
+        (lambda: BIC("x"), "threshold='x'"),  # type: ignore[arg-type]
     ):
         with pytest.raises(ValueError, match=words):
             make()

@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 import time
+from typing import Any
 
 import dask
 import numpy as np
@@ -20,7 +21,7 @@ from tests.support.paths import ROOT
 from tests.support.samfire_maps import drifting, peak, right, seeds_of
 from xfit.samfire import Histogram, ReducedChiSquared, Samfire
 
-CHUNKS = {"y": 5, "x": (4, 9, 7, 4)}
+CHUNKS: dict[str, Any] = {"y": 5, "x": (4, 9, 7, 4)}
 
 
 def run(client=None, **options) -> xr.Dataset:

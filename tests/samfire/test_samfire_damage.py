@@ -249,7 +249,7 @@ def test_an_array_that_claims_more_than_its_file_holds(whole, tmp_path) -> None:
     shutil.copytree(folder, store)
     path = store / "visits" / visits(store)[-1]
     header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (10**12, 1000)})  # type: ignore[no-untyped-call]
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (10**12, 1000)})
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("state.rows.npy", header.getvalue())
     with pytest.raises(CheckpointError, match=r"claims the shape \(1000000000000, 1000\) of float64, and has 0 bytes"):
@@ -266,7 +266,7 @@ def test_two_runs_that_begin_together(tmp_path) -> None:
     one.begin({"data": "a"})
 
     class Late(Checkpoints):
-        exists = False  # type: ignore[assignment]
+        exists = False
 
         def _keys(self) -> list[str]:
             return []

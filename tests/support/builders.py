@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from typing import Any
+from typing import Any, TypeVar
 
 import dask.array
 import numpy as np
@@ -16,8 +16,10 @@ from xfit.components import Gaussian, Gaussian2D, Offset
 
 _numbers = itertools.count()
 
+Array = TypeVar("Array", np.ndarray, xr.DataArray)
 
-def gaussian(x: np.ndarray, area: Any, centre: Any, sigma: Any) -> np.ndarray:
+
+def gaussian(x: Array, area: Any, centre: Any, sigma: Any) -> Array:
     """Gaussian by its area, the parameterisation of `xfit.components.Gaussian`, in NumPy."""
     return area / (sigma * np.sqrt(2 * np.pi)) * np.exp(-((x - centre) ** 2) / (2 * sigma**2))
 

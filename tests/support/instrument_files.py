@@ -527,6 +527,7 @@ def _dm_value(value: object, version: int) -> bytes:
     """A value behind numbers that tell its type: 5 and 7 are an integer and a real number, 20 an
     array, of which 4 has characters.
     """
+    told: tuple[int, ...]
     if isinstance(value, tuple):
         told, content = (20, value[0], value[1].size), value[1].astype(value[1].dtype.newbyteorder("<")).tobytes()
     elif isinstance(value, str):

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import dask
 
@@ -51,9 +52,9 @@ def _watch(folder: Path, act: Callable[[str], None]) -> None:
         if is_change(event, arguments, folder):
             act(event)
 
-    def fsync(file: int) -> None:
+    def fsync(fd: Any) -> None:
         act("fsync")
-        sync(file)
+        sync(fd)
 
     def sync_file_system(folder: Path) -> bool:
         act("fsync")

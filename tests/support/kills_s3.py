@@ -25,6 +25,7 @@ from aiobotocore.client import AioBaseClient
 import xfit
 from tests.support.builders import assert_same_bits, two_peaks
 from tests.support.checkpoint_runs import data as peaks
+from tests.support.opened import open_array
 from tests.support.signal_models import fit_of
 from tests.support.signal_models import signal as counts
 from tests.support.two_runs import data, first, is_result, second
@@ -212,7 +213,7 @@ class Saved(Trial):
         xfit.save(2 * self.data, f"{place}/map.zarr", storage_options=self.options, overwrite=True)
 
     def _values(self, place: str) -> np.ndarray:
-        found: np.ndarray = xfit.open(place, storage_options=self.options).values
+        found: np.ndarray = open_array(place, storage_options=self.options).values
         return found
 
     def _hold(self, place: str) -> None:

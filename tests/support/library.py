@@ -65,7 +65,7 @@ class Case:
         Further arguments of the component.
     """
 
-    make: Callable[..., Component]
+    make: type[Component]
     reference: Callable[..., Any]
     truth: Mapping[str, float]
     x: tuple[float, float] = (-6.0, 6.0)
@@ -78,7 +78,8 @@ class Case:
 
     def component(self, **values: float) -> Component:
         """The component at the truth, or elsewhere."""
-        made = self.make(**self.options, **(dict(self.truth) | values))
+        numbers: dict[str, Any] = {**self.truth, **values}
+        made = self.make(**self.options, **numbers)
         made.set_parameters_free(self.free)
         return made
 

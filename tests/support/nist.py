@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -32,17 +33,24 @@ class Certified:
     coordinates: tuple[str, ...]
 
 
+def searched(pattern: str, text: str) -> re.Match[str]:
+    """Where a pattern is in a text, in which it must be."""
+    found = re.search(pattern, text)
+    assert found is not None, pattern
+    return found
+
+
 def read(name: str) -> Certified:
     """Read a set; the response of Nelson is the logarithm of the data."""
     lines = (FOLDER / f"{name}.dat").read_text().splitlines()
     text = "\n".join(lines)
-    first, last = (int(n) for n in re.search(r"Starting Values\s+\(lines\s+(\d+)\s+to\s+(\d+)\)", text).groups())
-    begin, end = (int(n) for n in re.search(r"\n\s*Data\s+\(lines\s+(\d+)\s+to\s+(\d+)\)", text).groups())
+    first, last = (int(n) for n in searched(r"Starting Values\s+\(lines\s+(\d+)\s+to\s+(\d+)\)", text).groups())
+    begin, end = (int(n) for n in searched(r"\n\s*Data\s+\(lines\s+(\d+)\s+to\s+(\d+)\)", text).groups())
     rows = np.array([line.split("=")[1].split() for line in lines[first - 1 : last] if "=" in line], float)
-    rss = float(re.search(r"Residual Sum of Squares:\s+(\S+)", text).group(1))
+    rss = float(searched(r"Residual Sum of Squares:\s+(\S+)", text).group(1))
     data = np.array([line.split() for line in lines[begin - 1 : end] if line.strip()], float)
     model = " ".join(lines[next(k for k, line in enumerate(lines) if line.startswith("Model:")) : first - 4])
-    formula = re.search(r"(?:y|log\[y\])\s*=(.*?)\+\s+e\b", model).group(1)
+    formula = searched(r"(?:y|log\[y\])\s*=(.*?)\+\s+e\b", model).group(1)
     formula = formula.replace("[", "(").replace("]", ")")
     coordinates = ("x",) if data.shape[1] == 2 else ("x1", "x2")
     response = np.log(data[:, 0]) if name == "Nelson" else data[:, 0]
@@ -59,12 +67,12 @@ def read(name: str) -> Certified:
 
 def fit(case: Certified, start: int) -> xr.Dataset:
     """Fit a set from one of its starts through the public surface, with default options."""
-    values = {f"b{k + 1}": float(v) for k, v in enumerate(case.starts[start])}
+    values: dict[str, Any] = {f"b{k + 1}": float(v) for k, v in enumerate(case.starts[start])}
     component = Expression(case.formula, name="m", coordinates=case.coordinates, **values)
     return case.data.fit(xfit.Model([component]))
 
 
-def digits(found: np.ndarray, certified: np.ndarray) -> float:
+def digits(found: np.ndarray, certified: np.ndarray | float) -> float:
     """Smallest number of matching digits (log relative error), at most the 11 that are certified."""
     with np.errstate(divide="ignore"):
         matching = -np.log10(np.abs(np.asarray(found) - certified) / np.abs(certified))

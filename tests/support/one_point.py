@@ -50,6 +50,8 @@ def shapes(name: str, counts: bool) -> xr.DataArray:
     """Data: a Gaussian, a Lorentzian, a wide tail, a constant, nothing, one high channel, a step, and noise."""
     case = CASES[name]
     random = np.random.default_rng(5)
+    x: np.ndarray
+    y: np.ndarray
     if len(case.component().coordinates) == 2:
         axis = np.linspace(*case.x, 17)
         y, x = np.meshgrid(axis, axis, indexing="ij")
@@ -133,7 +135,7 @@ def cosines(setting: Setting, da: xr.DataArray, fit: xr.Dataset) -> np.ndarray:
     model = model_of(setting)
     program = Program.from_model(model)
     axes = np.meshgrid(*(da[d].values for d in da.dims[1:]), indexing="ij")
-    coordinates = dict(zip(da.dims[1:], (axis.ravel() for axis in axes), strict=True))
+    coordinates = {str(d): axis.ravel() for d, axis in zip(da.dims[1:], axes, strict=True)}
     n = axes[0].size
     numbers = settings_of(model, program, np.ones(1, bool), bounded=True, n_channels=n)
     bench = Workbench(program, numbers, FitOptions(), coordinates, n)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -177,11 +178,11 @@ class _Recorder:
         if is_change(event, arguments, self.root):
             self.lose()
 
-    def fsync(self, file: int) -> None:
+    def fsync(self, fd: Any) -> None:
         # Others wait: what they do meanwhile is not on the disk yet.
         with self.lock:
             self.lose()
-            self.disk.sync(file)
+            self.disk.sync(fd)
 
     def sync_file_system(self, folder: Path) -> bool:
         with self.lock:

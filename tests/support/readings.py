@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 import xfit
+from tests.support.opened import open_array
 from xfit.files.metadata import flattened
 
 
@@ -77,7 +78,7 @@ def assert_usable(da: xr.DataArray, folder: Path) -> None:
             continue
         path = folder / f"again.{suffix}"
         xfit.save(da, path, overwrite=True)
-        again = xfit.open(path)
+        again = open_array(path)
         np.testing.assert_array_equal(again, da)
         assert again.dims == da.dims
         assert signal_dims(again) == dims

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numcodecs
+import numcodecs  # type: ignore[import-untyped]
 import pytest
 import xarray as xr
 

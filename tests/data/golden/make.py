@@ -9,6 +9,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -123,7 +124,12 @@ def main(to: Path, kinds: list[str]) -> None:
     from xfit._version import __version__
 
     to.mkdir(parents=True, exist_ok=True)
-    noted = {"xfit": __version__, "zarr": zarr.__version__, "dask": dask.__version__, "xarray": xr.__version__}
+    noted: dict[str, Any] = {
+        "xfit": __version__,
+        "zarr": zarr.__version__,
+        "dask": dask.__version__,
+        "xarray": xr.__version__,
+    }
     for kind in kinds or list(KINDS):
         work = Path(tempfile.mkdtemp())
         noted[kind] = KINDS[kind](to, work)

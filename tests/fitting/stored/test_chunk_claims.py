@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numcodecs
+import numcodecs  # type: ignore[import-untyped]
 import numpy as np
 import pytest
 import xarray as xr
@@ -23,6 +23,7 @@ import zarr
 from zarr.codecs import BloscCodec, GzipCodec, ZstdCodec
 
 import xfit
+from tests.support.opened import open_array
 from xfit.fitting.stored.chunk_claims import check_chunk
 from xfit.fitting.stored.codecs import RefusedFileError, checked
 from xfit.fitting.stored.info import info
@@ -103,11 +104,11 @@ def test_more_is_packed_in_a_shard_than_there_can_be(
     tmp_path: Path, name: str, codec: Any, index: str, part: slice
 ) -> None:
     shard = sharded(tmp_path / "a.zarr", codec, index)
-    assert (xfit.open(tmp_path / "a.zarr", chunks="file")[part] == 1).all()
+    assert (open_array(tmp_path / "a.zarr", chunks="file")[part] == 1).all()
     packed = PACKED[name]
     good, much = packed(np.ones(4).tobytes()), packed(bytes(20_000))
     write_shard(shard, [good] * 6, index)
-    assert (xfit.open(tmp_path / "a.zarr", chunks="file")[part] == 1).all()
+    assert (open_array(tmp_path / "a.zarr", chunks="file")[part] == 1).all()
     write_shard(shard, [good, good, much, good, good, good], index)
     begin = 2 * len(good) + (100 if index == "start" else 0)
     # Four numbers have 32 bytes, and 1,024 may be beside them.
@@ -118,7 +119,7 @@ def test_more_is_packed_in_a_shard_than_there_can_be(
     with pytest.raises(
         UnreadError, match=rf"a\.zarr: numbers of 'd' can't be read, in the part \[2:3, 0:4\] .*{words}"
     ):
-        xfit.open(tmp_path / "a.zarr", chunks="file")[part].load()
+        open_array(tmp_path / "a.zarr", chunks="file")[part].load()
     with pytest.raises(RefusedFileError, match=words):
         here(tmp_path)[part]
 

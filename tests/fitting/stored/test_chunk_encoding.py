@@ -3,6 +3,7 @@
 import sys
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ DTYPES = ["<f8", ">f8", "<f4", "i1", "<i4"]
     [None, ZstdCodec(), [GzipCodec(), Crc32cCodec()], BloscCodec()],
     ids=["none", "zstd", "gzip", "blosc"],
 )
-def test_the_bytes_of_zarr(dtype: str, pieces: tuple[int, ...] | None, compressors: object) -> None:
+def test_the_bytes_of_zarr(dtype: str, pieces: tuple[int, ...] | None, compressors: Any) -> None:
     """Of whole chunks and those at the edges, in shards or not, with any codec that zarr has."""
     made: dict[str, zarr.core.buffer.Buffer] = {}
     array = zarr.create_array(
@@ -40,6 +41,7 @@ def test_the_bytes_of_zarr(dtype: str, pieces: tuple[int, ...] | None, compresso
     )
     values = np.random.default_rng(3).integers(0, 5, SHAPE).astype(dtype)
     array[:] = values
+    assert isinstance(array.metadata, ArrayV3Metadata)
     encode = encoder_of(array.metadata)
     assert encode is not None
     starts = [range(0, n, size) for n, size in zip(SHAPE, SIZE, strict=True)]
@@ -51,9 +53,10 @@ def test_the_bytes_of_zarr(dtype: str, pieces: tuple[int, ...] | None, compresso
 def test_what_only_zarr_can_write() -> None:
     """An index at the beginning of shards, or a codec that has no call for one chunk, is left to zarr."""
 
-    def metadata(**options: object) -> ArrayV3Metadata:
+    def metadata(**options: Any) -> ArrayV3Metadata:
         array = zarr.create_array(zarr.storage.MemoryStore(), shape=(4, 4), dtype="f8", chunks=(4, 4), **options)
-        return array.metadata  # type: ignore[return-value]
+        assert isinstance(array.metadata, ArrayV3Metadata)
+        return array.metadata
 
     assert encoder_of(metadata(filters=TransposeCodec(order=(1, 0)))) is not None
     shards = ShardingCodec(chunk_shape=(2, 2), index_location="start")

@@ -16,6 +16,7 @@ from click.testing import CliRunner
 import xfit
 from tests.support.builders import assert_same_bits, two_peaks
 from tests.support.checkpoint_runs import run, visits
+from tests.support.opened import open_array, open_result
 from tests.support.power import needs_linux, without_power
 from tests.support.signal_models import fit_of, signal
 from tests.support.two_runs import data, first, is_result, second
@@ -149,7 +150,7 @@ def values(path: Path) -> np.ndarray:
     """Numbers of a saved map."""
     if path.suffix == ".csv":
         return np.loadtxt(path, delimiter=",", skiprows=1, usecols=-1)
-    return xfit.open(path).values.ravel()
+    return open_array(path).values.ravel()
 
 
 @pytest.mark.parametrize("suffix", ["toml", "json"])
@@ -230,21 +231,22 @@ def test_the_command_line(folder, tmp_path, suffix, way) -> None:
     expected = None
     if way == "overwrite":
         fit(out, "--variance", "0.04")
-        expected = xfit.open(str(out)).load()
+        expected = open_result(str(out)).load()
     again = ["--overwrite"] if way == "overwrite" else []
     lost = without_power(folder, tmp_path / "lost", lambda: fit(out, *again), 157 if suffix == "nc" else 107)
-    whole = xfit.open(str(out)).load()
+    whole = open_result(str(out)).load()
     for place, ended in lost:
         found = place / out.name
         assert found.exists() or (way == "first" and not ended)
         if ended:
-            assert is_result(xfit.open(str(found)), whole)
+            assert is_result(open_result(str(found)), whole)
         elif way == "overwrite":
-            seen = xfit.open(str(found))
+            assert expected is not None
+            seen = open_result(str(found))
             assert is_result(seen, whole) or is_result(seen, expected)
             seen.close()
         if way == "first" and suffix == "nc" and found.exists() and not (place / "fit.nc.part").exists():
             continue  # done
         fit(found, *(again or ["--resume"]))
-        assert is_result(xfit.open(str(found)), whole)
+        assert is_result(open_result(str(found)), whole)
         assert {each.name for each in place.iterdir() if ".partial" not in each.name} == {found.name}

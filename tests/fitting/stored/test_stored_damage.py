@@ -21,9 +21,9 @@ import zarr
 from click.testing import CliRunner
 from zarr.storage import MemoryStore
 
-import xfit
 from tests.support.builders import assert_same_bits, two_peaks
 from tests.support.kills import step
+from tests.support.opened import open_result
 from tests.support.stored_faults import (
     Mortal,
     killed,
@@ -304,7 +304,7 @@ def test_stores_of_format_1(tmp_path, one, other) -> None:
     """
     store = tmp_path / "fit.zarr"
     format_1(store, data())
-    assert_same_bits(xfit.open(str(store)).compute(), one)
+    assert_same_bits(open_result(str(store)).compute(), one)
     assert info(store).done == 2
     assert check(store) == []
     assert_same_bits(first(store, resume=True).compute(), one)
@@ -401,7 +401,8 @@ def test_what_another_run_writes_last_over_a_description_is_written_again(monkey
     expected = da.fit.multifit(two_peaks(), max_nfev=77).compute()
     if overwrite:
         first(store)
-    plain, spoilt = Archive.mark, []
+    plain = Archive.mark
+    spoilt: list[Any] = []
 
     def mark(self: Archive, *arguments: Any) -> None:
         plain(self, *arguments)

@@ -10,6 +10,7 @@ import textwrap
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,14 +26,14 @@ from xfit.fitting.stored.model_store import SignalChangedWarning
 CHUNKS = {"y": 4, "x": 3}
 
 
-def signal_in(store: object, **how: object) -> xr.DataArray:
+def signal_in(store: Any, **how: Any) -> xr.DataArray:
     """A map in a store, as it is opened."""
     da = peak_map((6, 5)).rename("counts").chunk(CHUNKS)
     with warnings.catch_warnings():
         # zarr's, of metadata that are consolidated in version 3.
         warnings.simplefilter("ignore")
-        da.to_dataset().to_zarr(store, **how)  # type: ignore[call-overload]
-    return xr.open_zarr(store, chunks={}, consolidated=how.get("consolidated"))["counts"]  # type: ignore[arg-type]
+        da.to_dataset().to_zarr(store, **how)
+    return xr.open_zarr(store, chunks={}, consolidated=how.get("consolidated"))["counts"]
 
 
 def one_peak() -> xfit.Model:
@@ -113,7 +114,7 @@ def test_names(da, tmp_path) -> None:
     assert sorted(kept) == ["a", "b", "c"]
     for wrong in ("", "a/b", "a.b", "../a", " a", "a ", "x" * 101, 5, "a\n"):
         with pytest.raises(ValueError, match="must be text of letters"):
-            kept.store(fit, wrong)  # type: ignore[arg-type]
+            kept.store(fit, wrong)
     with pytest.raises(ValueError, match="upper and lower case"):
         kept.store(fit, "A")
     with pytest.raises(FileExistsError, match="overwrite=True"):
@@ -140,7 +141,7 @@ def test_a_signal_that_has_changed(da, tmp_path) -> None:
     kept = xfit.models(place)
     kept.store(da.fit.multifit(one_peak()))
     array = zarr.open_array(place, path="counts", mode="r+")
-    value = array[5, 4, 7]
+    value: Any = array[5, 4, 7]
     array[5, 4, 7] = value + 1
     with pytest.warns(SignalChangedWarning, match="'counts' in .* it differs in: content. Fit it again"):
         assert kept.restore("a").fit.model == one_peak()
@@ -175,7 +176,8 @@ def test_a_change_in_a_signal_that_is_sampled(da, tmp_path, monkeypatch) -> None
     kept = xfit.models(tmp_path / "map.zarr")
     kept.store(da.fit.multifit(one_peak()))
     array = zarr.open_array(tmp_path / "map.zarr", path="counts", mode="r+")
-    array[0, 0, 0] = array[0, 0, 0] + 1
+    value: Any = array[0, 0, 0]
+    array[0, 0, 0] = value + 1
     with pytest.warns(SignalChangedWarning, match="content"):
         kept.restore("a")
 
@@ -183,7 +185,7 @@ def test_a_change_in_a_signal_that_is_sampled(da, tmp_path, monkeypatch) -> None
 def test_fits_that_are_not_of_the_signal(da, tmp_path) -> None:
     kept = xfit.models(tmp_path / "map.zarr")
     with pytest.raises(TypeError, match="fit must be the Dataset that a fit returns, not DataArray"):
-        kept.store(da)  # type: ignore[arg-type]
+        kept.store(da)
     with pytest.raises(ValueError, match="no result of a fit"):
         kept.store(da.to_dataset())
     loaded = da.compute()

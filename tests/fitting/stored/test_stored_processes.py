@@ -12,6 +12,7 @@ import sys
 import tempfile
 import textwrap
 import time
+from typing import Any
 
 import dask.array
 import pytest
@@ -20,6 +21,7 @@ from zarr.storage import LocalStore, WrapperStore
 
 import xfit
 from tests.support.builders import assert_same_bits, peak_map, two_peaks
+from tests.support.opened import open_result
 from tests.support.optional import optional
 from tests.support.paths import ROOT
 from tests.support.stored_results import (
@@ -107,7 +109,7 @@ def test_an_object_store(s3, expected) -> None:
     assert archive.done() == set(range(9))
     with pytest.raises(FileExistsError):
         stored.fit.multifit(two_peaks(), **options)
-    counted = []
+    counted: list[Any] = []
     stored.fit.multifit(two_peaks(), resume=True, progress=counted.append, **options)
     assert counted == []
     words = subprocess.run(
@@ -143,7 +145,7 @@ def test_samfire_and_models_in_an_object_store(s3) -> None:
             main, ["fit", *words, "--samfire", "--seed", "2,2", *(w for k, v in s3.items() for w in ("-o", f"{k}={v}"))]
         )
     assert done.exit_code == 0, done.output
-    fit = xfit.open("s3://bucket/wave-fit.zarr", storage_options=s3)
+    fit = open_result("s3://bucket/wave-fit.zarr", storage_options=s3)
     assert_same_bits(fit.compute(), da.fit.samfire(two_peaks(), seeds=[(2, 2)], variance=0.04).compute())
     kept = xfit.models("s3://bucket/wave.zarr", storage_options=s3)
     kept.store(fit, "wave")

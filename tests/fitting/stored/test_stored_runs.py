@@ -5,6 +5,7 @@ and no chunk lost to a fault.
 from __future__ import annotations
 
 import errno
+from typing import Any
 
 import dask.array
 import numpy as np
@@ -19,9 +20,10 @@ from tests.support.stored_results import (
     unmark,
 )
 from tests.support.stored_spectra import CHUNKS, spectra
+from xfit import Model
 from xfit.fitting.stored.archive import Archive
-from xfit.fitting.stored.chunk_task import StoreError
 from xfit.fitting.stored.info import info
+from xfit.fitting.stored.storage import StoreError
 
 
 @pytest.mark.parametrize("place", ["path", "file URL", "memory URL", "memory store"])
@@ -45,7 +47,7 @@ def test_all_kinds_of_data_and_options(tmp_path) -> None:
     all covariances, other losses.
     """
     flat = peak_map((9, 1)).isel(x=0).chunk(y=4)
-    cases = {
+    cases: dict[str, tuple[xr.DataArray, Model, dict[str, Any]]] = {
         "numpy": (peak_map((5, 4)), two_peaks(), {}),
         "line": (flat, two_peaks(), {"covariance": True}),
         "maps": (
@@ -195,7 +197,7 @@ def test_a_chunk_that_cannot_be_read(tmp_path, expected, monkeypatch) -> None:
     store = tmp_path / "fit.zarr"
     # The second row of chunks: not among those that the fingerprint reads.
     da, faults = broken(peak_map((10, 8)).chunk(y=2, x=8), 1)
-    snapshots = []
+    snapshots: list[Any] = []
     fit = da.fit.multifit(two_peaks(), store=store, progress=snapshots.append)
     assert snapshots[-1].unread == 1
     assert {names_of(fit, int(s)) for s in fit.status.values[2:4].ravel()} == {"read_error"}

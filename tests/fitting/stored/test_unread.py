@@ -11,6 +11,7 @@ import pytest
 import xarray as xr
 
 import xfit
+from tests.support.opened import open_array
 from xfit.components import Offset
 from xfit.fitting.stored.info import info
 from xfit.fitting.stored.unread import UnreadError
@@ -40,11 +41,11 @@ def model() -> xfit.Model:
 
 
 def test_what_is_read_here(store: Path, tmp_path: Path) -> None:
-    da = xfit.open(store, chunks="file")
+    da = open_array(store, chunks="file")
     words = re.escape(f"{store}: numbers of 'counts' can't be read, in the part [8:10, 0:3, 0:16]")
     with pytest.raises(UnreadError, match=words):
         da.load()
-    da = xfit.open(store, chunks="file")
+    da = open_array(store, chunks="file")
     with pytest.raises(UnreadError, match=words):
         da.fit.multifit(model()).compute()
     with pytest.raises(UnreadError, match=words):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numcodecs
+import numcodecs  # type: ignore[import-untyped]
 import numpy as np
 import pytest
 import xarray as xr
@@ -15,6 +16,7 @@ import zarr
 
 import xfit
 from tests.support.builders import peak_map, two_peaks
+from tests.support.opened import open_array
 from tests.support.untrusted_files import Runs, as_older_numcodecs, result  # noqa: F401
 from xfit.fitting.stored.codecs import MOST_CHUNKS, RefusedFileError, checked
 from xfit.fitting.stored.info import info
@@ -70,7 +72,7 @@ def with_pickle(path: Path, name: str, mark: Path) -> None:
     (path / name / ".".join("0" * len(shape))).write_bytes(pickle.dumps(Runs(mark)))
 
 
-OPENED = {
+OPENED: dict[str, Callable[[Path], object]] = {
     "open": xfit.open,
     "view": lambda path: open_fit(str(path)),
     "the dataset": lambda path: xfit.open(path)["value"].load(),
@@ -262,7 +264,7 @@ def test_stores_with_very_many_chunks_are_put_together(tmp_path: Path) -> None:
     zarr.open_group(tmp_path / "a.zarr", mode="w").create_array(
         "d", shape=values.shape, chunks=(1, 2), dtype=float, dimension_names=["x", "e"]
     )
-    da = xfit.open(tmp_path / "a.zarr", chunks="file")
+    da = open_array(tmp_path / "a.zarr", chunks="file")
     # At most 10,000, in whole multiples of what is read at once.
     assert da.chunksizes["x"] == (2,) * 10_000
     zarr.open_array(tmp_path / "a.zarr", path="d")[:10] = values[:10]
