@@ -8,6 +8,7 @@ given but they do.
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -71,6 +72,12 @@ def run(setting: Setting, n: int | None = None) -> list[Outcome]:
         return list(setting.run(setting.n if n is None else n, SEED))
 
 
+def explained(reason: str) -> str:
+    """An entry of the page's list of reasons."""
+    words = f"- **{reason}.** {REASONS[reason]}"
+    return textwrap.fill(words, 100, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+
+
 def table(words: list[str]) -> tuple[str, list[str]]:
     """The table as Markdown, and what is not as it should be."""
     text, wrong = [], []
@@ -91,7 +98,7 @@ def table(words: list[str]) -> tuple[str, list[str]]:
             text += lines
             wrong += [f"{name}: {fault}" for fault in faults(setting, outcomes)]
     used = [key for key in REASONS if any(f"**no**: {key} |" in line for line in text)]
-    text += ["", "## What does not hold, and what to do", "", *(f"- **{key}.** {REASONS[key]}" for key in used), ""]
+    text += ["", "## What does not hold, and what to do", "", *map(explained, used), ""]
     return "\n".join(text), wrong
 
 

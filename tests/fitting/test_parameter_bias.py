@@ -18,7 +18,7 @@ import pytest
 import xarray as xr
 
 import xfit
-from ci.simulations.calibrate import PAGE, faults, run
+from ci.simulations.calibrate import PAGE, explained, faults, run
 from ci.simulations.pulls import Outcome, of_fit
 from ci.simulations.settings import REASONS, SETTINGS
 from tests.support.library import CASES
@@ -130,7 +130,7 @@ def test_the_page_has_every_setting_and_the_reasons_that_it_names() -> None:
     assert not missing, "run: ci/calibration --write"
     named = {why for setting in ALL.values() for why in setting.exceptions.values()}
     assert named == set(REASONS)
-    assert all(f"- **{why}.** {REASONS[why]}" in page for why in named)
+    assert all(f"{explained(why)}\n" in page for why in named)
 
 
 def test_what_does_not_hold_is_seen() -> None:

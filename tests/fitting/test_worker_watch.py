@@ -15,7 +15,7 @@ import dask
 import numpy as np
 import pytest
 import xarray as xr
-from distributed import Client, LocalCluster, WorkerPlugin
+from distributed import Client, LocalCluster
 from distributed.comm import CommClosedError
 
 import xfit
@@ -73,33 +73,34 @@ def test_workers_that_end_one_after_the_other_while_a_run_goes_on(monkeypatch: p
         executor.cancel()
 
 
-class EndsLater(WorkerPlugin):
-    """Ends every worker that begins after the first."""
+#: Run by every worker's process, perhaps more than once, before the worker begins: those after the first end.
+ENDS_LATER = """
+import os
+from pathlib import Path
 
-    name = "ends-later"
-
-    def __init__(self, first: str) -> None:
-        self._first = first
-
-    def setup(self, worker: Any) -> None:
-        """End, but for the first."""
-        if os.path.exists(self._first):
-            os._exit(1)
-        Path(self._first).touch()
+first = Path({first!r})
+if not first.exists():
+    first.write_text(str(os.getpid()))
+elif first.read_text() != str(os.getpid()):
+    os._exit(1)
+"""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("waiting", ["next", "results", "computed"])
 def test_a_cluster_that_has_given_its_workers_up(waiting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker that takes some seconds to come back is forgotten by dask's own clusters: nobody begins another."""
+    """A worker that does not come back within some seconds is forgotten by dask's own clusters."""
     monkeypatch.setattr(worker_watch, "_PATIENCE", 3.0)
-    options = {"distributed.scheduler.allowed-failures": 1000, "distributed.deploy.lost-worker-timeout": "1s"}
+    options = {
+        "distributed.scheduler.allowed-failures": 1000,
+        "distributed.deploy.lost-worker-timeout": "1s",
+        "distributed.worker.preload": [ENDS_LATER.format(first=str(tmp_path / "first"))],
+    }
     with (
         dask.config.set(options),
         LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
         Client(cluster) as client,
     ):
-        client.register_plugin(EndsLater(str(tmp_path / "first")))
         executor = Cluster(client)
         call = executor.submit("ends", os._exit, 1)
         executor.watch("call", call)
