@@ -20,6 +20,7 @@ from numba.core.cgutils import normalize_ir_text
 from numba.core.codegen import CPUCodeLibrary
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.cpu import CPUContext
+from numba.core.externals import c_math_functions
 from numba.core.lowering import BaseLower
 from numba.core.registry import cpu_target
 
@@ -30,6 +31,9 @@ _held: list[Any] = []
 
 #: How names of functions begin that numba has compiled.
 _MANGLED = "_ZN"
+
+#: How names of functions begin that numba or Python provide.
+_OF_NUMBA = ("NRT_", "nrt_", "numba_", "Py", "_Py")
 
 #: Symbols of what this process has compiled.
 _made: list[str] = []
@@ -149,8 +153,21 @@ def object_code(functions: Sequence[tuple[str, Any, Any]]) -> bytes:
             if not function.is_declaration and function.name not in exported:
                 function.linkage = "internal"
         passes, builder = codegen._module_pass_manager()
+        # numba's count of references is taken out last, and leaves functions that nothing calls.
+        passes.add_global_dead_code_eliminate_pass()
         passes.run(module, builder)
+        _refuse_what_numba_provides(module)
         return bytes(codegen._tm.emit_object(module))
+
+
+def _refuse_what_numba_provides(module: Any) -> None:
+    """Raise if machine code needs functions of numba's: in a later process, which does not compile, they are not there,
+    and LLVM then leaves every address of the object file at zero.
+    """
+    called = {f.name for f in module.functions if f.is_declaration}
+    provided = sorted(name for name in called if name.startswith(_OF_NUMBA))
+    if provided:
+        raise RuntimeError(f"kernels call numba's {', '.join(provided)}: they may not allocate, raise or print")
 
 
 def _linked(symbol: str, function: Any, signature: Any) -> Any:
@@ -226,6 +243,9 @@ def _through_cell(symbol: str) -> Any:
 
 def load_object(code: bytes) -> Callable[[str], int]:
     """Load an object file; return what finds the address of a symbol."""
+    # C's functions, as numba does before it compiles, which this process may never do; it asks the context of 32-bit
+    # processors alone.
+    c_math_functions.install(None)
     machine = binding.Target.from_default_triple().create_target_machine(jit=True)
     engine = binding.create_mcjit_compiler(binding.parse_assembly(""), machine)
     engine.add_object_file(binding.ObjectFileRef.from_data(code))
