@@ -23,8 +23,9 @@ from xfit.engine.lm.qr import solve_triangular, triangularise
 from xfit.engine.lm.steps import step_by_cholesky
 from xfit.engine.math.cholesky import triangle
 from xfit.engine.math.layout import PITCH
-from xfit.engine.pixel.packed_row import STATUS, further_at, scalars_at
+from xfit.engine.pixel.packed_row import further_at, scalars_at
 from xfit.engine.pixel.rows import Block, prepare
+from xfit.engine.pixel.scalars import STATUS
 from xfit.engine.pixel.status import BAD_VARIANCE
 from xfit.formulas import calculus, parser
 

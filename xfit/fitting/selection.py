@@ -12,6 +12,7 @@ import xarray as xr
 
 from xfit.arrays.alignment import check_same_labels, check_scalars
 from xfit.engine.block.function_errors import ATTRIBUTE
+from xfit.engine.pixel.scalars import CRITERIA
 from xfit.engine.pixel.status import CONVERGED
 from xfit.fitting.multifit import multifit
 from xfit.fitting.planning.arguments import DimLike
@@ -19,7 +20,6 @@ from xfit.fitting.planning.checks import check_model
 from xfit.modeling.derived import label_of, pairs_of
 from xfit.modeling.model import Model
 from xfit.modeling.text_limits import json_of
-from xfit.results.assembly import CRITERIA
 from xfit.results.component_digests import as_text
 
 

@@ -14,6 +14,7 @@ from xarray.indexes import Index, PandasIndex
 from xfit._version import __version__
 from xfit.arrays.axes import Axes
 from xfit.arrays.blocks import only
+from xfit.engine.pixel.scalars import CRITERIA, INTEGERS, SCALARS
 from xfit.engine.pixel.status import MEANINGS
 from xfit.modeling.derived import label_of
 from xfit.modeling.model import Model
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from xfit.engine.block.options import Columns, FitOptions, Settings
     from xfit.engine.codegen.program import Program
 
-#: What compares models by their likelihoods, for losses that are one.
-CRITERIA = ("aic", "aicc", "bic")
-
 #: Version of the schema; a reader refuses newer ones.
 SCHEMA_VERSION = 1
 
@@ -36,18 +34,10 @@ _LONG_NAMES = {
     "at_bound": "whether the value lies at a bound",
     "covariance": "covariance of the parameters",
     "pair_covariance": "covariance of two parameters of a component",
-    "chisq": "weighted sum of squared residuals",
-    "red_chisq": "reduced chi-squared",
-    "loss": "loss at the solution",
-    "dof": "degrees of freedom: channels used minus free parameters",
-    "nfev": "model evaluations",
-    "status": "how the fit ended",
-    "aic": "Akaike's information criterion",
-    "aicc": "Akaike's information criterion, corrected for few channels",
-    "bic": "Bayesian information criterion",
+    **SCALARS,
     "bias": "distance from the solution without penalty: an unbiased estimate of the bias",
 }
-_INTEGERS = {"at_bound": np.int8, "dof": np.int32, "nfev": np.int32, "status": np.int8}
+_INTEGERS = {**dict.fromkeys(INTEGERS, np.int32), "at_bound": np.int8, "status": np.int8}
 
 #: Names of dimensions, coordinates and variables of a result.
 RESERVED = frozenset(_LONG_NAMES) | {

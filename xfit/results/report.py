@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from xfit.display import cleaned, html_lines, html_page, html_table, terminal_width, text_table, wrapped
+from xfit.engine.pixel.scalars import CRITERIA
 from xfit.engine.pixel.status import CONVERGED, DESCRIPTIONS
 from xfit.formulas import parser
 from xfit.modeling.derived import derived_error, derived_map, derived_names
@@ -243,9 +244,7 @@ def _statistics(pixel: xr.Dataset, model: Model) -> str:
         "it",
     ]
     criteria = [
-        f"{name.upper().replace('AICC', 'AICc')} {_number(float(pixel[name]))}"
-        for name in ("aic", "aicc", "bic")
-        if name in pixel
+        f"{name.upper().replace('AICC', 'AICc')} {_number(float(pixel[name]))}" for name in CRITERIA if name in pixel
     ]
     return "\n".join([*lines, *([", ".join(criteria)] if criteria else []), *coordinates_words(pixel)])
 

@@ -14,7 +14,7 @@ from xfit.engine.block.arguments import BlockArguments
 from xfit.engine.block.fit_block import fit_block
 from xfit.engine.block.options import Columns
 from xfit.engine.block.prepared_fit import Workbench
-from xfit.engine.pixel.packed_row import SCALARS
+from xfit.engine.pixel.scalars import SCALARS
 from xfit.engine.pixel.status import CONVERGED, MEANINGS, NOT_FITTED, NOT_REACHED, POOR_FIT
 from xfit.engine.pixel.status import HOPELESS as NOTHING_TO_FIT
 from xfit.engine.waves.wavefront import GOOD, HOPELESS, LEFT, SPENT

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numba
 import numpy as np
 
-from xfit.engine.pixel.packed_row import SCALARS
+from xfit.engine.pixel.scalars import SCALARS
 from xfit.formulas.snapshots import frozen
 
 Statistics = Mapping[str, np.ndarray]

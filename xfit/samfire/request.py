@@ -21,7 +21,7 @@ from xfit.arrays.storable import check_storable
 from xfit.arrays.whole_spectra import whole_signals
 from xfit.display import cleaned
 from xfit.engine.block.options import Columns
-from xfit.engine.pixel.packed_row import SCALARS
+from xfit.engine.pixel.scalars import CRITERIA, SCALARS
 from xfit.fitting.planning.arguments import DimLike, FitArguments, StartLike
 from xfit.fitting.planning.fit_spec import table_of
 from xfit.fitting.planning.plan import Plan, make_plan
@@ -33,7 +33,7 @@ from xfit.fitting.running.sources import Source
 from xfit.modeling.model import Model
 from xfit.modeling.units import check_units, parameter_units, units_of
 from xfit.progress import reporter_of
-from xfit.results.assembly import CRITERIA, assemble
+from xfit.results.assembly import assemble
 from xfit.results.component_digests import digests_of
 from xfit.samfire.checkpoint import Checkpoints, described
 from xfit.samfire.chunk_state import SamfireSpec

@@ -15,7 +15,8 @@ from xfit.engine.linear.fit import fit_alike, fit_linear_singly, fit_weighted
 from xfit.engine.linear.groups import Equations, Group, group_of
 from xfit.engine.linear.rows import Affine, Rows, rows_of
 from xfit.engine.linear.solve import Problems, problems_of
-from xfit.engine.pixel.packed_row import STATUS, scalars_at
+from xfit.engine.pixel.packed_row import scalars_at
+from xfit.engine.pixel.scalars import STATUS
 from xfit.engine.pixel.status import SINGULAR
 
 #: Singular values of the design below this part of the largest are zero.

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from xfit.engine.losses import LEAST_SQUARES, Loss
-from xfit.engine.pixel.packed_row import SCALARS, at_bound_at, further_at, scalars_at, stderr_at
+from xfit.engine.pixel.packed_row import at_bound_at, further_at, scalars_at, stderr_at
+from xfit.engine.pixel.scalars import SCALARS
 
 
 @dataclass(frozen=True)
@@ -118,8 +119,8 @@ class Columns:
         return found
 
     def scalar(self, name: str) -> int:
-        """Column of a number that a pixel has once, such as "status"; see `xfit.engine.pixel.packed_row.SCALARS`."""
-        return scalars_at(self.n) + SCALARS.index(name)
+        """Column of a number that a pixel has once, such as "status"; see `xfit.engine.pixel.scalars`."""
+        return scalars_at(self.n) + list(SCALARS).index(name)
 
     @property
     def of_values(self) -> slice:

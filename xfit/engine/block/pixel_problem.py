@@ -16,6 +16,7 @@ from xfit.engine.losses import Loss
 from xfit.engine.math.cholesky import triangle
 from xfit.engine.pixel.objective import begin_pixel, deviations_at, end_pixel, loss_at
 from xfit.engine.pixel.rows import Block, Limits
+from xfit.engine.pixel.scalars import CRITERIA
 from xfit.engine.pixel.status import CONVERGED
 
 #: What a loss that is not finite counts as: larger than any, but finite, for line searches do not know infinities.
@@ -228,7 +229,7 @@ class PixelProblem:
         columns, row = self._columns, self.pixels.block.out[self._i]
         row[columns.slices["stderr"]] = np.nan
         row[columns.after_scalars.start :] = np.nan
-        for name in ("aic", "aicc", "bic"):
+        for name in CRITERIA:
             row[columns.scalar(name)] = np.nan
         row[columns.scalar("loss")] = loss
         row[columns.scalar("status")] = status

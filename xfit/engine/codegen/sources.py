@@ -72,6 +72,7 @@ ENGINE_SOURCES = (
         "packed_row",
         "profile",
         "rows",
+        "scalars",
         "standard_errors",
         "status",
     ),

@@ -10,7 +10,7 @@ from xfit.engine.math.bessel_functions import besselj0, besselj1, jinc, jinc_pri
 from xfit.engine.math.elementary import power
 from xfit.engine.math.error_functions import erfcx, erfcx_prime
 from xfit.engine.math.faddeeva import wofz
-from xfit.engine.math.gamma_functions import digamma, trigamma
+from xfit.engine.math.gamma_functions import digamma, gamma, lgamma, trigamma
 from xfit.engine.math.jit import inner
 from xfit.engine.math.records import Integers, Reals, Record
 
@@ -153,9 +153,9 @@ def _unary(code: int, a: float) -> float:
     if code == _ERFC:
         return math.erfc(a)
     if code == _GAMMA:
-        return math.gamma(a)
+        return gamma(a)
     if code == _LGAMMA:
-        return math.lgamma(a)
+        return lgamma(a)
     if code == _DIGAMMA:
         return digamma(a)
     if code == _TRIGAMMA:

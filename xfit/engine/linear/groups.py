@@ -24,7 +24,7 @@ from xfit.engine.math.widths import (
     vectors_in,
 )
 from xfit.engine.pixel.likelihood import log_of_product
-from xfit.engine.pixel.packed_row import DOF, EVALUATIONS, STATUS
+from xfit.engine.pixel.scalars import DOF, EVALUATIONS, STATUS
 from xfit.engine.pixel.status import BAD_DATA, BAD_VARIANCE, MASKED
 
 #: Whether the dot products of four pixels are added at a time: where vectors of the processor hold a span. Sums are the

@@ -17,17 +17,9 @@ from xfit.engine.math.records import Integers, Reals, Record, Vectors
 from xfit.engine.math.vector import negation, reals, select
 from xfit.engine.math.widths import get, put
 from xfit.engine.pixel.likelihood import write_goodness
-from xfit.engine.pixel.packed_row import (
-    AIC,
-    DOF,
-    EVALUATIONS,
-    RED_CHISQ,
-    STATUS,
-    at_bound_at,
-    further_at,
-    stderr_at,
-)
+from xfit.engine.pixel.packed_row import at_bound_at, further_at, stderr_at
 from xfit.engine.pixel.rows import Limits
+from xfit.engine.pixel.scalars import AIC, DOF, EVALUATIONS, RED_CHISQ, STATUS
 from xfit.engine.pixel.status import CONVERGED
 
 

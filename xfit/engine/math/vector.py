@@ -388,10 +388,7 @@ def _extend(function: Callable[[float], float]) -> None:
         return _elementwise(function) if x == REALS else None
 
 
-for _scalar in (
-    *(math.tan, math.asin, math.acos, math.sinh, math.cosh),
-    *(math.erf, math.erfc, math.gamma, math.lgamma),
-):
+for _scalar in (math.tan, math.asin, math.acos, math.sinh, math.cosh):
     _extend(_scalar)
 
 

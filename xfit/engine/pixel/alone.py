@@ -11,8 +11,9 @@ from xfit.engine.math.entries import apart
 from xfit.engine.math.jit import inner
 from xfit.engine.math.widths import address_of
 from xfit.engine.pixel import rows
-from xfit.engine.pixel.packed_row import STATUS, scalars_at
+from xfit.engine.pixel.packed_row import scalars_at
 from xfit.engine.pixel.rows import Block, Limits, row_of
+from xfit.engine.pixel.scalars import STATUS
 from xfit.engine.pixel.standard_errors import finish
 from xfit.engine.pixel.status import BAD_RESPONSE, CONVERGED
 

@@ -13,7 +13,7 @@ from xfit.engine.math.arithmetic import MANTISSA
 from xfit.engine.math.elementary import log
 from xfit.engine.math.jit import inner
 from xfit.engine.math.vector import bits_of, from_bits
-from xfit.engine.pixel.packed_row import AIC, AICC, BIC, CHISQ, LOSS_VALUE, RED_CHISQ
+from xfit.engine.pixel.scalars import AIC, AICC, BIC, CHISQ, LOSS_VALUE, RED_CHISQ
 
 _ONE_BITS = 0x3FF0000000000000
 _LN2 = 0.6931471805599453

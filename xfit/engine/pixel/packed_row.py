@@ -9,10 +9,7 @@ from __future__ import annotations
 
 from numba.extending import register_jitable
 
-#: Numbers of a packed row that follow value, stderr and at_bound of every parameter.
-SCALARS = ("chisq", "red_chisq", "loss", "dof", "nfev", "status", "aic", "aicc", "bic")
-
-CHISQ, RED_CHISQ, LOSS_VALUE, DOF, EVALUATIONS, STATUS, AIC, AICC, BIC = range(9)
+from xfit.engine.pixel.scalars import SCALARS
 
 _COUNT = len(SCALARS)
 

@@ -12,8 +12,9 @@ from xfit.engine.math.jit import inner
 from xfit.engine.math.records import Integers, RealBlock, RealTable
 from xfit.engine.pixel.alone import prepare_with_response
 from xfit.engine.pixel.minimise import minimise
-from xfit.engine.pixel.packed_row import DOF, scalars_at
+from xfit.engine.pixel.packed_row import scalars_at
 from xfit.engine.pixel.rows import Block, Limits, move_to
+from xfit.engine.pixel.scalars import DOF
 from xfit.engine.pixel.standard_errors import solve_held
 from xfit.engine.pixel.status import CONVERGED
 

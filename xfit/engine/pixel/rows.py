@@ -21,7 +21,8 @@ from xfit.engine.lm.steps import rescale
 from xfit.engine.math.jit import inner
 from xfit.engine.math.records import FlagTable, IntegerTable, Reals, RealTable, Record
 from xfit.engine.pixel.likelihood import constant_of_counts, log_of_product, write_goodness
-from xfit.engine.pixel.packed_row import AIC, DOF, EVALUATIONS, STATUS, at_bound_at, scalars_at
+from xfit.engine.pixel.packed_row import at_bound_at, scalars_at
+from xfit.engine.pixel.scalars import AIC, DOF, EVALUATIONS, STATUS
 from xfit.engine.pixel.status import (
     BAD_COUNTS,
     BAD_DATA,

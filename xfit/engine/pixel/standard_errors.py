@@ -25,8 +25,9 @@ from xfit.engine.math.elementary import square
 from xfit.engine.math.jit import inner
 from xfit.engine.math.widths import address_of
 from xfit.engine.pixel.covariance import covariance_root, fill_sandwich
-from xfit.engine.pixel.packed_row import DOF, RED_CHISQ, further_at, scalars_at, stderr_at
+from xfit.engine.pixel.packed_row import further_at, scalars_at, stderr_at
 from xfit.engine.pixel.rows import Limits
+from xfit.engine.pixel.scalars import DOF, RED_CHISQ
 
 
 @inner
