@@ -203,7 +203,8 @@ def _robust_tile(
     total, squares = sum_of(value, n), dot(f, f, n)
     for i in range(n):
         h = max(slope[i], floor * weight[i])
-        root = math.sqrt(h)
+        # A loss may be flat far out.
+        root = math.sqrt(select(h > 0.0, h, 1e-16))
         gradient[i] = weight[i] * f[i]
         slope[i] = slope[i] if m[i] != 0.0 else 0.0
         f[i] = gradient[i] / root

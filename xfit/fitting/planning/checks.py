@@ -16,7 +16,7 @@ from xfit.arrays.matching import broadcastable
 from xfit.arrays.storable import check_chunk_sizes
 from xfit.display import cleaned
 from xfit.engine.block.optimizers import Optimizer
-from xfit.engine.block.options import Settings
+from xfit.engine.block.options import FitOptions, Settings
 from xfit.engine.codegen.program import Program
 from xfit.engine.losses import Loss
 from xfit.formulas import calculus, parser
@@ -155,8 +155,9 @@ def check_keeps_bounds(optimizer: Optimizer, program: Program, settings: Setting
             )
 
 
-def check_options(tolerance: float, max_nfev: int | None) -> None:
-    """Refuse tolerances and limits that make no sense."""
+def check_options(options: FitOptions) -> None:
+    """Refuse options of the engine that make no sense, such as tolerances and limits."""
+    tolerance, max_nfev = options.tolerance, options.max_nfev
     if not (isinstance(tolerance, numbers.Real) and np.isfinite(tolerance) and tolerance > 0):
         raise ValueError(f"tolerance={tolerance!r} must be a number above zero")
     if max_nfev is not None and not (isinstance(max_nfev, numbers.Integral) and max_nfev >= 1):

@@ -85,7 +85,7 @@ def make_plan(
         asked.variance, asked.reweight, loss_of(asked.loss, asked.loss_scale), da
     )
     check_pair(method, loss)
-    checks.check_options(engine.tolerance, engine.max_nfev)
+    checks.check_options(engine)
     checks.check_method(method, engine.grad, optimizer_options, engine.starts, asked.path, FIT_ARGUMENTS)
     scaled = checks.check_scaling(asked.scale_covariance, loss)
     program = Program.from_model(model)
