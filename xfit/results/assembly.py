@@ -93,7 +93,7 @@ def assemble(
     columns = Columns.of(len(settings.start), options)
     known = [name for name in columns.slices if options.loss.has_likelihood or name not in CRITERIA]
     variables = variables_in(packed, known, axes.navigation, columns)
-    coordinates = _coordinates(da, model, program, settings, axes, options)
+    coordinates, indexes = _coordinates(da, model, program, settings, axes, options)
     attrs = {
         "title": f"fit of {da.name}" if da.name is not None else "fit",
         "xfit_schema": SCHEMA_VERSION,
@@ -104,7 +104,10 @@ def assemble(
         "xfit_scale_covariance": int(options.scale_covariance),
         **{f"xfit_{key}": value for key, value in how.items()},
     }
-    result = xr.Dataset(variables, coords=coordinates, attrs=attrs)
+    # Not by `Dataset`, which looks whether variables and coordinates fit together: for one spectrum that takes longer
+    # than its fit.
+    result = xr.Coordinates({**variables, **coordinates}, indexes).to_dataset().reset_coords(list(variables))
+    result.attrs = attrs
     if not axes.navigation and isinstance(packed, np.ndarray):
         result.attrs["message"] = ending(result, model, tuple(map(str, axes.dims)))
     return result
@@ -192,10 +195,9 @@ def _cut(packed: Any, *, part: tuple[int, int], tail: tuple[int, ...], as_dtype:
 
 def _coordinates(
     da: xr.DataArray, model: Model, program: Program, settings: Settings, axes: Axes, options: FitOptions
-) -> xr.Coordinates:
-    """Coordinates of a result: those of the data that lie along the map or along its signal, and the parameters'.
-
-    They are made with their indexes, of which xarray makes none again: for one spectrum that takes longer than its fit.
+) -> tuple[dict[Hashable, xr.Variable], dict[Hashable, Index]]:
+    """Coordinates of a result, and their indexes: those of the data that lie along the map or along its signal, and the
+    parameters'.
     """
     sides = set(axes.navigation), set(axes.dims)
     given = {name: c for name, c in da.coords.variables.items() if any(set(c.dims) <= side for side in sides)}
@@ -219,7 +221,7 @@ def _coordinates(
         _add_labels(made, indexes, "pair", tuple(names))
     if options.covariance:
         _add_labels(made, indexes, "param_", program.parameters)
-    return xr.Coordinates(made, indexes=indexes)
+    return made, indexes
 
 
 def _texts(dim: str, texts: tuple[str, ...]) -> xr.Variable:

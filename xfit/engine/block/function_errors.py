@@ -55,7 +55,9 @@ class ErrorFinder:
     def __init__(self, loaded: LoadedProgram, loss: Loss) -> None:
         self._loaded = loaded
         self._kernels = raising_kernels(loaded.program)
-        load_loss(loss)
+        if loss.kernel is not None:
+            # Whether it may raise is known when it is compiled.
+            load_loss(loss)
         self._loss = loss if loss_may_raise(loss) else None
 
     @property
