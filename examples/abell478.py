@@ -105,15 +105,15 @@ def main() -> None:
     elapsed = time.perf_counter() - began
     lazy.to_zarr(output / "fit.zarr", mode="w", consolidated=False)
 
-    fit = xr.open_zarr(output / "fit.zarr", consolidated=False).compute()
-    print(fit.fit.report(), "\n")
-    maps = science_maps(fit)
+    result = xr.open_zarr(output / "fit.zarr", consolidated=False).compute()
+    print(result.fit.report(), "\n")
+    maps = science_maps(result)
     print(statistics(maps))
-    pixels = fit.status.size
+    pixels = result.status.size
     print(f"\n{pixels} spectra fitted in {elapsed:.2f} s: {pixels / elapsed:,.0f} fits/s")
 
     draw_maps(maps, output / "maps.png")
-    draw_pixel(cube.flux, cube.variance, fit, output / "pixel.png")
+    draw_pixel(cube.flux, cube.variance, result, output / "pixel.png")
     for name in ("fit.zarr", "maps.png", "pixel.png"):
         print(f"wrote {output / name}")
 
@@ -124,15 +124,15 @@ def main() -> None:
 # What is no line, or poorly fitted, is left out of the maps.
 
 
-def science_maps(fit: xr.Dataset) -> xr.Dataset:
+def science_maps(result: xr.Dataset) -> xr.Dataset:
     """Maps to look at; poor fits are left out of all but the reduced chi-squared."""
     maps = xr.Dataset(
         {
-            "flux": fit.fit["Ha.flux"],
-            "velocity": fit.fit["Ha.velocity"],
-            "dispersion": fit.fit["Ha.dispersion"],
-            "snr": fit.fit["Ha.flux"] / fit.fit.stderr("Ha.flux"),
-            "nii_ha": fit.fit["NII_6585.flux"] / fit.fit["Ha.flux"],
+            "flux": result.fit["Ha.flux"],
+            "velocity": result.fit["Ha.velocity"],
+            "dispersion": result.fit["Ha.dispersion"],
+            "snr": result.fit["Ha.flux"] / result.fit.stderr("Ha.flux"),
+            "nii_ha": result.fit["NII_6585.flux"] / result.fit["Ha.flux"],
         }
     )
     labels = {
@@ -145,9 +145,9 @@ def science_maps(fit: xr.Dataset) -> xr.Dataset:
     units = {"flux": "1e-20 erg/s/cm2", "velocity": "km/s", "dispersion": "km/s"}
     for name, label in labels.items():
         maps[name].attrs = {"long_name": label, "units": units.get(name, "")}
-    good = (fit.status == 1) & (maps.snr > 3) & (fit.red_chisq < 2) & (fit.at_bound == 0).all("param")
+    good = (result.status == 1) & (maps.snr > 3) & (result.red_chisq < 2) & (result.at_bound == 0).all("param")
     maps = maps.where(good)
-    maps["red_chisq"] = fit.red_chisq
+    maps["red_chisq"] = result.red_chisq
     return maps
 
 
@@ -184,11 +184,11 @@ def draw_maps(maps: xr.Dataset, path: Path) -> None:
     plt.close(fig)
 
 
-def draw_pixel(flux: xr.DataArray, variance: xr.DataArray, fit: xr.Dataset, path: Path) -> None:
+def draw_pixel(flux: xr.DataArray, variance: xr.DataArray, result: xr.Dataset, path: Path) -> None:
     """Draw the spectrum with the highest flux: data, model, components, residual and parameters."""
-    signal = fit.fit["Ha.flux"].where((fit.status == 1) & (fit.red_chisq < 2))
+    signal = result.fit["Ha.flux"].where((result.status == 1) & (result.red_chisq < 2))
     place = {str(d): signal[d][int(i)].item() for d, i in signal.argmax(("y", "x")).items()}
-    figure = fit.fit.plot(flux, variance=variance, **place)
+    figure = result.fit.plot(flux, variance=variance, **place)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 

@@ -42,10 +42,10 @@ def load() -> xr.Dataset:
     return cube.assign_coords(wavelength=air_to_vacuum(cube.wavelength).assign_attrs(cube.wavelength.attrs))
 
 
-def best_pixel(fit: xr.Dataset) -> tuple[int, int]:
+def best_pixel(result: xr.Dataset) -> tuple[int, int]:
     """Pixel whose reduced chi-squared is nearest to one among those with a bright line."""
-    bright = fit.fit["Ha.flux"] > 20 * fit.fit.stderr("Ha.flux")
-    far = abs(fit.red_chisq - 1).where(bright)
+    bright = result.fit["Ha.flux"] > 20 * result.fit.stderr("Ha.flux")
+    far = abs(result.red_chisq - 1).where(bright)
     place = far.argmin(("y", "x"))
     return int(place["y"]), int(place["x"])
 
@@ -100,8 +100,8 @@ def compare(every: xr.Dataset, spread: xr.Dataset) -> dict[str, str]:
     gas = spread.active.sel(part=LINES).any("part")
     significance = every.fit["Ha.flux"] / every.fit.stderr("Ha.flux")
     wild = {
-        name: outliers(fit.fit["Ha.velocity"], fit.fit.stderr("Ha.velocity"))
-        for name, fit in (("multifit", every), ("samfire", spread))
+        name: outliers(result.fit["Ha.velocity"], result.fit.stderr("Ha.velocity"))
+        for name, result in (("multifit", every), ("samfire", spread))
     }
     return {
         "good fits": f"{int((spread.status == 1).sum())} of {spread.status.size}",
@@ -122,10 +122,10 @@ def compare(every: xr.Dataset, spread: xr.Dataset) -> dict[str, str]:
 def draw(every: xr.Dataset, spread: xr.Dataset, path: Path) -> None:
     """Velocities both ways, and which lines there are."""
     fig, axes = plt.subplots(1, 3, figsize=(14, 4), layout="constrained")
-    for ax, fit, title in zip(
+    for ax, result, title in zip(
         axes, (every, spread), ("every pixel from the same start", "from one seed, lines optional"), strict=False
     ):
-        velocity = fit.fit["Ha.velocity"]
+        velocity = result.fit["Ha.velocity"]
         ax.set_facecolor("0.8")
         velocity.plot.imshow(
             ax=ax, x="x", y="y", cmap="RdBu_r", vmin=-300, vmax=300, cbar_kwargs={"label": "velocity (km/s)"}

@@ -77,10 +77,10 @@ print(dict(da.sizes), f"{int(near.sum())} pixels of each are used")
 # -------------
 
 model = xfit.Model([Gaussian2D(name="column", A=5e6, sigma_x=60, sigma_y=60), Plane(name="around", intercept=100)])
-fit = da.fit.multifit(model, dim=("x", "y"), where=near, loss="poisson")
-print(fit.fit.report())
-found = STEP * rough + np.stack([fit.fit["column.centre_x"], fit.fit["column.centre_y"]], axis=-1)
-error = np.stack([fit.fit.stderr("column.centre_x"), fit.fit.stderr("column.centre_y")], axis=-1)
+result = da.fit.multifit(model, dim=("x", "y"), where=near, loss="poisson")
+print(result.fit.report())
+found = STEP * rough + np.stack([result.fit["column.centre_x"], result.fit["column.centre_y"]], axis=-1)
+error = np.stack([result.fit.stderr("column.centre_x"), result.fit.stderr("column.centre_y")], axis=-1)
 
 # %%
 # Check
@@ -96,7 +96,7 @@ for name, part in (("corners", slice(None, CELLS**2)), ("middles", slice(CELLS**
     # Of 512 numbers, a mean pull is known to 0.05 and a standard deviation to 0.03; three times that.
     assert abs(pull.mean()) < 0.15
     assert abs(pull.std() - 1) < 0.1
-assert bool((fit.status == 1).all())
+assert bool((result.status == 1).all())
 
 # %%
 # Figures

@@ -103,28 +103,28 @@ options = {
     "scale_covariance": False,
 }
 plain = da.fit.multifit(model, **options)
-fit = da.fit.multifit(model, start={"InGaN": (2.0, 3.2)}, **options)
-print(fit.fit.report())
+result = da.fit.multifit(model, start={"InGaN": (2.0, 3.2)}, **options)
+print(result.fit.report())
 
 # %%
 # Check
 # -----
 # From one start nearly all pixels are right too, but a few are lost, and it takes twice the evaluations.
 
-for words, result in (("one start", plain), ("estimates", fit)):
-    right = abs(result.fit["InGaN.x0"] - true["InGaN.x0"]) < 5 * fit.fit.stderr("InGaN.x0")
+for words, each in (("one start", plain), ("estimates", result)):
+    right = abs(each.fit["InGaN.x0"] - true["InGaN.x0"]) < 5 * each.fit.stderr("InGaN.x0")
     print(
         f"{words}: right in {float(right.where(lit).mean()):.2%} of the pixels, "
-        f"{float(result.nfev.where(lit).mean()):.1f} evaluations"
+        f"{float(each.nfev.where(lit).mean()):.1f} evaluations"
     )
 for name, values in true.items():
-    pull = ((fit.fit[name] - values) / fit.fit.stderr(name)).where(lit & (fit.status == 1))
+    pull = ((result.fit[name] - values) / result.fit.stderr(name)).where(lit & (result.status == 1))
     print(f"{name:12s} pulls {float(pull.mean()):+.2f} +- {float(pull.std()):.2f}")
     # A mean of 1320 is known to 0.03, a standard deviation to 0.02. The band edge is a few dozen counts where indium is
     # high; there errors are not symmetric.
     assert abs(float(pull.mean())) < 0.2
     assert 0.9 < float(pull.std()) < 1.2
-assert float((fit.status == 1).where(lit).mean()) > 0.995
+assert float((result.status == 1).where(lit).mean()) > 0.995
 
 # %%
 # Figures
@@ -132,7 +132,9 @@ assert float((fit.status == 1).where(lit).mean()) > 0.995
 # ``InGaN.mean`` is a derived quantity: the mean energy of the band, which lies below its maximum for the tail is on
 # that side.
 
-fit.fit.plot(da, variance=fit.fit.evaluate() + 9, y=da.y[12], x=da.x[20]).savefig(output / "spectrum.png", dpi=110)
+result.fit.plot(da, variance=result.fit.evaluate() + 9, y=da.y[12], x=da.x[20]).savefig(
+    output / "spectrum.png", dpi=110
+)
 
 figure = Figure(figsize=(12, 3.8), layout="constrained")
 left, right = figure.subplots(1, 2)
@@ -142,7 +144,7 @@ mesh = left.pcolormesh(
 )
 left.plot(
     da.x,
-    fit.fit["InGaN.mean"].sel(y=0, method="nearest"),
+    result.fit["InGaN.mean"].sel(y=0, method="nearest"),
     color="#56B4E9",
     lw=1.5,
     label="mean energy of the fitted band",
@@ -150,7 +152,7 @@ left.plot(
 left.set(xlabel="along the wire (nm)", ylabel="photon energy (eV)", title="spectra along the middle of the wire")
 left.legend(loc="lower left", frameon=False, labelcolor="w")
 figure.colorbar(mesh, ax=left, label="counts")
-mesh = right.pcolormesh(da.x, da.y, fit.fit["InGaN.mean"], cmap="cividis")
+mesh = right.pcolormesh(da.x, da.y, result.fit["InGaN.mean"], cmap="cividis")
 right.set(xlabel="along the wire (nm)", ylabel="across (nm)", title="mean energy of the fitted band")
 figure.colorbar(mesh, ax=right, label="photon energy (eV)")
 figure.savefig(output / "wire.png", dpi=110)

@@ -106,9 +106,9 @@ fits = {
 
 print(f"{'':34s}{'measured / true':>18s}{'scatter (counts)':>18s}{'error says':>12s}")
 measured = {}
-for name, fit in fits.items():
+for name, result in fits.items():
     for element, (_, _, ratio) in LINES.items():
-        counts, error = (1 + ratio) * fit.fit[f"{element}_Ka.A"], (1 + ratio) * fit.fit.stderr(f"{element}_Ka.A")
+        counts, error = (1 + ratio) * result.fit[f"{element}_Ka.A"], (1 + ratio) * result.fit.stderr(f"{element}_Ka.A")
         away = (counts - true[element]).values
         measured[name, element] = bias, scatter, said = (
             float(counts.mean()) / true[element].mean(),
@@ -154,7 +154,7 @@ figure.savefig(output / "spectra.png", dpi=110)
 
 figure = Figure(figsize=(12, 3.4), layout="constrained")
 axes = figure.subplots(1, 4, sharex=True, sharey=True)
-images = {"true": true["Cr"], **{name: 1.13 * fit.fit["Cr_Ka.A"] for name, fit in fits.items()}}
+images = {"true": true["Cr"], **{name: 1.13 * result.fit["Cr_Ka.A"] for name, result in fits.items()}}
 for ax, (name, image) in zip(axes, images.items(), strict=True):
     mesh = ax.pcolormesh(x, x, image, vmin=0, vmax=140, cmap="viridis")
     ax.set_title(name, fontsize="medium")

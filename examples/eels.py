@@ -128,10 +128,10 @@ print(first.fit.table())
 # response.
 
 model.response = low_loss
-fit = spectra.fit.multifit(model, loss="poisson")
+result = spectra.fit.multifit(model, loss="poisson")
 model.response = None
 single = spectra.fit.multifit(model, loss="poisson")
-print(fit.fit.report())
+print(result.fit.report())
 
 # %%
 # Check
@@ -143,8 +143,8 @@ print(fit.fit.report())
 inside = outer > 8
 truth = {"O": oxygen, "Fe": iron}
 for name, true in truth.items():
-    pull = ((fit.fit[f"{name}.intensity"] - true) / fit.fit.stderr(f"{name}.intensity")).values[inside]
-    ratio = [float((f.fit[f"{name}.intensity"] / true).values[inside].mean()) for f in (fit, single)]
+    pull = ((result.fit[f"{name}.intensity"] - true) / result.fit.stderr(f"{name}.intensity")).values[inside]
+    ratio = [float((f.fit[f"{name}.intensity"] / true).values[inside].mean()) for f in (result, single)]
     print(
         f"{name:2s}: pulls {pull.mean():+.2f} +- {pull.std():.2f}; measured over true {ratio[0]:.3f}, without response "
         f"{ratio[1]:.3f}"
@@ -161,11 +161,11 @@ for name, true in truth.items():
 # -------
 
 place = {"y": float(y[20]), "x": float(x[12])}
-fit.fit.plot(spectra, response=low_loss, **place).savefig(output / "spectrum.png", dpi=110)
+result.fit.plot(spectra, response=low_loss, **place).savefig(output / "spectrum.png", dpi=110)
 
 figure = Figure(figsize=(12, 3.6), layout="constrained")
 axes = figure.subplots(1, 3, sharex=True, sharey=True)
-ratio = fit.fit["O.intensity"] / fit.fit["Fe.intensity"]
+ratio = result.fit["O.intensity"] / result.fit["Fe.intensity"]
 without = single.fit["O.intensity"] / single.fit["Fe.intensity"]
 exact = xr.DataArray(np.where(outer > 0, oxygen / np.maximum(iron, 1e-9), np.nan), coords=ratio.coords, dims=ratio.dims)
 for ax, image, title in zip(

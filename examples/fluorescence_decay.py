@@ -85,11 +85,11 @@ print(likelihood.fit.report())
 # -----
 
 bright = xr.DataArray(cell > 0.5, dims=("y", "x"))
-for name, fit in (("likelihood", likelihood), ("counts as variance", neyman)):
-    tau = fit.fit["decay.tau"].where(bright & (fit.status == 1))
-    ratio, pull = float((tau / lifetime).mean()), (tau - lifetime) / fit.fit.stderr("decay.tau")
+for name, result in (("likelihood", likelihood), ("counts as variance", neyman)):
+    tau = result.fit["decay.tau"].where(bright & (result.status == 1))
+    ratio, pull = float((tau / lifetime).mean()), (tau - lifetime) / result.fit.stderr("decay.tau")
     print(f"{name:18s} lifetime over true {ratio:.3f}, pulls {float(pull.mean()):+.2f} +- {float(pull.std()):.2f}")
-    if fit is likelihood:
+    if result is likelihood:
         # 440 pixels of 500 photons: a lifetime to 5 %, their mean to 0.3 %; errors of so few photons are not quite
         # symmetric.
         assert abs(ratio - 1) < 0.01

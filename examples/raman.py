@@ -85,17 +85,17 @@ for band in ("D", "G", "D'"):
     model[band].sigma.free = False
 model["D'"].gamma.twin = model["G"].gamma
 model["D'"].centre.set(min=1605, max=1635)
-fit = da.fit.multifit(model, loss="poisson")
-print(fit.fit.report())
+result = da.fit.multifit(model, loss="poisson")
+print(result.fit.report())
 
 # %%
 # Check
 # -----
 # Pulls, deviations from the truth over their errors, have to scatter by one about zero.
 
-good = fit.status == 1
+good = result.status == 1
 for name, values in true.items():
-    pull = ((fit.fit[name] - values) / fit.fit.stderr(name)).where(good)
+    pull = ((result.fit[name] - values) / result.fit.stderr(name)).where(good)
     print(f"{name:10s} pulls {float(pull.mean()):+.2f} +- {float(pull.std()):.2f}")
     # A mean of 1024 is known to 0.03, a standard deviation to 0.02; D' is weak where disorder is small, and there not
     # Gaussian.
@@ -110,14 +110,14 @@ assert float(good.mean()) > 0.99
 # The ratio of the areas of D and G is a measure of disorder; its error follows from those of both, which are nearly
 # independent.
 
-fit.fit.plot(da, y=da.y[16], x=da.x[24]).savefig(output / "spectrum.png", dpi=110)
+result.fit.plot(da, y=da.y[16], x=da.x[24]).savefig(output / "spectrum.png", dpi=110)
 
-ratio = fit.fit["D.area"] / fit.fit["G.area"]
+ratio = result.fit["D.area"] / result.fit["G.area"]
 figure = Figure(figsize=(12, 3.8), layout="constrained")
 axes = figure.subplots(1, 3, sharey=True)
 for ax, image, label, style in zip(
     axes,
-    (ratio, fit.fit["G.centre"], 2 * fit.fit["G.gamma"]),
+    (ratio, result.fit["G.centre"], 2 * result.fit["G.gamma"]),
     ("area of D over that of G", "position of G (1/cm)", "width of G without resolution (1/cm)"),
     ({}, {"cmap": "cividis"}, {}),
     strict=True,

@@ -92,19 +92,19 @@ for state, width in (("Si", 0.4), ("oxide", 1.0)):
 model["Si"].shirley_background.set(value=0.001, min=0, free=True)
 model["oxide"].shirley_background.twin = model["Si"].shirley_background
 model["oxide"].gamma.set(value=0.08, free=False)  # of a line whose width is disorder, the Lorentzian's can't be told
-fit = da.fit.multifit(model, loss="poisson", covariance=True)
-print(fit.isel(time=10).fit.table())
+result = da.fit.multifit(model, loss="poisson", covariance=True)
+print(result.isel(time=10).fit.table())
 
 # %%
 # Thickness
 # ---------
 # ``d = L ln(1 + r / R0)`` of the ratio r of the areas; its error follows from their covariance.
 
-silicon, oxide = fit.fit["Si.area"], fit.fit["oxide.area"]
+silicon, oxide = result.fit["Si.area"], result.fit["oxide.area"]
 ratio = oxide / silicon
 measured = MEAN_FREE_PATH * np.log1p(ratio / R0)
 slope = MEAN_FREE_PATH / (R0 + ratio)
-covariance = fit.covariance.sel(param=["Si.area", "oxide.area"], param_=["Si.area", "oxide.area"]).values
+covariance = result.covariance.sel(param=["Si.area", "oxide.area"], param_=["Si.area", "oxide.area"]).values
 gradient = np.stack([-ratio / silicon, 1 / silicon], axis=-1)  # of r
 error = slope * np.sqrt(np.einsum("ti,tij,tj->t", gradient, covariance, gradient))
 
@@ -120,8 +120,8 @@ print(
 # Of 40 spectra, a mean pull is known to 0.16, a standard deviation to 0.11; three times that.
 assert abs(float(pull.mean())) < 0.5
 assert 0.65 < float(pull.std()) < 1.35
-assert bool((fit.status == 1).all())
-shirley = fit.fit["Si.shirley_background"]
+assert bool((result.status == 1).all())
+shirley = result.fit["Si.shirley_background"]
 np.testing.assert_allclose(shirley.mean(), SHIRLEY, rtol=0.005)
 
 # %%
@@ -129,7 +129,7 @@ np.testing.assert_allclose(shirley.mean(), SHIRLEY, rtol=0.005)
 # -------
 # The step that each doublet leaves is part of its curve.
 
-fit.fit.plot(da, time=10.0).savefig(output / "spectrum.png", dpi=110)
+result.fit.plot(da, time=10.0).savefig(output / "spectrum.png", dpi=110)
 
 figure = Figure(figsize=(9, 4.4), layout="constrained")
 upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))

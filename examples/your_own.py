@@ -107,11 +107,11 @@ def main() -> None:
     with cluster, Client(cluster) as client:
         for name, (model, start) in models().items():
             lazy = data(name).fit.multifit(model, start=start)
-            fit = lazy.compute()
-            done = float((fit["status"] == 1).mean())
-            same = bool(fit["value"].equals(lazy["value"].compute(scheduler="threads")))
+            result = lazy.compute()
+            done = float((result["status"] == 1).mean())
+            same = bool(result["value"].equals(lazy["value"].compute(scheduler="threads")))
             print(f"{name}: {done:.0%} converged, the same on threads: {same}")
-            print(fit.fit.report())
+            print(result.fit.report())
         print(f"workers: {len(client.scheduler_info()['workers'])}")
 
 

@@ -52,8 +52,8 @@ class Fit:
         >>> from xfit.components import Gaussian
         >>> x = np.linspace(-5, 5, 50)
         >>> da = xr.DataArray(np.exp(-(x**2) / 2)[None] * [[1], [2]], dims=("pixel", "x"), coords={"x": x})
-        >>> fit = da[1].fit(xfit.Model([Gaussian(name="g", centre=0.5)]))
-        >>> round(float(fit.fit["g.height"]), 6)
+        >>> result = da[1].fit(xfit.Model([Gaussian(name="g", centre=0.5)]))
+        >>> round(float(result.fit["g.height"]), 6)
         2.0
         """
         from xfit.fitting.multifit import multifit
@@ -74,8 +74,8 @@ class Fit:
         >>> from xfit.components import Gaussian
         >>> x = np.linspace(-5, 5, 50)
         >>> da = xr.DataArray(np.exp(-(x**2) / 2)[None] * [[1], [2]], dims=("pixel", "x"), coords={"x": x})
-        >>> fit = da.chunk(pixel=1).fit.multifit(xfit.Model([Gaussian(name="g", centre=0.5)]))  # lazy
-        >>> fit.compute().fit["g.height"].values.round(6)
+        >>> result = da.chunk(pixel=1).fit.multifit(xfit.Model([Gaussian(name="g", centre=0.5)]))  # lazy
+        >>> result.compute().fit["g.height"].values.round(6)
         array([1., 2.])
         """
         from xfit.fitting.multifit import multifit

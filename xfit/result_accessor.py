@@ -91,9 +91,9 @@ class Result(FitResult):
         >>> import numpy as np, xarray as xr, xfit
         >>> from xfit.components import Offset
         >>> da = xr.DataArray([4.0, 1.0, 2.0, 1.0], dims="x")
-        >>> fit = da.fit(xfit.Model([Offset(name="level", offset=1)]), loss="poisson")
-        >>> ends = fit.fit.conf_interval(da, "level.offset")  # where 2 (4 m - 8 + 8 ln(2/m)) is one
-        >>> round(float(ends.lower[0]), 3), round(float(fit.fit["level.offset"]), 3), round(float(ends.upper[0]), 3)
+        >>> result = da.fit(xfit.Model([Offset(name="level", offset=1)]), loss="poisson")
+        >>> ends = result.fit.conf_interval(da, "level.offset")  # where 2 (4 m - 8 + 8 ln(2/m)) is one
+        >>> round(float(ends.lower[0]), 3), round(float(result.fit["level.offset"]), 3), round(float(ends.upper[0]), 3)
         (1.374, 2.0, 2.793)
         """
         from xfit.fitting.intervals import conf_interval
@@ -161,8 +161,8 @@ class Result(FitResult):
         >>> x = np.linspace(-5, 5, 50)
         >>> da = xr.DataArray(np.exp(-(x**2) / 2)[None] * [[1], [2]], dims=("pixel", "x"), coords={"x": x})
         >>> model = xfit.Model([Gaussian(name="g", centre=0.5)])
-        >>> fit = da.fit.multifit(model, max_nfev=2)  # too few
-        >>> mended = fit.fit.refit(da, start="estimate")
+        >>> result = da.fit.multifit(model, max_nfev=2)  # too few
+        >>> mended = result.fit.refit(da, start="estimate")
         >>> mended.refitted.values.tolist(), mended.status.values.tolist()
         ([True, True], [1, 1])
         """
@@ -275,8 +275,8 @@ class Result(FitResult):
         >>> from xfit.components import Gaussian
         >>> x = np.linspace(-5, 5, 50)
         >>> da = xr.DataArray(np.exp(-(x**2) / 2)[None] * [[1], [2]], dims=("pixel", "x"), coords={"x": x})
-        >>> fit = da.fit.multifit(xfit.Model([Gaussian(name="g", centre=0.5)]))
-        >>> figure = fit.fit.maps(["g.centre", "g.fwhm"])
+        >>> result = da.fit.multifit(xfit.Model([Gaussian(name="g", centre=0.5)]))
+        >>> figure = result.fit.maps(["g.centre", "g.fwhm"])
         >>> figure.savefig("maps.png")  # doctest: +SKIP
         """
         from xfit.plot.maps import draw_maps

@@ -178,8 +178,8 @@ def multifit(
     >>> from xfit.components import Gaussian
     >>> x = np.linspace(-5, 5, 50)
     >>> da = xr.DataArray(np.exp(-x**2 / 2)[None] * [[1], [2]], dims=("pixel", "x"), coords={"x": x})
-    >>> fit = da.fit.multifit(xfit.Model([Gaussian(name="g", centre=0.5)]))
-    >>> fit.fit["g.sigma"].values.round(6)
+    >>> result = da.fit.multifit(xfit.Model([Gaussian(name="g", centre=0.5)]))
+    >>> result.fit["g.sigma"].values.round(6)
     array([1., 1.])
     """
     given = locals()

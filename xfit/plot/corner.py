@@ -25,13 +25,15 @@ def draw_corner(result: FitResult, params: Sequence[str] | str | None, *, bins: 
     if isinstance(bins, bool) or not isinstance(bins, int) or bins < 2:
         raise ValueError(f"bins={bins!r} must be a whole number of at least 2")
     if not result.navigation_dims:
-        raise ValueError("the result is of a single spectrum or image and has no distributions; see fit.fit.report()")
+        raise ValueError(
+            "the result is of a single spectrum or image and has no distributions; see result.fit.report()"
+        )
     names = names_of(result, params)
     if not names:
         raise ValueError("nothing was fitted: the model has no free parameter; name what to show")
     good = good_of(result).ravel()
     if not good.any():
-        raise ValueError("no pixel has converged; fit.fit.report() says why")
+        raise ValueError("no pixel has converged; result.fit.report() says why")
     quantities = [quantity_of(result, name) for name in names]
     rows = [drawable(quantity.values.values.ravel()[good]) for quantity in quantities]
     # Colours may lie symmetrically about a middle, distributions need not.

@@ -72,9 +72,8 @@ class Explorer:
         if len(plan.axes.dims) != 1:
             raise ValueError(
                 "explore() shows spectra, on which peaks are dragged along one axis; the model is "
-                f"{len(plan.axes.dims)}-D. Start values of images "
-                'are estimated by start="estimate", and fit.fit.plot(da) and fit.fit.dashboard(da) show what came of '
-                "them"
+                f'{len(plan.axes.dims)}-D. Start values of images are estimated by start="estimate", and '
+                "result.fit.plot(da) and result.fit.dashboard(da) show what came of them"
             )
         load()
         self.da, self.dim, self._options = plan.da, plan.axes.dims[0], options

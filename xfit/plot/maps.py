@@ -122,7 +122,7 @@ def draw_maps(
     if not 1 <= len(part.navigation_dims) <= 3:
         raise ValueError(
             f"maps are of one to three dimensions; the result has {list(part.navigation_dims)}. Give positions along "
-            "the others, for instance maps(time=0); of a single spectrum there is fit.fit.plot(da)"
+            "the others, for instance maps(time=0); of a single spectrum there is result.fit.plot(da)"
         )
     if not names:
         raise ValueError("nothing was fitted: the model has no free parameter; name what to show")

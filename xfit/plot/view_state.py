@@ -100,7 +100,7 @@ class Looking:
     ) -> None:
         check_data_of(result, da)
         if not result.navigation_dims:
-            raise ValueError("the result is of a single spectrum or image and has no maps; see fit.fit.plot(da)")
+            raise ValueError("the result is of a single spectrum or image and has no maps; see result.fit.plot(da)")
         self.dims: tuple[Hashable, ...] = result.navigation_dims
         self.take(result.dataset)
         check_variance(variance)

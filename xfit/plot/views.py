@@ -65,7 +65,7 @@ class Views:
         self._result = result
         self._dims = result.navigation_dims
         if not self._dims:
-            raise ValueError("the result is of a single spectrum or image and has no maps; see fit.fit.plot(da)")
+            raise ValueError("the result is of a single spectrum or image and has no maps; see result.fit.plot(da)")
 
     def maps(self, params: Sequence[str] | str | None = None, *, columns: int = 3) -> holoviews.Layout:
         """Maps beside each other, which move together.
@@ -158,7 +158,7 @@ class Views:
 
         check_data_of(self._result, da)
         if len(self._result.signal_dims) != 1:
-            raise ValueError("spectrum() shows spectra; of images there is fit.fit.plot(da, ...)")
+            raise ValueError("spectrum() shows spectra; of images there is result.fit.plot(da, ...)")
         places = [coordinate(self._result.dataset, d)[0] for d in self._dims]
         indexes = self._result.dataset.indexes
 

@@ -162,8 +162,8 @@ class FitResult:
         >>> from xfit.components import Gaussian
         >>> x = np.linspace(-5, 5, 50)
         >>> da = xr.DataArray(np.exp(-(x**2) / 2)[None] * [[1], [2]], dims=("pixel", "x"), coords={"x": x})
-        >>> fit = da.fit.multifit(xfit.Model([Gaussian(name="g", centre=0.5)]))
-        >>> fit.fit["g.fwhm"].values.round(4)  # twice the square root of 2 ln 2
+        >>> result = da.fit.multifit(xfit.Model([Gaussian(name="g", centre=0.5)]))
+        >>> result.fit["g.fwhm"].values.round(4)  # twice the square root of 2 ln 2
         array([2.3548, 2.3548])
         """
         return self._map("value", name, "{component} {parameter}")
@@ -178,8 +178,8 @@ class FitResult:
         >>> x = np.linspace(-5, 5, 50)
         >>> da = xr.DataArray(np.exp(-(x**2) / 2)[None] * [[1], [2]], dims=("pixel", "x"), coords={"x": x})
         >>> noisy = da + 0.01 * np.random.default_rng(0).normal(size=da.shape)
-        >>> fit = noisy.fit.multifit(xfit.Model([Gaussian(name="g", centre=0.5)]))
-        >>> fit.fit.stderr("g.centre").dims
+        >>> result = noisy.fit.multifit(xfit.Model([Gaussian(name="g", centre=0.5)]))
+        >>> result.fit.stderr("g.centre").dims
         ('pixel',)
         """
         return self._map("stderr", name, "standard error of {component} {parameter}")
@@ -225,8 +225,8 @@ class FitResult:
         >>> from xfit.components import Gaussian
         >>> x = np.linspace(-5, 5, 50)
         >>> da = xr.DataArray(np.exp(-(x**2) / 2)[None] * [[1], [2]], dims=("pixel", "x"), coords={"x": x})
-        >>> fit = da.fit.multifit(xfit.Model([Gaussian(name="g", centre=0.5)]))
-        >>> bool(np.allclose(fit.fit.evaluate(), da))
+        >>> result = da.fit.multifit(xfit.Model([Gaussian(name="g", centre=0.5)]))
+        >>> bool(np.allclose(result.fit.evaluate(), da))
         True
         """
         model = self.model
@@ -264,8 +264,8 @@ class FitResult:
         >>> from xfit.components import Gaussian
         >>> x = np.linspace(-5, 5, 50)
         >>> da = xr.DataArray(np.exp(-(x**2) / 2)[None] * [[1], [2]], dims=("pixel", "x"), coords={"x": x})
-        >>> fit = da.fit.multifit(xfit.Model([Gaussian(name="g", centre=0.5)]))
-        >>> float(abs(fit.fit.residual(da)).max()) < 1e-9
+        >>> result = da.fit.multifit(xfit.Model([Gaussian(name="g", centre=0.5)]))
+        >>> float(abs(result.fit.residual(da)).max()) < 1e-9
         True
         """
         ds = self._require()

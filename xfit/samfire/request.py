@@ -479,8 +479,8 @@ def samfire(da: xr.DataArray, model: Model, dim: DimLike = None, **options: Any)
     >>> x, shift = np.linspace(-5, 30, 200), np.linspace(0, 25, 40)
     >>> da = xr.DataArray(np.exp(-((x - shift[:, None]) ** 2) / 2), dims=("pixel", "x"), coords={"x": x})
     >>> model = xfit.Model([Gaussian(name="g", A=2.0, centre=0.3)])
-    >>> fit = da.fit.samfire(model, seeds=[(0,)], goodness=lambda red_chisq: red_chisq < 1e-6)
-    >>> bool(abs(fit.fit["g.centre"] - shift).max() < 1e-6)
+    >>> result = da.fit.samfire(model, seeds=[(0,)], goodness=lambda red_chisq: red_chisq < 1e-6)
+    >>> bool(abs(result.fit["g.centre"] - shift).max() < 1e-6)
     True
     """
     return Samfire(da, model, dim, **options).run()
