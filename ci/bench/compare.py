@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -137,8 +137,21 @@ def cases_of(groups: Sequence[Group], tools: Sequence[str] | None) -> list[Case]
     return [case for case in found if not tools or case[0] in tools]
 
 
-def run_case(case: Case, results: Path, pixels: int | None) -> dict[str, Any] | None:
+def run_case(
+    case: Case, results: Path, pixels: int | None, own: Mapping[str, str] | None = None
+) -> dict[str, Any] | None:
     """Run one case in a process of its own.
+
+    Parameters
+    ----------
+    case : tuple of str
+        Tool, workload and variant.
+    results : path
+        File of records, to which one is added.
+    pixels : int or None
+        How many are fitted; None is all.
+    own : mapping of str to str, optional
+        Variables of the process's environment.
 
     Returns
     -------
@@ -158,6 +171,7 @@ def run_case(case: Case, results: Path, pixels: int | None) -> dict[str, Any] | 
         "NUMBA_CACHE_DIR": str(work / ".numba_cache"),
         "XFIT_CACHE_DIR": str(work / ".xfit_cache"),
         "PYTHONWARNINGS": "ignore",
+        **(own or {}),
     }
     before = _lines(results)
     try:
