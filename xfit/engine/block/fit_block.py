@@ -84,9 +84,9 @@ def fit_block(
     reads_all = optimizer.engine == "linear" and options.noise is None
     single = reads_all and _are_read_as(np.float32, y, variance)
     # What need not be converted need not be cut into batches.
-    as_it_is = single or (reads_all and _are_read_as(np.float64, y, variance))
+    as_it_is = single or (options.noise is None and _are_read_as(np.float64, y, variance))
     columns = Columns.of(len(settings.start), options)
-    step = max(_RESULTS // columns.total, 1) if as_it_is else _pixels_at_a_time(y)
+    step = max(_RESULTS // columns.total, 1) if as_it_is and order is None else _pixels_at_a_time(y)
     prepare_engine("profile" if profile else part_for(program, options, single))
     try_shipped_code()
     ends = np.full((y.shape[0], len(profile[1]), len(profile[0]), 2) if profile else (0,), np.nan)
